@@ -1,0 +1,129 @@
+"""Cuts any image classifier into a feature extractor and a head, by its computation graph and not by its class name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+_COLLAPSING_MODULES = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten)
+_COLLAPSING_FUNCTIONS = {F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.flatten, torch.mean}
+_COLLAPSING_METHODS = {"mean", "flatten"}
+_RESHAPES = (torch.flatten, "flatten", "view", "reshape", "squeeze")
+_IDENTITY_IN_EVAL = (nn.Dropout, nn.Flatten, nn.Identity)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A classifier cut where its feature map loses its spatial axes.
+
+    Attributes:
+        features: images (N,3,H,W) -> feature map (N,D,h,w).
+        head: feature map (N,D,h,w) -> logits (N,C).
+        classifying: the last linear layer, a submodule of ``head``.
+        not_linear: "" if the head is global average pooling and that one layer, else what it is instead.
+    """
+
+    features: nn.Module
+    head: nn.Module
+    classifying: nn.Linear
+    not_linear: str
+
+
+class _HeadTracer(fx.Tracer):
+    """Looks only into the modules that contain the classifying layer; everything else stays one opaque call."""
+
+    def __init__(self, classifying: nn.Module) -> None:
+        super().__init__()
+        self.classifying = classifying
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return m is self.classifying or all(part is not self.classifying for part in m.modules())
+
+
+def dissect(model: nn.Module) -> Anatomy:
+    """Cut ``model`` (images (N,3,H,W) -> logits (N,C)) at the input of its first global pooling; weights are shared.
+
+    Raises:
+        ValueError: there is no linear classifying layer, or the model cannot be traced, or it never pools globally.
+    """
+    name = type(model).__name__
+    linears = [part for part in model.modules() if isinstance(part, nn.Linear)]
+    if not linears:
+        raise ValueError(f"{name} has no linear layer that could be its classifier")
+    tracer = _HeadTracer(linears[-1])
+    try:
+        graph = tracer.trace(model)
+    except Exception as error:  # whatever a foreign forward() raises when it is given a proxy
+        raise ValueError(f"the forward pass of {name} cannot be traced: {error}") from error
+    parts = dict(model.named_modules())
+    cut = next((node for node in graph.nodes if _collapses(node, parts)), None)
+    if cut is None:
+        raise ValueError(f"{name} never pools its feature map; a global pooling before the classifier was expected")
+    feature_map = cut.all_input_nodes[0]
+    features, head = _split(model, graph, feature_map)
+    return Anatomy(features, head, linears[-1], _why_not_linear(cut, graph, parts))
+
+
+def _collapses(node: fx.Node, parts: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return isinstance(parts[str(node.target)], _COLLAPSING_MODULES)
+    return node.target in (_COLLAPSING_FUNCTIONS if node.op == "call_function" else _COLLAPSING_METHODS)
+
+
+def _split(model: nn.Module, graph: fx.Graph, cut: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Two modules that share the model's weights: everything up to the value of ``cut``, and everything after it."""
+    before, after = fx.Graph(), fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        if node.op == "output" and cut not in copied:
+            break
+        copied[node] = before.node_copy(node, lambda old: copied[old])
+        if node is cut:
+            break
+    before.output(copied[cut])
+    moved = {cut: after.placeholder("features")}
+    for node in list(graph.nodes)[list(graph.nodes).index(cut) + 1 :]:
+        for outside in set(node.all_input_nodes) - set(moved):
+            if not _is_batch_size(outside):
+                raise ValueError(f"the head of {type(model).__name__} also reads {outside}, not only the feature map")
+            moved[outside] = after.call_method("size", (moved[cut], 0))
+        moved[node] = after.node_copy(node, lambda old: moved[old])
+    return fx.GraphModule(model, before), fx.GraphModule(model, after)
+
+
+def _is_batch_size(node: fx.Node) -> bool:
+    return node.target == "size" and node.args[1:] == (0,) and node.args[0].op == "placeholder"
+
+
+def _why_not_linear(cut: fx.Node, graph: fx.Graph, parts: dict[str, nn.Module]) -> str:
+    """Empty if everything from ``cut`` on is global *average* pooling, dropout and one linear layer."""
+    nodes = list(graph.nodes)
+    linears = 0
+    if not _averages_globally(cut, parts):
+        return f"its feature map is not averaged over space (it goes into {_describe(cut, parts)})"
+    for node in nodes[nodes.index(cut) + 1 : -1]:
+        part = parts.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(part, nn.Linear):
+            linears += 1
+        elif not isinstance(part, _IDENTITY_IN_EVAL) and node.target not in _RESHAPES:
+            return f"there is {_describe(node, parts)} between the pooling and the logits"
+    return "" if linears == 1 else f"it has {linears} linear layers after the pooling"
+
+
+def _averages_globally(node: fx.Node, parts: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        part = parts[str(node.target)]
+        return isinstance(part, nn.AdaptiveAvgPool2d) and part.output_size in (1, (1, 1))
+    if node.target is F.adaptive_avg_pool2d:
+        return node.args[1] in (1, (1, 1), [1, 1])
+    axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    return node.target in ("mean", torch.mean) and sorted(axis % 4 for axis in axes) == [2, 3]
+
+
+def _describe(node: fx.Node, parts: dict[str, nn.Module]) -> str:
+    if node.op == "call_module":
+        return f"{type(parts[str(node.target)]).__name__} '{node.target}'"
+    return f"{getattr(node.target, '__name__', node.target)}()"
