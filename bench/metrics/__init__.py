@@ -1,0 +1,51 @@
+"""Every metric: pure functions on tensors, one value per image, nan where undefined. Importing registers them."""
+
+from bench.metrics.complexity import entropy, gini
+from bench.metrics.consistency import false_alarm_area, negative_ratio, positive_ratio
+from bench.metrics.exactness import evidence_gap
+from bench.metrics.faithfulness import audc, audc_accuracy, auic, deletion_curve, insertion_curve, srg
+from bench.metrics.localisation import (
+    activation_precision,
+    activation_sensitivity,
+    iou_at_area,
+    pixel_auprc,
+    pixel_auroc,
+    pointing_game,
+    random_patch_hit_rate,
+    topk_patch_hits,
+    topk_precision,
+)
+from bench.metrics.occlusion import FILLS, fill_images, occlusion_logits, still_target, target_probability
+from bench.metrics.patches import patch_at, patch_order, stride_at
+
+__all__ = [
+    "FILLS",
+    "activation_precision",
+    "activation_sensitivity",
+    "audc",
+    "audc_accuracy",
+    "auic",
+    "deletion_curve",
+    "entropy",
+    "evidence_gap",
+    "false_alarm_area",
+    "fill_images",
+    "gini",
+    "insertion_curve",
+    "iou_at_area",
+    "negative_ratio",
+    "occlusion_logits",
+    "patch_at",
+    "patch_order",
+    "pixel_auprc",
+    "pixel_auroc",
+    "pointing_game",
+    "positive_ratio",
+    "random_patch_hit_rate",
+    "srg",
+    "still_target",
+    "stride_at",
+    "target_probability",
+    "topk_patch_hits",
+    "topk_precision",
+]

@@ -1,0 +1,52 @@
+"""How concentrated is the positive evidence? Neither direction is better: a large lesion needs a large map."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bench.maps import finite
+from bench.registry import metric
+
+
+@metric("gini", "complexity", ("maps",), None, (0, 1), "arXiv:1810.06583", images="all")
+def gini(maps: Tensor) -> Tensor:
+    """Gini index of the positive evidence over pixels: 0 = uniform, near 1 = all in one pixel.
+
+    Source: arXiv:1810.06583. Deviation: of the positive part, not of absolute values, which would count evidence
+    against the class as evidence for it.
+
+    Args:
+        maps: (N,H,W) raw.
+
+    Returns:
+        (N,) in [0, 1), nan without positive evidence and for a map that is not finite.
+    """
+    share = _shares(maps).sort(dim=1).values
+    pixels = share.shape[1]
+    weight = torch.arange(1 - pixels, pixels, 2, device=maps.device, dtype=share.dtype)  # 2·rank − P − 1
+    return ((share * weight).sum(dim=1) / pixels).clamp(min=0)  # rounding
+
+
+@metric("entropy", "complexity", ("maps",), None, (0, 1), "arXiv:2005.00631", images="all")
+def entropy(maps: Tensor) -> Tensor:
+    """Shannon entropy of the positive evidence over pixels, as a share of the highest possible: 1 = uniform.
+
+    Source: arXiv:2005.00631 (complexity). Deviation: of the positive part, and divided by log(H·W).
+
+    Args:
+        maps: (N,H,W) raw.
+
+    Returns:
+        (N,) in [0, 1], nan without positive evidence and for a map that is not finite.
+    """
+    share = _shares(maps)
+    return (torch.special.entr(share).sum(dim=1) / math.log(share.shape[1])).clamp(max=1)  # rounding
+
+
+def _shares(maps: Tensor) -> Tensor:
+    """Positive evidence (N,P) that adds up to 1; nan where there is none (0/0) or a map is not finite."""
+    evidence = maps.relu().flatten(1)
+    return (evidence / evidence.sum(dim=1, keepdim=True)).masked_fill(~finite(maps).unsqueeze(1), torch.nan)

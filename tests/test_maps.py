@@ -1,0 +1,66 @@
+"""Resizing and scaling of maps."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench.maps import finite, positive, upsample
+from tests.oracles import bicubic, localisation
+
+
+@pytest.mark.parametrize("size", [(33, 20), (7, 7), (5, 40)])
+def test_upsample_is_the_written_out_bicubic(size):
+    maps = torch.randn(3, 7, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    resized = upsample(maps, size)
+    for image, ours in zip(maps, resized, strict=True):
+        np.testing.assert_allclose(ours.numpy(), bicubic.resize(image.numpy(), *size), atol=1e-12)
+
+
+def test_upsample_agrees_with_opencv():
+    cv2 = pytest.importorskip("cv2")
+    maps = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(1))
+    for image, ours in zip(maps, upsample(maps, 512), strict=True):
+        theirs = cv2.resize(image.numpy(), (512, 512), interpolation=cv2.INTER_CUBIC)
+        np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-3 * np.abs(theirs).max())
+
+
+def test_upsample_to_its_own_size_changes_nothing():
+    maps = torch.randn(2, 12, 10)
+    assert torch.equal(upsample(maps, (12, 10)), maps)
+
+
+def test_upsample_keeps_signs_and_is_not_scaled():
+    maps = torch.full((1, 4, 4), -7.5)
+    torch.testing.assert_close(upsample(maps, 32), torch.full((1, 32, 32), -7.5))
+
+
+def test_positive_by_hand():
+    maps = torch.tensor([[[-5.0, 0.0], [1.0, 4.0]], [[2.0, 4.0], [6.0, 10.0]]])
+    expected = torch.tensor([[[0.0, 0.0], [0.25, 1.0]], [[0.0, 0.25], [0.5, 1.0]]])
+    torch.testing.assert_close(positive(maps), expected)
+
+
+def test_positive_is_the_oracle():
+    maps = torch.randn(5, 6, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    for image, ours in zip(maps, positive(maps), strict=True):
+        np.testing.assert_allclose(ours.numpy(), localisation.positive(image.numpy()), atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 2.0])
+def test_positive_without_contrast_is_zero(value):
+    assert torch.equal(positive(torch.full((1, 3, 3), value)), torch.zeros(1, 3, 3))
+
+
+def test_negative_evidence_stays_out():
+    """Trap 2: abs() would make the strongest pixel of this map out of evidence against the class."""
+    assert positive(torch.tensor([[[-9.0, 1.0]]])).tolist() == [[[0.0, 1.0]]]
+
+
+def test_nan_spoils_its_own_map_only():
+    maps = torch.rand(3, 4, 4)
+    maps[1, 2, 2] = torch.nan
+    scaled = positive(maps)
+    assert scaled[1].isnan().all()
+    assert scaled[[0, 2]].isfinite().all()
+    assert finite(maps).tolist() == [True, False, True]
+    assert not finite(torch.tensor([[[1.0, -torch.inf]]])).any()
