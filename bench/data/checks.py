@@ -1,0 +1,144 @@
+"""What is refused before any training: samples that break the contract, and splits that cannot be trained or scored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from operator import index as as_integer
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.contracts import DatasetInfo, Sample, UserError
+from bench.data.images import BadFile
+from bench.data.split import Split
+
+_NAMED = 5
+
+
+class BadFiles(UserError):
+    """Every unusable file of a data set in one line, the first five by name.
+
+    Args:
+        dataset: name of the data set.
+        files: (file, reason) of each.
+    """
+
+    def __init__(self, dataset: str, files: Sequence[tuple[str, str]]) -> None:
+        self.files = tuple(dict.fromkeys(files))
+        named = listing([f"{file} ({reason})" for file, reason in self.files])
+        count = "1 bad file" if len(self.files) == 1 else f"{len(self.files)} bad files"
+        super().__init__(f"data set {dataset}: {count}: {named}; repair, or leave out with --skip-bad")
+
+
+def listing(items: Sequence[str]) -> str:
+    """The first five, and how many more."""
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return ", ".join(items[:_NAMED]) + more
+
+
+def checked(sample: Any, where: str, info: DatasetInfo, classes: Sequence[str]) -> Sample:
+    """What a builder returned, as a valid sample with an image (3,H,W) uint8.
+
+    Args:
+        sample: anything.
+        where: data set and sample, the start of the error line.
+        info: says whether the data set has masks and which class is healthy.
+        classes: C names.
+
+    Raises:
+        UserError: it breaks the contract of ``Sample``.
+        BadFile: its mask is empty although its class has lesions.
+    """
+    if not isinstance(sample, Sample):
+        raise UserError(f"{where}: a {type(sample).__name__} is not a bench.contracts.Sample")
+    where = f"{where} ({sample.id!r})"
+    image = _checked_image(sample.image, where)
+    _require_region(sample.mask, "mask", image, where)
+    _require_region(sample.fov, "field of view", image, where)
+    label = _checked_label(sample.label, len(classes), where)
+    if sample.mask is not None and not sample.mask.any() and info.healthy not in (None, label):
+        raise BadFile(sample.id, f"its mask is empty, but its class {classes[label]!r} has lesions")
+    return replace(sample, image=image, label=label, id=str(sample.id), group=str(sample.group))
+
+
+def _checked_image(image: Any, where: str) -> Tensor:
+    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
+        shape = tuple(image.shape) if hasattr(image, "shape") else type(image).__name__
+        raise UserError(f"{where}: the image is {shape}, a tensor (3,H,W) or (1,H,W) is expected")
+    if image.is_floating_point():
+        lowest, highest = image.aminmax()
+        if not (math.isfinite(lowest) and math.isfinite(highest)) or lowest < 0 or highest > 1:
+            raise UserError(f"{where}: a float image must lie in [0, 1], this one in [{lowest:.4g}, {highest:.4g}]")
+        image = (image.float() * 255).round().to(torch.uint8)
+    if image.dtype != torch.uint8:
+        raise UserError(f"{where}: the image is {image.dtype}, torch.uint8 or a float type is expected")
+    return image.detach().cpu().expand(3, -1, -1)
+
+
+def _require_region(region: Any, what: str, image: Tensor, where: str) -> None:
+    if region is None:
+        return
+    if not isinstance(region, Tensor) or region.dtype != torch.bool:
+        raise UserError(f"{where}: the {what} is {getattr(region, 'dtype', type(region).__name__)}, not torch.bool")
+    if region.shape != image.shape[1:]:
+        raise UserError(f"{where}: the {what} is {tuple(region.shape)}, its image {tuple(image.shape[1:])} (H,W)")
+
+
+def _checked_label(label: Any, num_classes: int, where: str) -> int:
+    try:
+        number = as_integer(label)
+    except TypeError:
+        raise UserError(f"{where}: the label {label!r} is not an integer") from None
+    if not 0 <= number < num_classes:
+        raise UserError(f"{where}: the label {number} is outside 0…{num_classes - 1}")
+    return number
+
+
+def check_splits(info: DatasetInfo, splits: Mapping[str, Split]) -> None:
+    """Refuse splits that cannot be trained on or scored, or that share images or patients.
+
+    The split that is explained may be made of test images (mosaics), so these two may share groups, not ids.
+
+    Raises:
+        UserError: one line with everything that is wrong.
+    """
+    wrong = [*_class_problems(splits), *_leaks(info, splits)]
+    if wrong:
+        raise UserError(f"data set {info.name}: " + "; ".join(wrong))
+
+
+def _class_problems(splits: Mapping[str, Split]) -> list[str]:
+    wrong = []
+    for name, split in splits.items():
+        found = sorted(set(split.labels.tolist()))
+        absent = [split.classes[label] for label in range(len(split.classes)) if label not in found]
+        if len(found) == 1:
+            wrong.append(f"split {name!r} has images of class {split.classes[found[0]]!r} only; add images of another")
+        elif name == "train" and absent:
+            wrong.append(f"no training image of class {listing(absent)}; add some, or remove the class")
+    return wrong
+
+
+def _leaks(info: DatasetInfo, splits: Mapping[str, Split]) -> list[str]:
+    wrong = []
+    for (first, one), (second, other) in combinations(splits.items(), 2):
+        shared_ids = sorted(set(one.ids) & set(other.ids))
+        shared_groups = sorted(set(one.groups) & set(other.groups))
+        if shared_ids:
+            wrong.append(f"{listing(shared_ids)} in both {first!r} and {second!r}; keep each image in one split")
+        elif shared_groups and {first, second} != {"test", info.explain_split}:
+            images = [
+                id_
+                for split in (one, other)
+                for id_, group in zip(split.ids, split.groups, strict=True)
+                if group in shared_groups
+            ]
+            wrong.append(
+                f"group {listing(shared_groups)} in both {first!r} and {second!r} ({listing(images)}); "
+                "keep each group in one split"
+            )
+    return wrong

@@ -1,0 +1,178 @@
+"""Builder -> ``Split``: decoded once, sample by sample, into a cache that survives a kill at any moment."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.contracts import SPLITS, DatasetInfo, MissingData, Sample, Samples, UserError
+from bench.data.cache import SplitWriter, identity_of, open_split, store
+from bench.data.checks import BadFiles, check_splits, checked
+from bench.data.images import BadFile, resize_image, resize_mask, resize_region
+from bench.data.split import Split
+from bench.data.splitting import subsample
+
+
+def load_splits(
+    info: DatasetInfo,
+    root: Path,
+    size: int,
+    counts: Mapping[str, int | None],
+    seed: int,
+    cache_dir: Path,
+    skip_bad: bool = False,
+) -> dict[str, Split]:
+    """Training, validation and test split and the one to be explained, checked; all bad files in one error.
+
+    Args:
+        info: the data set.
+        root: where files are looked for.
+        size: input side in pixels.
+        counts: images wanted by split; a split not named is taken whole.
+        seed: of generated data sets, subsamples and splits.
+        cache_dir: where decoded splits are kept; may be deleted at any time.
+        skip_bad: leave bad files out (``Split.excluded``) instead of refusing them.
+
+    Raises:
+        UserError: as ``load_split`` and ``check_splits``.
+    """
+    splits: dict[str, Split] = {}
+    bad: list[tuple[str, str]] = []
+    for name in dict.fromkeys((*SPLITS, info.explain_split)):
+        try:
+            splits[name] = load_split(info, root, name, size, counts.get(name), seed, cache_dir, skip_bad)
+        except BadFiles as error:
+            bad += error.files
+    if bad:
+        raise BadFiles(info.name, bad)
+    check_splits(info, splits)
+    return splits
+
+
+def load_split(
+    info: DatasetInfo,
+    root: Path,
+    split: str,
+    size: int,
+    count: int | None,
+    seed: int,
+    cache_dir: Path,
+    skip_bad: bool = False,
+) -> Split:
+    """One split of ``size``×``size`` images; see ``load_splits`` for the arguments.
+
+    Raises:
+        MissingData: the data set's files are not there.
+        BadFiles: there are bad files and ``skip_bad`` is off.
+        UserError: the builder breaks the contract, or no image is left.
+    """
+    samples = build_samples(info, root, split, size, count, seed, skip_bad)
+    identity = identity_of(info, samples, str(root), split, size, count, seed, skip_bad)
+    parent = cache_dir / re.sub(r"[^\w.-]+", "-", info.name)
+    folder = parent / f"{split}-{identity}"
+    if identity is None or not folder.exists():
+        writer = SplitWriter(tuple(getattr(samples, "classes", info.classes)), getattr(samples, "excluded", ()))
+        folder = store(parent, split, identity, writer, _usable(info, split, samples, writer, size))
+    loaded = open_split(folder, split)
+    if loaded.excluded and not skip_bad:
+        raise BadFiles(info.name, loaded.excluded)
+    if not len(loaded):
+        raise UserError(f"data set {info.name}, split {split}: no usable image")
+    return loaded
+
+
+def _usable(
+    info: DatasetInfo, split: str, samples: Sequence[Sample] | Samples, writer: SplitWriter, size: int
+) -> Iterator[Sample]:
+    """The valid samples, one at a time, at the wanted size; the bad files go into ``writer.excluded``."""
+    fitted = "size" in inspect.signature(info.builder).parameters
+    for index in range(len(samples)):
+        where = f"data set {info.name}, split {split}, sample {index}"
+        try:
+            sample = checked(_get(samples, index, where), where, info, writer.classes)
+        except BadFile as error:
+            writer.excluded.append((error.file, error.reason))
+            continue
+        if sample.id in writer.ids:
+            raise UserError(f"{where}: the id {sample.id!r} is taken by an earlier sample")
+        yield _require_size(sample, where, size, writer.side) if fitted else _resize(sample, size)
+
+
+def _get(samples: Sequence[Sample] | Samples, index: int, where: str) -> Sample:
+    try:
+        return samples[index]
+    except UserError:
+        raise
+    except Exception as error:  # a plugin's own
+        raise UserError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _require_size(sample: Sample, where: str, size: int, side: int) -> Sample:
+    """A builder that takes ``size`` may return a whole multiple of it: mosaics of images of that size.
+
+    ``side`` is that of the samples before, 0 for the first one.
+    """
+    height, width = sample.image.shape[1:]
+    if height != width or height % size or side not in (0, height):
+        before = f" after images of {side}×{side}" if side else ""
+        raise UserError(f"{where}: size {size} was asked for, the image is {height}×{width}{before}")
+    return sample
+
+
+def _resize(sample: Sample, size: int) -> Sample:
+    return replace(
+        sample,
+        image=resize_image(sample.image, size),
+        mask=None if sample.mask is None else resize_mask(sample.mask, size),
+        fov=None if sample.fov is None else resize_region(sample.fov, size),
+    )
+
+
+def build_samples(
+    info: DatasetInfo, root: Path, split: str, size: int, count: int | None, seed: int, skip_bad: bool = False
+) -> Sequence[Sample] | Samples:
+    """Call the builder with what its signature asks for; a builder that takes no ``count`` is subsampled here."""
+    missing = info.missing(root)
+    if missing:
+        raise MissingData(f"data set {info.name}: {missing}")
+    asked = inspect.signature(info.builder).parameters
+    offered = {"size": size, "count": count, "seed": seed, "skip_bad": skip_bad}
+    given = {name: value for name, value in offered.items() if name in asked}
+    try:
+        samples = info.builder(root, split, **given)
+        if "count" in asked or count is None or count >= len(samples):
+            return samples
+        return _Subsample(samples, count, seed)
+    except UserError:
+        raise
+    except Exception as error:  # a plugin's own
+        raise UserError(f"data set {info.name}, split {split}: {type(error).__name__}: {error}") from error
+
+
+class _Subsample:
+    """``count`` samples of a builder that cannot count; to know their classes every sample is read once."""
+
+    def __init__(self, samples: Sequence[Sample] | Samples, count: int, seed: int) -> None:
+        self.samples = samples
+        good: list[tuple[int, int, str]] = []
+        bad: list[int] = []  # kept, so that they are reported as any other bad file is
+        for index in range(len(samples)):
+            try:
+                sample = samples[index]
+                good.append((index, sample.label, sample.id))
+            except BadFile:
+                bad.append(index)
+        chosen = subsample([label for _, label, _ in good], [id_ for _, _, id_ in good], count, seed)
+        self.indices = sorted([good[place][0] for place in chosen] + bad)
+        for name in ("classes", "excluded", "files"):
+            if hasattr(samples, name):
+                setattr(self, name, getattr(samples, name))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[self.indices[index]]

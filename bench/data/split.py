@@ -1,0 +1,112 @@
+"""One decoded split of a data set, as arrays on disk, and the numbers that are measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvf
+
+from bench.contracts import Channels
+
+from bench.contracts import Channels
+
+Bools = NDArray[np.bool_]
+
+_CHUNK = 64
+_PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+
+@dataclass(frozen=True)
+class Split:
+    """N decoded images of one size. The large arrays are read-only memory maps: they cost no memory of their own.
+
+    Attributes:
+        name: "train", "val", "test" or the data set's own.
+        images: (N,3,H,W) uint8.
+        labels: (N,) int64, indices into ``classes``.
+        masks: (N,H,W) bool, True inside the lesion; None where no image of the split has a mask.
+        has_mask: (N,) bool; where it is False nobody annotated the image and its mask is all False.
+        fov: (N,H,W) bool field of view; None = all of every image.
+        ids, groups: N names each; images of one group are one cluster.
+        classes: C names.
+        excluded: (file, reason) of each bad file left out.
+        digest: SHA-256 of the images, labels, masks, fields of view, ids, groups and classes: what was decoded, and
+            not where it came from.
+    """
+
+    name: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    masks: Bools | None
+    has_mask: Bools
+    fov: Bools | None
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+    excluded: tuple[tuple[str, str], ...]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, indices: Sequence[int] | Tensor | NDArray[np.int64]) -> Tensor:
+        """Indices (n,) -> images (n,3,H,W) uint8, a copy."""
+        return torch.from_numpy(self.images[np.asarray(indices)])
+
+
+def channel_statistics(split: Split) -> tuple[Channels, Channels]:
+    """Mean and standard deviation of each channel over all pixels of the split, of values in [0, 1].
+
+    A channel that never varies gets the deviation 1: it is centred, not divided by zero.
+    """
+    sums, squares = np.zeros(3), np.zeros(3)
+    for start in range(0, len(split), _CHUNK):
+        pixels = split.images[start : start + _CHUNK].astype(np.float64) / 255
+        sums += pixels.sum(axis=(0, 2, 3))
+        squares += (pixels**2).sum(axis=(0, 2, 3))
+    mean = sums / (split.images.size / 3)
+    std = np.sqrt(np.maximum(squares / (split.images.size / 3) - mean**2, 0))
+    std[std < 1e-6] = 1.0
+    return _channels(mean), _channels(std)
+
+
+def _channels(values: NDArray[np.float64]) -> Channels:
+    red, green, blue = values.tolist()
+    return red, green, blue
+
+
+def normalise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
+    """Images (N,3,H,W) uint8, or float in [0, 1] -> float32, ``(value - mean) / std`` per channel."""
+    return tvf.normalize(tvf.to_dtype(images, torch.float32, scale=True), list(mean), list(std))
+
+
+def brightness_auc(train: Split, test: Split) -> float:
+    """Test AUC of a logistic regression that sees only how bright an image is: grey mean, deviation and percentiles.
+
+    More than two classes: mean of the one-against-rest AUCs. nan where a class is missing in the test split.
+    """
+    if set(test.labels) != set(range(len(test.classes))) or set(train.labels) != set(test.labels):
+        return float("nan")
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    scores = model.fit(_brightness(train), train.labels).predict_proba(_brightness(test))
+    if scores.shape[1] == 2:
+        return float(roc_auc_score(test.labels, scores[:, 1]))
+    return float(roc_auc_score(test.labels, scores, multi_class="ovr", average="macro"))
+
+
+def _brightness(split: Split) -> NDArray[np.float64]:
+    """(N, F) global statistics of the grey image (mean of the channels)."""
+    features = []
+    for image in split.images:
+        grey = image.mean(axis=0)
+        features.append([grey.mean(), grey.std(), *np.percentile(grey, _PERCENTILES)])
+    return np.asarray(features)

@@ -1,0 +1,56 @@
+"""Seeded choices among images: subsamples and splits that depend on names only, never on the order of files."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from bench.seeds import seed_of
+
+FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}
+#: Who is served first where groups are few: without a test image there is no result.
+_ORDER = ("train", "test", "val")
+
+
+def subsample(labels: Sequence[int], ids: Sequence[str], count: int | None, seed: int) -> list[int]:
+    """Indices of ``count`` images, in their original order, with as equal a number of each class as there is.
+
+    Stable: a larger count keeps every image of a smaller one. None, or more than there are, takes all.
+    """
+    if count is None or count >= len(ids):
+        return list(range(len(ids)))
+    queues: dict[int, list[int]] = defaultdict(list)
+    for index in sorted(range(len(ids)), key=lambda index: seed_of("subsample", seed, ids[index])):
+        queues[labels[index]].append(index)
+    turns = zip_longest(*(queues[label] for label in sorted(queues)))
+    return sorted([index for turn in turns for index in turn if index is not None][:count])
+
+
+def grouped_split(labels: Sequence[int], groups: Sequence[str], seed: int) -> list[str]:
+    """Split of each image, "train", "val" or "test" (70/15/15), no group in two of them, stratified by class.
+
+    A group counts for its most frequent class. Each class with at least three groups is in every split.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for label, group in zip(labels, groups, strict=True):
+        members[group].append(label)
+    strata: dict[int, list[str]] = defaultdict(list)
+    for group in sorted(members, key=lambda group: seed_of("split", seed, group)):
+        strata[Counter(sorted(members[group])).most_common(1)[0][0]].append(group)
+    chosen: dict[str, str] = {}
+    for stratum in strata.values():
+        chosen.update(_deal(stratum, {group: len(members[group]) for group in stratum}))
+    return [chosen[group] for group in groups]
+
+
+def _deal(groups: Sequence[str], sizes: dict[str, int]) -> dict[str, str]:
+    """One group to each split first, then each to the split that lacks most images of its share."""
+    total = sum(sizes.values())
+    lacking = {split: fraction * total for split, fraction in FRACTIONS.items()}
+    chosen = {}
+    for turn, group in enumerate(groups):
+        split = _ORDER[turn] if turn < len(_ORDER) else max(_ORDER, key=lambda split: lacking[split])
+        lacking[split] -= sizes[group]
+        chosen[group] = split
+    return chosen

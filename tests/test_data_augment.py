@@ -1,0 +1,50 @@
+"""Augmentation: one draw for each image, seeded, and only what the modality bears."""
+
+import pytest
+import torch
+
+from bench.contracts import UserError
+from bench.data.augment import augmentation
+
+MODALITIES = ("fundus", "oct", "cxr", "other")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("strength", ["paper", "light"])
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_shape_type_range_seed_and_one_draw_an_image(modality: str, strength: str, dtype: torch.dtype) -> None:
+    image = torch.randint(0, 256, (1, 3, 20, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images = (image if dtype == torch.uint8 else image / 255).expand(16, -1, -1, -1)
+    augment = augmentation(modality, strength)
+    torch.manual_seed(3)
+    first = augment(images)
+    torch.manual_seed(3)
+    assert torch.equal(first, augment(images))
+    assert not torch.equal(first, augment(images))
+    assert (first.shape, first.dtype) == (images.shape, dtype)
+    assert first.min() >= 0
+    assert first.max() <= (255 if dtype == torch.uint8 else 1)
+    assert len({tuple(one.flatten().tolist()) for one in first}) > 8
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_light_moves_and_flips_pixels_only(modality: str) -> None:
+    torch.manual_seed(0)
+    rows = torch.arange(40, dtype=torch.uint8).view(1, 1, 40, 1).expand(64, 3, 40, 40)
+    downwards = augmentation(modality, "light")(rows)[:, 0, 20, 0].int() - 20
+    slopes = augmentation(modality, "light")(rows)[:, 0].int().diff(dim=1)[:, 10]
+    assert downwards.abs().max() <= 3
+    assert {int(slope) for slope in slopes[:, 0]} == ({1} if modality in ("oct", "cxr") else {1, -1})
+    columns = augmentation(modality, "light")(rows.transpose(2, 3))[:, 0].int().diff(dim=2)[:, 0, 10]
+    assert {int(step) for step in columns} == {1, -1}
+
+
+def test_light_shift_repeats_the_border() -> None:
+    torch.manual_seed(1)
+    images = torch.full((32, 3, 40, 40), 9, dtype=torch.uint8)
+    assert (augmentation("fundus", "light")(images) == 9).all()
+
+
+def test_unknown_modality() -> None:
+    with pytest.raises(UserError, match="unknown modality 'fundis'; did you mean fundus"):
+        augmentation("fundis")
