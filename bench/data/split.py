@@ -17,8 +17,6 @@ from torchvision.transforms.v2 import functional as tvf
 
 from bench.contracts import Channels
 
-from bench.contracts import Channels
-
 Bools = NDArray[np.bool_]
 
 _CHUNK = 64
