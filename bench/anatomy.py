@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +14,20 @@ from torch import fx, nn
 _COLLAPSING_MODULES = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten)
 _COLLAPSING_FUNCTIONS = {F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.flatten, torch.mean}
 _COLLAPSING_METHODS = {"mean", "flatten"}
-_RESHAPES = (torch.flatten, "flatten", "view", "reshape", "squeeze")
+_HARMLESS = (torch.flatten, "flatten", "view", "reshape", "squeeze", F.dropout)
 _IDENTITY_IN_EVAL = (nn.Dropout, nn.Flatten, nn.Identity)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Run a block with ``model`` in eval mode; afterwards each of its modules is in the mode it was in before."""
+    training = [part for part in model.modules() if part.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 @dataclass(frozen=True)
@@ -33,14 +48,17 @@ class Anatomy:
 
 
 class _HeadTracer(fx.Tracer):
-    """Looks only into the modules that contain the classifying layer; everything else stays one opaque call."""
+    """Looks into modules that hold the classifying layer, or no weights (poolings); the rest stays one opaque call."""
 
     def __init__(self, classifying: nn.Module) -> None:
         super().__init__()
         self.classifying = classifying
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return m is self.classifying or all(part is not self.classifying for part in m.modules())
+        holds_classifying = m is not self.classifying and any(part is self.classifying for part in m.modules())
+        if holds_classifying or next(m.parameters(), None) is None:
+            return super().is_leaf_module(m, module_qualified_name)
+        return True
 
 
 def dissect(model: nn.Module) -> Anatomy:
@@ -55,7 +73,8 @@ def dissect(model: nn.Module) -> Anatomy:
         raise ValueError(f"{name} has no linear layer that could be its classifier")
     tracer = _HeadTracer(linears[-1])
     try:
-        graph = tracer.trace(model)
+        with evaluating(model):  # a trace keeps the branches it took; dropout must not be among them
+            graph = tracer.trace(model)
     except Exception as error:  # whatever a foreign forward() raises when it is given a proxy
         raise ValueError(f"the forward pass of {name} cannot be traced: {error}") from error
     parts = dict(model.named_modules())
@@ -95,7 +114,9 @@ def _split(model: nn.Module, graph: fx.Graph, cut: fx.Node) -> tuple[fx.GraphMod
 
 
 def _is_batch_size(node: fx.Node) -> bool:
-    return node.target == "size" and node.args[1:] == (0,) and node.args[0].op == "placeholder"
+    source = node.args[0] if node.args else None
+    of_input = isinstance(source, fx.Node) and source.op == "placeholder"
+    return of_input and node.target == "size" and node.args[1:] == (0,)
 
 
 def _why_not_linear(cut: fx.Node, graph: fx.Graph, parts: dict[str, nn.Module]) -> str:
@@ -108,19 +129,30 @@ def _why_not_linear(cut: fx.Node, graph: fx.Graph, parts: dict[str, nn.Module]) 
         part = parts.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(part, nn.Linear):
             linears += 1
-        elif not isinstance(part, _IDENTITY_IN_EVAL) and node.target not in _RESHAPES:
+        elif not (isinstance(part, _IDENTITY_IN_EVAL) or node.target in _HARMLESS or _is_shape(node)):
             return f"there is {_describe(node, parts)} between the pooling and the logits"
     return "" if linears == 1 else f"it has {linears} linear layers after the pooling"
+
+
+def _is_shape(node: object) -> bool:
+    """Whether a node is a size or one number out of it, as in ``x.view(x.size(0), -1)``."""
+    if not isinstance(node, fx.Node):
+        return False
+    if node.target is operator.getitem:
+        return _is_shape(node.args[0])
+    return node.target == "size" or (node.target is getattr and node.args[1:] == ("shape",))
 
 
 def _averages_globally(node: fx.Node, parts: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         part = parts[str(node.target)]
-        return isinstance(part, nn.AdaptiveAvgPool2d) and part.output_size in (1, (1, 1))
+        return isinstance(part, nn.AdaptiveAvgPool2d) and bool(part.output_size in (1, (1, 1)))
+    options = [*node.args[1:2], *(node.kwargs[key] for key in ("output_size", "dim") if key in node.kwargs)]
     if node.target is F.adaptive_avg_pool2d:
-        return node.args[1] in (1, (1, 1), [1, 1])
-    axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    return node.target in ("mean", torch.mean) and sorted(axis % 4 for axis in axes) == [2, 3]
+        return any(options[0] == size for size in (1, (1, 1), [1, 1]))
+    if node.target not in ("mean", torch.mean) or not options or not isinstance(options[0], tuple | list):
+        return False
+    return {axis % 4 for axis in options[0] if isinstance(axis, int)} == {2, 3}
 
 
 def _describe(node: fx.Node, parts: dict[str, nn.Module]) -> str:

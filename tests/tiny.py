@@ -1,0 +1,72 @@
+"""Small networks for the tests, whose feature map and logits depend on the image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VGG, ConvNeXt
+from torchvision.models.convnext import CNBlockConfig
+
+import softcam
+from bench.contracts import Classifier
+
+
+class TinyNet(nn.Module):
+    """Two convolutions, batch norm, one reused in-place ReLU; 32×32 pixels -> 7×7 cells of 6 channels -> 3 logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 5, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(5)
+        self.conv2 = nn.Conv2d(5, 6, 3, stride=2)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(0.3)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm(self.conv1(x)))
+        x = self.relu(self.conv2(x))
+        return self.fc(self.dropout(x.mean((2, 3))))
+
+
+def tiny_net() -> TinyNet:
+    """The same ``TinyNet`` at every call, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = TinyNet()
+        excite(model, torch.randn(8, 3, 32, 32))
+    return model.eval()
+
+
+def excite(model: nn.Module, images: Tensor) -> None:
+    """Give untrained batch norms the statistics of ``images``, and something of their own to say."""
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, std=0.3)
+    with torch.no_grad():
+        model.train()(images)
+
+
+def tiny_classifiers() -> dict[str, Classifier]:
+    """``TinyNet`` as a black box, and the ``SoftCAM`` with the same function."""
+    net = tiny_net()
+    features = nn.Sequential(net.conv1, net.norm, net.relu, net.conv2, net.relu)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), net.dropout, net.fc)
+    return {"black box": Classifier(features, head, 3).eval(), "softcam": softcam.convert(net)}
+
+
+def small_vgg() -> VGG:
+    """torchvision's VGG at a hundredth of its size: 8 channels, 7×7 flattened, 16 and 12 hidden units, 10 classes."""
+    features = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+    with torch.device("meta"):  # 4096 hidden units that are replaced at once
+        model = VGG(features, num_classes=10, init_weights=False)
+    layers = model.classifier
+    layers[0], layers[3], layers[6] = nn.Linear(8 * 49, 16), nn.Linear(16, 12), nn.Linear(12, 10)
+    return model
+
+
+def small_convnext() -> ConvNeXt:
+    """torchvision's ConvNeXt with two blocks; 16 channels on an eighth of the input."""
+    return ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=10)
