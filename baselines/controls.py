@@ -72,6 +72,7 @@ class MaskOracle(Explainer):
     """The annotated lesion itself: the ceiling. The one explainer that may see the mask."""
 
     name, family, signed, paper = "mask_oracle", "control", False, ""
+    needs_masks = True
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
         """The masks as maps (N,H,W) of 0 and 1.

@@ -18,6 +18,8 @@ from typing import Any, ClassVar, Literal, Protocol
 from torch import Tensor, nn
 
 Family = Literal["inherent", "post-hoc", "control"]
+#: One number for each of red, green and blue.
+Channels = tuple[float, float, float]
 SPLITS = ("train", "val", "test")
 
 
@@ -142,6 +144,8 @@ class Explainer:
     family: ClassVar[Family]
     signed: ClassVar[bool]
     paper: ClassVar[str]
+    #: Only for the ceiling control: it is given the masks, and skipped where there are none.
+    needs_masks: ClassVar[bool] = False
 
     def applies_to(self, classifier: Classifier) -> str:
         """Empty, or the reason why this explainer cannot explain this classifier (recorded as skipped)."""
@@ -172,7 +176,7 @@ METRIC_INPUTS = {
     "deletion_curve": "(N,K+1) target probability, most important patches filled first",
     "reverse_deletion_curve": "(N,K+1) target probability, least important patches filled first",
     "insertion_curve": "(N,K+1) target probability, most important patches revealed first",
-    "deletion_hits": "(N,K+1) bool, image still classified as the target along the deletion curve",
+    "deletion_hits": "(N,K+1) of {1, 0, nan}, image still classified as the target along the deletion curve",
     "topk_hits": "(N,k) of {1, 0, nan}, patch hits of the top-k localisation",
 }
 
@@ -183,7 +187,7 @@ class MetricInfo:
 
     Attributes:
         function: pure function on tensors, called with the ``needs`` in order -> (N,) values, nan where undefined.
-        family: the table it belongs to: localisation, faithfulness, consistency or exactness.
+        family: the table it belongs to: localisation, faithfulness, consistency, exactness or complexity.
         needs: names from ``METRIC_INPUTS``.
         higher_is_better: direction; None where neither is better.
         value_range: (lowest, highest) possible value.
@@ -229,8 +233,10 @@ class Sample:
 class Samples(Protocol):
     """What a data set builder returns: a sequence of samples (a list will do), decoded when asked for.
 
-    Optional attributes: ``classes`` (names, where they depend on the files), ``excluded`` (bad files left out, by
-    reason), ``twin(index, lesion=None) -> (3,H,W)`` (phantoms: the same scene without its lesions, or without one).
+    Optional attributes: ``files`` (paths of all that is read, empty for generated images; without it the decoded images
+    are not kept from one run to the next), ``classes`` (names, where they depend on the files), ``excluded`` (bad files
+    left out, as pairs (file, reason)), ``twin(index, lesion=None) -> (3,H,W)`` (phantoms: the same scene without its
+    lesions, or without one).
     """
 
     def __len__(self) -> int: ...
@@ -264,18 +270,25 @@ class DatasetInfo:
     healthy: int | None = 0
     explain_split: str = "test"
     missing: Callable[[Path], str] = field(default=lambda root: "")
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
     in_all: bool = True
 
 
 @dataclass(frozen=True)
 class BackboneInfo:
-    """A registered backbone: ``build(pretrained) -> (plain image classifier, where its weights come from)``."""
+    """A registered backbone.
+
+    Attributes:
+        build: ``build(pretrained) -> (plain image classifier, where its weights come from)``.
+        mean, std: normalisation that its pretrained weights need; None = that of the data set.
+    """
 
     name: str
     build: Callable[[bool], tuple[nn.Module, str]]
     description: str
+    mean: Channels | None = None
+    std: Channels | None = None
 
 
 Params = dict[str, Any]

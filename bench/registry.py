@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from torch import Tensor, nn
 
 from bench.contracts import (
     METRIC_INPUTS,
     BackboneInfo,
+    Channels,
     DatasetInfo,
     Explainer,
     Family,
@@ -72,7 +73,7 @@ METRICS: Registry[MetricInfo] = Registry("metric")
 DATASETS: Registry[DatasetInfo] = Registry("data set")
 HEADS: Registry[type[Head]] = Registry("head")
 BACKBONES: Registry[BackboneInfo] = Registry("backbone")
-ALL_REGISTRIES = (EXPLAINERS, METRICS, DATASETS, HEADS, BACKBONES)
+ALL_REGISTRIES: tuple[Registry[Any], ...] = (EXPLAINERS, METRICS, DATASETS, HEADS, BACKBONES)
 
 
 def _require(cls: type, names: Sequence[str]) -> None:
@@ -97,11 +98,16 @@ def register_head(cls: HeadClass) -> HeadClass:
     return cls
 
 
-def backbone(name: str, description: str) -> Callable[[BackboneBuilder], BackboneBuilder]:
-    """Decorator for ``build(pretrained) -> (classifier, origin of its weights)``."""
+def backbone(
+    name: str,
+    description: str,
+    mean: Channels | None = None,
+    std: Channels | None = None,
+) -> Callable[[BackboneBuilder], BackboneBuilder]:
+    """Decorator for ``build(pretrained) -> (classifier, origin of its weights)``; see ``BackboneInfo``."""
 
     def register(build: BackboneBuilder) -> BackboneBuilder:
-        BACKBONES.add(name, BackboneInfo(name, build, description))
+        BACKBONES.add(name, BackboneInfo(name, build, description, mean, std))
         return build
 
     return register
@@ -143,8 +149,8 @@ def dataset(
     healthy: int | None = 0,
     explain_split: str = "test",
     missing: Callable[[Path], str] = lambda root: "",
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
+    mean: Channels | None = None,
+    std: Channels | None = None,
     in_all: bool = True,
 ) -> Callable[[Builder], Builder]:
     """Decorator for ``builder(root, split) -> Samples``; see ``DatasetInfo`` for the arguments."""

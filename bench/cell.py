@@ -1,0 +1,267 @@
+"""One cell: train a classifier (once), then explain it with every explainer that applies (once each)."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from bench import inputs, maps
+from bench.config import Config
+from bench.contracts import Classifier, Explainer, Head, UserError
+from bench.data.split import Split
+from bench.devices import has_fast_bf16, with_smaller_batches
+from bench.errors import one_line
+from bench.files import replacing
+from bench.plan import MetricRequest
+from bench.prepare import Prepared
+from bench.progress import RunProgress
+from bench.registry import BACKBONES
+from bench.scoring import Scored, Scorer
+from bench.seeds import seed_of
+from bench.store import CellKey, CellStore, digest, file_digest, read_metadata, source_digest, write_scores
+from bench.training import TrainingData, predict_split, train
+from bench.twins import twin_facts
+
+TRAIN = "train"  # the kind of step in the progress display
+
+
+@dataclass
+class Cell:
+    """Everything that one cell needs; ``computed`` says whether there was anything to do."""
+
+    key: CellKey
+    store: CellStore
+    prepared: Prepared
+    head: Head
+    config: Config
+    device: torch.device
+    progress: RunProgress
+    computed: bool = False
+
+    @property
+    def data(self) -> TrainingData:
+        """Training data, normalised as pretrained weights of this backbone need it."""
+        backbone, data = BACKBONES[self.key.backbone], self.prepared.data
+        if not (self.config.run.pretrained and backbone.mean and backbone.std):
+            return data
+        return TrainingData(data.train, data.val, data.modality, backbone.mean, backbone.std)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that the trained weights and the predictions depend on."""
+        data = self.prepared
+        return digest(
+            [split.digest for split in (data.data.train, data.data.val, data.test)],
+            self.data.mean,
+            self.data.std,
+            str(self.key),
+            self.config.run.pretrained,
+            self.config.training.model_dump(),
+            self.config.heads.get(self.key.head, {}),
+            source_digest(type(self.head)),
+            has_fast_bf16(self.device),
+        )
+
+    def classifier(self) -> Classifier:
+        """The trained classifier in evaluation mode; trained now unless the store holds it.
+
+        Raises:
+            UserError: the head does not fit on the backbone, or the training diverged.
+        """
+        classifier, origin = self._build()
+        self.store.activate(self.fingerprint)
+        record = self.store.record
+        if record.get("weights_from"):
+            self.progress.skip(TRAIN)
+            if record["status"] != "ok":  # it failed behind the training, and is tried again
+                kept = {key: value for key, value in record.items() if key not in ("reason", "traceback")}
+                self.store.write_record(kept | {"status": "ok"})
+            classifier.load_state_dict(load_file(self.store.weights))
+        else:
+            self.computed = True
+            with self.progress.step(TRAIN, f"{self.key}: training"):
+                self._train(classifier, origin)
+        return classifier.to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    def _build(self) -> tuple[Classifier, str]:
+        """Twins of one seed start from the same backbone weights, whatever their heads."""
+        key = self.key
+        torch.manual_seed(seed_of("backbone", key.dataset, key.backbone, key.seed))
+        model, origin = BACKBONES[key.backbone].build(self.config.run.pretrained)
+        torch.manual_seed(seed_of("head", *vars(key).values()))
+        try:
+            return self.head.build(model, len(self.prepared.classes)), origin
+        except ValueError as error:
+            raise UserError(f"head {key.head!r} cannot stand on {key.backbone!r}: {error}") from error
+
+    def _train(self, classifier: Classifier, origin: str) -> None:
+        started = time.perf_counter()
+        epochs = self.config.training.epochs
+
+        def show(row: dict[str, float]) -> None:
+            text = f"epoch {row['epoch'] + 1:.0f}/{epochs}, validation AUC {row['val_auc']:.3f}"
+            self.progress.update(f"{self.key}: {text}")
+
+        history = train(
+            classifier,
+            self.head,
+            self.data,
+            self.config.training,
+            tuple(vars(self.key).values()),
+            self.device,
+            self.store.checkpoint,
+            show,
+        )
+        self._save(classifier, history)
+        self.store.write_record(
+            {
+                "training": self.fingerprint,
+                "status": "ok",
+                "weights_from": origin,
+                "parameters": sum(weight.numel() for weight in classifier.parameters()),
+                "seconds": time.perf_counter() - started,
+                "best_epoch": int(history["epoch"].iloc[::-1].iloc[history["val_auc"].fillna(-1).iloc[::-1].argmax()]),
+                "twins": twin_facts(self.prepared, classifier, self.data, self.device),
+            }
+        )
+        self.store.checkpoint.unlink(missing_ok=True)
+
+    def _save(self, classifier: Classifier, history: pd.DataFrame) -> None:
+        weights = {name: value.cpu().contiguous() for name, value in classifier.state_dict().items()}
+        with replacing(self.store.weights) as temporary:
+            save_file(weights, temporary)
+        with replacing(self.store.training) as temporary:
+            history.to_csv(temporary, index=False)
+        test = self.prepared.test
+        logits = self._predict(classifier, test, np.arange(len(test)))
+        frame = pd.DataFrame({"image": test.ids, "group": test.groups, "label": test.labels})
+        for index in range(logits.shape[1]):
+            frame[f"logit_{index}"] = logits[:, index]
+        with replacing(self.store.predictions) as temporary:
+            frame.to_parquet(temporary, index=False)
+
+    def _predict(self, classifier: Classifier, split: Split, indices: np.ndarray) -> np.ndarray:
+        return with_smaller_batches(
+            lambda size: predict_split(classifier, split, indices, self.data.mean, self.data.std, self.device, size),
+            self.config.explain.batch_size,
+        )[0]
+
+    def run(self, explainers: dict[str, Explainer], metrics: list[MetricRequest], save_maps: bool) -> list[str]:
+        """Train, then run every explainer whose scores are not in the store -> one line for each that failed."""
+        classifier = self.classifier()
+        explain = self.prepared.explain
+        logits = self._predict(classifier, explain, self.prepared.explained.indices)
+        scorer = Scorer(
+            classifier=classifier,
+            split=explain,
+            explained=self.prepared.explained,
+            section=self.config.explain,
+            healthy=self.prepared.info.healthy,
+            mean=self.data.mean,
+            std=self.data.std,
+            device=self.device,
+            logits=logits,
+            gallery=gallery_positions(self.prepared, self.config.explain.gallery),
+            seed_names=tuple(vars(self.key).values()),
+        )
+        problems = [self._explain_one(scorer, *item, metrics, save_maps) for item in explainers.items()]
+        return [problem for problem in problems if problem]
+
+    def _explain_one(
+        self, scorer: Scorer, name: str, explainer: Explainer, metrics: list[MetricRequest], save_maps: bool
+    ) -> str:
+        """Returns an empty line, or what went wrong."""
+        reason = explainer.applies_to(scorer.classifier)
+        if not reason and explainer.needs_masks and scorer.split.masks is None:
+            reason = "the data set has no masks"
+        if reason:
+            self.progress.skip(name)
+            self.store.note_explainer(name, status="skipped", reason=reason)
+            return ""
+        fingerprint = self._explain_fingerprint(name, explainer)
+        wanted = {request.name: source_digest(request.info.function) for request in metrics}
+        if read_metadata(self.store.scores_file(name)).get("fingerprint") != fingerprint:
+            self.store.scores_file(name).unlink(missing_ok=True)  # scores of something else must not reach a table
+        stored = self._stored_metrics(name, fingerprint)
+        missing = [request for request in metrics if stored.get(request.name) != wanted[request.name]]
+        maps_file = self.store.maps_file(name) if save_maps else None
+        if stored and not missing and (maps_file is None or maps_file.exists()):
+            self.progress.skip(name)
+            return ""
+        self.computed = True
+        try:
+            with self.progress.step(name, f"{self.key}: {name}"):
+                scored = scorer.score(name, explainer, missing, maps_file)
+                done = {metric: code for metric, code in (stored | wanted).items() if metric not in scored.problems}
+                self._save_scores(name, scored, fingerprint, done)
+        except Exception as error:  # a method that fails must not take the others with it
+            reason = one_line(error)
+            self.store.note_explainer(name, status="failed", reason=reason, traceback=traceback.format_exc())
+            return f"{self.key}: explainer {name!r} failed: {reason}"
+        self.store.note_explainer(name, status="ok", bad_maps=scored.bad_maps, problems=scored.problems)
+        notes = [f"metric {metric} failed: {why}" for metric, why in scored.problems.items()]
+        if scored.bad_maps:
+            notes.append(f"{len(scored.bad_maps)} maps hold NaN or infinite values, first: {scored.bad_maps[0]}")
+        return "; ".join(f"{self.key}: {name}: {note}" for note in notes)
+
+    def _explain_fingerprint(self, name: str, explainer: Explainer) -> str:
+        explained = self.prepared.explained
+        return digest(
+            self.fingerprint,
+            self.prepared.explain.digest,
+            explained.indices.tolist(),
+            explained.faithful,
+            self.config.explain.steps,
+            name,
+            self.config.explainers.get(name, {}),
+            source_digest(type(explainer)),
+            file_digest(maps, inputs),
+        )
+
+    def _stored_metrics(self, name: str, fingerprint: str) -> dict[str, str]:
+        """Metric -> digest of the code that computed it, for the scores that still hold."""
+        metadata = read_metadata(self.store.scores_file(name))
+        return json.loads(metadata["metrics"]) if metadata.get("fingerprint") == fingerprint else {}
+
+    def _save_scores(self, name: str, scored: Scored, fingerprint: str, metrics: dict[str, str]) -> None:
+        """Write the new rows over the old ones that still hold."""
+        file, rows = self.store.scores_file(name), scored.rows
+        if read_metadata(file).get("fingerprint") == fingerprint:
+            old = pd.read_parquet(file)
+            renewed = set(zip(rows["metric"], rows["variant"], strict=True))
+            keep = [pair not in renewed for pair in zip(old["metric"], old["variant"], strict=True)]
+            rows = pd.concat([old[keep], rows], ignore_index=True)
+        with replacing(self.store.gallery_file(name)) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, *(scored.gallery[at] for at in sorted(scored.gallery)))
+        write_scores(file, rows, fingerprint=fingerprint, metrics=json.dumps(metrics))
+
+
+def gallery_positions(prepared: Prepared, count: int) -> list[int]:
+    """Positions among the explained images that the figures show: diseased ones, and a healthy one where there is."""
+    diseased = int(prepared.explained.diseased.sum())
+    healthy = len(prepared.explained.indices) - diseased
+    shown = min(count - (healthy > 0), diseased) if count else 0
+    return [*range(shown), *([diseased] if count and healthy else [])]
+
+
+def write_gallery_images(file: Path, prepared: Prepared, count: int) -> None:
+    """Images, masks, labels and ids of what the figures show, beside the run's other files."""
+    indices = prepared.explained.indices[gallery_positions(prepared, count)]
+    split = prepared.explain
+    masks = np.zeros((len(indices), *split.images.shape[2:]), bool) if split.masks is None else split.masks[indices]
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            images=split.images[indices],
+            masks=masks,
+            labels=split.labels[indices],
+            ids=np.asarray(split.ids)[indices],
+        )

@@ -1,0 +1,144 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.contracts import UserError
+
+EPILOG = """
+Examples:\n
+  run_benchmark.py --datasets all\n
+  run_benchmark.py --datasets fundus-phantom,folder:my_images --heads blackbox,softcam-sparse\n
+  run_benchmark.py --config smoke --explainers softcam,gradcam --metrics audc@blur\n
+  run_benchmark.py --plugins my_method.py --out results/mine\n
+  run_benchmark.py list     run_benchmark.py report results/quick
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+console = Console(highlight=False)
+
+
+def _option(text: str) -> Any:
+    return typer.Option(help=text, show_default=False)
+
+
+@app.callback(invoke_without_command=True, epilog=EPILOG)
+def benchmark(
+    context: typer.Context,
+    datasets: Annotated[str | None, _option("data sets, comma separated; all; folder:PATH")] = None,
+    backbones: Annotated[str | None, _option("backbones, comma separated")] = None,
+    heads: Annotated[str | None, _option("heads, comma separated")] = None,
+    explainers: Annotated[str | None, _option("explainers, comma separated; all")] = None,
+    metrics: Annotated[str | None, _option("metrics, comma separated; all; name@operator")] = None,
+    seeds: Annotated[str | None, _option("seeds, comma separated")] = None,
+    config: Annotated[str | None, _option("a shipped config or a TOML file [quick; standard on CUDA]")] = None,
+    data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
+    plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
+    out: Annotated[Path | None, _option("run folder [results/<config>]")] = None,
+    device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
+    batch_size: Annotated[int | None, _option("images a batch, in training and explaining")] = None,
+    save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable images out, counted")] = False,
+) -> None:
+    """Train black boxes and their SoftCAM twins, explain both, score the explanations, write tables and figures."""
+    if context.invoked_subcommand is not None:
+        return
+    from bench.config import parse_config
+    from bench.devices import choose_device
+    from bench.plan import make_plan
+    from bench.plugins import load_plugins
+    from bench.report import build_report
+    from bench.runner import Options, run
+
+    chosen_device = choose_device(device)
+    name = config or ("standard" if chosen_device.type == "cuda" else "quick")
+    lists = {
+        "datasets": _names(datasets),
+        "backbones": _names(backbones),
+        "heads": _names(heads),
+        "explainers": _names(explainers),
+        "metrics": _names(metrics),
+        "seeds": _names(seeds),
+    }
+    problems = load_plugins([Path(file) for file in _names(plugins) or []])
+    merged = parse_config(_merge(name, lists, batch_size), name)
+    plan = make_plan(merged, data_root)
+    folder = out or Path("results") / Path(name).stem
+    _announce(name, folder, plan, chosen_device)
+    outcome = run(merged, plan, Options(data_root, folder, chosen_device, save_maps, skip_bad), console, problems)
+    build_report(folder, console, only_if_stale=not outcome.computed)
+    for problem in outcome.problems:
+        console.print(Text(problem, style="red"), soft_wrap=True)
+    raise typer.Exit(1 if outcome.problems else 0)
+
+
+def _names(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"an empty list of names: {text!r}; leave the flag out or name something")
+    return names
+
+
+def _merge(config: str, lists: dict[str, list[str] | None], batch_size: int | None) -> dict[str, Any]:
+    """The config's values with the flags laid over them."""
+    from bench.config import load_config
+
+    values = load_config(config).model_dump()
+    values["run"] |= {key: names for key, names in lists.items() if names is not None}
+    if batch_size is not None:
+        values["training"]["batch_size"] = values["explain"]["batch_size"] = batch_size
+    return values
+
+
+def _announce(name: str, folder: Path, plan: Any, device: Any) -> None:
+    console.print(f"config {name} on {device}: {len(plan.cells)} classifiers on {', '.join(plan.datasets)}")
+    for absent, reason in plan.absent.items():
+        console.print(Text(f"left out: {absent}: {reason}", style="yellow"), soft_wrap=True)
+    console.print(f"writing to {folder}", soft_wrap=True)
+
+
+@app.command("list")
+def list_everything(
+    data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
+    plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
+) -> None:
+    """Show data sets (and what is missing), backbones, heads, explainers, metrics and configs."""
+    from bench.listing import listing
+    from bench.plugins import load_plugins
+
+    for problem in load_plugins([Path(file) for file in _names(plugins) or []]):
+        console.print(Text(problem, style="red"))
+    for title, columns, rows in listing(data_root):
+        table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table, "")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="a run folder, such as results/quick")]) -> None:
+    """Rebuild tables, figures and page of a run from its stored scores."""
+    from bench.report import build_report
+
+    build_report(run, console)
+
+
+def main() -> None:
+    """Run the command line; a ``UserError`` is one line and exit code 2, Ctrl-C one line and 130."""
+    try:
+        app()
+    except UserError as error:
+        console.print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        console.print("stopped; what was finished is kept, the same command goes on from there")
+        raise SystemExit(130) from None

@@ -1,0 +1,146 @@
+"""Configs: TOML files checked against one model, so that a wrong key or name fails before any compute."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.contracts import UserError
+from bench.registry import closest
+
+CONFIG_FOLDER = Path(__file__).parent / "configs"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunSection(_Section):
+    """The grid: every combination of data set, backbone, head and seed is a cell."""
+
+    datasets: list[str] = ["all"]
+    backbones: list[str] = ["compact"]
+    heads: list[str] = ["blackbox", "softcam-dense", "softcam-sparse"]
+    explainers: list[str] = ["all"]
+    metrics: list[str] = ["all"]
+    seeds: list[int] = [0]
+    pretrained: bool = False
+
+
+class DataSection(_Section):
+    """Input side in pixels and images per split (None = all there are); ``seed`` draws subsamples and splits."""
+
+    size: int = Field(112, ge=32)
+    train: int | None = Field(None, ge=2)
+    val: int | None = Field(None, ge=2)
+    test: int | None = Field(None, ge=2)
+    seed: int = 0
+
+
+class TrainingSection(_Section):
+    """SGD with Nesterov momentum; the learning rate falls along a cosine to ``final_lr`` (arXiv:2505.17748, sec. 4)."""
+
+    epochs: int = Field(70, ge=1)
+    batch_size: int = Field(16, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    final_lr: float = Field(1e-4, ge=0)
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augmentation: Literal["paper", "light", "none"] = "paper"
+    class_weights: bool = False
+
+
+class ExplainSection(_Section):
+    """How many images are explained (None = all) and how they are occluded.
+
+    Attributes:
+        diseased, healthy: explained images with and without the disease.
+        faithful: how many of the diseased ones go through the occlusion curves.
+        steps: occlusion steps K.
+        batch_size: images a forward pass; halved when memory runs out.
+        gallery: images whose maps are kept for the figures.
+    """
+
+    diseased: int | None = Field(None, ge=1)
+    healthy: int | None = Field(None, ge=0)
+    faithful: int | None = Field(None, ge=0)
+    steps: int = Field(30, ge=1)
+    batch_size: int = Field(16, ge=1)
+    gallery: int = Field(4, ge=0)
+
+
+class Overrides(_Section):
+    """What one data set does differently: ``[datasets.<name>.data]`` and so on, any subset of keys."""
+
+    data: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    explain: dict[str, Any] = {}
+
+
+class Config(_Section):
+    """A whole config. ``heads`` and ``explainers`` hold constructor arguments by name."""
+
+    description: str = ""
+    run: RunSection = RunSection()
+    data: DataSection = DataSection()
+    training: TrainingSection = TrainingSection()
+    explain: ExplainSection = ExplainSection()
+    heads: dict[str, dict[str, Any]] = {}
+    explainers: dict[str, dict[str, Any]] = {}
+    datasets: dict[str, Overrides] = {}
+
+    def for_dataset(self, name: str) -> Config:
+        """The config that holds for one data set: its overrides laid over the common sections."""
+        overrides = self.datasets.get(name.split("@")[0].split(":")[0], Overrides())
+        values = self.model_dump()
+        for section in ("data", "training", "explain"):
+            values[section] |= getattr(overrides, section)
+        return parse_config(values, f"overrides of {name}")
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name -> file of every config that comes with the package."""
+    return {path.stem: path for path in sorted(CONFIG_FOLDER.glob("*.toml"))}
+
+
+def load_config(name_or_path: str) -> Config:
+    """Read a shipped config by name, or a TOML file by path.
+
+    Raises:
+        UserError: unknown name, unreadable file, unknown key or a value out of range, in one line.
+    """
+    shipped = shipped_configs()
+    path = shipped.get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        raise UserError(f"no config {name_or_path!r}: {closest(name_or_path, list(shipped))}, or give a TOML file")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"config {path} cannot be read: {error}") from error
+    return parse_config(values, str(path))
+
+
+def parse_config(values: dict[str, Any], origin: str) -> Config:
+    """Check a nested dictionary against the model; ``origin`` is named in the error."""
+    try:
+        config = Config.model_validate(values)
+        for overrides in config.datasets.values():
+            DataSection.model_validate(config.data.model_dump() | overrides.data)
+            TrainingSection.model_validate(config.training.model_dump() | overrides.training)
+            ExplainSection.model_validate(config.explain.model_dump() | overrides.explain)
+    except ValidationError as error:
+        raise UserError(f"config {origin}: {_describe(error)}") from error
+    return config
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg']}"
+    sections = (Config, RunSection, DataSection, TrainingSection, ExplainSection, Overrides)
+    known = sorted({name for section in sections for name in section.model_fields})
+    return f"unknown key {key!r}; {closest(str(first['loc'][-1]), known)}"

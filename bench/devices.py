@@ -1,0 +1,123 @@
+"""What depends on the machine: device, bf16, memory that runs out and memory that was used."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from bench.contracts import UserError
+
+Result = TypeVar("Result")
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes CUDA where there is a card; anything else is what torch.device understands.
+
+    Raises:
+        UserError: there is no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {name!r} is not usable here ({reason}); try cpu, cuda or auto") from error
+    return device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 is done in hardware, so that training under autocast pays."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def training_autocast(device: torch.device) -> torch.autocast:
+    """bf16 autocast where the device has it, else a context that does nothing."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bf16(device))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that a smaller batch might fit."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+def with_smaller_batches(compute: Callable[[int], Result], batch_size: int) -> tuple[Result, int]:
+    """``compute(batch_size)``, with the batch halved down to 1 while memory runs out -> result, size that fitted.
+
+    Raises:
+        UserError: not even a batch of one fits.
+    """
+    while True:
+        try:
+            return compute(batch_size), batch_size
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise UserError(f"out of memory even with a batch of one: {str(error).splitlines()[0]}") from error
+        batch_size //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class PeakMemory:
+    """Highest memory use inside a ``with`` block above that at its start, in MiB (nan where it cannot be measured)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.mebibytes = float("nan")
+
+    def __enter__(self) -> PeakMemory:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self._start = float(torch.cuda.memory_allocated(self.device))
+        else:
+            with contextlib.suppress(OSError):
+                _CLEAR.write_text("5")  # resets the peak (VmHWM) of this process to its present size
+            self._start = _resident_kib("VmRSS") * 1024
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.device.type == "cuda":
+            peak: float = torch.cuda.max_memory_allocated(self.device)
+        else:
+            peak = _resident_kib("VmHWM") * 1024
+        self.mebibytes = max(0.0, peak - self._start) / 2**20
+
+
+def _resident_kib(field: str) -> float:
+    if not _STATUS.exists():
+        return float("nan")
+    lines = _STATUS.read_text().splitlines()
+    return next((float(line.split()[1]) for line in lines if line.startswith(field + ":")), float("nan"))
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """What a reader must know to judge the seconds of a run."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return {
+        "device": str(device),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
+        "cpu": cpu,
+        "threads": torch.get_num_threads(),
+        "bf16": str(has_fast_bf16(device)),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "platform": platform.platform(),
+    }

@@ -1,0 +1,52 @@
+"""Which images are explained, and for which class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.config import ExplainSection
+from bench.contracts import DatasetInfo
+from bench.data.split import Split
+from bench.seeds import seed_of
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The explained images of a split: the diseased ones first, each part in an order drawn from the image names.
+
+    Attributes:
+        indices: (N,) positions in the split.
+        diseased: (N,) bool.
+        faithful: how many of the first ones go through the occlusion curves.
+    """
+
+    indices: np.ndarray
+    diseased: np.ndarray
+    faithful: int
+
+
+def choose_explained(info: DatasetInfo, split: Split, section: ExplainSection) -> Explained:
+    """Draw the explained images; asking for more keeps the ones there were. Annotated images come before others."""
+    order = sorted(range(len(split)), key=lambda index: seed_of(info.name, "explained", split.ids[index]))
+    order.sort(key=lambda index: not split.has_mask[index])
+    is_diseased = np.asarray(split.labels) != (-1 if info.healthy is None else info.healthy)
+    diseased = [index for index in order if is_diseased[index]][: section.diseased]
+    healthy = [index for index in order if not is_diseased[index]][: section.healthy]
+    faithful = len(diseased) if section.faithful is None else min(section.faithful, len(diseased))
+    indices = np.array(diseased + healthy, dtype=np.int64)
+    return Explained(indices, np.arange(len(indices)) < len(diseased), faithful)
+
+
+def explained_class(logits: np.ndarray, labels: np.ndarray, healthy: int | None) -> np.ndarray:
+    """Logits (N,C), labels (N,) -> the class (N,) each map is made for.
+
+    The label itself on diseased images; on healthy ones the disease class with the highest logit (with two classes:
+    the disease), because evidence for a disease is what a false alarm would show.
+    """
+    if healthy is None:
+        return labels
+    diseases = logits.copy()
+    diseases[:, healthy] = -np.inf
+    return np.where(labels == healthy, diseases.argmax(axis=1), labels)

@@ -1,0 +1,46 @@
+"""What there is to choose from, as rows for ``run_benchmark.py list``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.config import load_config, shipped_configs
+from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, METRICS
+
+Listing = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+
+
+def listing(root: Path) -> list[Listing]:
+    """(title, column names, rows) for every kind of thing a run can name."""
+    return [
+        ("Data sets", ("name", "classes", "masks", "licence", "state"), _datasets(root)),
+        ("Backbones", ("name", "what it is"), [(name, BACKBONES[name].description) for name in BACKBONES]),
+        ("Heads", ("name", "family", "paper"), [(name, HEADS[name].family, HEADS[name].paper) for name in HEADS]),
+        ("Explainers", ("name", "family", "maps", "paper"), _explainers()),
+        ("Metrics", ("name", "family", "better", "images", "operators", "paper"), _metrics()),
+        ("Configs", ("name", "what it is"), [(name, load_config(name).description) for name in shipped_configs()]),
+    ]
+
+
+def _datasets(root: Path) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name in DATASETS:
+        info = DATASETS[name]
+        state = info.missing(root) or ("ready" if info.in_all else "ready (by name; not in all)")
+        rows.append((name, " ".join(info.classes), info.masks, info.licence, state))
+    rows.append(("folder:PATH", "its folders", "optional", "yours", "images/<class>/*, masks/ (docs/data.md)"))
+    return rows
+
+
+def _explainers() -> list[tuple[str, ...]]:
+    known = [(name, EXPLAINERS[name]) for name in EXPLAINERS]
+    return [(name, one.family, "signed" if one.signed else "unsigned", one.paper) for name, one in known]
+
+
+def _metrics() -> list[tuple[str, ...]]:
+    words = {True: "higher", False: "lower", None: "-"}
+    known = [METRICS[name] for name in METRICS]
+    return [
+        (one.name, one.family, words[one.higher_is_better], one.images, " ".join(one.variants), one.paper)
+        for one in known
+    ]

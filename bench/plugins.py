@@ -1,0 +1,53 @@
+"""Explainers, metrics and data sets from the reader's own files and from installed packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from bench.contracts import UserError
+from bench.errors import one_line
+from bench.registry import ALL_REGISTRIES
+
+ENTRY_POINT_GROUP = "softcam_bench.plugins"
+
+
+def load_plugins(files: list[Path]) -> list[str]:
+    """Import plugin files and every installed entry point -> one line for each that failed, naming it.
+
+    A plugin that fails half-way leaves nothing behind in the registries.
+    """
+    problems = []
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        problems.append(_attempt(f"{point.name} ({point.value})", point.load))
+    for file in files:
+        problems.append(_attempt(str(file), partial(_import_file, file)))
+    return [problem for problem in problems if problem]
+
+
+def _import_file(file: Path) -> None:
+    if not file.is_file():
+        raise UserError("no such file")
+    name = f"softcam_bench_plugin_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UserError("not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def _attempt(name: str, load: Callable[[], object]) -> str:
+    before = [set(registry) for registry in ALL_REGISTRIES]
+    try:
+        load()
+    except Exception as error:  # whatever foreign code raises
+        for registry, known in zip(ALL_REGISTRIES, before, strict=True):
+            for added in set(registry) - known:
+                registry.remove(added)
+        return f"plugin {name} left out: {one_line(error)}"
+    return ""

@@ -1,0 +1,101 @@
+"""Gets the images of a data set ready, and the facts about them that the report states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.config import Config
+from bench.contracts import DatasetInfo, Sample, Samples
+from bench.data.loading import build_samples, load_splits
+from bench.data.split import Split, brightness_auc, channel_statistics
+from bench.explained import Explained, choose_explained
+from bench.metrics import patch_at, random_patch_hit_rate, stride_at
+from bench.training import TrainingData
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set as a cell needs it.
+
+    Attributes:
+        info: the registered facts.
+        data: training and validation images with their normalisation.
+        test: classified for the classification scores.
+        explain: the split whose ``explained`` images are explained.
+        samples: what the builder returned for that split; phantoms can render twins with it.
+    """
+
+    info: DatasetInfo
+    data: TrainingData
+    test: Split
+    explain: Split
+    explained: Explained
+    samples: Sequence[Sample] | Samples
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by index."""
+        return self.test.classes
+
+
+def prepare(info: DatasetInfo, config: Config, root: Path, cache: Path, skip_bad: bool) -> Prepared:
+    """Decode, cache and check every split of a data set.
+
+    Raises:
+        UserError: missing or bad files, leakage between splits, or a split that cannot be learnt from.
+    """
+    section = config.data
+    counts = {"train": section.train, "val": section.val, "test": section.test, info.explain_split: section.test}
+    splits = load_splits(info, root, section.size, counts, section.seed, cache, skip_bad)
+    samples = build_samples(info, root, info.explain_split, section.size, section.test, section.seed, skip_bad)
+    mean, std = (info.mean, info.std) if info.mean and info.std else channel_statistics(splits["train"])
+    data = TrainingData(splits["train"], splits["val"], info.modality, mean, std)
+    explain = splits[info.explain_split]
+    explained = choose_explained(info, explain, config.explain)
+    return Prepared(info, data, splits["test"], explain, explained, samples)
+
+
+def facts(prepared: Prepared) -> dict[str, Any]:
+    """What tables and captions say about a data set, as plain values."""
+    info, explained = prepared.info, prepared.explained
+    splits = {"train": prepared.data.train, "val": prepared.data.val, "test": prepared.test}
+    excluded = {id(split): split.excluded for split in (*splits.values(), prepared.explain)}
+    return {
+        "modality": info.modality,
+        "classes": list(prepared.classes),
+        "masks": info.masks,
+        "healthy": info.healthy,
+        "source": info.source,
+        "licence": info.licence,
+        "citation": info.citation,
+        "explain_split": info.explain_split,
+        "mean": list(prepared.data.mean),
+        "std": list(prepared.data.std),
+        "images": {
+            name: np.bincount(split.labels, minlength=len(prepared.classes)).tolist() for name, split in splits.items()
+        },
+        "excluded": [list(pair) for pairs in excluded.values() for pair in pairs],
+        "explained_diseased": int(explained.diseased.sum()),
+        "explained_healthy": int((~explained.diseased).sum()),
+        "explained_faithful": explained.faithful,
+        "side": {name: int(split.images.shape[-1]) for name, split in (splits | {"explain": prepared.explain}).items()},
+        "brightness_auc": brightness_auc(prepared.data.train, prepared.test),
+    } | _mask_facts(prepared)
+
+
+def _mask_facts(prepared: Prepared) -> dict[str, float]:
+    """Lesion area and chance of a patch hit, means over the explained diseased images with a lesion."""
+    if prepared.explain.masks is None:
+        return {}
+    indices = prepared.explained.indices[prepared.explained.diseased]
+    masks = torch.from_numpy(prepared.explain.masks[indices])
+    masks = masks[masks.flatten(1).any(dim=1)]
+    size = masks.shape[-1]
+    chance = random_patch_hit_rate(masks, patch_at(size), stride_at(size))
+    return {"prevalence": masks.float().mean().item(), "topk_chance": chance.mean().item()}

@@ -1,0 +1,90 @@
+"""What a run says while it works: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+
+class _TimeLeft(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("left", ""), style="cyan")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class RunProgress:
+    """Counts the steps of a run and estimates what is left from how long steps of the same kind took.
+
+    Args:
+        console: where to write.
+        steps: the kind of every step that will come, such as "train" or an explainer's name.
+    """
+
+    def __init__(self, console: Console, steps: list[str]) -> None:
+        self.console = console
+        self._waiting: dict[str, int] = defaultdict(int)
+        for kind in steps:
+            self._waiting[kind] += 1
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._started = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _TimeLeft())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("starting", total=len(steps))
+
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    @contextmanager
+    def step(self, kind: str, text: str) -> Iterator[None]:
+        """One step of a kind; its time counts for the estimate unless it fails."""
+        self._bar.update(self._task, description=text, left=self._left())
+        started = time.monotonic()
+        try:
+            yield
+            self._seconds[kind].append(time.monotonic() - started)
+        finally:
+            self._waiting[kind] -= 1
+            self._bar.advance(self._task)
+
+    def skip(self, *kinds: str) -> None:
+        """Planned steps that need not be done."""
+        for kind in kinds:
+            self._waiting[kind] -= 1
+            self._bar.advance(self._task)
+
+    def update(self, text: str) -> None:
+        """Change what the bar says about the step under way."""
+        self._bar.update(self._task, description=text, left=self._left())
+
+    def say(self, text: str, style: str = "") -> None:
+        """A line that stays, above the bar."""
+        self.console.print(Text(f"[{clock(time.monotonic() - self._started)}] {text}", style=style), soft_wrap=True)
+
+    def milestone(self, text: str) -> None:
+        """A line that stays, with the time left."""
+        left = self._left()
+        self.say(f"{text}  ({left})" if left else text)
+
+    def _left(self) -> str:
+        known = {kind: sum(values) / len(values) for kind, values in self._seconds.items()}
+        if not known:
+            return ""
+        typical = sum(known.values()) / len(known)
+        seconds = sum(count * known.get(kind, typical) for kind, count in self._waiting.items())
+        return f"about {clock(seconds)} left"

@@ -1,0 +1,105 @@
+"""One table, three notations: CSV for programs, Markdown for reading, LaTeX (booktabs) for papers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench.files import replacing, write_text
+from bench.report.tables import TableData
+from bench.statistics import Estimate
+
+_LATEX_SPECIAL = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "~": r"\textasciitilde{}"}
+_LATEX_SYMBOLS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--"}
+
+
+def write_table(table: TableData, folder: Path, stem: str) -> None:
+    """Write ``stem.csv``, ``stem.md`` and ``stem.tex``."""
+    with replacing(folder / f"{stem}.csv") as temporary:
+        table.numbers().to_csv(temporary, index=False)
+    write_text(folder / f"{stem}.md", markdown(table))
+    write_text(folder / f"{stem}.tex", latex(table))
+
+
+def number(value: float) -> str:
+    """A number as tables print it: three significant decimals for shares, fewer for large values."""
+    if not np.isfinite(value):
+        return "–"
+    if value and abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def entry(estimate: Estimate | None) -> str:
+    """``mean [low, high]``, or a dash where there is no value."""
+    if estimate is None or not np.isfinite(estimate.mean):
+        return "–"
+    if not np.isfinite(estimate.low):
+        return number(estimate.mean)
+    return f"{number(estimate.mean)} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def cells(table: TableData, bold: Callable[[str], str]) -> list[list[str]]:
+    """Header and rows as text, the best entries marked by ``bold``; ``n`` is the largest of the row."""
+    best = table.best()
+    lines = [[*table.keys, "n", *(column.title for column in table.columns)]]
+    for index, row in enumerate(table.rows):
+        estimates = [row.get(column.name) for column in table.columns]
+        texts = [entry(estimate) for estimate in estimates]
+        marked = [
+            bold(text) if (index, column.name) in best else text
+            for text, column in zip(texts, table.columns, strict=True)
+        ]
+        count = max((estimate.n for estimate in estimates if estimate is not None), default=0)
+        lines.append([*(str(row[key]) for key in table.keys), str(count), *marked])
+    return lines
+
+
+def markdown(table: TableData) -> str:
+    """Caption and a pipe table."""
+    header, *body = cells(table, lambda text: f"**{text}**")
+    lines = [header, ["---"] * len(header), *body]
+    return f"{table.caption}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def latex(table: TableData) -> str:
+    """A ``table*`` with booktabs rules, a rule between data sets."""
+    header, *body = cells(table, lambda text: f"\\textbf{{{text}}}")
+    lines = []
+    for index, row in enumerate(body):
+        if index and row[0] != body[index - 1][0]:
+            lines.append(r"\midrule")
+        lines.append(" & ".join(map(_escape, row)) + r" \\")
+    return "\n".join(
+        [
+            r"\begin{table*}",
+            r"\centering",
+            rf"\caption{{{_escape(table.caption)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(table.keys)}{'r' * (len(header) - len(table.keys))}}}",
+            r"\toprule",
+            " & ".join(map(_escape, header)) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def _escape(text: str) -> str:
+    """Text for LaTeX; the braces of ``\\textbf`` are ours and stay."""
+    for plain, escaped in (_LATEX_SPECIAL | _LATEX_SYMBOLS).items():
+        text = text.replace(plain, escaped)
+    return text
+
+
+def html(table: TableData) -> str:
+    """A plain HTML table for the page."""
+    header, *body = cells(table, lambda text: f"<b>{text}</b>")
+    head = "".join(f"<th>{text}</th>" for text in header)
+    rows = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>\n" for row in body)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>"

@@ -1,0 +1,79 @@
+"""Everything the report reads, loaded from the store once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.store import CellKey, CellStore, RunStore
+
+CELL = ["dataset", "backbone", "head", "seed"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A run as data frames.
+
+    Attributes:
+        record: run.json.
+        cells: one row a cell: the columns of ``CELL``, status and the rest of cell.json in ``record``.
+        scores: long rows of every finished explainer with the cell's columns, explainer and its family.
+        cost: dataset, …, explainer, metric, value: passes, seconds and memory of a map.
+        predictions: one row a cell and test image; logits in ``logit_0`` …, nan where a data set has fewer classes.
+        training: one row a cell and epoch.
+    """
+
+    store: RunStore
+    record: dict[str, Any]
+    cells: pd.DataFrame
+    scores: pd.DataFrame
+    cost: pd.DataFrame
+    predictions: pd.DataFrame
+    training: pd.DataFrame
+
+    def cell(self, row: Any) -> CellStore:
+        """The files of a cell, named by anything that has the columns of ``CELL`` as attributes."""
+        return self.store.cell(CellKey(row.dataset, row.backbone, row.head, int(row.seed)))
+
+
+def load_frames(folder: Path) -> Frames:
+    """Read every finished cell of the run's last plan.
+
+    Raises:
+        UserError: this is not a run folder.
+    """
+    store = RunStore(folder)
+    record = store.record
+    keys = [CellKey(**key) for key in record["cells"]]
+    cells = pd.DataFrame([vars(key) | {"status": "absent"} | _cell_facts(store.cell(key)) for key in keys])
+    scores: list[pd.DataFrame] = []
+    predictions: list[pd.DataFrame] = []
+    training: list[pd.DataFrame] = []
+    for key, status in zip(keys, cells["status"], strict=True):
+        if status != "ok":
+            continue
+        cell, about = store.cell(key), vars(key)
+        predictions.append(pd.read_parquet(cell.predictions).assign(**about))
+        training.append(pd.read_csv(cell.training).assign(**about))
+        for name, facts in record["explainers"].items():
+            if cell.scores_file(name).exists():
+                rows = pd.read_parquet(cell.scores_file(name))
+                scores.append(rows.assign(**about, explainer=name, family=facts["family"]))
+    everything = _concat(scores)
+    is_cost = everything["image"] == "" if len(everything) else np.array([], dtype=bool)
+    return Frames(
+        store, record, cells, everything[~is_cost], everything[is_cost], _concat(predictions), _concat(training)
+    )
+
+
+def _cell_facts(cell: CellStore) -> dict[str, Any]:
+    record = cell.record
+    return {"status": record.get("status", "absent"), "record": record}
+
+
+def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

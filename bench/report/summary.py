@@ -1,0 +1,123 @@
+"""What a run says on the terminal when it is over."""
+
+from __future__ import annotations
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.report.formats import entry, number
+from bench.report.frames import Frames
+from bench.report.tables import Column, TableData
+from bench.store import CellKey
+
+_SHOWN = {"localisation": 2, "faithfulness": 1, "consistency": 1}  # metrics of each family
+_POST_HOC = 3
+
+
+def print_summary(frames: Frames, tables: dict[str, TableData], console: Console) -> None:
+    """Accuracy, the inherent maps against the best post-hoc ones and the controls, and where the files are."""
+    if "classification" in tables:
+        console.print(_classification(tables["classification"]), "")
+    explanations = _explanations(frames, tables)
+    if explanations.row_count:
+        console.print(explanations, "")
+    for line in model_lines(frames):
+        console.print(Text(line), soft_wrap=True)
+    for line in gaps(frames):
+        console.print(Text(line, style="yellow"), soft_wrap=True)
+    folder = frames.store.folder
+    console.print(f"tables: {folder / 'tables'}", soft_wrap=True)
+    console.print(f"figures: {folder / 'figures'}", soft_wrap=True)
+    console.print(f"page: {folder / 'report.html'}", soft_wrap=True)
+
+
+def _classification(data: TableData) -> Table:
+    shown = [column for column in data.columns if column.name in ("accuracy", "auc", "sensitivity", "specificity")]
+    table = Table(*data.keys, *(column.title for column in shown), title="Classification", box=None, pad_edge=False)
+    for row in data.rows:
+        table.add_row(*(str(row[key]) for key in data.keys), *(entry(row[column.name]) for column in shown))
+    return table
+
+
+def _explanations(frames: Frames, tables: dict[str, TableData]) -> Table:
+    columns = {name: _directed(tables[name])[:count] for name, count in _SHOWN.items() if name in tables}
+    titles = [column.title for shown in columns.values() for column in shown]
+    table = Table("data set", "explainer", "head", *titles, title="Explanations", box=None, pad_edge=False)
+    merged: dict[tuple[str, ...], dict[str, str]] = {}
+    for name, shown in columns.items():
+        for row in tables[name].rows:
+            texts = merged.setdefault(tuple(row[key] for key in tables[name].keys), {})
+            texts |= {column.title: number(row[column.name].mean) for column in shown if column.name in row}
+    kept = _kept(frames, tables)
+    for key, texts in merged.items():
+        if key in kept:
+            dataset, _, explainer, head = key
+            table.add_row(dataset, explainer, head, *(texts.get(title, "–") for title in titles))
+    return table
+
+
+def _directed(table: TableData) -> list[Column]:
+    return [column for column in table.columns if column.better is not None]
+
+
+def _kept(frames: Frames, tables: dict[str, TableData]) -> set[tuple[str, ...]]:
+    """All inherent methods and controls, and the post-hoc methods that are best in the first table there is."""
+    name = next(iter(name for name in _SHOWN if name in tables))
+    table, families = tables[name], frames.record["explainers"]
+    first = _directed(table)[0]
+    ranked: dict[tuple[str, str], list[tuple[float, tuple[str, ...]]]] = {}
+    kept: set[tuple[str, ...]] = set()
+    for other in (tables[name] for name in _SHOWN if name in tables):
+        kept |= {
+            tuple(row[key] for key in other.keys)
+            for row in other.rows
+            if families[row["explainer"]]["family"] != "post-hoc"
+        }
+    for row in table.rows:
+        if families[row["explainer"]]["family"] == "post-hoc" and row.get(first.name) is not None:
+            score = row[first.name].mean * (1 if first.better else -1)
+            ranked.setdefault((row["dataset"], row["backbone"]), []).append(
+                (score, tuple(row[key] for key in table.keys))
+            )
+    for rows in ranked.values():
+        kept |= {key for _, key in sorted(rows, reverse=True)[:_POST_HOC]}
+    return kept
+
+
+def model_lines(frames: Frames) -> list[str]:
+    """For each data set, whether the models use the lesions, and what brightness alone would achieve."""
+    lines = []
+    for name, facts in frames.record["datasets"].items():
+        if facts.get("brightness_auc") is not None:
+            lines.append(f"{name}: brightness statistics alone reach an AUC of {number(facts['brightness_auc'])}")
+        cells = frames.cells[frames.cells["dataset"] == name]
+        if line := twin_line(name, cells):
+            lines.append(line)
+    return lines
+
+
+def twin_line(name: str, cells: pd.DataFrame) -> str:
+    """Whether the models of a data set use its lesions, if it can tell."""
+    twins = [record["twins"] for record in cells["record"] if record.get("twins")]
+    if not twins:
+        return ""
+    shares, counts = [twin["called_healthy"] for twin in twins], [twin["true_positives"] for twin in twins]
+    return (
+        f"{name}: without their lesions {min(shares):.0%}–{max(shares):.0%} of the true positives are called healthy "
+        f"(range over {len(twins)} models, {min(counts)}–{max(counts)} images each)"
+    )
+
+
+def gaps(frames: Frames) -> list[str]:
+    """What the tables do not hold: data sets left out, failed cells and explainers, images without a usable map."""
+    lines = [f"left out: {name}: {reason}" for name, reason in frames.record["absent"].items()]
+    for facts, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
+        name, status = str(CellKey(**facts)), record.get("status", "not begun")
+        if status != "ok":
+            lines.append(f"{name}: {status}{': ' + record['reason'] if record.get('reason') else ''}")
+        for explainer, outcome in record.get("explainers", {}).items():
+            if outcome["status"] == "failed" and explainer in frames.record["explainers"]:
+                lines.append(f"{name}: {explainer} failed: {outcome['reason']}")
+    return lines

@@ -1,0 +1,219 @@
+"""Tables: one row a method on a classifier, one column a metric, with intervals, floor and ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.classification import CLASSIFICATION_SCORES, classification_scores
+from bench.report.frames import Frames
+from bench.statistics import Estimate, bootstrap_weights, estimate_mean, interval
+
+BLACK_BOX = "black box"
+_COSTS = {
+    "forwards_per_map": "forward passes",
+    "backwards_per_map": "backward passes",
+    "seconds_per_map": "seconds",
+    "peak_memory_mib": "peak memory [MiB]",
+}
+_CLASSIFICATION_RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of a table; ``better`` is None where neither direction is."""
+
+    name: str
+    better: bool | None
+
+    @property
+    def title(self) -> str:
+        """Name with an arrow that points to the better end."""
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.better]
+        return self.name.replace("_", " ") + arrow
+
+
+@dataclass
+class TableData:
+    """A table before it is written.
+
+    Attributes:
+        keys: names of the columns that say what a row is.
+        columns: the metrics.
+        rows: key values and one ``Estimate`` (or None) a column name.
+        competes: whether each row may be the best; controls may not.
+    """
+
+    caption: str
+    keys: list[str]
+    columns: list[Column]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    competes: list[bool] = field(default_factory=list)
+
+    def best(self) -> set[tuple[int, str]]:
+        """(row, column) of the best mean of each data set and column, among the rows that compete."""
+        found: set[tuple[int, str]] = set()
+        datasets = dict.fromkeys(row[self.keys[0]] for row in self.rows)
+        for dataset in datasets:
+            for column in self.columns:
+                means = {
+                    index: row[column.name].mean * (1 if column.better else -1)
+                    for index, row in enumerate(self.rows)
+                    if row[self.keys[0]] == dataset and self.competes[index] and _is_number(row.get(column.name))
+                }
+                if column.better is not None and len(means) > 1:
+                    found |= {(at, column.name) for at, mean in means.items() if mean == max(means.values())}
+        return found
+
+    def numbers(self) -> pd.DataFrame:
+        """The table as plain numbers: mean, low, high, n and undefined of every column."""
+        rows = []
+        for row in self.rows:
+            flat = {key: row[key] for key in self.keys}
+            for column in self.columns:
+                estimate = row.get(column.name)
+                for part in ("mean", "low", "high", "n", "undefined"):
+                    flat[f"{column.name}_{part}"] = getattr(estimate, part, np.nan)
+            rows.append(flat)
+        return pd.DataFrame(rows)
+
+
+def _is_number(estimate: Estimate | None) -> bool:
+    return estimate is not None and np.isfinite(estimate.mean)
+
+
+def all_tables(frames: Frames) -> dict[str, TableData]:
+    """Every table for which there are scores, by file name."""
+    tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
+    families = dict.fromkeys(metric["family"] for metric in frames.record["metrics"])
+    for family in families:
+        main = main_rows(frames)
+        tables[family] = metric_table(frames, family, main)
+        tables[f"{family}_all_weights"] = metric_table(frames, family, frames.scores)
+    tables["cost"] = cost_table(frames)
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def main_rows(frames: Frames) -> pd.DataFrame:
+    """The comparison that the paper makes: inherent maps of their own models, the others on the black box.
+
+    Post-hoc methods and controls come from the black box of each data set, or, where it was not trained, from the
+    first head there is.
+    """
+    scores = frames.scores
+    if not len(scores):
+        return scores
+    heads = frames.record["heads"]
+    black_boxes = [name for name, facts in heads.items() if facts["family"] == BLACK_BOX]
+    reference = (black_boxes or list(heads))[0]
+    return scores[(scores["family"] == "inherent") | (scores["head"] == reference)]
+
+
+def metric_table(frames: Frames, family: str, scores: pd.DataFrame) -> TableData:
+    """Means over images of every metric of a family."""
+    metrics = [metric for metric in frames.record["metrics"] if metric["family"] == family]
+    columns = {(m["name"], m["variant"]): Column(_title(m), m["higher_is_better"]) for m in metrics}
+    keys = ["dataset", "backbone", "explainer", "head"]
+    table = TableData(_caption(frames, family), keys, list(columns.values()))
+    if not len(scores):
+        return table
+    wanted = scores[scores["metric"].isin({name for name, _ in columns})]
+    order = _row_order(frames)
+    for key, rows in sorted(wanted.groupby(keys, sort=False), key=lambda item: order(item[0])):
+        row: dict[str, Any] = dict(zip(keys, key, strict=True))
+        for pair, values in rows.groupby(["metric", "variant"], sort=False):
+            if pair in columns:
+                row[columns[pair].name] = estimate_mean(values["value"], values["image"], values["group"])
+        table.rows.append(row)
+        table.competes.append(rows["family"].iloc[0] != "control")
+    table.columns = [column for column in table.columns if any(_is_number(row.get(column.name)) for row in table.rows)]
+    return table
+
+
+def _title(metric: dict[str, Any]) -> str:
+    return f"{metric['name']}@{metric['variant']}" if metric["variant"] else metric["name"]
+
+
+def _row_order(frames: Frames) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:
+    """Data sets as planned; inherent methods first, then post-hoc ones, controls last; heads as planned."""
+    families = ("inherent", "post-hoc", "control")
+    datasets = list(frames.record["datasets"])
+    explainers, heads = frames.record["explainers"], list(frames.record["heads"])
+    backbones = list(dict.fromkeys(frames.cells["backbone"]))
+
+    def place(key: tuple[Any, ...]) -> tuple[int, ...]:
+        dataset, backbone, explainer, head = key
+        family = families.index(explainers[explainer]["family"])
+        position = list(explainers).index(explainer)
+        return datasets.index(dataset), backbones.index(backbone), family, heads.index(head), position
+
+    return place
+
+
+def classification_table(frames: Frames) -> TableData:
+    """Scores of every classifier on the test images; several seeds are averaged inside each bootstrap sample."""
+    columns = [Column(name, better) for name, better in CLASSIFICATION_SCORES.items()]
+    keys = ["dataset", "backbone", "head"]
+    table = TableData(_caption(frames, "classification"), keys, columns)
+    for key, rows in frames.predictions.groupby(keys, sort=False):
+        healthy = frames.record["datasets"][key[0]].get("healthy")
+        seeds = [_scores_of_seed(one, healthy) for _, one in rows.groupby("seed")]
+        row: dict[str, Any] = dict(zip(keys, key, strict=True))
+        for column in columns:
+            samples = np.mean([scores[column.name] for scores in seeds], axis=0)
+            low, high = interval(samples[1:])
+            row[column.name] = Estimate(float(samples[0]), low, high, rows["image"].nunique())
+        table.rows.append(row)
+        table.competes.append(True)
+    return table
+
+
+def _scores_of_seed(rows: pd.DataFrame, healthy: int | None) -> dict[str, np.ndarray]:
+    """Every score for the images as they are (first) and for every bootstrap sample."""
+    rows = rows.sort_values("image")
+    logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
+    weights = bootstrap_weights(rows["group"], _CLASSIFICATION_RESAMPLES)
+    weights = np.concatenate([np.ones((1, len(rows))), weights])
+    return classification_scores(logits, rows["label"].to_numpy(dtype=int), weights, healthy)
+
+
+def cost_table(frames: Frames) -> TableData:
+    """What one map costs, on the machine of this run."""
+    keys = ["dataset", "backbone", "explainer", "head"]
+    columns = [Column(title, False) for title in _COSTS.values()]
+    table = TableData(_caption(frames, "cost"), keys, columns)
+    if not len(frames.cost):
+        return table
+    order = _row_order(frames)
+    for key, rows in sorted(frames.cost.groupby(keys, sort=False), key=lambda item: order(item[0])):
+        means = rows.groupby("metric")["value"].mean()
+        seeds = rows["seed"].nunique()
+        row: dict[str, Any] = dict(zip(keys, key, strict=True))
+        for name, title in _COSTS.items():
+            row[title] = Estimate(float(means.get(name, np.nan)), np.nan, np.nan, seeds)
+        table.rows.append(row)
+        table.competes.append(False)
+    return table
+
+
+def _caption(frames: Frames, family: str) -> str:
+    origins = sorted({record["weights_from"] for record in frames.cells["record"] if "weights_from" in record})
+    weights = f"Backbones start from: {'; '.join(origins)}."
+    machine = frames.record["machine"]
+    shared = "Mean over images [95 % bootstrap interval over groups]; best in bold; arrows point to the better end."
+    notes = {
+        "classification": "Test images.",
+        "localisation": "Diseased images. Controls are the floor (random, centre) and the ceiling (the mask itself).",
+        "faithfulness": "The first diseased images, occluded patch by patch; the operator stands behind the @.",
+        "consistency": "Positive ratio on diseased, negative ratio and false alarms on healthy images.",
+        "exactness": "Inherent methods only.",
+        "complexity": "Neither direction is better.",
+        "cost": f"Mean cost of one map on {machine['gpu'] if machine['gpu'] != 'none' else machine['cpu']}, "
+        f"{machine['threads']} threads; memory above that of the model and the images.",
+    }
+    body = notes.get(family, "") if family == "cost" else f"{notes.get(family, '')} {shared}"
+    return f"{family.capitalize()}. {body} {weights}".replace("  ", " ")

@@ -1,0 +1,192 @@
+"""Works through a plan cell by cell; whatever fails is kept with its reason, and the rest goes on."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from bench.cell import TRAIN, Cell, write_gallery_images
+from bench.config import Config
+from bench.devices import describe_machine
+from bench.errors import one_line
+from bench.plan import MetricRequest, Plan
+from bench.prepare import Prepared, facts, prepare
+from bench.progress import RunProgress
+from bench.store import CellKey, RunStore
+
+PREPARE = "prepare"
+_PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "scipy", "scikit-learn", "pandas", "numpy")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the config."""
+
+    root: Path
+    out: Path
+    device: torch.device
+    save_maps: bool = False
+    skip_bad: bool = False
+
+
+@dataclass
+class Outcome:
+    """What a run ends with: a line for everything that failed, and whether anything was computed."""
+
+    problems: list[str]
+    computed: bool
+
+
+def run(config: Config, plan: Plan, options: Options, console: Console, problems: list[str]) -> Outcome:
+    """Do everything in the plan that the store does not hold yet.
+
+    Args:
+        problems: lines about plugins that were left out; they belong to the outcome.
+
+    Raises:
+        UserError: the folder cannot be written to, or another run works in it.
+    """
+    store = RunStore(options.out)
+    steps = [PREPARE] * len(plan.datasets) + [TRAIN, *plan.explainers] * len(plan.cells)
+    with store.lock(), RunProgress(console, steps) as progress:
+        work = _Work(plan, options, store, progress, new_record(config, plan, options), list(problems))
+        store.write_record(work.record)
+        for problem in problems:
+            progress.say(problem, style="red")
+        for name in plan.datasets:
+            work.dataset(name)
+        work.record |= {"finished": _now(), "problems": work.problems}
+        store.write_record(work.record)
+        return Outcome(work.problems, work.computed)
+
+
+@dataclass
+class _Work:
+    plan: Plan
+    options: Options
+    store: RunStore
+    progress: RunProgress
+    record: dict[str, Any]
+    problems: list[str]
+    computed: bool = False
+
+    def dataset(self, name: str) -> None:
+        """Prepare one data set and run its cells."""
+        cells = [key for key in self.plan.cells if key.dataset == name]
+        prepared = None
+        with self._guard(name, cells), self.progress.step(PREPARE, f"{name}: reading the images"):
+            prepared = prepare(
+                self.plan.datasets[name],
+                self.plan.configs[name],
+                self.options.root,
+                self.options.out / "cache",
+                self.options.skip_bad,
+            )
+            self.record["datasets"][name] |= facts(prepared)
+            write_gallery_images(self.store.images_file(name), prepared, self.plan.configs[name].explain.gallery)
+            self.store.write_record(self.record)
+        if prepared is None:
+            self.progress.skip(*[TRAIN, *self.plan.explainers] * len(cells))
+            return
+        for key in cells:
+            with self._guard(str(key), [key]):
+                self._cell(key, prepared)
+
+    def _cell(self, key: CellKey, prepared: Prepared) -> None:
+        head, config = self.plan.heads[key.head], self.plan.configs[key.dataset]
+        cell = Cell(key, self.store.cell(key), prepared, head, config, self.options.device, self.progress)
+        problems = cell.run(self.plan.explainers, self.plan.metrics, self.options.save_maps)
+        self.computed |= cell.computed
+        for problem in problems:
+            self._problem(problem)
+        if cell.computed:
+            self.progress.milestone(f"{key}: done")
+
+    def _problem(self, text: str) -> None:
+        self.problems.append(text)
+        self.progress.say(text, style="red")
+
+    @contextmanager
+    def _guard(self, what: str, cells: list[CellKey]) -> Iterator[None]:
+        """Keep a failure, with its traceback, in the cells that it hits, and go on."""
+        try:
+            yield
+        except Exception as error:
+            reason = one_line(error)
+            for key in cells:
+                cell = self.store.cell(key)
+                cell.write_record(
+                    cell.record | {"status": "failed", "reason": reason, "traceback": traceback.format_exc()}
+                )
+            self._problem(f"{what} failed: {reason}")
+
+
+def new_record(config: Config, plan: Plan, options: Options) -> dict[str, Any]:
+    """What run.json says before anything is computed: config, plan, facts about the methods, versions, machine."""
+    return {
+        "config": config.model_dump(),
+        "cells": [asdict(key) for key in plan.cells],
+        "datasets": {name: {"side": {}} for name in plan.datasets},
+        "absent": plan.absent,
+        "explainers": {
+            name: {"family": one.family, "signed": one.signed, "paper": one.paper}
+            for name, one in plan.explainers.items()
+        },
+        "heads": {name: {"family": one.family, "paper": one.paper} for name, one in plan.heads.items()},
+        "metrics": [_metric_facts(request) for request in plan.metrics],
+        "git": _git_state(),
+        "packages": _versions(),
+        "machine": describe_machine(options.device),
+        "started": _now(),
+    }
+
+
+def _metric_facts(request: MetricRequest) -> dict[str, Any]:
+    info = request.info
+    return {
+        "name": info.name,
+        "variant": request.variant,
+        "family": info.family,
+        "higher_is_better": info.higher_is_better,
+        "value_range": list(info.value_range),
+        "images": info.images,
+        "paper": info.paper,
+    }
+
+
+def _versions() -> dict[str, str]:
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "not installed"
+
+    return {"python": platform.python_version()} | {package: installed(package) for package in _PACKAGES}
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit of the code that runs, and whether files differ from it; empty outside a checkout."""
+    here = Path(__file__).parent
+
+    def ask(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

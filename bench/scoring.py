@@ -1,0 +1,276 @@
+"""Explains the chosen images of one classifier with one explainer after the other, and scores the maps as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bench.config import ExplainSection
+from bench.contracts import Batch, Channels, Classifier, Explainer, UserError
+from bench.cost import CostMeter
+from bench.data.split import Split, normalise
+from bench.devices import is_out_of_memory, with_smaller_batches
+from bench.errors import one_line
+from bench.explained import Explained, explained_class
+from bench.files import replacing
+from bench.inputs import KEPT_CURVES, NEEDS_MASKS, OCCLUDED, MetricInputs
+from bench.plan import MetricRequest
+from bench.seeds import seed_of
+from bench.store import MapsWriter
+
+
+@dataclass
+class Scored:
+    """What came of one explainer.
+
+    Attributes:
+        frames: long rows, see ``bench.store.SCORE_COLUMNS``.
+        gallery: position among the explained images -> raw map (h,w), for the figures.
+        bad_maps: ids of images whose map holds NaN or infinite values; their scores are nan.
+        problems: metric -> why it failed on these maps.
+    """
+
+    frames: list[pd.DataFrame] = field(default_factory=list)
+    gallery: dict[int, np.ndarray] = field(default_factory=dict)
+    bad_maps: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """All rows in one frame."""
+        return pd.concat(self.frames, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Everything that the explainers of one cell share.
+
+    Attributes:
+        classifier: in evaluation mode, on ``device``.
+        split: the images; ``explained`` says which of them.
+        logits: (N,C) of the explained images, in their order.
+        healthy: index of the healthy class, if there is one.
+        gallery: positions among the explained images that the figures show.
+        seed_names: what names the cell, for the explainers' random numbers.
+    """
+
+    classifier: Classifier
+    split: Split
+    explained: Explained
+    section: ExplainSection
+    logits: np.ndarray
+    healthy: int | None
+    mean: Channels
+    std: Channels
+    device: torch.device
+    gallery: list[int]
+    seed_names: tuple[object, ...]
+
+    @cached_property
+    def about(self) -> pd.DataFrame:
+        """One row an explained image: what every score of it is labelled with."""
+        indices = self.explained.indices
+        labels = self.split.labels[indices]
+        return pd.DataFrame(
+            {
+                "image": np.asarray(self.split.ids)[indices],
+                "group": np.asarray(self.split.groups)[indices],
+                "label": labels,
+                "predicted": self.logits.argmax(axis=1),
+                "target": explained_class(self.logits, labels, self.healthy),
+                "diseased": self.explained.diseased,
+            }
+        )
+
+    def score(self, name: str, explainer: Explainer, metrics: list[MetricRequest], maps_file: Path | None) -> Scored:
+        """Explain and score every chosen image, in batches that shrink when memory runs out.
+
+        Raises:
+            UserError: the explainer returned something that is no map for each image.
+        """
+
+        def attempt(batch_size: int) -> Scored:
+            if maps_file is None:
+                return self._score(name, explainer, metrics, batch_size, None)
+            with replacing(maps_file) as temporary, MapsWriter(temporary) as writer:
+                return self._score(name, explainer, metrics, batch_size, writer)
+
+        return with_smaller_batches(attempt, self.section.batch_size)[0]
+
+    def _score(
+        self, name: str, explainer: Explainer, metrics: list[MetricRequest], batch_size: int, writer: MapsWriter | None
+    ) -> Scored:
+        meter, scored = CostMeter(self.classifier, self.device), Scored()
+        everything = np.arange(len(self.explained.indices))
+        for positions in np.split(everything, range(batch_size, len(everything), batch_size)):
+            batch = self._batch(name, explainer, positions)
+            with meter:
+                maps = check_maps(name, explainer.explain_batch(self.classifier, batch), len(positions))
+            meter.cost.images += len(positions)
+            maps = maps.detach().to(self.device, torch.float32)
+            self._keep(scored, positions, maps, writer)
+            scored.frames += self._evaluate(explainer, metrics, positions, maps, batch, batch_size, scored.problems)
+        if len(scored.bad_maps) == len(everything):
+            raise UserError(f"explainer {name!r} returned only NaN or infinite maps")
+        scored.frames.append(_cost_rows(meter))
+        return scored
+
+    def _batch(self, name: str, explainer: Explainer, positions: np.ndarray) -> Batch:
+        images = normalise(self.split.batch(self.explained.indices[positions]).to(self.device), self.mean, self.std)
+        about = self.about.iloc[positions]
+        return Batch(
+            images=images.contiguous(memory_format=torch.channels_last),
+            targets=torch.tensor(about["target"].to_numpy()).to(self.device),
+            masks=self._regions(self.split.masks, positions) if explainer.needs_masks else None,
+            seeds=tuple(seed_of(*self.seed_names, name, image) for image in about["image"]),
+        )
+
+    def _regions(self, regions: np.ndarray | None, positions: np.ndarray) -> Tensor | None:
+        """Masks or fields of view (N,H,W) of the explained images at these positions."""
+        if regions is None:
+            return None
+        return torch.from_numpy(regions[self.explained.indices[positions]]).to(self.device)
+
+    def _keep(self, scored: Scored, positions: np.ndarray, maps: Tensor, writer: MapsWriter | None) -> None:
+        """Note bad maps, set the gallery's aside, and stream all of them out where they are to be kept."""
+        values = maps.cpu().numpy()
+        ids = self.about["image"].iloc[positions].tolist()
+        scored.bad_maps += [name for name, one in zip(ids, values, strict=True) if not np.isfinite(one).all()]
+        scored.gallery |= {at: one for at, one in zip(positions.tolist(), values, strict=True) if at in self.gallery}
+        if writer is not None:
+            writer.add(ids, values)
+
+    def _evaluate(
+        self,
+        explainer: Explainer,
+        metrics: list[MetricRequest],
+        positions: np.ndarray,
+        maps: Tensor,
+        batch: Batch,
+        batch_size: int,
+        problems: dict[str, str],
+    ) -> Iterator[pd.DataFrame]:
+        """Rows of every metric, each on the images that it is read on."""
+        diseased = self.explained.diseased[positions]
+        subsets = {
+            "diseased": diseased,
+            "healthy": ~diseased,
+            "all": np.ones_like(diseased),
+            "faithful": positions < self.explained.faithful,
+        }
+        for subset, chosen in subsets.items():
+            wanted = [request for request in metrics if _subset(request) == subset and request.name not in problems]
+            keep = np.flatnonzero(chosen)
+            if len(keep) and wanted:
+                inputs = self._inputs(explainer, positions[keep], maps[keep], batch, keep, batch_size)
+                yield from self._rows(wanted, inputs, positions[keep], problems)
+
+    def _inputs(
+        self,
+        explainer: Explainer,
+        positions: np.ndarray,
+        maps: Tensor,
+        batch: Batch,
+        keep: np.ndarray,
+        batch_size: int,
+    ) -> MetricInputs:
+        return MetricInputs(
+            native_maps=maps,
+            images=batch.images[keep],
+            targets=batch.targets[keep],
+            logits=torch.from_numpy(self.logits[positions]).to(self.device),
+            masks=self._regions(self.split.masks, positions),
+            fov=self._regions(self.split.fov, positions),
+            ids=self.about["image"].iloc[positions].tolist(),
+            predict=self._predict,
+            black=-torch.tensor(self.mean) / torch.tensor(self.std),
+            steps=self.section.steps,
+            batch_size=batch_size,
+            inherent=explainer.family == "inherent",
+            signed=explainer.signed,
+        )
+
+    @torch.inference_mode()
+    def _predict(self, images: Tensor) -> Tensor:
+        return self.classifier(images.contiguous(memory_format=torch.channels_last))
+
+    def _rows(
+        self, metrics: list[MetricRequest], inputs: MetricInputs, positions: np.ndarray, problems: dict[str, str]
+    ) -> Iterator[pd.DataFrame]:
+        kept: set[tuple[str, str]] = set()
+        for request in metrics:
+            info, variant = request.info, request.variant
+            if inputs.masks is None and NEEDS_MASKS & set(info.needs):
+                continue
+            if "pooled_map" in info.needs and not inputs.inherent:
+                continue
+            try:
+                values = info.function(*(inputs.get(need, variant) for need in info.needs))
+                yield self._frame(positions, info.name, variant, check_values(info.name, values, len(positions)))
+            except Exception as error:  # a metric of a plugin that fails must not take the others with it
+                if is_out_of_memory(error):
+                    raise
+                problems[request.name] = one_line(error)
+                continue
+            for curve in sorted(KEPT_CURVES & set(info.needs)):
+                if (curve, variant) not in kept:
+                    kept.add((curve, variant))
+                    yield self._frame(positions, curve, variant, inputs.get(curve, variant))
+
+    def _frame(self, positions: np.ndarray, metric: str, variant: str, values: Tensor) -> pd.DataFrame:
+        """Values (N,) or, one column a step, (N,K) as long rows."""
+        steps = 1 if values.ndim == 1 else values.shape[1]
+        frame = self.about.iloc[np.repeat(positions, steps)].reset_index(drop=True)
+        return frame.assign(
+            metric=metric,
+            variant=variant,
+            step=-1 if values.ndim == 1 else np.tile(np.arange(steps), len(positions)),
+            value=values.detach().double().cpu().numpy().ravel(),
+        )
+
+
+def _subset(request: MetricRequest) -> str:
+    return "faithful" if OCCLUDED & set(request.info.needs) else request.info.images
+
+
+def check_maps(name: str, maps: object, images: int) -> Tensor:
+    """What an explainer returned, if it is one two-dimensional map an image.
+
+    Raises:
+        UserError: it is not, saying what it is instead.
+    """
+    if not isinstance(maps, Tensor):
+        raise UserError(f"explainer {name!r} returned {type(maps).__name__}, not a tensor of maps (N,h,w)")
+    if maps.ndim != 3 or len(maps) != images or not maps.numel() or maps.is_complex():
+        shape = f"{tuple(maps.shape)} of {maps.dtype}"
+        raise UserError(f"explainer {name!r} returned shape {shape} for {images} images, not real maps (N,h,w)")
+    return maps
+
+
+def check_values(name: str, values: object, images: int) -> Tensor:
+    """What a metric returned, if it is one number an image.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not isinstance(values, Tensor) or values.shape != (images,):
+        shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise UserError(f"metric {name!r} returned {shape} for {images} images, not a tensor (N,)")
+    return values
+
+
+def _cost_rows(meter: CostMeter) -> pd.DataFrame:
+    about = {"image": "", "group": "", "label": -1, "predicted": -1, "target": -1, "diseased": False}
+    return pd.DataFrame(
+        [
+            about | {"metric": name, "variant": "", "step": -1, "value": value}
+            for name, value in meter.cost.per_map().items()
+        ]
+    )

@@ -1,0 +1,224 @@
+"""The run folder: the only memory of a run. Every file is whole or absent, and knows what it was computed from.
+
+run.json                                     config, plan, facts, versions, machine
+lock                                         held by the process that works on the run
+data/<data set>.npz                          the few images and masks that the figures show
+cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet
+    scores/<explainer>.parquet               long rows, with the fingerprint they belong to
+    gallery/<explainer>.npz                  raw maps of the images that the figures show
+    maps/<explainer>.npz                     raw maps of every image, only with --save-maps
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import inspect
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.contracts import UserError
+from bench.files import read_json, replacing, write_json
+
+SCORE_COLUMNS = ("image", "group", "label", "predicted", "target", "diseased", "metric", "variant", "step", "value")
+
+
+def digest(*values: object) -> str:
+    """A short hash of anything JSON can write; equal values give equal digests in every run."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def source_digest(thing: Any) -> str:
+    """Hash of the code that a class or function is written in, so that what changed code made is made anew.
+
+    Read is the file, or every file beside it where it is part of a package: its neighbours are what it is built from.
+    """
+    try:
+        file = Path(inspect.getfile(inspect.unwrap(thing)))
+    except TypeError:
+        return digest(repr(thing))
+    files = sorted(file.parent.glob("*.py")) if (file.parent / "__init__.py").exists() else [file]
+    return digest([one.read_text(encoding="utf-8") for one in files])
+
+
+def file_digest(*modules: ModuleType) -> str:
+    """Hash of the source files of these modules alone."""
+    return digest([Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules])
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """What names a cell."""
+
+    dataset: str
+    backbone: str
+    head: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset} · {self.backbone} · {self.head} · seed {self.seed}"
+
+
+def file_name(name: str) -> str:
+    """A name as part of a path: ``folder:/a/b`` must not become folders; a hash keeps different names apart."""
+    plain = re.sub(r"[^\w.+@=-]+", "_", name)
+    return plain if plain == name else f"{plain.strip('_')[-60:]}-{digest(name)[:6]}"
+
+
+class CellStore:
+    """Files of one cell."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.weights = folder / "weights.safetensors"
+        self.checkpoint = folder / "checkpoint.safetensors"
+        self.training = folder / "training.csv"
+        self.predictions = folder / "predictions.parquet"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What cell.json holds: the training's fingerprint, status training|ok|failed, reason, seconds, explainers."""
+        return read_json(self.folder / "cell.json") or {}
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Replace cell.json."""
+        write_json(self.folder / "cell.json", record)
+
+    def activate(self, fingerprint: str) -> None:
+        """Make this folder that of ``fingerprint``: set another training's results aside, bring its own back.
+
+        A run with other settings in the same place would else destroy what took hours to train.
+        """
+        current = self.record.get("training")
+        if current == fingerprint:
+            return
+        if current is not None:
+            aside = self._aside(current)
+            shutil.rmtree(aside, ignore_errors=True)
+            self.folder.rename(aside)
+        if self._aside(fingerprint).exists():
+            self._aside(fingerprint).rename(self.folder)
+        else:
+            self.write_record({"training": fingerprint, "status": "training"})
+
+    def _aside(self, fingerprint: str) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.{fingerprint}")
+
+    def note_explainer(self, name: str, **facts: Any) -> None:
+        """Add what happened to one explainer to cell.json."""
+        record = self.record
+        record.setdefault("explainers", {})[name] = facts
+        self.write_record(record)
+
+    def scores_file(self, explainer: str) -> Path:
+        """Where the long rows of an explainer are."""
+        return self.folder / "scores" / f"{file_name(explainer)}.parquet"
+
+    def gallery_file(self, explainer: str) -> Path:
+        """Where its maps for the figures are."""
+        return self.folder / "gallery" / f"{file_name(explainer)}.npz"
+
+    def maps_file(self, explainer: str) -> Path:
+        """Where all its maps are, if they were kept."""
+        return self.folder / "maps" / f"{file_name(explainer)}.npz"
+
+
+class RunStore:
+    """The folder of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What run.json holds.
+
+        Raises:
+            UserError: this is not a run folder.
+        """
+        record = read_json(self.folder / "run.json")
+        if record is None:
+            raise UserError(f"{self.folder} holds no run (no run.json); give the folder that a run was written to")
+        return record
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Replace run.json."""
+        write_json(self.folder / "run.json", record)
+
+    def cell(self, key: CellKey) -> CellStore:
+        """The files of a cell."""
+        name = f"{file_name(key.backbone)}-{file_name(key.head)}-s{key.seed}"
+        return CellStore(self.folder / "cells" / file_name(key.dataset) / name)
+
+    def images_file(self, dataset: str) -> Path:
+        """Where the images and masks are that the figures of a data set show."""
+        return self.folder / "data" / f"{file_name(dataset)}.npz"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second run out of the folder; the lock goes with the process, however it ends.
+
+        Raises:
+            UserError: another run works here, or the folder cannot be written to.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / "lock").open("w")
+        except OSError as error:
+            raise UserError(f"cannot write to {self.folder}: {error.strerror}; choose another --out") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(f"another run is working in {self.folder}; wait for it or choose --out") from error
+            yield
+
+
+def write_scores(path: Path, rows: pd.DataFrame, **metadata: str) -> None:
+    """Write long rows with string metadata, atomically."""
+    table = pa.Table.from_pandas(rows[list(SCORE_COLUMNS)], preserve_index=False)
+    table = table.replace_schema_metadata((table.schema.metadata or {}) | metadata)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a scores file; empty where the file is absent or unreadable."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return {}
+    return {key.decode(): value.decode() for key, value in metadata.items()}
+
+
+class MapsWriter:
+    """Streams raw maps into an .npz file, one member per image id, so that memory does not grow with the images."""
+
+    def __init__(self, path: Path) -> None:
+        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
+
+    def add(self, ids: list[str], maps: np.ndarray) -> None:
+        """Append maps (N,h,w) under their ids."""
+        for name, values in zip(ids, maps, strict=True):
+            with self._zip.open(f"{name.replace('/', '_')}.npy", "w") as member:
+                np.lib.format.write_array(member, values.astype(np.float32), allow_pickle=False)
+
+    def __enter__(self) -> MapsWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._zip.close()
