@@ -54,7 +54,7 @@ def benchmark(
     from bench.devices import choose_device
     from bench.plan import make_plan
     from bench.plugins import load_plugins
-    from bench.report import build_report
+    from bench.report.build import build_report
     from bench.runner import Options, run
 
     chosen_device = choose_device(device)
@@ -127,7 +127,7 @@ def list_everything(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="a run folder, such as results/quick")]) -> None:
     """Rebuild tables, figures and page of a run from its stored scores."""
-    from bench.report import build_report
+    from bench.report.build import build_report
 
     build_report(run, console)
 

@@ -19,12 +19,19 @@ class _Section(BaseModel):
 
 
 class RunSection(_Section):
-    """The grid: every combination of data set, backbone, head and seed is a cell."""
+    """The grid: every combination of data set, backbone, head and seed is a cell.
+
+    Attributes:
+        on_inherent: which of the post-hoc explainers and controls also explain the inherent models; inherent
+            explainers always do.
+        pretrained: start from ImageNet weights where there are any.
+    """
 
     datasets: list[str] = ["all"]
     backbones: list[str] = ["compact"]
     heads: list[str] = ["blackbox", "softcam-dense", "softcam-sparse"]
     explainers: list[str] = ["all"]
+    on_inherent: list[str] = ["all"]
     metrics: list[str] = ["all"]
     seeds: list[int] = [0]
     pretrained: bool = False

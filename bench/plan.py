@@ -36,6 +36,7 @@ class Plan:
 
     Attributes:
         configs: per data set, the config that holds for it.
+        on_inherent: names of the explainers that also explain inherent models.
         absent: name -> why a data set that ``all`` would include is left out.
     """
 
@@ -45,7 +46,16 @@ class Plan:
     explainers: dict[str, Explainer]
     metrics: list[MetricRequest]
     configs: dict[str, Config]
+    on_inherent: list[str]
     absent: dict[str, str] = field(default_factory=dict)
+
+    def explainers_of(self, key: CellKey) -> dict[str, Explainer]:
+        """The explainers that a cell runs: all on a black box, on an inherent model its own and those asked for."""
+        if self.heads[key.head].family != "inherent":
+            return self.explainers
+        return {
+            name: one for name, one in self.explainers.items() if one.family == "inherent" or name in self.on_inherent
+        }
 
 
 def make_plan(config: Config, root: Path) -> Plan:
@@ -70,6 +80,7 @@ def make_plan(config: Config, root: Path) -> Plan:
         explainers=explainers,
         metrics=resolve_metrics(config.run.metrics),
         configs={name: config.for_dataset(name) for name in datasets},
+        on_inherent=_resolve(config.run.on_inherent, EXPLAINERS),
         absent=absent,
     )
 

@@ -58,7 +58,8 @@ def run(config: Config, plan: Plan, options: Options, console: Console, problems
         UserError: the folder cannot be written to, or another run works in it.
     """
     store = RunStore(options.out)
-    steps = [PREPARE] * len(plan.datasets) + [TRAIN, *plan.explainers] * len(plan.cells)
+    steps = [PREPARE] * len(plan.datasets)
+    steps += [step for key in plan.cells for step in steps_of(plan, key)]
     with store.lock(), RunProgress(console, steps) as progress:
         work = _Work(plan, options, store, progress, new_record(config, plan, options), list(problems))
         store.write_record(work.record)
@@ -97,7 +98,7 @@ class _Work:
             write_gallery_images(self.store.images_file(name), prepared, self.plan.configs[name].explain.gallery)
             self.store.write_record(self.record)
         if prepared is None:
-            self.progress.skip(*[TRAIN, *self.plan.explainers] * len(cells))
+            self.progress.skip(*(step for key in cells for step in steps_of(self.plan, key)))
             return
         for key in cells:
             with self._guard(str(key), [key]):
@@ -106,7 +107,7 @@ class _Work:
     def _cell(self, key: CellKey, prepared: Prepared) -> None:
         head, config = self.plan.heads[key.head], self.plan.configs[key.dataset]
         cell = Cell(key, self.store.cell(key), prepared, head, config, self.options.device, self.progress)
-        problems = cell.run(self.plan.explainers, self.plan.metrics, self.options.save_maps)
+        problems = cell.run(self.plan.explainers_of(key), self.plan.metrics, self.options.save_maps)
         self.computed |= cell.computed
         for problem in problems:
             self._problem(problem)
@@ -130,6 +131,11 @@ class _Work:
                     cell.record | {"status": "failed", "reason": reason, "traceback": traceback.format_exc()}
                 )
             self._problem(f"{what} failed: {reason}")
+
+
+def steps_of(plan: Plan, key: CellKey) -> list[str]:
+    """The kinds of steps that a cell takes, for the estimate of the time left."""
+    return [TRAIN, *plan.explainers_of(key)]
 
 
 def new_record(config: Config, plan: Plan, options: Options) -> dict[str, Any]:

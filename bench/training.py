@@ -168,7 +168,7 @@ class _Loop:
         tensors |= {f"best.{name}": value for name, value in best.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors[f"momentum.{number}"] = state["momentum_buffer"]
-        tensors["history"] = torch.from_numpy(pd.DataFrame(history).to_numpy(dtype=np.float64))
+        tensors["history"] = torch.tensor(pd.DataFrame(history).to_numpy(dtype=np.float64))
         # torch keeps convolution weights in channels_last strides; the file holds them in the standard order.
         stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         with replacing(path) as temporary:

@@ -1,0 +1,47 @@
+"""Everything derived from the store: tables, figures, page and the long frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.files import read_json, replacing, write_json
+from bench.report.figures import draw_figures
+from bench.report.formats import html, write_table
+from bench.report.frames import Frames, load_frames
+from bench.report.page import write_page
+from bench.report.summary import print_summary
+from bench.report.tables import all_tables
+from bench.store import digest, source_digest
+
+
+def build_report(folder: Path, console: Console, only_if_stale: bool = False) -> None:
+    """Write tables, figures, page and the long frame of a run, and print the summary.
+
+    Args:
+        folder: a run folder.
+        only_if_stale: leave the files alone where they were already made of these scores by this code.
+
+    Raises:
+        UserError: this is not a run folder.
+    """
+    frames = load_frames(folder)
+    tables = all_tables(frames)
+    if not (only_if_stale and read_json(folder / "report.json") == _state(frames)):
+        for name, table in tables.items():
+            write_table(table, folder / "tables", name)
+        with replacing(folder / "scores.parquet") as temporary:
+            frames.scores.to_parquet(temporary, index=False)
+        captions = draw_figures(frames, folder / "figures")
+        pages = {name: (table.caption, html(table)) for name, table in tables.items()}
+        write_page(frames, captions, pages, folder / "report.html")
+        write_json(folder / "report.json", _state(frames))
+    print_summary(frames, tables, console)
+
+
+def _state(frames: Frames) -> dict[str, str]:
+    """What the derived files depend on."""
+    files = sorted((frames.store.folder / "cells").glob("*/*/**/*"))
+    scores = [(str(file), file.stat().st_mtime_ns) for file in files if file.suffix in (".parquet", ".csv", ".npz")]
+    return {"scores": digest(scores, frames.record["cells"]), "code": source_digest(build_report)}

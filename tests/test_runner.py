@@ -1,0 +1,331 @@
+"""The harness from plan to store: what is computed once, what survives, what goes on after a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+import baselines  # noqa: F401 (registers what the tiny config names)
+import bench.backbones
+import bench.metrics  # noqa: F401
+import softcam  # noqa: F401
+from bench.contracts import Classifier, Explainer, UserError
+from bench.registry import DATASETS, EXPLAINERS, METRICS, metric, register_explainer
+from bench.report.frames import load_frames
+from bench.report.tables import all_tables
+from bench.store import RunStore, read_metadata
+from tests.made import SIZE, register_squares, run_tiny, tiny_config
+
+
+@pytest.fixture(autouse=True)
+def squares() -> Iterator[None]:
+    known = {id(registry): set(registry) for registry in (DATASETS, EXPLAINERS, METRICS)}
+    register_squares()
+    yield
+    for registry in (DATASETS, EXPLAINERS, METRICS):
+        for name in set(registry) - known[id(registry)]:
+            registry.remove(name)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run; not to be written to."""
+    register_squares()
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    outcome = run_tiny(folder)
+    DATASETS.remove("squares")
+    assert outcome.problems == []
+    assert outcome.computed
+    return folder
+
+
+def tables_of(folder: Path) -> dict[str, pd.DataFrame]:
+    """All tables but the cost, which holds seconds."""
+    return {name: table.numbers() for name, table in all_tables(load_frames(folder)).items() if name != "cost"}
+
+
+def assert_same_tables(first: Path, second: Path) -> None:
+    ours, theirs = tables_of(first), tables_of(second)
+    assert set(ours) == set(theirs)
+    for name in ours:
+        pd.testing.assert_frame_equal(ours[name], theirs[name], check_exact=True)
+
+
+def test_store_holds_the_whole_run(finished: Path) -> None:
+    frames = load_frames(finished)
+    assert frames.cells["status"].tolist() == ["ok", "ok"]
+    assert set(frames.scores["explainer"]) == {"softcam", "gradcam", "random", "mask_oracle"}
+    skipped = frames.cells["record"][0]["explainers"]["softcam"]
+    assert skipped["status"] == "skipped"
+    assert "evidence" in skipped["reason"]
+    assert len(frames.training) == 4
+
+
+def test_controls_score_at_floor_and_ceiling(finished: Path) -> None:
+    scores = load_frames(finished).scores
+    oracle = scores[scores["explainer"] == "mask_oracle"]
+    for name in ("activation_precision", "activation_sensitivity", "pointing_game", "pixel_auroc", "iou_at_area"):
+        assert oracle[oracle["metric"] == name]["value"].eq(1).all(), name
+    chance = scores[(scores["explainer"] == "random") & (scores["metric"] == "activation_precision")]["value"].mean()
+    assert chance == pytest.approx(64 / SIZE**2, abs=0.05)
+
+
+def test_inherent_map_is_the_prediction(finished: Path) -> None:
+    scores = load_frames(finished).scores
+    gap = scores[scores["metric"] == "evidence_gap"]
+    assert set(gap["explainer"]) == {"softcam"}
+    assert gap["value"].max() < 1e-4
+
+
+def test_each_metric_is_read_on_its_images(finished: Path) -> None:
+    scores = load_frames(finished).scores
+    assert scores[scores["metric"] == "activation_precision"]["diseased"].all()
+    assert not scores[scores["metric"] == "negative_ratio"]["diseased"].any()
+    assert scores[scores["metric"] == "audc"]["image"].nunique() == 2
+    assert (scores["target"] == 1).all()
+
+
+def test_second_run_computes_nothing(finished: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in finished.rglob("*.parquet")}
+    assert not run_tiny(finished).computed
+    assert before == {file: file.stat().st_mtime_ns for file in finished.rglob("*.parquet")}
+
+
+def test_interrupted_training_and_explaining_end_alike(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the second epoch, then in the second explainer, then left alone."""
+    out = tmp_path / "run"
+    import bench.training
+
+    real = bench.training.validate
+    calls = []
+
+    def stop_in_second_epoch(*arguments: object) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.training, "validate", stop_in_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            run_tiny(out)
+    assert list(out.rglob("checkpoint.safetensors"))
+    with monkeypatch.context() as patched:
+        patched.setattr(EXPLAINERS["random"], "explain_batch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_tiny(out)
+    run_tiny(out)
+    assert_same_tables(out, finished)
+    assert not list(out.rglob("*.tmp"))
+
+
+def interrupt(*arguments: object) -> Tensor:
+    raise KeyboardInterrupt
+
+
+def test_results_do_not_depend_on_the_batch_size(finished: Path, tmp_path: Path) -> None:
+    config = tiny_config()
+    section = config.explain.model_copy(update={"batch_size": 3})
+    run_tiny(tmp_path / "run", config.model_copy(update={"explain": section}))
+    ours, theirs = tables_of(tmp_path / "run"), tables_of(finished)
+    for name in ours:
+        pd.testing.assert_frame_equal(ours[name], theirs[name], rtol=1e-3, atol=1e-4)
+
+
+def test_memory_that_runs_out_halves_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    real = EXPLAINERS["gradcam"].explain
+
+    def hungry(self: Explainer, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+        sizes.append(len(images))
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("made up")
+        return real(self, classifier, images, targets)
+
+    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain", hungry)
+    assert run_tiny(tmp_path / "run", tiny_config(heads=["blackbox"])).problems == []
+    assert sizes[:3] == [4, 2, 1]
+
+
+def test_missing_metric_is_added_to_stored_scores(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run_tiny(out, tiny_config(metrics=["activation_precision"], heads=["blackbox"]))
+    file = RunStore(out).cell(next(iter_keys(out))).scores_file("gradcam")
+    first = pd.read_parquet(file).query("metric == 'activation_precision'")
+    run_tiny(out, tiny_config(metrics=["activation_precision", "pointing_game"], heads=["blackbox"]))
+    rows = pd.read_parquet(file)
+    assert {"activation_precision", "pointing_game"} <= set(rows["metric"])
+    again = rows.query("metric == 'activation_precision'")
+    np.testing.assert_array_equal(first["value"], again["value"])
+    assert rows.groupby(["image", "metric", "variant", "step"]).size().max() == 1
+
+
+def iter_keys(out: Path) -> Iterator:
+    from bench.store import CellKey
+
+    return (CellKey(**key) for key in RunStore(out).record["cells"])
+
+
+def test_other_settings_set_the_old_training_aside_and_bring_it_back(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = tiny_config(heads=["blackbox"], explainers=["random"])
+    run_tiny(out, config)
+    other = config.model_copy(update={"training": config.training.model_copy(update={"lr": 0.01})})
+    assert run_tiny(out, other).computed
+    assert not run_tiny(out, config).computed
+    assert not run_tiny(out, other).computed
+
+
+class Nan(Explainer):
+    """NaN on one image, and an exception, a wrong shape or nothing but NaN when told to."""
+
+    name, family, signed, paper = "nan", "post-hoc", True, ""
+
+    def __init__(self, fault: str = "one") -> None:
+        self.fault = fault
+
+    def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+        maps = images.mean(dim=1).clone()
+        if self.fault == "raises":
+            raise RuntimeError("made to fail\nin two lines")
+        if self.fault == "shape":
+            return maps[:, 0]
+        maps[:1] = torch.nan
+        return maps if self.fault == "one" else maps * torch.nan
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raises", "explainer 'nan' failed: RuntimeError: made to fail in two lines"),
+        ("shape", "explainer 'nan' returned shape (4, 32) of torch.float32 for 4 images"),
+        ("all", "explainer 'nan' returned only NaN or infinite maps"),
+        ("one", "nan: 2 maps hold NaN or infinite values"),
+    ],
+)
+def test_wrong_explainer_is_one_line_and_the_rest_goes_on(tmp_path: Path, fault: str, said: str) -> None:
+    register_explainer(Nan)
+    config = tiny_config(explainers=["nan", "gradcam"], heads=["blackbox"])
+    outcome = run_tiny(tmp_path / "run", config.model_copy(update={"explainers": {"nan": {"fault": fault}}}))
+    assert len(outcome.problems) == 1
+    assert said in outcome.problems[0]
+    assert "\n" not in outcome.problems[0]
+    scores = load_frames(tmp_path / "run").scores
+    assert "gradcam" in set(scores["explainer"])
+    if fault == "one":
+        values = scores[(scores["explainer"] == "nan") & (scores["metric"] == "activation_precision")]["value"]
+        assert values.isna().sum() == 1
+
+
+def test_failed_explainer_is_tried_again(tmp_path: Path) -> None:
+    register_explainer(Nan)
+    config = tiny_config(explainers=["nan"], heads=["blackbox"])
+    broken = config.model_copy(update={"explainers": {"nan": {"fault": "raises"}}})
+    assert run_tiny(tmp_path / "run", broken).problems
+    assert run_tiny(tmp_path / "run", broken).problems
+    EXPLAINERS["nan"].explain = lambda self, classifier, images, targets: images.mean(dim=1)  # type: ignore[method-assign]
+    assert run_tiny(tmp_path / "run", broken).problems == []
+
+
+def test_wrong_metric_is_one_line_and_the_rest_goes_on(tmp_path: Path) -> None:
+    @metric("wrong", "localisation", ("maps",), True, (0, 1), "")
+    def wrong(maps: Tensor) -> Tensor:
+        raise ZeroDivisionError("made to fail")
+
+    @metric("scalar", "localisation", ("maps",), True, (0, 1), "")
+    def scalar(maps: Tensor) -> Tensor:
+        return maps.mean()
+
+    config = tiny_config(explainers=["gradcam"], heads=["blackbox"], metrics=["all"])
+    outcome = run_tiny(tmp_path / "run", config)
+    assert len(outcome.problems) == 1
+    assert "metric wrong failed: ZeroDivisionError: made to fail" in outcome.problems[0]
+    assert "metric scalar failed: metric 'scalar' returned ()" in outcome.problems[0]
+    assert "activation_precision" in set(load_frames(tmp_path / "run").scores["metric"])
+
+
+def test_failed_cell_keeps_its_traceback_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from softcam.heads import Sparse
+
+    def fail(self: object, evidence: Tensor) -> Tensor:
+        raise RuntimeError("penalty made to fail")
+
+    monkeypatch.setattr(Sparse, "penalty", fail)
+    outcome = run_tiny(tmp_path / "run")
+    assert len(outcome.problems) == 1
+    frames = load_frames(tmp_path / "run")
+    assert frames.cells["status"].tolist() == ["ok", "failed"]
+    assert "penalty made to fail" in frames.cells["record"][1]["traceback"]
+    monkeypatch.undo()
+    assert run_tiny(tmp_path / "run").problems == []
+    assert load_frames(tmp_path / "run").cells["status"].tolist() == ["ok", "ok"]
+
+
+def test_data_set_without_masks_skips_localisation(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from tests import made
+
+    register_squares("bare", masks="none")
+    DATASETS.remove("bare")
+    info = replace(
+        DATASETS["squares"],
+        name="bare",
+        builder=lambda root, split: [replace(sample, mask=None) for sample in made.squares(root, split)],
+        masks="none",
+    )
+    DATASETS.add("bare", info)
+    outcome = run_tiny(tmp_path / "run", tiny_config(datasets=["bare"]))
+    assert outcome.problems == []
+    frames = load_frames(tmp_path / "run")
+    assert "activation_precision" not in set(frames.scores["metric"])
+    assert {"audc", "positive_ratio"} <= set(frames.scores["metric"])
+    assert frames.cells["record"][0]["explainers"]["mask_oracle"]["reason"] == "the data set has no masks"
+
+
+def test_saved_maps_are_raw(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run_tiny(out, tiny_config(heads=["softcam-sparse"], explainers=["softcam"]), save_maps=True)
+    store = RunStore(out).cell(next(iter_keys(out)))
+    with np.load(store.maps_file("softcam")) as maps:
+        assert len(maps.files) == 6
+        assert maps[maps.files[0]].shape == (4, 4)
+        assert min(maps[name].min() for name in maps.files) < 0
+
+
+def test_folder_is_locked_while_a_run_works_in_it(tmp_path: Path) -> None:
+    with RunStore(tmp_path).lock(), pytest.raises(UserError, match="another run is working"):
+        run_tiny(tmp_path)
+
+
+def test_scores_carry_what_they_belong_to(finished: Path) -> None:
+    store = RunStore(finished).cell(next(iter_keys(finished)))
+    assert {"fingerprint", "metrics"} <= set(read_metadata(store.scores_file("gradcam")))
+
+
+def test_twins_start_from_the_same_backbone(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Black box and SoftCAM share their first weights and their loop; only head and penalty differ."""
+    import bench.cell
+
+    started: list[dict[str, Tensor]] = []
+    recipes: list[object] = []
+
+    def look(classifier: Classifier, head: object, data: object, recipe: object, *rest: object) -> None:
+        started.append({name: value.clone() for name, value in classifier.features.state_dict().items()})
+        recipes.append(recipe)
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(bench.cell, "train", look)
+    run_tiny(finished.parent / "other")
+    assert len(started) == 2
+    assert recipes[0] == recipes[1]
+    assert started[0].keys() == started[1].keys()
+    assert all(torch.equal(started[0][name], started[1][name]) for name in started[0])
