@@ -12,13 +12,14 @@ from rich.text import Text
 
 from bench.contracts import UserError
 
-EPILOG = """
-Examples:\n
-  run_benchmark.py --datasets all\n
-  run_benchmark.py --datasets fundus-phantom,folder:my_images --heads blackbox,softcam-sparse\n
-  run_benchmark.py --config smoke --explainers softcam,gradcam --metrics audc@blur\n
-  run_benchmark.py --plugins my_method.py --out results/mine\n
-  run_benchmark.py list     run_benchmark.py report results/quick
+EPILOG = """\b
+Examples:
+  run_benchmark.py --datasets all
+  run_benchmark.py --datasets fundus-phantom,folder:my_images
+  run_benchmark.py --config smoke --explainers softcam,gradcam
+  run_benchmark.py --plugins my_method.py --out results/mine
+  run_benchmark.py list
+  run_benchmark.py report results/quick
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -111,7 +112,7 @@ def list_everything(
     data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
     plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
 ) -> None:
-    """Show data sets (and what is missing), backbones, heads, explainers, metrics and configs."""
+    """Show all that can be named, and what is missing."""
     from bench.listing import listing
     from bench.plugins import load_plugins
 
@@ -126,7 +127,7 @@ def list_everything(
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="a run folder, such as results/quick")]) -> None:
-    """Rebuild tables, figures and page of a run from its stored scores."""
+    """Rebuild tables, figures and page from the scores."""
     from bench.report.build import build_report
 
     build_report(run, console)
