@@ -1,0 +1,99 @@
+"""Numbers behind the curves: hits of the k first patches, and what deleting or inserting patches does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.report.methods import Method
+from bench.statistics import bootstrap_weights, interval
+
+Floats = NDArray[np.float64]
+BEST = 5  # post-hoc methods that get a colour
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean over images at each step, with its 95 % bootstrap interval over groups (nan for fewer than two groups).
+
+    Attributes:
+        mean, low, high: (K,).
+        n: images that have a value; ``undefined`` more have none at any step.
+    """
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    n: int
+    undefined: int
+
+
+def hit_share(hits: Floats) -> Floats:
+    """Patch hits (N,K) of {1, 0, nan} -> (N,K), at column k-1 the share of hits among the first k patches that exist.
+
+    Column K-1 is ``bench.metrics.topk_precision``; nan where an image has no patch.
+    """
+    exists = np.isfinite(hits)
+    with np.errstate(invalid="ignore"):
+        return np.where(exists, hits, 0).cumsum(axis=1) / exists.cumsum(axis=1)
+
+
+def relative_to_intact(curves: Floats) -> Floats:
+    """Target probabilities (N,K+1) -> their share of the intact one, column 0; nan where that is 0, as in the AUDC."""
+    intact = curves[:, :1]
+    return curves / np.where(intact > 0, intact, np.nan)
+
+
+def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> tuple[Floats, NDArray[np.object_]]:
+    """Rows of one method -> curves (N,K), averaged over seeds, and the group (N,) of each image."""
+    wide = rows.pivot(index=["image", "seed"], columns="step", values="value").sort_index()
+    curves = pd.DataFrame(transform(wide.to_numpy(dtype=float)), index=wide.index)
+    groups = rows.groupby("image", sort=True)["group"].first()
+    return curves.groupby(level="image", sort=True).mean().to_numpy(dtype=float), groups.to_numpy(dtype=object)
+
+
+def mean_curve(curves: Floats, groups: NDArray[np.object_]) -> Curve:
+    """Curves (N,K) with nan where undefined, groups (N,) -> mean over the images that have a value at each step."""
+    defined = np.isfinite(curves)
+    values, has_value = np.where(defined, curves, 0), defined.any(axis=1)
+
+    def mean(weights: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            return (weights @ values) / (weights @ defined)
+
+    low, high = np.full((2, curves.shape[1]), np.nan)
+    if len(np.unique(groups[has_value].astype(str))) > 1:
+        samples = mean(bootstrap_weights(groups[has_value]) @ np.eye(len(curves))[has_value])
+        low, high = np.transpose([interval(column) for column in samples.T])
+    n = int(has_value.sum())
+    return Curve(mean(np.ones((1, len(curves))))[0], low, high, n, len(curves) - n)
+
+
+def method_curves(
+    rows: pd.DataFrame, methods: list[Method], transform: Callable[[Floats], Floats]
+) -> dict[str, dict[Method, Curve]]:
+    """Data set -> method -> curve, in the order of the methods; methods without any value are left out."""
+    parts = dict(iter(rows.groupby(["dataset", "explainer", "head"], sort=False)))
+    found: dict[str, dict[Method, Curve]] = {}
+    for name in rows["dataset"].unique():
+        for method in methods:
+            part = parts.get((name, method.explainer, method.head))
+            curve = None if part is None else mean_curve(*image_curves(part, transform))
+            if curve is not None and curve.n:
+                found.setdefault(name, {})[method] = curve
+    return found
+
+
+def best_post_hoc(curves: dict[str, dict[Method, Curve]], better: bool) -> list[Method]:
+    """The post-hoc methods whose curves run highest (or lowest): mean over steps, then over data sets."""
+    heights: dict[Method, list[float]] = {}
+    for of_dataset in curves.values():
+        for method, curve in of_dataset.items():
+            if method.family == "post-hoc":
+                heights.setdefault(method, []).append(float(np.nanmean(curve.mean)))
+    sign = -1 if better else 1
+    return sorted(heights, key=lambda method: sign * float(np.mean(heights[method])))[:BEST]

@@ -1,0 +1,52 @@
+"""Every figure that a run's data allow, as PNG and PDF."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bench.report.classifier_figures import accuracy_by_head, training_curves
+from bench.report.curve_figures import deletion_curves, insertion_curves, topk_precision
+from bench.report.frames import Frames
+from bench.report.gallery_figure import galleries
+from bench.report.scatter import precision_sensitivity
+from bench.report.style import paper_style, save
+from bench.store import file_name
+
+FIGURES = (
+    topk_precision,
+    precision_sensitivity,
+    deletion_curves,
+    insertion_curves,
+    galleries,
+    training_curves,
+    accuracy_by_head,
+)
+
+
+def draw_figures(frames: Frames, folder: Path) -> dict[str, str]:
+    """Write ``<stem>.png`` (200 dpi) and ``<stem>.pdf`` of every figure; one set a backbone where there are several.
+
+    Returns:
+        stem -> caption, in the order of the page. What a run has no data for is not in it.
+    """
+    captions: dict[str, str] = {}
+    backbones = list(dict.fromkeys(frames.cells["backbone"]))
+    with paper_style():
+        for backbone in backbones:
+            several = len(backbones) > 1
+            part = _of_backbone(frames, backbone) if several else frames
+            for draw in FIGURES:
+                for drawing in draw(part):
+                    stem = f"{drawing.stem}_{file_name(backbone)}" if several else drawing.stem
+                    save(drawing.figure, folder, stem)
+                    captions[stem] = f"{backbone}. {drawing.caption}" if several else drawing.caption
+    return captions
+
+
+def _of_backbone(frames: Frames, backbone: str) -> Frames:
+    names = ("cells", "scores", "cost", "predictions", "training")
+    parts = {name: getattr(frames, name) for name in names}
+    return replace(
+        frames, **{name: part[part["backbone"] == backbone] if len(part) else part for name, part in parts.items()}
+    )

@@ -1,0 +1,134 @@
+"""What the gallery shows: the images that the run kept, and each method's raw maps as colours over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from bench.classification import softmax
+from bench.maps import upsample
+from bench.report.frames import Frames
+from bench.report.methods import Method
+from bench.store import CellStore
+
+Floats = NDArray[np.float64]
+SIGNED, UNSIGNED = "RdBu_r", "Purples"  # both white at 0, so that no evidence leaves the image as it is
+SCALE = 0.995
+_NOT_FINITE = 0.8  # grey
+_MOST_PIXELS = 160  # a side of a tile; more is invisible at its printed size
+
+
+@dataclass(frozen=True)
+class Images:
+    """The kept images of a data set.
+
+    Attributes:
+        images: (N,3,H,W) in [0, 1]. masks: (N,H,W) bool.
+        labels: (N,) class. ids: N names.
+    """
+
+    images: Floats
+    masks: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    ids: list[str]
+
+    @property
+    def thinning(self) -> int:
+        """A tile shows every so-many-th pixel."""
+        return -(-max(self.images.shape[2:]) // _MOST_PIXELS)
+
+    @property
+    def tiles(self) -> Floats:
+        """The images themselves as tiles (N,H',W',3)."""
+        return self.images.transpose(0, 2, 3, 1)[:, :: self.thinning, :: self.thinning]
+
+
+def load_images(frames: Frames, dataset: str) -> Images | None:
+    """The kept images of a data set; None where there are none."""
+    file = frames.store.images_file(dataset)
+    if not file.exists():
+        return None
+    with np.load(file) as kept:
+        images = Images(kept["images"] / 255.0, kept["masks"], kept["labels"], kept["ids"].tolist())
+    return images if len(images.ids) else None
+
+
+def load_maps(frames: Frames, dataset: str, method: Method, count: int) -> list[Floats] | None:
+    """Raw maps (h,w) of the kept images by the first seed that has them; None where no seed has all ``count``."""
+    for cell in cells_of(frames, dataset, method.head):
+        file = cell.gallery_file(method.explainer)
+        if file.exists():
+            with np.load(file) as kept:
+                if len(kept.files) == count:
+                    return [kept[f"arr_{index}"] for index in range(count)]
+    return None
+
+
+def cells_of(frames: Frames, dataset: str, head: str) -> Iterator[CellStore]:
+    """Finished cells of a head, one a seed."""
+    cells = frames.cells
+    for row in cells[(cells["dataset"] == dataset) & (cells["head"] == head) & (cells["status"] == "ok")].itertuples():
+        yield frames.cell(row)
+
+
+def overlay(native: Floats, image: Floats, signed: bool) -> Floats:
+    """One raw map as colours that tint a lightened grey version of its image.
+
+    The scale ends at the ``SCALE`` quantile of the map's own absolute values, because a few extreme pixels would leave
+    a gradient map blank; so colours of different maps must not be compared. Signed maps are blue below 0, red above;
+    of unsigned ones the values below 0 (bicubic overshoots) are cut.
+
+    Args:
+        native: (h,w) raw map. image: (3,H,W) in [0, 1].
+
+    Returns:
+        (H,W,3) in [0, 1]; uniformly grey where the map is not finite.
+    """
+    height, width = image.shape[1:]
+    if not np.isfinite(native).all():
+        return np.full((height, width, 3), _NOT_FINITE)
+    values = upsample(torch.as_tensor(native, dtype=torch.float64)[None], (height, width))[0].numpy()
+    scale = np.quantile(np.abs(values), SCALE) or np.abs(values).max() or 1.0  # a map may be 0 nearly everywhere
+    values = (values / scale).clip(-1, 1)
+    position = (values + 1) / 2 if signed else values.clip(0)
+    colours = matplotlib.colormaps[SIGNED if signed else UNSIGNED](position)[..., :3]
+    return colours * (0.5 + 0.5 * image.mean(axis=0)[..., None])
+
+
+def tiles(frames: Frames, dataset: str, images: Images, methods: list[Method]) -> dict[Method, Floats]:
+    """Method -> overlays (N,H',W',3), thinned; methods without maps of exactly these images are left out."""
+    thin = images.thinning
+    found: dict[Method, Floats] = {}
+    for method in methods:
+        maps = load_maps(frames, dataset, method, len(images.ids))
+        if maps is not None:
+            pairs = zip(maps, images.images, strict=True)
+            found[method] = np.stack([overlay(one, image, method.signed)[::thin, ::thin] for one, image in pairs])
+    return found
+
+
+def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: pd.Series) -> list[list[str]]:
+    """For each image its id and class and, where it is a test image, the head's probability of the explained class.
+
+    Args:
+        targets: explained class, by image id.
+    """
+    classes = frames.record["datasets"][dataset]["classes"]
+    known = frames.predictions
+    known = known[(known["dataset"] == dataset) & (known["head"] == head)].drop_duplicates("image").set_index("image")
+    logits = known.filter(like="logit_").iloc[:, : len(classes)]
+    names = []
+    for name, label in zip(images.ids, images.labels, strict=True):
+        lines = [name, classes[label]]
+        if name in logits.index and name in targets.index:
+            target = int(targets[name])
+            probability = softmax(logits.loc[[name]].to_numpy(dtype=float))[0, target]
+            lines.append(f"p({classes[target]}) = {probability:.2f}")
+        names.append(lines)
+    return names

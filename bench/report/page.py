@@ -1,0 +1,123 @@
+"""report.html: what was run, on what, what is missing, and every figure and table, readable on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bench.files import write_text
+from bench.report.frames import Frames
+from bench.report.summary import gaps
+from bench.store import CellKey
+
+
+def write_page(frames: Frames, captions: dict[str, str], tables: dict[str, tuple[str, str]], path: Path) -> None:
+    """Write the page of a run beside its folders ``figures`` and ``tables``, which it links to.
+
+    Args:
+        captions: stem -> caption of the figures, in the order of the page.
+        tables: stem -> (caption, HTML table).
+        path: of the page.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("page.html").render(
+        title=frames.store.folder.name,
+        run=_run_facts(frames),
+        datasets=[_dataset_facts(frames, name) for name in frames.record["datasets"]],
+        problems=_problems(frames),
+        skipped=_skipped(frames),
+        methods=frames.record["explainers"],
+        heads=frames.record["heads"],
+        captions=captions,
+        tables=tables,
+    )
+    write_text(path, text)
+
+
+def _run_facts(frames: Frames) -> dict[str, str]:
+    """Title -> text of the lines at the top."""
+    record, cells = frames.record, frames.cells
+    git = record.get("git") or {}
+    names = {column: ", ".join(map(str, cells[column].unique())) for column in ("backbone", "head", "seed")}
+    facts = {
+        "Configuration": record["config"].get("description", ""),
+        "Backbones": names["backbone"],
+        "Heads": names["head"],
+        "Seeds": names["seed"],
+        "Classifiers": f"{(cells['status'] == 'ok').sum()} of {len(cells)} trained",
+        "Weights start from": "; ".join(_distinct(cell.get("weights_from") for cell in cells["record"])),
+        "Machine": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in record["machine"].items()),
+        "Versions": ", ".join(f"{key} {value}" for key, value in record["packages"].items()),
+        "Code": f"{git['commit'][:12]}{', with local changes' if git.get('dirty') else ''}" if git else "",
+        "Time": f"{record['started']} to {record.get('finished', '… (not finished)')}",
+    }
+    return {title: text for title, text in facts.items() if text}
+
+
+def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
+    """Column -> text of one row about a data set; a dash for what is not known (yet)."""
+    facts = frames.record["datasets"][name]
+    images = facts.get("images", {})
+    counts = {f"{split} n": " / ".join(map(str, images.get(split, []))) for split in ("train", "val", "test")}
+    explained = [str(facts[key]) for key in ("explained_diseased", "explained_healthy") if key in facts]
+    row = {
+        "data set": name,
+        "classes": " / ".join(facts.get("classes", [])),
+        **counts,
+        "explained: diseased / healthy": " / ".join(explained),
+        "side [px]": ", ".join(map(str, _distinct(facts.get("side", {}).values()))),
+        "masks": facts.get("masks", ""),
+        "lesion share of image": _percent(facts.get("prevalence")),
+        "brightness AUC": _number(facts.get("brightness_auc")),
+        "twins called healthy": _twins(frames, name),
+        "bad files left out": str(len(facts["excluded"])) if "excluded" in facts else "",
+        "licence": facts.get("licence", ""),
+    }
+    return {column: text or "–" for column, text in row.items()}
+
+
+def _twins(frames: Frames, name: str) -> str:
+    """Range over the models of the share of true positives that are called healthy once their lesions are gone."""
+    records = frames.cells.loc[frames.cells["dataset"] == name, "record"]
+    shares = [record["twins"]["called_healthy"] for record in records if record.get("twins")]
+    if not shares:
+        return ""
+    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _problems(frames: Frames) -> list[str]:
+    """Everything that went wrong, in the run's own words, each once."""
+    return _distinct([*frames.record.get("problems", []), *gaps(frames)])
+
+
+def _skipped(frames: Frames) -> list[str]:
+    """Explainers that do not apply somewhere, with the reason, and on how many classifiers."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for key, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
+        for explainer, outcome in record.get("explainers", {}).items():
+            if outcome["status"] == "skipped":
+                where.setdefault((explainer, outcome["reason"]), []).append(str(CellKey(**key)))
+    return [f"{name}: {reason} ({'; '.join(cells)})" for (name, reason), cells in where.items()]
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return [value for value in dict.fromkeys(values) if value]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or not np.isfinite(value) else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None or not np.isfinite(value) else f"{100 * value:.1f} %"
