@@ -188,12 +188,10 @@ class Cell:
             return ""
         fingerprint = self._explain_fingerprint(name, explainer)
         wanted = {request.name: source_digest(request.info.function) for request in metrics}
-        if read_metadata(self.store.scores_file(name)).get("fingerprint") != fingerprint:
-            self.store.scores_file(name).unlink(missing_ok=True)  # scores of something else must not reach a table
         stored = self._stored_metrics(name, fingerprint)
         missing = [request for request in metrics if stored.get(request.name) != wanted[request.name]]
         maps_file = self.store.maps_file(name) if save_maps else None
-        if stored and not missing and (maps_file is None or maps_file.exists()):
+        if not missing and self.store.is_current(name) and (maps_file is None or maps_file.exists()):
             self.progress.skip(name)
             return ""
         self.computed = True
@@ -206,11 +204,10 @@ class Cell:
             reason = one_line(error)
             self.store.note_explainer(name, status="failed", reason=reason, traceback=traceback.format_exc())
             return f"{self.key}: explainer {name!r} failed: {reason}"
-        self.store.note_explainer(name, status="ok", bad_maps=scored.bad_maps, problems=scored.problems)
-        notes = [f"metric {metric} failed: {why}" for metric, why in scored.problems.items()]
-        if scored.bad_maps:
-            notes.append(f"{len(scored.bad_maps)} maps hold NaN or infinite values, first: {scored.bad_maps[0]}")
-        return "; ".join(f"{self.key}: {name}: {note}" for note in notes)
+        self.store.note_explainer(
+            name, status="ok", fingerprint=fingerprint, bad_maps=scored.bad_maps, problems=scored.problems
+        )
+        return "; ".join(f"{self.key}: {name}: {note}" for note in scored.notes)
 
     def _explain_fingerprint(self, name: str, explainer: Explainer) -> str:
         explained = self.prepared.explained
@@ -220,6 +217,7 @@ class Cell:
             explained.indices.tolist(),
             explained.faithful,
             self.config.explain.steps,
+            self.config.explain.gallery,
             name,
             self.config.explainers.get(name, {}),
             source_digest(type(explainer)),

@@ -43,6 +43,14 @@ class Scored:
     problems: dict[str, str] = field(default_factory=dict)
 
     @property
+    def notes(self) -> list[str]:
+        """A line for everything that a reader of the scores must know."""
+        lines = [f"metric {metric} failed: {why}" for metric, why in self.problems.items()]
+        if self.bad_maps:
+            lines.append(f"{len(self.bad_maps)} maps hold NaN or infinite values, first: {self.bad_maps[0]}")
+        return lines
+
+    @property
     def rows(self) -> pd.DataFrame:
         """All rows in one frame."""
         return pd.concat(self.frames, ignore_index=True)

@@ -124,6 +124,12 @@ class CellStore:
         record.setdefault("explainers", {})[name] = facts
         self.write_record(record)
 
+    def is_current(self, explainer: str) -> bool:
+        """Whether there are scores of this explainer, and they belong to its last success on these weights."""
+        noted = self.record.get("explainers", {}).get(explainer, {})
+        metadata = read_metadata(self.scores_file(explainer))
+        return noted.get("status") == "ok" and noted.get("fingerprint") == metadata.get("fingerprint")
+
     def scores_file(self, explainer: str) -> Path:
         """Where the long rows of an explainer are."""
         return self.folder / "scores" / f"{file_name(explainer)}.parquet"

@@ -42,6 +42,7 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
 
 def _state(frames: Frames) -> dict[str, str]:
     """What the derived files depend on."""
-    files = sorted((frames.store.folder / "cells").glob("*/*/**/*"))
-    scores = [(str(file), file.stat().st_mtime_ns) for file in files if file.suffix in (".parquet", ".csv", ".npz")]
-    return {"scores": digest(scores, frames.record["cells"]), "code": source_digest(build_report)}
+    files = sorted(file for part in ("cells", "data") for file in (frames.store.folder / part).rglob("*.*"))
+    facts = {key: value for key, value in frames.record.items() if key not in ("started", "finished")}
+    code = [source_digest(build_report), (Path(__file__).parent / "page.html").read_text(encoding="utf-8")]
+    return {"scores": digest([(str(file), file.stat().st_mtime_ns) for file in files], facts), "code": digest(code)}

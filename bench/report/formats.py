@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,15 @@ from bench.files import replacing, write_text
 from bench.report.tables import TableData
 from bench.statistics import Estimate
 
-_LATEX_SPECIAL = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "~": r"\textasciitilde{}"}
-_LATEX_SYMBOLS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--"}
+_LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "–": "--",
+    "…": r"\dots{}",
+}
 
 
 def write_table(table: TableData, folder: Path, stem: str) -> None:
@@ -41,19 +49,21 @@ def entry(estimate: Estimate | None) -> str:
     return f"{number(estimate.mean)} [{number(estimate.low)}, {number(estimate.high)}]"
 
 
-def cells(table: TableData, bold: Callable[[str], str]) -> list[list[str]]:
-    """Header and rows as text, the best entries marked by ``bold``; ``n`` is the largest of the row."""
+def cells(
+    table: TableData, bold: Callable[[str], str], escape: Callable[[str], str] = lambda text: text
+) -> list[list[str]]:
+    """Header and rows as escaped text, the best entries marked by ``bold``; ``n`` is the largest of the row."""
     best = table.best()
-    lines = [[*table.keys, "n", *(column.title for column in table.columns)]]
+    lines = [[*map(escape, table.keys), "n", *(escape(column.title) for column in table.columns)]]
     for index, row in enumerate(table.rows):
         estimates = [row.get(column.name) for column in table.columns]
-        texts = [entry(estimate) for estimate in estimates]
+        texts = [escape(entry(estimate)) for estimate in estimates]
         marked = [
             bold(text) if (index, column.name) in best else text
             for text, column in zip(texts, table.columns, strict=True)
         ]
         count = max((estimate.n for estimate in estimates if estimate is not None), default=0)
-        lines.append([*(str(row[key]) for key in table.keys), str(count), *marked])
+        lines.append([*(escape(str(row[key])) for key in table.keys), str(count), *marked])
     return lines
 
 
@@ -66,12 +76,12 @@ def markdown(table: TableData) -> str:
 
 def latex(table: TableData) -> str:
     """A ``table*`` with booktabs rules, a rule between data sets."""
-    header, *body = cells(table, lambda text: f"\\textbf{{{text}}}")
+    header, *body = cells(table, lambda text: f"\\textbf{{{text}}}", _escape)
     lines = []
     for index, row in enumerate(body):
         if index and row[0] != body[index - 1][0]:
             lines.append(r"\midrule")
-        lines.append(" & ".join(map(_escape, row)) + r" \\")
+        lines.append(" & ".join(row) + r" \\")
     return "\n".join(
         [
             r"\begin{table*}",
@@ -79,7 +89,7 @@ def latex(table: TableData) -> str:
             rf"\caption{{{_escape(table.caption)}}}",
             rf"\begin{{tabular}}{{{'l' * len(table.keys)}{'r' * (len(header) - len(table.keys))}}}",
             r"\toprule",
-            " & ".join(map(_escape, header)) + r" \\",
+            " & ".join(header) + r" \\",
             r"\midrule",
             *lines,
             r"\bottomrule",
@@ -91,15 +101,13 @@ def latex(table: TableData) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text for LaTeX; the braces of ``\\textbf`` are ours and stay."""
-    for plain, escaped in (_LATEX_SPECIAL | _LATEX_SYMBOLS).items():
-        text = text.replace(plain, escaped)
-    return text
+    """Text for LaTeX."""
+    return "".join(_LATEX.get(sign, sign) for sign in text)
 
 
 def html(table: TableData) -> str:
     """A plain HTML table for the page."""
-    header, *body = cells(table, lambda text: f"<b>{text}</b>")
+    header, *body = cells(table, lambda text: f"<b>{text}</b>", escape)
     head = "".join(f"<th>{text}</th>" for text in header)
     rows = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>\n" for row in body)
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>"

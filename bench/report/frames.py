@@ -60,7 +60,7 @@ def load_frames(folder: Path) -> Frames:
         predictions.append(pd.read_parquet(cell.predictions).assign(**about))
         training.append(pd.read_csv(cell.training).assign(**about))
         for name, facts in record["explainers"].items():
-            if cell.scores_file(name).exists():
+            if cell.is_current(name):
                 rows = pd.read_parquet(cell.scores_file(name))
                 scores.append(rows.assign(**about, explainer=name, family=facts["family"]))
     everything = _concat(scores)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -34,12 +35,13 @@ _RC = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
+    "axes.edgecolor": "black",
+    "xtick.bottom": True,
+    "ytick.left": True,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
-    "axes.grid": True,
-    "axes.axisbelow": True,
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.5,
     "legend.frameon": False,
@@ -75,7 +77,7 @@ class Drawing:
 
 def paper_style() -> AbstractContextManager[None]:
     """The style for a ``with`` block; the reader's own matplotlib settings neither matter nor change."""
-    return matplotlib.style.context(["default", _RC])
+    return matplotlib.style.context(["default", sns.axes_style("whitegrid"), sns.plotting_context("paper"), _RC])
 
 
 def panels(count: int, height: float, x: str, y: str) -> tuple[Figure, list[Axes]]:

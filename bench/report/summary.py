@@ -116,8 +116,8 @@ def gaps(frames: Frames) -> list[str]:
     for facts, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
         name, status = str(CellKey(**facts)), record.get("status", "not begun")
         if status != "ok":
-            lines.append(f"{name}: {status}{': ' + record['reason'] if record.get('reason') else ''}")
+            lines.append(f"{name} {status}{': ' + record['reason'] if record.get('reason') else ''}")
         for explainer, outcome in record.get("explainers", {}).items():
             if outcome["status"] == "failed" and explainer in frames.record["explainers"]:
-                lines.append(f"{name}: {explainer} failed: {outcome['reason']}")
+                lines.append(f"{name}: explainer {explainer!r} failed: {outcome['reason']}")
     return lines
