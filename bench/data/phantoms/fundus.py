@@ -8,7 +8,7 @@ Grades by lesion load (a simplification of the clinical scale, made for these ph
     3  5-8 microaneurysms, 4-7 haemorrhages
     4  5-8 microaneurysms, 4-7 haemorrhages, 2-3 clusters of hard exudates
 
-The binary task mixes loads: 0-2 microaneurysms, 1-2 haemorrhages and 0-1 cluster of exudates.
+The binary task mixes loads: 0-2 microaneurysms, 1-3 haemorrhages and 0-1 cluster of exudates.
 Healthy and diseased images alike hold whitish smudges and dark dust on the lens, in number, size and contrast like the
 lesions but of another colour, and vary in field of view, texture and visible vessels.
 """
@@ -38,7 +38,7 @@ from bench.data.phantoms.shapes import (
 
 #: Ranges (fewest, most) of microaneurysms, haemorrhages and exudate clusters.
 Load = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-BINARY_LOADS: tuple[Load, ...] = (((0, 0), (0, 0), (0, 0)), ((0, 2), (1, 2), (0, 1)))
+BINARY_LOADS: tuple[Load, ...] = (((0, 0), (0, 0), (0, 0)), ((0, 2), (1, 3), (0, 1)))
 GRADE_LOADS: tuple[Load, ...] = (
     ((0, 0), (0, 0), (0, 0)),
     ((2, 4), (0, 0), (0, 0)),
@@ -83,7 +83,7 @@ class Eye:
         radius = rng.uniform(0.37, 0.49)
         crop = rng.uniform(0.8, 1.15) * radius
         orange, pink, brown = np.array([[0.80, 0.40, 0.16], [0.80, 0.48, 0.38], [0.62, 0.38, 0.18]])
-        weights = rng.dirichlet((5, 1, 1))
+        weights = rng.dirichlet((15, 1, 1))
         colour = weights @ np.stack([orange, pink, brown])
         return cls(temporal, disc, rng.uniform(0.065, 0.08), fovea, radius, crop, colour.astype(np.float32))
 
@@ -215,7 +215,7 @@ def camera(rng: Rng, field: Mask, size: int) -> Callable[[Array], Array]:
     tilt = rng.uniform(-0.2, 0.2, 2).tolist()
     light = 1 + tilt[0] * (x - 0.5) + tilt[1] * (y - 0.5) + 0.04 * clouds(rng, size, 4)
     light *= 1 - rng.uniform(0.8, 1.6) * ((x - 0.5) ** 2 + (y - 0.5) ** 2)
-    colour = rng.uniform(0.85, 1.1) * rng.uniform(0.96, 1.04, 3)
+    colour = rng.uniform(0.85, 1.1) * rng.uniform(0.98, 1.02, 3)
     gain = (light * field)[..., None] * colour.astype(np.float32)
     gamma = rng.uniform(0.9, 1.1)
     grain = rng.uniform(0.008, 0.025) * rng.standard_normal((size, size, 3), dtype=np.float32) * field[..., None]
