@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
 class CompactResNet(nn.Module):
     """A residual network for CPUs: total stride 8, so that 112 px give a 14×14 grid."""
 
-    def __init__(self, num_classes: int = 2, widths: tuple[int, int, int] = (24, 48, 96)) -> None:
+    def __init__(self, num_classes: int = 2, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
         super().__init__()
         first, second, third = widths
         self.stem = nn.Sequential(nn.Conv2d(3, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU())

@@ -121,6 +121,7 @@ class Cell:
             show,
         )
         self._save(classifier, history)
+        self.progress.milestone(f"{self.key}: trained, validation AUC {history['val_auc'].max():.3f}")
         self.store.write_record(
             {
                 "training": self.fingerprint,

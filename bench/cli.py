@@ -73,8 +73,12 @@ def benchmark(
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     _announce(name, folder, plan, chosen_device)
-    outcome = run(merged, plan, Options(data_root, folder, chosen_device, save_maps, skip_bad), console, problems)
-    build_report(folder, console, only_if_stale=not outcome.computed)
+    try:
+        outcome = run(merged, plan, Options(data_root, folder, chosen_device, save_maps, skip_bad), console, problems)
+        build_report(folder, console, only_if_stale=not outcome.computed)
+    except KeyboardInterrupt:  # click would say no more than "Aborted!"
+        console.print(f"stopped; what is finished is in {folder}, the same command goes on from there")
+        raise typer.Exit(130) from None
     for problem in outcome.problems:
         console.print(Text(problem, style="red"), soft_wrap=True)
     raise typer.Exit(1 if outcome.problems else 0)
@@ -134,12 +138,9 @@ def report(run: Annotated[Path, typer.Argument(help="a run folder, such as resul
 
 
 def main() -> None:
-    """Run the command line; a ``UserError`` is one line and exit code 2, Ctrl-C one line and 130."""
+    """Run the command line; a ``UserError`` is one line and exit code 2."""
     try:
         app()
     except UserError as error:
         console.print(Text(f"error: {error}", style="red"), soft_wrap=True)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        console.print("stopped; what was finished is kept, the same command goes on from there")
-        raise SystemExit(130) from None

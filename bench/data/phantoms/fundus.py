@@ -214,8 +214,8 @@ def camera(rng: Rng, field: Mask, size: int) -> Callable[[Array], Array]:
     x, y = grid(size)
     tilt = rng.uniform(-0.2, 0.2, 2).tolist()
     light = 1 + tilt[0] * (x - 0.5) + tilt[1] * (y - 0.5) + 0.04 * clouds(rng, size, 4)
-    light *= 1 - rng.uniform(0.8, 1.6) * ((x - 0.5) ** 2 + (y - 0.5) ** 2)
-    colour = rng.uniform(0.85, 1.1) * rng.uniform(0.98, 1.02, 3)
+    light *= 1 - rng.uniform(0.7, 2.0) * ((x - 0.5) ** 2 + (y - 0.5) ** 2)
+    colour = rng.uniform(0.75, 1.15) * rng.uniform(0.94, 1.06, 3)
     gain = (light * field)[..., None] * colour.astype(np.float32)
     gamma = rng.uniform(0.9, 1.1)
     grain = rng.uniform(0.008, 0.025) * rng.standard_normal((size, size, 3), dtype=np.float32) * field[..., None]

@@ -119,6 +119,7 @@ class Phantom:
             raise UserError(f"{name}: size {size} and count {count} must be at least {SMALLEST_SIZE} and 1")
         self.name, self.classes, self.size, self.boxes = name, tuple(classes), size, boxes
         self._draw, self._split, self._count, self._seed = draw, split, count, seed
+        self.files: tuple[Path, ...] = ()  # nothing on disk: the cache hangs on the code and the request alone
 
     def __len__(self) -> int:
         return self._count
