@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,8 @@ Examples:
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-console = Console(highlight=False)
+#: A file or pipe has no width of its own; the tables need about this.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 def _option(text: str) -> Any:

@@ -126,6 +126,7 @@ def _draw(frames: Frames, plot: Plot, variant: str) -> Iterator[Drawing]:
         chance = frames.record["datasets"][name].get("topk_chance")
         if plot is TOPK and chance is not None:
             axis.axhline(chance, **_CHANCE.line(), zorder=1.5)
+    axes[0].set_ylim(bottom=0)  # of all panels, now that every curve has its say in the top
     if not plot.relative:
         axes[0].set_xticks([1, *range(5, count + 1, 5)])
     drawn = [method for method in methods if any(method in of_dataset for of_dataset in curves.values())]
@@ -155,7 +156,6 @@ def _panel(axis: Axes, plot: Plot, curves: dict[Method, Curve], looks: dict[Meth
         if method.family == "post-hoc":
             look, layer = (looks[method], layer) if method in looks else (_OTHER, 1.0)
         axis.plot(x, curve.mean, **look.line(), zorder=layer)
-    axis.set_ylim(bottom=0)
     axis.margins(x=0.01)
 
 

@@ -23,7 +23,7 @@ from bench.store import file_name
 
 Floats = NDArray[np.float64]
 _COLUMNS = 7  # methods side by side, beside the image: as many as fit with legible names
-_NAMES, _HEADER, _FOOTER = 1.0, 0.36, 0.42  # inches
+_NAMES, _HEADER, _FOOTER = 1.06, 0.36, 0.42  # inches
 _LEAST_WIDTH = 6.6  # of the colour bars
 _ON_IMAGE = "#F0E442"
 _FONTS: dict[str, dict[str, Any]] = {"inherent": {"fontweight": "bold"}, "control": {"fontstyle": "italic"}}
