@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench import inputs, maps
+from bench import backbones, inputs, maps, training
 from bench.config import Config
 from bench.contracts import Classifier, Explainer, Head, UserError
+from bench.data import augment
 from bench.data.split import Split
 from bench.devices import has_fast_bf16, with_smaller_batches
 from bench.errors import one_line
@@ -44,6 +45,7 @@ class Cell:
     config: Config
     device: torch.device
     progress: RunProgress
+    plan_id: str
     computed: bool = False
 
     @property
@@ -65,6 +67,8 @@ class Cell:
             str(self.key),
             self.config.run.pretrained,
             self.config.training.model_dump(),
+            data.info.modality,
+            file_digest(training, augment, backbones),
             self.config.heads.get(self.key.head, {}),
             source_digest(type(self.head)),
             has_fast_bf16(self.device),
@@ -158,6 +162,7 @@ class Cell:
     def run(self, explainers: dict[str, Explainer], metrics: list[MetricRequest], save_maps: bool) -> list[str]:
         """Train, then run every explainer whose scores are not in the store -> one line for each that failed."""
         classifier = self.classifier()
+        self.store.note_plan(self.plan_id)
         explain = self.prepared.explain
         logits = self._predict(classifier, explain, self.prepared.explained.indices)
         scorer = Scorer(
@@ -180,31 +185,41 @@ class Cell:
         self, scorer: Scorer, name: str, explainer: Explainer, metrics: list[MetricRequest], save_maps: bool
     ) -> str:
         """Returns an empty line, or what went wrong."""
-        reason = explainer.applies_to(scorer.classifier)
-        if not reason and explainer.needs_masks and scorer.split.masks is None:
-            reason = "the data set has no masks"
-        if reason:
-            self.progress.skip(name)
-            self.store.note_explainer(name, status="skipped", reason=reason)
-            return ""
+        try:
+            reason = self._why_not(scorer, explainer)
+            if reason:
+                self.progress.skip(name)
+                self.store.note_explainer(name, status="skipped", reason=reason)
+                return ""
+            return self._score(scorer, name, explainer, metrics, save_maps)
+        except Exception as error:  # a method that fails must not take the others with it
+            reason = one_line(error)
+            self.store.note_explainer(name, status="failed", reason=reason, traceback=traceback.format_exc())
+            return f"{self.key}: explainer {name!r} failed: {reason}"
+
+    def _why_not(self, scorer: Scorer, explainer: Explainer) -> str:
+        if explainer.needs_masks and scorer.split.masks is None:
+            return "the data set has no masks"
+        return explainer.applies_to(scorer.classifier)
+
+    def _score(
+        self, scorer: Scorer, name: str, explainer: Explainer, metrics: list[MetricRequest], save_maps: bool
+    ) -> str:
+        """Compute and store what the store does not hold -> what a reader of the scores must know, if anything."""
         fingerprint = self._explain_fingerprint(name, explainer)
         wanted = {request.name: source_digest(request.info.function) for request in metrics}
         stored = self._stored_metrics(name, fingerprint)
         missing = [request for request in metrics if stored.get(request.name) != wanted[request.name]]
+        if not stored:
+            self.store.maps_file(name).unlink(missing_ok=True)  # maps of other settings
         maps_file = self.store.maps_file(name) if save_maps else None
         if not missing and self.store.is_current(name) and (maps_file is None or maps_file.exists()):
             self.progress.skip(name)
             return ""
         self.computed = True
-        try:
-            with self.progress.step(name, f"{self.key}: {name}"):
-                scored = scorer.score(name, explainer, missing, maps_file)
-                done = {metric: code for metric, code in (stored | wanted).items() if metric not in scored.problems}
-                self._save_scores(name, scored, fingerprint, done)
-        except Exception as error:  # a method that fails must not take the others with it
-            reason = one_line(error)
-            self.store.note_explainer(name, status="failed", reason=reason, traceback=traceback.format_exc())
-            return f"{self.key}: explainer {name!r} failed: {reason}"
+        with self.progress.step(name, f"{self.key}: {name}"):
+            scored = scorer.score(name, explainer, missing, maps_file)
+            self._save_scores(name, scored, fingerprint, stored | wanted)
         self.store.note_explainer(
             name, status="ok", fingerprint=fingerprint, bad_maps=scored.bad_maps, problems=scored.problems
         )
@@ -231,16 +246,23 @@ class Cell:
         return json.loads(metadata["metrics"]) if metadata.get("fingerprint") == fingerprint else {}
 
     def _save_scores(self, name: str, scored: Scored, fingerprint: str, metrics: dict[str, str]) -> None:
-        """Write the new rows over the old ones that still hold."""
+        """Write the new rows over the old ones that still hold; a metric that failed leaves no row at all."""
         file, rows = self.store.scores_file(name), scored.rows
+        failed = {(metric.partition("@")[0], metric.partition("@")[2]) for metric in scored.problems}
         if read_metadata(file).get("fingerprint") == fingerprint:
             old = pd.read_parquet(file)
-            renewed = set(zip(rows["metric"], rows["variant"], strict=True))
-            keep = [pair not in renewed for pair in zip(old["metric"], old["variant"], strict=True)]
-            rows = pd.concat([old[keep], rows], ignore_index=True)
+            renewed = set(_pairs(rows))
+            rows = pd.concat([old[[pair not in renewed for pair in _pairs(old)]], rows], ignore_index=True)
+        rows = rows[[pair not in failed for pair in _pairs(rows)]]
+        done = {metric: code for metric, code in metrics.items() if metric not in scored.problems}
         with replacing(self.store.gallery_file(name)) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, *(scored.gallery[at] for at in sorted(scored.gallery)))
-        write_scores(file, rows, fingerprint=fingerprint, metrics=json.dumps(metrics))
+        write_scores(file, rows, fingerprint=fingerprint, metrics=json.dumps(done))
+
+
+def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Metric and variant of every row."""
+    return list(zip(rows["metric"], rows["variant"], strict=True))
 
 
 def gallery_positions(prepared: Prepared, count: int) -> list[int]:

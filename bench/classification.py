@@ -29,9 +29,9 @@ def classification_scores(
     """Logits (N,C), labels (N,) -> the scores of ``CLASSIFICATION_SCORES``, nan where undefined.
 
     Sensitivity is the share of diseased images that get any disease class, specificity the share of healthy images
-    called healthy (both nan where no class is healthy). Precision and F1 are those of the disease for two classes, else
-    macro averages; AUC is one-against-rest macro for more than two; kappa is quadratically weighted, which for two
-    classes is Cohen's kappa.
+    called healthy (both nan where no class is healthy). For two classes precision and F1 are those of the disease (of
+    the second class where none is healthy), for more they are macro averages and AUC is one-against-rest macro. Kappa
+    is quadratically weighted, which for two classes is Cohen's kappa.
 
     Args:
         weights: (B,N) how often each image counts in each of B samples; None = every image once.
@@ -71,15 +71,15 @@ def _from_confusion(counts: Floats, healthy: int | None) -> dict[str, Floats]:
     # As in scikit-learn: a class that is never called has precision 0, one that is not there does not count in recall.
     precision = np.where(called > 0, hits / called, 0)
     f1 = np.where(truly + called > 0, 2 * hits / (truly + called), 0)
-    binary = counts.shape[1] == 2
+    disease = None if counts.shape[1] > 2 else 1 - (healthy or 0)
     nothing = np.full(len(counts), np.nan)
     return {
         "accuracy": hits.sum(axis=1) / total,
         "balanced_accuracy": np.nanmean(hits / truly, axis=1),
         "sensitivity": nothing if healthy is None else _share_diseased(counts, healthy),
         "specificity": nothing if healthy is None else hits[:, healthy] / truly[:, healthy],
-        "precision": precision[:, 1] if binary else precision.mean(axis=1),
-        "f1": f1[:, 1] if binary else f1.mean(axis=1),
+        "precision": precision.mean(axis=1) if disease is None else precision[:, disease],
+        "f1": f1.mean(axis=1) if disease is None else f1[:, disease],
         "kappa": _quadratic_kappa(counts, truly, called, total),
     }
 

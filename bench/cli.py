@@ -102,7 +102,8 @@ def _merge(config: str, lists: dict[str, list[str] | None], batch_size: int | No
     values = load_config(config).model_dump()
     values["run"] |= {key: names for key, names in lists.items() if names is not None}
     if batch_size is not None:
-        values["training"]["batch_size"] = values["explain"]["batch_size"] = batch_size
+        for section in (values, *values["datasets"].values()):  # a flag beats a data set's own setting
+            section["training"]["batch_size"] = section["explain"]["batch_size"] = batch_size
     return values
 
 

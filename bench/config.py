@@ -27,13 +27,13 @@ class RunSection(_Section):
         pretrained: start from ImageNet weights where there are any.
     """
 
-    datasets: list[str] = ["all"]
-    backbones: list[str] = ["compact"]
-    heads: list[str] = ["blackbox", "softcam-dense", "softcam-sparse"]
+    datasets: list[str] = Field(["all"], min_length=1)
+    backbones: list[str] = Field(["compact"], min_length=1)
+    heads: list[str] = Field(["blackbox", "softcam-dense", "softcam-sparse"], min_length=1)
     explainers: list[str] = ["all"]
     on_inherent: list[str] = ["all"]
     metrics: list[str] = ["all"]
-    seeds: list[int] = [0]
+    seeds: list[int] = Field([0], min_length=1)
     pretrained: bool = False
 
 

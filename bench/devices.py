@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -118,6 +117,5 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
         "cpu": cpu,
         "threads": torch.get_num_threads(),
         "bf16": str(has_fast_bf16(device)),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "platform": platform.platform(),
     }

@@ -50,8 +50,9 @@ class Plan:
     absent: dict[str, str] = field(default_factory=dict)
 
     def explainers_of(self, key: CellKey) -> dict[str, Explainer]:
-        """The explainers that a cell runs: all on a black box, on an inherent model its own and those asked for."""
-        if self.heads[key.head].family != "inherent":
+        """The explainers that a cell runs: all on a black box; its own and those asked for beside one."""
+        heads = {head.family for head in self.heads.values()}
+        if self.heads[key.head].family != "inherent" or heads == {"inherent"}:
             return self.explainers
         return {
             name: one for name, one in self.explainers.items() if one.family == "inherent" or name in self.on_inherent
@@ -69,6 +70,9 @@ def make_plan(config: Config, root: Path) -> Plan:
     explainers = {
         name: _construct(EXPLAINERS, name, config.explainers) for name in _resolve(config.run.explainers, EXPLAINERS)
     }
+    for name in config.datasets:
+        if name != "folder":
+            DATASETS[name]
     for table, registry in ((config.heads, HEADS), (config.explainers, EXPLAINERS)):
         for name in table:
             registry[name]  # an unknown name in a parameter table is an error too

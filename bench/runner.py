@@ -23,7 +23,7 @@ from bench.errors import one_line
 from bench.plan import MetricRequest, Plan
 from bench.prepare import Prepared, facts, prepare
 from bench.progress import RunProgress
-from bench.store import CellKey, RunStore
+from bench.store import CellKey, RunStore, digest
 
 PREPARE = "prepare"
 _PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "scipy", "scikit-learn", "pandas", "numpy")
@@ -106,7 +106,8 @@ class _Work:
 
     def _cell(self, key: CellKey, prepared: Prepared) -> None:
         head, config = self.plan.heads[key.head], self.plan.configs[key.dataset]
-        cell = Cell(key, self.store.cell(key), prepared, head, config, self.options.device, self.progress)
+        store, device = self.store.cell(key), self.options.device
+        cell = Cell(key, store, prepared, head, config, device, self.progress, self.record["plan"])
         problems = cell.run(self.plan.explainers_of(key), self.plan.metrics, self.options.save_maps)
         self.computed |= cell.computed
         for problem in problems:
@@ -127,9 +128,8 @@ class _Work:
             reason = one_line(error)
             for key in cells:
                 cell = self.store.cell(key)
-                cell.write_record(
-                    cell.record | {"status": "failed", "reason": reason, "traceback": traceback.format_exc()}
-                )
+                failure = {"status": "failed", "reason": reason, "traceback": traceback.format_exc()}
+                cell.write_record(cell.record | failure | {"plan": self.record["plan"]})
             self._problem(f"{what} failed: {reason}")
 
 
@@ -143,6 +143,8 @@ def new_record(config: Config, plan: Plan, options: Options) -> dict[str, Any]:
     return {
         "config": config.model_dump(),
         "cells": [asdict(key) for key in plan.cells],
+        "plan": digest(config.model_dump(), [asdict(key) for key in plan.cells], list(plan.explainers)),
+        "explained_by": {key.head: list(plan.explainers_of(key)) for key in plan.cells},
         "datasets": {name: {"side": {}} for name in plan.datasets},
         "absent": plan.absent,
         "explainers": {

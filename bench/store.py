@@ -118,11 +118,18 @@ class CellStore:
     def _aside(self, fingerprint: str) -> Path:
         return self.folder.with_name(f"{self.folder.name}.{fingerprint}")
 
-    def note_explainer(self, name: str, **facts: Any) -> None:
-        """Add what happened to one explainer to cell.json."""
+    def note_plan(self, plan_id: str) -> None:
+        """Say for which plan this cell was last worked on: a report shows no other."""
         record = self.record
-        record.setdefault("explainers", {})[name] = facts
-        self.write_record(record)
+        if record.get("plan") != plan_id:
+            self.write_record(record | {"plan": plan_id})
+
+    def note_explainer(self, name: str, **facts: Any) -> None:
+        """Add what happened to one explainer to cell.json, unless that is what it says."""
+        record = self.record
+        if record.setdefault("explainers", {}).get(name) != facts:
+            record["explainers"][name] = facts
+            self.write_record(record)
 
     def is_current(self, explainer: str) -> bool:
         """Whether there are scores of this explainer, and they belong to its last success on these weights."""

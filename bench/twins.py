@@ -34,4 +34,7 @@ def twin_facts(
             hits = intact == labels
             true_positives += int(hits.sum())
             fooled += int((removed[hits] == healthy).sum())
-    return {"true_positives": true_positives, "called_healthy": fooled / max(true_positives, 1)}
+    return {
+        "true_positives": true_positives,
+        "called_healthy": fooled / true_positives if true_positives else float("nan"),
+    }

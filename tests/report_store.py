@@ -54,6 +54,9 @@ def make_run(
     return store
 
 
+PLAN = "this"
+
+
 def _record(
     keys: list[CellKey], datasets: tuple[str, ...], heads: tuple[str, ...], explainers: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -61,6 +64,8 @@ def _record(
     return {
         "config": {"description": "A made-up run."},
         "cells": [vars(key) for key in keys],
+        "plan": PLAN,
+        "explained_by": {name: list(explainers) for name in heads},
         "datasets": dict.fromkeys(datasets, DATASET),
         "absent": {"elsewhere": "not installed"},
         "explainers": {name: EXPLAINERS[name] for name in explainers},
@@ -104,6 +109,7 @@ def _write_cell(cell: CellStore, key: CellKey, explainers: tuple[str, ...], mask
     cell.write_record(
         {
             "status": "ok",
+            "plan": PLAN,
             "best_epoch": 1,
             "weights_from": "random initialisation",
             "twins": {"true_positives": 9, "called_healthy": 0.9},

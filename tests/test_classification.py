@@ -83,3 +83,12 @@ def test_bootstrap_samples_feed_every_score() -> None:
     scores = classification_scores(logits, labels, bootstrap_weights(np.arange(60).astype(str), 50))
     assert set(scores) == set(CLASSIFICATION_SCORES)
     assert all(values.shape == (50,) and np.isfinite(values).all() for values in scores.values())
+
+
+def test_disease_is_the_class_that_is_not_healthy() -> None:
+    """Classes named defect and good: the healthy one comes second."""
+    logits, labels = made(2)
+    turned = classification_scores(logits[:, ::-1], 1 - labels, healthy=1)
+    plain = classification_scores(logits, labels, healthy=0)
+    for name in CLASSIFICATION_SCORES:
+        assert turned[name][0] == pytest.approx(plain[name][0]), name

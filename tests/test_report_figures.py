@@ -23,7 +23,7 @@ from bench.report.page import write_page
 from bench.report.scatter import place_labels, precision_and_sensitivity
 from bench.report.style import Look
 from bench.store import CellKey
-from tests.report_store import make_run, rows
+from tests.report_store import PLAN, make_run, rows
 
 CURVES = ["topk_precision", "precision_sensitivity", "deletion_curves", "insertion_curves"]
 NAN = float("nan")
@@ -232,7 +232,7 @@ def test_failed_cells_leave_gaps_and_nothing_at_all_draws_nothing(tmp_path: Path
     store = make_run(tmp_path, datasets=("first", "second"))
     cells = load_frames(tmp_path).cells
     for count, row in enumerate(cells.itertuples(), start=1):
-        load_frames(tmp_path).cell(row).write_record({"status": "failed", "reason": "broken"})
+        load_frames(tmp_path).cell(row).write_record({"status": "failed", "reason": "broken", "plan": PLAN})
         if count == 1:
             assert "topk_precision" in draw_figures(load_frames(tmp_path), tmp_path / "some")
     store.write_record(store.record | {"datasets": {"first": {"side": {}}, "second": {"side": {}}}})

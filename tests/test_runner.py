@@ -329,3 +329,66 @@ def test_twins_start_from_the_same_backbone(finished: Path, monkeypatch: pytest.
     assert recipes[0] == recipes[1]
     assert started[0].keys() == started[1].keys()
     assert all(torch.equal(started[0][name], started[1][name]) for name in started[0])
+
+
+def test_metric_that_fails_half_way_leaves_no_row(tmp_path: Path) -> None:
+    calls = []
+
+    @metric("tired", "localisation", ("maps",), True, (0, 1), "")
+    def tired(maps: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("tired")
+        return maps.mean(dim=(1, 2))
+
+    section = tiny_config().explain.model_copy(update={"batch_size": 2})
+    config = tiny_config(explainers=["gradcam"], heads=["blackbox"], metrics=["tired"])
+    outcome = run_tiny(tmp_path / "run", config.model_copy(update={"explain": section}))
+    assert "metric tired failed" in outcome.problems[0]
+    assert "tired" not in set(load_frames(tmp_path / "run").scores.get("metric", []))
+
+
+def test_report_shows_only_what_the_last_plan_came_to(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run_tiny(out, tiny_config(explainers=["gradcam", "random"]))
+    run_tiny(out, tiny_config(explainers=["random"], heads=["blackbox"]))
+    frames = load_frames(out)
+    assert set(frames.scores["explainer"]) == {"random"}
+    assert frames.cells["head"].tolist() == ["blackbox"]
+    assert not run_tiny(out, tiny_config(explainers=["gradcam", "random"])).computed
+    assert set(load_frames(out).scores["explainer"]) == {"gradcam", "random"}
+
+
+def test_inherent_models_alone_keep_their_controls(tmp_path: Path) -> None:
+    config = tiny_config(heads=["softcam-sparse"], on_inherent=["gradcam"])
+    run_tiny(tmp_path / "run", config)
+    assert "mask_oracle" in set(load_frames(tmp_path / "run").scores["explainer"])
+
+
+def test_explainer_that_cannot_say_whether_it_applies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Explainer, classifier: Classifier) -> str:
+        raise RuntimeError("undecided")
+
+    monkeypatch.setattr(EXPLAINERS["gradcam"], "applies_to", fail)
+    outcome = run_tiny(tmp_path / "run", tiny_config(heads=["blackbox"]))
+    assert len(outcome.problems) == 1
+    assert "explainer 'gradcam' failed: RuntimeError: undecided" in outcome.problems[0]
+    assert "random" in set(load_frames(tmp_path / "run").scores["explainer"])
+
+
+@pytest.mark.parametrize("metrics", [["gini"], ["evidence_gap"], ["negative_ratio"]])
+def test_report_is_built_whatever_there_is(tmp_path: Path, metrics: list[str]) -> None:
+    from rich.console import Console
+
+    from bench.report.build import build_report
+
+    out = tmp_path / "run"
+    run_tiny(out, tiny_config(metrics=metrics, explainers=["gradcam", "softcam"]))
+    console = Console(file=(tmp_path / "said.txt").open("w"), width=200)
+    build_report(out, console)
+    stamps = {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}
+    run_tiny(out, tiny_config(metrics=metrics, explainers=["gradcam", "softcam"]))
+    build_report(out, console, only_if_stale=True)
+    assert stamps == {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}
+    build_report(out, console)
+    assert stamps != {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -34,15 +36,26 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
         with replacing(folder / "scores.parquet") as temporary:
             frames.scores.to_parquet(temporary, index=False)
         captions = draw_figures(frames, folder / "figures")
+        _remove_others(folder / "tables", tables)
+        _remove_others(folder / "figures", captions)
         pages = {name: (table.caption, html(table)) for name, table in tables.items()}
         write_page(frames, captions, pages, folder / "report.html")
         write_json(folder / "report.json", _state(frames))
     print_summary(frames, tables, console)
 
 
+def _remove_others(folder: Path, stems: Iterable[str]) -> None:
+    """Files of an earlier plan would pass for this one's."""
+    for file in folder.glob("*"):
+        if file.stem not in set(stems):
+            file.unlink()
+
+
 def _state(frames: Frames) -> dict[str, str]:
     """What the derived files depend on."""
-    files = sorted(file for part in ("cells", "data") for file in (frames.store.folder / part).rglob("*.*"))
+    folder = frames.store.folder
+    scores = [(str(file), file.stat().st_mtime_ns) for file in sorted((folder / "cells").rglob("*.*"))]
+    images = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((folder / "data").glob("*.npz"))]
     facts = {key: value for key, value in frames.record.items() if key not in ("started", "finished")}
     code = [source_digest(build_report), (Path(__file__).parent / "page.html").read_text(encoding="utf-8")]
-    return {"scores": digest([(str(file), file.stat().st_mtime_ns) for file in files], facts), "code": digest(code)}
+    return {"scores": digest(scores, images, facts), "code": digest(code)}

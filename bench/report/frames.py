@@ -49,7 +49,7 @@ def load_frames(folder: Path) -> Frames:
     store = RunStore(folder)
     record = store.record
     keys = [CellKey(**key) for key in record["cells"]]
-    cells = pd.DataFrame([vars(key) | {"status": "absent"} | _cell_facts(store.cell(key)) for key in keys])
+    cells = pd.DataFrame([vars(key) | _cell_facts(store.cell(key), record["plan"]) for key in keys])
     scores: list[pd.DataFrame] = []
     predictions: list[pd.DataFrame] = []
     training: list[pd.DataFrame] = []
@@ -59,10 +59,10 @@ def load_frames(folder: Path) -> Frames:
         cell, about = store.cell(key), vars(key)
         predictions.append(pd.read_parquet(cell.predictions).assign(**about))
         training.append(pd.read_csv(cell.training).assign(**about))
-        for name, facts in record["explainers"].items():
+        for name in record["explained_by"][key.head]:
             if cell.is_current(name):
                 rows = pd.read_parquet(cell.scores_file(name))
-                scores.append(rows.assign(**about, explainer=name, family=facts["family"]))
+                scores.append(rows.assign(**about, explainer=name, family=record["explainers"][name]["family"]))
     everything = _concat(scores)
     is_cost = everything["image"] == "" if len(everything) else np.array([], dtype=bool)
     return Frames(
@@ -70,8 +70,9 @@ def load_frames(folder: Path) -> Frames:
     )
 
 
-def _cell_facts(cell: CellStore) -> dict[str, Any]:
-    record = cell.record
+def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
+    """Status and cell.json; a cell that this plan has not come to yet is absent, whatever an earlier one left there."""
+    record = cell.record if cell.record.get("plan") == plan else {}
     return {"status": record.get("status", "absent"), "record": record}
 
 

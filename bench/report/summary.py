@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -44,6 +46,8 @@ def _classification(data: TableData) -> Table:
 def _explanations(frames: Frames, tables: dict[str, TableData]) -> Table:
     columns = {name: _directed(tables[name])[:count] for name, count in _SHOWN.items() if name in tables}
     titles = [column.title for shown in columns.values() for column in shown]
+    if not titles:
+        return Table()
     table = Table("data set", "explainer", "head", *titles, title="Explanations", box=None, pad_edge=False)
     merged: dict[tuple[str, ...], dict[str, str]] = {}
     for name, shown in columns.items():
@@ -63,27 +67,24 @@ def _directed(table: TableData) -> list[Column]:
 
 
 def _kept(frames: Frames, tables: dict[str, TableData]) -> set[tuple[str, ...]]:
-    """All inherent methods and controls, and the post-hoc methods that are best in the first table there is."""
-    name = next(iter(name for name in _SHOWN if name in tables))
-    table, families = tables[name], frames.record["explainers"]
-    first = _directed(table)[0]
+    """All inherent methods and controls, and the post-hoc methods that are best in the first column there is."""
+    shown = [tables[name] for name in _SHOWN if name in tables]
+    families = frames.record["explainers"]
+    rows = [(table, row) for table in shown for row in table.rows]
+    kept = {_key(table, row) for table, row in rows if families[row["explainer"]]["family"] != "post-hoc"}
+    table, column = next((table, _directed(table)[0]) for table in shown if _directed(table))
     ranked: dict[tuple[str, str], list[tuple[float, tuple[str, ...]]]] = {}
-    kept: set[tuple[str, ...]] = set()
-    for other in (tables[name] for name in _SHOWN if name in tables):
-        kept |= {
-            tuple(row[key] for key in other.keys)
-            for row in other.rows
-            if families[row["explainer"]]["family"] != "post-hoc"
-        }
     for row in table.rows:
-        if families[row["explainer"]]["family"] == "post-hoc" and row.get(first.name) is not None:
-            score = row[first.name].mean * (1 if first.better else -1)
-            ranked.setdefault((row["dataset"], row["backbone"]), []).append(
-                (score, tuple(row[key] for key in table.keys))
-            )
-    for rows in ranked.values():
-        kept |= {key for _, key in sorted(rows, reverse=True)[:_POST_HOC]}
+        if families[row["explainer"]]["family"] == "post-hoc" and column.name in row:
+            score = row[column.name].mean * (1 if column.better else -1)
+            ranked.setdefault((row["dataset"], row["backbone"]), []).append((score, _key(table, row)))
+    for best in ranked.values():
+        kept |= {key for _, key in sorted(best, reverse=True)[:_POST_HOC]}
     return kept
+
+
+def _key(table: TableData, row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(row[key] for key in table.keys)
 
 
 def model_lines(frames: Frames) -> list[str]:
@@ -100,7 +101,7 @@ def model_lines(frames: Frames) -> list[str]:
 
 def twin_line(name: str, cells: pd.DataFrame) -> str:
     """Whether the models of a data set use its lesions, if it can tell."""
-    twins = [record["twins"] for record in cells["record"] if record.get("twins")]
+    twins = [record["twins"] for record in cells["record"] if (record.get("twins") or {}).get("true_positives")]
     if not twins:
         return ""
     shares, counts = [twin["called_healthy"] for twin in twins], [twin["true_positives"] for twin in twins]
@@ -120,4 +121,8 @@ def gaps(frames: Frames) -> list[str]:
         for explainer, outcome in record.get("explainers", {}).items():
             if outcome["status"] == "failed" and explainer in frames.record["explainers"]:
                 lines.append(f"{name}: explainer {explainer!r} failed: {outcome['reason']}")
+            if outcome.get("bad_maps"):
+                lines.append(f"{name}: {explainer}: {len(outcome['bad_maps'])} maps hold NaN or infinite values")
+            for metric, why in outcome.get("problems", {}).items():
+                lines.append(f"{name}: {explainer}: metric {metric} failed: {why}")
     return lines

@@ -107,10 +107,11 @@ def main_rows(frames: Frames) -> pd.DataFrame:
     scores = frames.scores
     if not len(scores):
         return scores
-    heads = frames.record["heads"]
-    black_boxes = [name for name, facts in heads.items() if facts["family"] == BLACK_BOX]
-    reference = (black_boxes or list(heads))[0]
-    return scores[(scores["family"] == "inherent") | (scores["head"] == reference)]
+    heads = list(frames.record["heads"])
+    preferred = sorted(heads, key=lambda name: frames.record["heads"][name]["family"] != BLACK_BOX)  # stable
+    rank = scores["head"].map(preferred.index)
+    reference = rank == rank.groupby([scores["dataset"], scores["backbone"]]).transform("min")
+    return scores[(scores["family"] == "inherent") | reference]
 
 
 def metric_table(frames: Frames, family: str, scores: pd.DataFrame) -> TableData:
@@ -200,6 +201,12 @@ def cost_table(frames: Frames) -> TableData:
     return table
 
 
+def _chance(frames: Frames) -> str:
+    known = {name: facts for name, facts in frames.record["datasets"].items() if "prevalence" in facts}
+    texts = [f"{name} {facts['prevalence']:.3f} / {facts['topk_chance']:.3f}" for name, facts in known.items()]
+    return f"Chance of a random pixel / patch to hit lesion: {'; '.join(texts)}." if texts else ""
+
+
 def _caption(frames: Frames, family: str) -> str:
     origins = sorted({record["weights_from"] for record in frames.cells["record"] if "weights_from" in record})
     weights = f"Backbones start from: {'; '.join(origins)}."
@@ -207,7 +214,8 @@ def _caption(frames: Frames, family: str) -> str:
     shared = "Mean over images [95 % bootstrap interval over groups]; best in bold; arrows point to the better end."
     notes = {
         "classification": "Test images.",
-        "localisation": "Diseased images. Controls are the floor (random, centre) and the ceiling (the mask itself).",
+        "localisation": "Diseased images. Controls are the floor (random, centre) and the ceiling (the mask itself). "
+        f"{_chance(frames)}",
         "faithfulness": "The first diseased images, occluded patch by patch; the operator stands behind the @.",
         "consistency": "Positive ratio on diseased, negative ratio and false alarms on healthy images.",
         "exactness": "Inherent methods only.",
