@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import baselines  # noqa: F401 (registers what the tiny config names)
 import bench.backbones
@@ -48,6 +50,22 @@ def test_plugin_examples_reach_every_table(tmp_path: Path) -> None:
         if "explainer" in table.keys and not name.startswith("exactness"):
             assert "negative_mean" in {row["explainer"] for row in table.rows}, name
     assert any(column.name == "peak_distance" for column in tables["localisation"].columns)
+
+
+def test_readme_examples_run(tmp_path: Path) -> None:
+    """The plugin, and SoftCAM without the harness (on a smaller network, without its download)."""
+    plugin, alone = code_blocks((DOCS.parent / "README.md").read_text(encoding="utf-8"))
+    assert len(plugin.splitlines()) <= 15
+    file = tmp_path / "my_method.py"
+    file.write_text(plugin, encoding="utf-8")
+    assert load_plugins([file]) == []
+    assert "feature_norm" in EXPLAINERS
+    alone = alone.replace("resnet50", "resnet18").replace('"IMAGENET1K_V2"', "None")
+    assert "IMAGENET" not in alone
+    names: dict[str, Any] = {"images": torch.rand(2, 3, 64, 64), "labels": torch.tensor([0, 1])}
+    exec(alone, names)
+    torch.testing.assert_close(names["exact"](names["images"]), names["trained"](names["images"]))
+    assert names["loss"].requires_grad
 
 
 HALF_TAKEN = """
