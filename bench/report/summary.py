@@ -104,11 +104,14 @@ def twin_line(name: str, cells: pd.DataFrame) -> str:
     twins = [record["twins"] for record in cells["record"] if (record.get("twins") or {}).get("true_positives")]
     if not twins:
         return ""
-    shares, counts = [twin["called_healthy"] for twin in twins], [twin["true_positives"] for twin in twins]
-    return (
-        f"{name}: without their lesions {min(shares):.0%}–{max(shares):.0%} of the true positives are called healthy "
-        f"(range over {len(twins)} models, {min(counts)}–{max(counts)} images each)"
-    )
+    shares = _range([f"{twin['called_healthy']:.0%}" for twin in sorted(twins, key=lambda one: one["called_healthy"])])
+    counts = _range(sorted(twin["true_positives"] for twin in twins))
+    models = "1 model" if len(twins) == 1 else f"range over {len(twins)} models"
+    return f"{name}: without their lesions {shares} of the true positives are called healthy ({models}, n = {counts})"
+
+
+def _range(ordered: list[Any]) -> str:
+    return f"{ordered[0]}" if ordered[0] == ordered[-1] else f"{ordered[0]}–{ordered[-1]}"
 
 
 def gaps(frames: Frames) -> list[str]:
