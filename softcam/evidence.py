@@ -48,6 +48,7 @@ class EvidenceHead(nn.Module):
         if pooling not in POOLINGS:
             raise ValueError(f"unknown pooling {pooling!r}; known: {', '.join(sorted(POOLINGS))}")
         self.pooling = pooling
+        self.deep = bool(hidden)
         layers: list[nn.Module] = []
         if dropout and not hidden:
             layers.append(nn.Dropout2d(dropout))
@@ -58,7 +59,11 @@ class EvidenceHead(nn.Module):
 
     def evidence(self, features: Tensor) -> Tensor:
         """Features (N,D,h,w) -> signed class evidence (N,C,h,w)."""
-        return self.layers(features)
+        if not self.deep:
+            return self.layers(features)
+        # In bf16 the gradient of a 4096 → 2 convolution corrupts the heap on CPUs with AMX (torch 2.15, oneDNN).
+        with torch.autocast(features.device.type, enabled=False):
+            return self.layers(features.to(next(self.layers.parameters()).dtype))
 
     def pool(self, evidence: Tensor) -> Tensor:
         """Class evidence (N,C,h,w) -> logits (N,C)."""

@@ -203,3 +203,12 @@ def test_explainer_returns_the_evidence_of_the_target() -> None:
     torch.testing.assert_close(maps.mean(dim=(1, 2)), logits[torch.arange(3), targets])
     assert explainer.applies_to(classifiers["softcam"]) == ""
     assert "does not predict from class evidence" in explainer.applies_to(classifiers["black box"])
+
+
+def test_deep_head_trains_under_autocast() -> None:
+    """VGG's widths in bf16 end the process on some CPUs, so the deep head leaves autocast."""
+    head = softcam.EvidenceHead(8, 2, hidden=(4096,))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        evidence = head.evidence(torch.randn(4, 8, 2, 2, dtype=torch.bfloat16))
+    evidence.sum().backward()
+    assert evidence.dtype == torch.float32
