@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 
@@ -289,6 +289,3 @@ class BackboneInfo:
     description: str
     mean: Channels | None = None
     std: Channels | None = None
-
-
-Params = dict[str, Any]
