@@ -57,8 +57,7 @@ def benchmark(
     from bench.devices import choose_device
     from bench.plan import make_plan
     from bench.plugins import load_plugins
-    from bench.report.build import build_report
-    from bench.runner import Options, run
+    from bench.runner import Options
 
     chosen_device = choose_device(device)
     name = config or ("standard" if chosen_device.type == "cuda" else "quick")
@@ -75,11 +74,19 @@ def benchmark(
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     _announce(name, folder, plan, chosen_device)
+    _execute(merged, plan, Options(data_root, folder, chosen_device, save_maps, skip_bad), problems)
+
+
+def _execute(config: Any, plan: Any, options: Any, problems: list[str]) -> None:
+    """Run and report; ends with exit code 0, 1 where something failed, 130 after Ctrl-C."""
+    from bench.report.build import build_report
+    from bench.runner import run
+
     try:
-        outcome = run(merged, plan, Options(data_root, folder, chosen_device, save_maps, skip_bad), console, problems)
-        build_report(folder, console, only_if_stale=not outcome.computed)
+        outcome = run(config, plan, options, console, problems)
+        build_report(options.out, console, only_if_stale=not outcome.computed)
     except KeyboardInterrupt:  # click would say no more than "Aborted!"
-        console.print(f"stopped; what is finished is in {folder}, the same command goes on from there")
+        console.print(f"stopped; what is finished is in {options.out}, the same command goes on from there")
         raise typer.Exit(130) from None
     for problem in outcome.problems:
         console.print(Text(problem, style="red"), soft_wrap=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from bench.config import Config, parse_config
 from bench.contracts import Sample
 from bench.plan import make_plan
-from bench.registry import dataset
+from bench.registry import ALL_REGISTRIES, dataset
 from bench.runner import Options, Outcome, run
 from bench.seeds import generator
 
@@ -37,6 +39,17 @@ def register_squares(name: str = "squares", **facts: Any) -> None:
     """Make the data set known under a name."""
     stated = {"masks": "pixel", "in_all": False} | facts
     dataset(name, "other", ("plain", "square"), source="made", licence="-", citation="-", **stated)(squares)
+
+
+@contextmanager
+def registered_squares() -> Iterator[None]:
+    """The data set inside a ``with`` block; whatever was registered there is forgotten afterwards."""
+    known = [set(registry) for registry in ALL_REGISTRIES]
+    register_squares()
+    yield
+    for registry, names in zip(ALL_REGISTRIES, known, strict=True):
+        for name in set(registry) - names:
+            registry.remove(name)
 
 
 def tiny_config(**run_section: Any) -> Config:

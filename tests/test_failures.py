@@ -14,19 +14,15 @@ import bench.backbones
 import bench.metrics  # noqa: F401
 import softcam  # noqa: F401
 from bench.contracts import Classifier, Explainer
-from bench.registry import DATASETS, EXPLAINERS, METRICS, metric, register_explainer
+from bench.registry import EXPLAINERS, metric, register_explainer
 from bench.report.frames import load_frames
-from tests.made import register_squares, run_tiny, tiny_config
+from tests.made import registered_squares, run_tiny, tiny_config
 
 
 @pytest.fixture(autouse=True)
 def squares() -> Iterator[None]:
-    known = {id(registry): set(registry) for registry in (DATASETS, EXPLAINERS, METRICS)}
-    register_squares()
-    yield
-    for registry in (DATASETS, EXPLAINERS, METRICS):
-        for name in set(registry) - known[id(registry)]:
-            registry.remove(name)
+    with registered_squares():
+        yield
 
 
 def test_memory_that_runs_out_halves_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +87,7 @@ def test_failed_explainer_is_tried_again(tmp_path: Path) -> None:
     broken = config.model_copy(update={"explainers": {"nan": {"fault": "raises"}}})
     assert run_tiny(tmp_path / "run", broken).problems
     assert run_tiny(tmp_path / "run", broken).problems
-    EXPLAINERS["nan"].explain = lambda self, classifier, images, targets: images.mean(dim=1)  # type: ignore[method-assign]
+    EXPLAINERS["nan"].explain = lambda self, classifier, images, targets: images.mean(dim=1)
     assert run_tiny(tmp_path / "run", broken).problems == []
 
 

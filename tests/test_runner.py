@@ -16,21 +16,17 @@ import bench.backbones
 import bench.metrics  # noqa: F401
 import softcam  # noqa: F401
 from bench.contracts import Classifier, UserError
-from bench.registry import DATASETS, EXPLAINERS, METRICS
+from bench.registry import DATASETS, EXPLAINERS
 from bench.report.frames import load_frames
 from bench.report.tables import all_tables
 from bench.store import RunStore, read_metadata
-from tests.made import SIZE, register_squares, run_tiny, tiny_config
+from tests.made import SIZE, register_squares, registered_squares, run_tiny, tiny_config
 
 
 @pytest.fixture(autouse=True)
 def squares() -> Iterator[None]:
-    known = {id(registry): set(registry) for registry in (DATASETS, EXPLAINERS, METRICS)}
-    register_squares()
-    yield
-    for registry in (DATASETS, EXPLAINERS, METRICS):
-        for name in set(registry) - known[id(registry)]:
-            registry.remove(name)
+    with registered_squares():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +107,7 @@ def test_interrupted_training_and_explaining_end_alike(
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr(bench.training, "validate", stop_in_second_epoch)
