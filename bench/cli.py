@@ -54,6 +54,7 @@ def benchmark(
     cache: Annotated[Path | None, _option("folder of decoded images, shared by runs [cache beside --out]")] = None,
     device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
     batch_size: Annotated[int | None, _option("images a batch, in training and explaining")] = None,
+    precision: Annotated[str, _option("of occluded images: float32, bf16, auto (bf16 if scores agree)")] = "auto",
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable images out, counted")] = False,
 ) -> None:
@@ -62,6 +63,7 @@ def benchmark(
         return
     from bench.config import parse_config
     from bench.devices import choose_device
+    from bench.inference import checked_precision
     from bench.plan import make_plan
     from bench.plugins import load_plugins
     from bench.runner import Options
@@ -80,7 +82,8 @@ def benchmark(
     merged = parse_config(_merge(name, lists, batch_size, init, shortcut), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
-    options = Options(data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache)
+    precision = checked_precision(precision)
+    options = Options(data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision)
     _announce(name, options, plan)
     _execute(merged, plan, options, problems)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,16 @@ class Cost:
     backwards: int = 0
     seconds: float = 0.0
     memory_mib: float = float("nan")
+
+    def __add__(self, other: Cost) -> Cost:
+        """Of both together; fmax: an unmeasurable peak (nan) must not hide a measured one."""
+        return Cost(
+            self.images + other.images,
+            self.forwards + other.forwards,
+            self.backwards + other.backwards,
+            self.seconds + other.seconds,
+            float(np.fmax(self.memory_mib, other.memory_mib)),
+        )
 
     def per_map(self) -> dict[str, float]:
         """Metric name -> mean cost of one map (memory: the highest of all batches)."""
@@ -53,10 +64,7 @@ class CostMeter:
             torch.cuda.synchronize(self.device)
         self.cost.seconds += time.perf_counter() - self._started
         self._memory.__exit__()
-        # fmax: an unmeasurable peak (nan) must not hide a measured one.
-        self.cost.memory_mib = float(
-            torch.fmax(torch.tensor(self.cost.memory_mib), torch.tensor(self._memory.mebibytes))
-        )
+        self.cost.memory_mib = float(np.fmax(self.cost.memory_mib, self._memory.mebibytes))
         self._hook.remove()
 
     def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

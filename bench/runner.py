@@ -43,6 +43,7 @@ class Options:
     skip_bad: bool = False
     splits: Path | None = None
     cache: Path | None = None
+    precision: str = "auto"
 
     @property
     def cache_folder(self) -> Path:
@@ -134,7 +135,13 @@ class _Work:
         )
 
     def _cell(self, key: CellKey, prepared: Prepared) -> None:
-        cell = Cell(self._classifier(key, prepared), self.store.cell(key), self.record["plan"], self.plan.parameters)
+        cell = Cell(
+            self._classifier(key, prepared),
+            self.store.cell(key),
+            self.record["plan"],
+            self.plan.parameters,
+            self.options.precision,
+        )
         problems = cell.run(self.plan.explainers_of(key), self.plan.metrics, self.plan.probes, self.options.save_maps)
         self.computed |= cell.computed
         for problem in problems:
@@ -222,6 +229,7 @@ def _plan_id(config: Config, plan: Plan, options: Options) -> str:
         options.splits and options.splits.resolve(),
         options.skip_bad,
         plan.init and plan.init.digest,
+        options.precision,
     )
 
 

@@ -6,6 +6,7 @@ data/<data set>.npz, .parquet                the few images and masks that the f
 cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet
     explained.parquet                        logits of the explained images
     scores/<explainer>.parquet               long rows, with the fingerprint they belong to
+    pieces/<explainer>/                      what a stopped run has of an explainer's scores
     gallery/<explainer>.npz                  raw maps of the images that the figures show
     maps/<explainer>.npz                     raw maps of every image, only with --save-maps
     own_class/, every_class/                 with more than two classes: scores and maps of further pairs of image and
@@ -21,7 +22,7 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,10 @@ class CellStore:
         """Where the long rows of an explainer are."""
         return self.folder / "scores" / f"{file_name(explainer)}.parquet"
 
+    def piece_file(self, explainer: str, number: int) -> Path:
+        """Where its rows of one portion of the images are until all are there; its maps lie beside it, as .npz."""
+        return self.folder / "pieces" / file_name(explainer) / f"{number}.parquet"
+
     def gallery_file(self, explainer: str) -> Path:
         """Where its maps for the figures are."""
         return self.folder / "gallery" / f"{file_name(explainer)}.npz"
@@ -277,8 +282,8 @@ class MapsWriter:
         self._classes = classes
         self._waiting: list[np.ndarray] = []
 
-    def add(self, ids: list[str], maps: np.ndarray) -> None:
-        """Append maps (N,h,w) under their ids."""
+    def add(self, ids: list[str], maps: Iterable[np.ndarray]) -> None:
+        """Append maps (h,w) under their ids."""
         for name, values in zip(ids, maps, strict=True):
             self._waiting.append(values.astype(np.float32))
             if len(self._waiting) == (self._classes or 1):

@@ -97,5 +97,5 @@ def run_tiny(out: Path, config: Config | None = None, problems: list[str] | None
     config = config or tiny_config()
     plan = make_plan(config, out)
     quiet = Console(file=(out.parent / "log.txt").open("a"))
-    asked = Options(**{"root": out, "out": out, "device": torch.device("cpu")} | options)
+    asked = Options(**{"root": out, "out": out, "device": torch.device("cpu"), "precision": "float32"} | options)
     return run(config, plan, asked, quiet, problems or [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from bench.building import build_classifier, normalisation
 from bench.contracts import Classifier, NotApplicable
 from bench.devices import training_autocast
 from bench.inputs import MetricInputs
-from bench.metrics import evidence_gap
+from bench.metrics import Occluder, evidence_gap
 from bench.registry import BACKBONES, EXPLAINERS, HEADS
 from tests.tiny import tiny_bcos, tiny_classifiers
 
@@ -153,10 +152,7 @@ def test_evidence_gap_is_zero() -> None:
     maps = EXPLAINERS["bcos"]().explain(classifier, x, TARGETS)
     with torch.no_grad():
         logits = classifier(x)
-    predict: Callable[[Tensor], Tensor] = classifier
-    inputs = MetricInputs(
-        maps, x, TARGETS, logits, None, None, None, list("abcd"), predict, torch.zeros(3), None, 3, 4, True, True
-    )
+    inputs = MetricInputs(maps, Occluder(classifier, x, 4), TARGETS, logits, None, None, 3, True, True)
     gap = evidence_gap(inputs.get("logits"), inputs.get("targets"), inputs.get("pooled_map"))
     assert gap.max() < 1e-4
 

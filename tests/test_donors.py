@@ -80,12 +80,11 @@ def test_the_curve_puts_the_donors_in() -> None:
     def predict(batch: torch.Tensor) -> torch.Tensor:
         return batch.flatten(1) @ weights.T
 
-    facts = {"black": torch.zeros(3), "steps": 6, "batch_size": 8, "inherent": False, "signed": True}
-    inputs = MetricInputs(
-        native, images, targets, predict(images), None, fov, None, ids, predict, donors=lambda: donors, **facts
-    )
+    patch = metrics.patch_at(64)
+    occluder = metrics.Occluder(predict, images, patch, donors=lambda: donors, ids=ids, fov=fov, batch_size=8)
+    inputs = MetricInputs(native, occluder, targets, predict(images), None, None, 6, False, True)
     expected = metrics.deletion_curve(
-        predict, images, upsample(native, 64), targets, 6, inputs.patch, donors, ids=ids, fov=fov
+        predict, images, upsample(native, 64), targets, 6, patch, donors, ids=ids, fov=fov
     )
     torch.testing.assert_close(inputs.get("deletion_curve", "donor"), expected)
     assert not torch.allclose(expected, inputs.get("deletion_curve", "zero"))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import softcam
 from bench.inputs import MetricInputs
-from bench.metrics import evidence_gap
+from bench.metrics import Occluder, evidence_gap
 from bench.registry import EXPLAINERS, HEADS
 from softcam.pooling import POOLINGS, SpatialAttention, average, log_mean_exp, maximum, top_mean
 from tests.tiny import tiny_net
@@ -111,23 +111,7 @@ def gap_of(classifier: softcam.SoftCAM, images: Tensor) -> Tensor:
     """The metric as the benchmark computes it: from the explainer's maps and the classifier's logits."""
     logits, targets = classifier(images).detach(), torch.tensor([0, 1, 1, 0])
     maps = EXPLAINERS["softcam"]().explain(classifier, images, targets)
-    inputs = MetricInputs(
-        maps,
-        images,
-        targets,
-        logits,
-        None,
-        None,
-        None,
-        list("abcd"),
-        classifier,
-        torch.zeros(3),
-        None,
-        2,
-        4,
-        True,
-        True,
-    )
+    inputs = MetricInputs(maps, Occluder(classifier, images, 4), targets, logits, None, None, 2, True, True)
     return evidence_gap(logits, targets, inputs.get("pooled_map"))
 
 

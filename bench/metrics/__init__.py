@@ -4,6 +4,7 @@ from bench.metrics.complexity import entropy, gini
 from bench.metrics.consistency import false_alarm_area, negative_ratio, positive_ratio
 from bench.metrics.exactness import evidence_gap
 from bench.metrics.faithfulness import audc, audc_accuracy, auic, deletion_curve, insertion_curve, srg
+from bench.metrics.fills import FILLS, FIXED, fill_images
 from bench.metrics.imputation import impute_steps
 from bench.metrics.localisation import (
     activation_precision,
@@ -17,10 +18,11 @@ from bench.metrics.localisation import (
     topk_precision,
 )
 from bench.metrics.occlusion import (
-    FILLS,
-    FIXED,
-    fill_images,
-    filler,
+    Occluder,
+    Predict,
+    Schedule,
+    deletion,
+    insertion,
     occlusion_logits,
     still_target,
     target_probability,
@@ -30,19 +32,23 @@ from bench.metrics.patches import patch_at, patch_order, stride_at
 __all__ = [
     "FILLS",
     "FIXED",
+    "Occluder",
+    "Predict",
+    "Schedule",
     "activation_precision",
     "activation_sensitivity",
     "audc",
     "audc_accuracy",
     "auic",
+    "deletion",
     "deletion_curve",
     "entropy",
     "evidence_gap",
     "false_alarm_area",
     "fill_images",
-    "filler",
     "gini",
     "impute_steps",
+    "insertion",
     "insertion_curve",
     "iou_at_area",
     "negative_ratio",

@@ -12,7 +12,8 @@ from math import inf
 import torch
 from torch import Tensor
 
-from bench.metrics.occlusion import FILLS, FIXED, Predict, fill_images, filler, occlusion_logits, target_probability
+from bench.metrics.fills import FILLS, FIXED
+from bench.metrics.occlusion import Occluder, Predict, deletion, insertion, target_probability
 from bench.metrics.patches import patch_order
 from bench.registry import metric
 
@@ -43,7 +44,7 @@ def deletion_curve(
         predict: (n,3,H,W) -> logits (n,C).
         images: (N,3,H,W) normalised. maps: (N,H,W) raw. targets: (N,) long.
         steps: K. patch: side of a patch in pixels, 33 for 512-pixel images (``patch_at``).
-        fill, black: see ``filler``.
+        fill: one of ``FILLS`` but "donor", or a tensor that broadcasts to the images. black: see ``fill_images``.
         ids, fov, least_first: see ``patch_order``.
         batch_size: images given to ``predict`` at a time.
 
@@ -53,9 +54,8 @@ def deletion_curve(
     """
     _check(images, maps)
     order = patch_order(maps, patch, ids, fov, least_first)
-    filled = filler(images, fill, order, steps, patch, black, ids, fov)
-    logits = occlusion_logits(predict, images, order, steps, patch, filled, batch_size=batch_size)
-    return target_probability(logits, targets)
+    occluder = Occluder(predict, images, patch, black=black, ids=ids, fov=fov, batch_size=batch_size)
+    return target_probability(occluder.logits(deletion(order, steps, fill))[0], targets)
 
 
 def insertion_curve(
@@ -84,9 +84,8 @@ def insertion_curve(
     """
     _check(images, maps)
     order = patch_order(maps, patch, ids, fov)
-    filled = fill_images(images, fill, patch, black, fov)
-    logits = occlusion_logits(predict, images, order, steps, patch, filled, reveal=True, batch_size=batch_size)
-    return target_probability(logits, targets)
+    occluder = Occluder(predict, images, patch, black=black, ids=ids, fov=fov, batch_size=batch_size)
+    return target_probability(occluder.logits(insertion(order, steps, fill))[0], targets)
 
 
 @metric("audc", "faithfulness", ("deletion_curve",), False, (0, inf), _SOFTCAM, variants=FILLS)

@@ -3,105 +3,212 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
+from bench.metrics.fills import fill_images
 from bench.metrics.imputation import LinearImputation
+from bench.seeds import generator
 
 Predict = Callable[[Tensor], Tensor]
 #: What stands in the place of removed patches: images (n,), steps (n,) -> (n,3,H,W).
 Fill = Callable[[Tensor, Tensor], Tensor]
-FILLS = ("zero", "black", "blur", "noise", "donor")
-#: Those that put the same pixels in a place whatever else is missing, even if that is the whole image.
-FIXED = tuple(name for name in FILLS if name != "noise")
 
 
-def filler(
-    images: Tensor,
-    fill: Tensor | str,
-    order: Tensor,
-    steps: int,
-    patch: int,
-    black: Tensor | None = None,
-    ids: Sequence[object] | None = None,
-    fov: Tensor | None = None,
-) -> Tensor | Fill:
-    """What stands in the place of patches that are removed in this order, step by step.
+@dataclass(frozen=True)
+class Schedule:
+    """Which patches of every image are filled after each step, and with what; see ``deletion`` and ``insertion``.
 
-    ``"noise"``: noisy linear imputation (arXiv:2202.00449), see ``LinearImputation``; else see ``fill_images``, where
-    ``"donor"`` is a tensor.
-
-    Args:
-        images: (N,3,H,W) normalised.
-        fill: ``"noise"``, or what ``fill_images`` takes.
-        order: (N,P) from ``patch_order``.
-        steps: K.
-        ids: (N) image ids, which seed the noise.
-        fov: (N,H,W) bool; outside it every pixel stays as it is.
+    Attributes:
+        order: (N,P) indices into the flattened grid of patches, -1 behind the last.
+        filled: (N,K+1) how many of the first patches of the order are filled.
+        fill: a name in ``FILLS``, or (N,3,H,W), or a function.
     """
-    if isinstance(fill, str) and fill == "noise":
-        return LinearImputation(images, _pixel_ranks(order, patch, (images.shape[2], images.shape[3])), steps, ids, fov)
-    return fill_images(images, fill, patch, black, fov)
+
+    order: Tensor
+    filled: Tensor
+    fill: str | Tensor | Fill
 
 
-def fill_images(
-    images: Tensor, fill: Tensor | str, patch: int, black: Tensor | None = None, fov: Tensor | None = None
-) -> Tensor:
-    """What stands in the place of a removed patch, for every pixel of every image, whatever else is removed.
+def deletion(order: Tensor, steps: int, fill: str | Tensor | Fill) -> Schedule:
+    """Fill patches in this order (N,P), one a step; an image with fewer than K stays as it is after its last."""
+    count = (order >= 0).sum(dim=1, keepdim=True)
+    return Schedule(order, torch.arange(steps + 1, device=order.device).minimum(count), fill)
 
-    ``"zero"``: 0 of the normalised image, the training mean. ``"black"``: pixel value 0 before normalisation.
-    ``"blur"``: the image under a Gaussian with σ = patch/2, cut off at 2σ, mirrored at the border: nothing as small as
-    a patch survives it. A tensor is taken as it is.
 
-    Args:
-        images: (N,3,H,W) normalised.
-        fill: one of these names, or a tensor that broadcasts to the images.
-        patch: side of a patch in pixels.
-        black: (3,) normalised value of a black pixel, ``-mean / std``; only ``"black"`` reads it.
-        fov: (N,H,W) bool, field of view: what is outside stays as it is, and does not blur into it. None = everything.
-
-    Returns:
-        (N,3,H,W), possibly a view without memory of its own.
+def insertion(order: Tensor, steps: int, fill: str | Tensor | Fill) -> Schedule:
+    """All patches of this order (N,P) are filled, and revealed in it, one a step.
 
     Raises:
-        ValueError: no such fixed fill, or ``"black"`` without its value.
+        ValueError: where all is missing there is nothing that "noise" could impute from.
     """
-    filled = _filled(images, fill, patch, black, fov)
-    return filled if fov is None else filled.where(fov.unsqueeze(1), images)
+    if isinstance(fill, str) and fill == "noise":
+        raise ValueError("no fixed fill 'noise': where every patch is filled there is nothing to impute from")
+    count = (order >= 0).sum(dim=1, keepdim=True)
+    place = count - 1 - torch.arange(order.shape[1], device=order.device)
+    backwards = order.gather(1, place.clamp(min=0)).masked_fill(place < 0, -1)
+    return Schedule(backwards, (count - torch.arange(steps + 1, device=order.device)).clamp(min=0), fill)
 
 
-def _filled(images: Tensor, fill: Tensor | str, patch: int, black: Tensor | None, fov: Tensor | None) -> Tensor:
-    if isinstance(fill, Tensor):
-        return fill.to(images).expand_as(images)
-    if fill == "zero":
-        return images.new_zeros(()).expand_as(images)
-    if fill == "blur":
-        return _blur(images, patch, fov)
-    if fill != "black":
-        raise ValueError(f"no fixed fill {fill!r}; known: zero, black, blur, or a tensor, such as a donor's pixels")
-    if black is None:
-        raise ValueError("fill 'black' needs black=(3,), the normalised value of a black pixel: -mean / std")
-    return black.to(images).view(-1, 1, 1).expand_as(images)
+class Occluder:
+    """Logits of some images while patches are filled; what schedules have in common is computed once.
+
+    A variant of an image is known by the set of its filled patches and the operator: that of the intact image serves
+    all schedules, and explainers that agree on the first patches share those steps. Variants are built when they are
+    needed, in one buffer that is used again, and a batch mixes images, steps and operators.
+
+    Args:
+        predict: (n,3,H,W) in channels_last -> logits (n,C). It must not keep its argument.
+        images: (N,3,H,W) normalised.
+        patch: side of a patch in pixels.
+        black: (3,) normalised value of a black pixel.
+        donors: makes the images (N,3,H,W) whose pixels "donor" puts in; None where there are none.
+        ids: (N) image ids, which seed the noise.
+        fov: (N,H,W) bool, field of view: pixels outside stay as they are. None = everything.
+        batch_size: images given to ``predict`` at a time.
+        dtype: of the images that ``predict`` is given; None = that of ``images``.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        images: Tensor,
+        patch: int,
+        *,
+        black: Tensor | None = None,
+        donors: Callable[[], Tensor] | None = None,
+        ids: Sequence[object] | None = None,
+        fov: Tensor | None = None,
+        batch_size: int = 64,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.predict, self.images, self.patch = predict, images, patch
+        self.black, self.donors, self.ids, self.fov = black, donors, ids, fov
+        self.batch_size, self.dtype = batch_size, dtype or images.dtype
+        self._fills: dict[str, Tensor] = {}
+        self._numbers: dict[str, Tensor] = {}
+        self._keys = torch.empty(0, dtype=torch.long, device=images.device)
+        self._logits: Tensor | None = None
+
+    @torch.no_grad()
+    def logits(self, *schedules: Schedule) -> list[Tensor]:
+        """Logits (N,K+1,C) of each schedule; nan throughout for an image without a single patch in its order.
+
+        All schedules have the same number of steps.
+        """
+        keys = torch.stack([self._keys_of(one) for one in schedules])
+        self._compute(schedules, keys)
+        assert self._logits is not None  # there is at least the intact image
+        logits = self._logits[torch.searchsorted(self._keys, keys)]
+        empty = torch.stack([one.order[:, :1] < 0 for one in schedules])
+        return list(logits.masked_fill(empty.unsqueeze(3), torch.nan))
+
+    def _keys_of(self, schedule: Schedule) -> Tensor:
+        """A number (N,K+1) for every variant: the sum of random 64-bit numbers of image and filled patches.
+
+        Two different sets share a number with a probability of 2⁻⁶⁴ (Zobrist hashing). A fill without a name shares
+        nothing but the intact image.
+        """
+        operator = schedule.fill if isinstance(schedule.fill, str) else f"unnamed {len(self._numbers)}"
+        patches = F.pad(self._random("patches", operator, schedule.order.shape[1]), (0, 1))  # the last is for -1
+        sums = F.pad(patches[schedule.order].cumsum(dim=1), (1, 0)).gather(1, schedule.filled)
+        return sums + self._random("images", "", len(self.images)).unsqueeze(1)
+
+    def _random(self, what: str, operator: str, count: int) -> Tensor:
+        name = f"{what} {operator}"
+        if name not in self._numbers:
+            draw = generator("occluded", name)
+            self._numbers[name] = torch.randint(-(2**63), 2**63 - 1, (count,), generator=draw).to(self.images.device)
+        return self._numbers[name]
+
+    def _compute(self, schedules: Sequence[Schedule], keys: Tensor) -> None:
+        """Logits of the variants (S,N,K+1) that are not known yet, each once."""
+        unique, inverse = keys.flatten().unique(return_inverse=True)
+        place = torch.arange(keys.numel(), device=keys.device)
+        first = torch.full_like(unique, keys.numel()).scatter_reduce(0, inverse, place, "amin")
+        is_new = ~torch.isin(unique, self._keys)
+        places, order = first[is_new].sort()
+        if not len(places):
+            return
+        found = [self._predict(part, schedules, keys.shape) for part in places.split(self.batch_size)]
+        known = [] if self._logits is None else [self._logits]
+        self._keys, ranked = torch.cat([self._keys, unique[is_new][order]]).sort()
+        self._logits = torch.cat([*known, *found])[ranked]
+
+    def _predict(self, places: Tensor, schedules: Sequence[Schedule], shape: torch.Size) -> Tensor:
+        """Logits (n,C) of the variants at these places (n,) of (S,N,K+1), which are in order."""
+        number, image, step = torch.unravel_index(places, shape)
+        rows = list(zip(number.tolist(), image.tolist(), strict=True))
+        start = 0
+        for (which, at), run in groupby(rows):
+            stop = start + len(list(run))
+            self._build(schedules[which], at, step[start:stop], self._buffer[start:stop])
+            start = stop
+        height, width = self.images.shape[2:]
+        return self.predict(self._buffer[:start].unflatten(1, (height, width, -1)).permute(0, 3, 1, 2)).float()
+
+    def _build(self, schedule: Schedule, at: int, step: Tensor, rows: Tensor) -> None:
+        """Write one image after these steps (n,) to rows (n,H·W·3)."""
+        ranks = self._ranks(schedule.order[at : at + 1]).expand(-1, -1, self.images.shape[1]).reshape(1, -1)
+        is_filled = ranks < schedule.filled[at][step].unsqueeze(1)
+        torch.where(is_filled, self._filled(schedule, at, step), self._pixels[at : at + 1], out=rows)
+
+    def _filled(self, schedule: Schedule, at: int, step: Tensor) -> Tensor:
+        """What is put in (1 or n,H·W·3)."""
+        fill = schedule.fill
+        if fill == "noise":
+            return self._flat(self._imputed(schedule)(step.new_full(step.shape, at), step))
+        if callable(fill):
+            return self._flat(fill(step.new_full(step.shape, at), step))
+        if isinstance(fill, Tensor):
+            one, fov = slice(at, at + 1), None if self.fov is None else self.fov[at : at + 1]
+            return self._flat(fill_images(self.images[one], fill.expand_as(self.images)[one], self.patch, None, fov))
+        if fill not in self._fills:
+            named = self.donors() if fill == "donor" and self.donors else fill
+            self._fills[fill] = self._flat(fill_images(self.images, named, self.patch, self.black, self.fov))
+        return self._fills[fill][at : at + 1]
+
+    def _imputed(self, schedule: Schedule) -> LinearImputation:
+        """Noisy linear imputation along a schedule; the last one is kept, with the images that it has solved."""
+        if getattr(self, "_last", (None,))[0] is not schedule:
+            ranks = self._ranks(schedule.order).squeeze(2).unflatten(1, self.images.shape[2:])
+            steps = schedule.filled.shape[1] - 1
+            self._last = schedule, LinearImputation(self.images, ranks, steps, self.ids, self.fov)
+        return self._last[1]
+
+    def _ranks(self, order: Tensor) -> Tensor:
+        """Order (n,P) -> (n,H·W,1) rank of the patch that each pixel lies in; P where the patch is not in the order."""
+        patches = order.shape[1]
+        kind = torch.int16 if patches < 2**15 else torch.int32
+        ranks = torch.full((len(order), patches + 1), patches, dtype=kind, device=order.device)
+        place = torch.arange(patches, dtype=kind, device=order.device).expand_as(order)
+        ranks.scatter_(1, order.where(order >= 0, patches), place)  # the spare column takes the -1
+        return ranks[:, self._patch_of_pixel].unsqueeze(2)
+
+    @cached_property
+    def _patch_of_pixel(self) -> Tensor:
+        """(H·W,) number of the patch that each pixel lies in."""
+        rows, columns = (torch.arange(side, device=self.images.device) // self.patch for side in self.images.shape[2:])
+        return (rows.unsqueeze(1) * (columns[-1] + 1) + columns).flatten()
+
+    @cached_property
+    def _pixels(self) -> Tensor:
+        return self._flat(self.images)
+
+    @cached_property
+    def _buffer(self) -> Tensor:
+        return self._pixels.new_empty(self.batch_size, self._pixels.shape[1])
+
+    def _flat(self, images: Tensor) -> Tensor:
+        """Images (n,3,H,W) -> (n,H·W·3): what differs between steps is then one pass over adjacent values."""
+        return images.to(self.dtype).permute(0, 2, 3, 1).flatten(1)
 
 
-def _blur(images: Tensor, patch: int, fov: Tensor | None) -> Tensor:
-    """Weighted mean around each pixel, of the pixels inside the field of view."""
-    if fov is None:
-        return _gaussian(images, patch)
-    inside = fov.unsqueeze(1).to(images)
-    return _gaussian(images * inside, patch) / _gaussian(inside, patch).clamp(min=torch.finfo(images.dtype).tiny)
-
-
-def _gaussian(images: Tensor, patch: int) -> Tensor:
-    """One axis after the other: the same result as the square kernel at a fraction of its cost."""
-    rows, columns = (2 * min(patch, side - 1) + 1 for side in images.shape[-2:])
-    sigma = [patch / 2, patch / 2]
-    return gaussian_blur(gaussian_blur(images, [columns, 1], sigma), [1, rows], sigma)
-
-
-@torch.no_grad()
 def occlusion_logits(
     predict: Predict,
     images: Tensor,
@@ -114,9 +221,8 @@ def occlusion_logits(
 ) -> Tensor:
     """Logits of every image after 0, 1, …, ``steps`` of its patches are filled, or revealed.
 
-    Occluded images are built when they are needed: no more than ``batch_size`` of them exist at a time, and a batch
-    mixes images and steps. An image with fewer patches than steps keeps the logits of its last one. Patches that are
-    not in ``order`` stay intact throughout.
+    An image with fewer patches than steps keeps the logits of its last one. Patches that are not in ``order`` stay
+    intact throughout. See ``Occluder`` for how they are computed, and for several orders of the same images.
 
     Args:
         predict: (n,3,H,W) -> logits (n,C).
@@ -124,36 +230,15 @@ def occlusion_logits(
         order: (N,P) from ``patch_order``.
         steps: K.
         patch: side of a patch in pixels.
-        fill: (N,3,H,W) from ``fill_images``, or what ``filler`` returns.
+        fill: (N,3,H,W) from ``fill_images``, or a function.
         reveal: start with all patches filled and reveal them in this order.
         batch_size: images given to ``predict`` at a time.
 
     Returns:
         (N,K+1,C); nan throughout for an image without a single patch in its order (its map is not finite).
     """
-    count = (order >= 0).sum(dim=1)
-    wanted = torch.arange(steps + 1, device=order.device) <= count.unsqueeze(1)
-    ranks = _pixel_ranks(order, patch, (images.shape[2], images.shape[3]))
-    batches = []
-    for image, step in zip(*(index.split(batch_size) for index in wanted.nonzero(as_tuple=True)), strict=True):
-        rank, done = ranks[image], step.view(-1, 1, 1)
-        removed = (rank >= done) & (rank < order.shape[1]) if reveal else rank < done
-        filled = fill[image] if isinstance(fill, Tensor) else fill(image, step)
-        batches.append(predict(torch.where(removed.unsqueeze(1), filled, images[image])).float())
-    # Counting the wanted steps row by row, an unwanted step has the number of its row's last wanted one.
-    number = wanted.flatten().cumsum(0).view_as(wanted) - 1
-    return torch.cat(batches)[number].masked_fill((count == 0).view(-1, 1, 1), torch.nan)
-
-
-def _pixel_ranks(order: Tensor, patch: int, size: tuple[int, int]) -> Tensor:
-    """Order (N,P) -> (N,H,W) rank of the patch that each pixel lies in; P where the patch is not in the order."""
-    patches = order.shape[1]
-    ranks = torch.full((len(order), patches + 1), patches, dtype=torch.int32, device=order.device)
-    place = torch.arange(patches, dtype=torch.int32, device=order.device).expand_as(order)
-    ranks.scatter_(1, order.where(order >= 0, order.new_full((), patches)), place)  # the spare column takes the -1
-    grid = ranks[:, :patches].view(len(order), -(-size[0] // patch), -(-size[1] // patch))
-    pixels = grid.repeat_interleave(patch, dim=1).repeat_interleave(patch, dim=2)
-    return pixels[:, : size[0], : size[1]]
+    schedule = (insertion if reveal else deletion)(order, steps, fill)
+    return Occluder(predict, images, patch, batch_size=batch_size).logits(schedule)[0]
 
 
 def target_probability(logits: Tensor, targets: Tensor) -> Tensor:

@@ -122,7 +122,7 @@ class FairResolution(Probe):
         )
 
     def _rows(self, scorer: Scorer, name: str, treated: Treated) -> pd.DataFrame:
-        scored = scorer.score(name, treated, self.metrics, None)
+        scored = scorer.score(name, treated, self.metrics)
         if scored.problems:
             raise UserError("; ".join(scored.notes))
         rows = scored.rows

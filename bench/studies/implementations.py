@@ -17,6 +17,7 @@ from bench.data.split import normalise
 from bench.devices import with_smaller_batches
 from bench.inputs import MetricInputs
 from bench.maps import positive
+from bench.metrics import Occluder, patch_at
 from bench.probes import Probe, Subject, register_probe
 from bench.registry import EXPLAINERS
 from bench.similarity import rank_correlation
@@ -56,7 +57,6 @@ class _Studied:
     images: Tensor
     targets: Tensor
     masks: Tensor | None
-    fov: Tensor | None
     ignored: Tensor | None
     about: pd.DataFrame
     positions: np.ndarray
@@ -135,7 +135,7 @@ def _studied(subject: Subject, count: int) -> _Studied:
 
     about = scorer.about.iloc[positions][["image", "group"]].reset_index(drop=True)
     targets = torch.from_numpy(scorer.targets[positions]).to(scorer.device)
-    return _Studied(images, targets, regions(split.masks), regions(split.fov), regions(split.ignored), about, positions)
+    return _Studied(images, targets, regions(split.masks), regions(split.ignored), about, positions)
 
 
 def _settings(subject: Subject, explainer: Explainer, studied: _Studied) -> Iterator[tuple[str, str, Tensor]]:
@@ -184,20 +184,14 @@ def _localisation(subject: Subject, explainer: Explainer, studied: _Studied, map
         return {}
     inputs = MetricInputs(
         native_maps=maps,
-        images=studied.images,
+        occluder=Occluder(scorer.predict, studied.images, patch_at(studied.images.shape[-1])),
         targets=studied.targets,
         logits=torch.from_numpy(scorer.logits[studied.positions]).to(scorer.device),
         masks=studied.masks,
-        fov=studied.fov,
         ignored=studied.ignored,
-        ids=studied.about["image"].tolist(),
-        predict=subject.classifier,
-        black=-torch.tensor(scorer.mean) / torch.tensor(scorer.std),
         steps=scorer.section.steps,
-        batch_size=scorer.section.batch_size,
         inherent=False,
         signed=explainer.signed,
-        donors=None,
     )
     asked = [request for request in subject.metrics if request.info.family == "localisation"]
     return {

@@ -105,7 +105,7 @@ class Soundness(Probe):
         scorer = self._scorer(subject)
         frames = []
         for made, degrade in DEGRADED.items():
-            rows = scorer.score(made, Made(degrade), judged(subject.metrics), None).rows
+            rows = scorer.score(made, Made(degrade), judged(subject.metrics)).rows
             frames.append(rows[(rows["image"] != "") & (rows["step"] == -1)].assign(map=made))
         return pd.concat(frames)[["map", "image", "group", "metric", "variant", "value"]]
 

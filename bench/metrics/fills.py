@@ -1,0 +1,66 @@
+"""What stands in the place of a removed patch, whatever else is removed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+FILLS = ("zero", "black", "blur", "noise", "donor")
+#: Those that put the same pixels in a place whatever else is missing, even if that is the whole image.
+FIXED = tuple(name for name in FILLS if name != "noise")
+
+
+def fill_images(
+    images: Tensor, fill: Tensor | str, patch: int, black: Tensor | None = None, fov: Tensor | None = None
+) -> Tensor:
+    """What stands in the place of a removed patch, for every pixel of every image, whatever else is removed.
+
+    ``"zero"``: 0 of the normalised image, the training mean. ``"black"``: pixel value 0 before normalisation.
+    ``"blur"``: the image under a Gaussian with σ = patch/2, cut off at 2σ, mirrored at the border: nothing as small as
+    a patch survives it. A tensor is taken as it is.
+
+    Args:
+        images: (N,3,H,W) normalised.
+        fill: one of these names, or a tensor that broadcasts to the images.
+        patch: side of a patch in pixels.
+        black: (3,) normalised value of a black pixel, ``-mean / std``; only ``"black"`` reads it.
+        fov: (N,H,W) bool, field of view: what is outside stays as it is, and does not blur into it. None = everything.
+
+    Returns:
+        (N,3,H,W), possibly a view without memory of its own.
+
+    Raises:
+        ValueError: no such fixed fill, or ``"black"`` without its value.
+    """
+    filled = _filled(images, fill, patch, black, fov)
+    return filled if fov is None else filled.where(fov.unsqueeze(1), images)
+
+
+def _filled(images: Tensor, fill: Tensor | str, patch: int, black: Tensor | None, fov: Tensor | None) -> Tensor:
+    if isinstance(fill, Tensor):
+        return fill.to(images).expand_as(images)
+    if fill == "zero":
+        return images.new_zeros(()).expand_as(images)
+    if fill == "blur":
+        return _blur(images, patch, fov)
+    if fill != "black":
+        raise ValueError(f"no fixed fill {fill!r}; known: zero, black, blur, or a tensor, such as a donor's pixels")
+    if black is None:
+        raise ValueError("fill 'black' needs black=(3,), the normalised value of a black pixel: -mean / std")
+    return black.to(images).view(-1, 1, 1).expand_as(images)
+
+
+def _blur(images: Tensor, patch: int, fov: Tensor | None) -> Tensor:
+    """Weighted mean around each pixel, of the pixels inside the field of view."""
+    if fov is None:
+        return _gaussian(images, patch)
+    inside = fov.unsqueeze(1).to(images)
+    return _gaussian(images * inside, patch) / _gaussian(inside, patch).clamp(min=torch.finfo(images.dtype).tiny)
+
+
+def _gaussian(images: Tensor, patch: int) -> Tensor:
+    """One axis after the other: the same result as the square kernel at a fraction of its cost."""
+    rows, columns = (2 * min(patch, side - 1) + 1 for side in images.shape[-2:])
+    sigma = [patch / 2, patch / 2]
+    return gaussian_blur(gaussian_blur(images, [columns, 1], sigma), [1, rows], sigma)

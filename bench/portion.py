@@ -1,0 +1,208 @@
+"""Some of the explained images: what the explainers of a cell share about them, and the scores of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bench.contracts import Batch, Explainer
+from bench.cost import CostMeter
+from bench.data.split import normalise
+from bench.devices import is_out_of_memory, with_smaller_batches
+from bench.donors import donor_source
+from bench.errors import one_line
+from bench.inputs import KEPT_CURVES, OCCLUDED, MetricInputs
+from bench.metrics import Occluder, patch_at
+from bench.plan import MetricRequest
+from bench.returned import check_maps, check_values
+from bench.scored import Scored
+from bench.seeds import seed_of
+
+if TYPE_CHECKING:
+    from bench.scoring import Scorer
+
+
+class Portion:
+    """The images at some positions among the explained ones, no more than are explained at a time.
+
+    Images, what the feature map and the head make of them, and the logits under occlusion are computed when they are
+    first asked for, serve every explainer, and go with the portion: memory does not grow with the number of images.
+
+    Args:
+        scorer: of the cell.
+        positions: (n,) among the explained images.
+    """
+
+    def __init__(self, scorer: Scorer, positions: np.ndarray) -> None:
+        self.scorer, self.positions = scorer, positions
+        self._occluders: dict[str, Occluder] = {}
+
+    @cached_property
+    def about(self) -> pd.DataFrame:
+        """One row an image: what every score of it is labelled with."""
+        return self.scorer.about.iloc[self.positions]
+
+    @cached_property
+    def images(self) -> Tensor:
+        """(n,3,H,W) normalised, channels_last, on the device."""
+        scorer = self.scorer
+        pixels = scorer.split.batch(scorer.explained.indices[self.positions]).to(scorer.device)
+        return normalise(pixels, scorer.mean, scorer.std).contiguous(memory_format=torch.channels_last)
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """(n,) the class that each image is explained for."""
+        return torch.tensor(self.about["target"].to_numpy()).to(self.scorer.device)
+
+    def batch(self, name: str, explainer: Explainer) -> Batch:
+        """What this explainer is given."""
+        return Batch(
+            images=self.images,
+            targets=self.targets,
+            masks=self.scorer.regions(self.scorer.split.masks, self.positions) if explainer.needs_masks else None,
+            seeds=tuple(seed_of(*self.scorer.seed_names, name, image) for image in self.about["image"]),
+        )
+
+    def maps(self, name: str, explainer: Explainer) -> Tensor:
+        """Raw maps (n,h,w) float32 on the device.
+
+        Raises:
+            UserError: the explainer returned something that is no map for each image.
+        """
+        raw = explainer.explain_batch(self.scorer.inference.classifier, self.batch(name, explainer))
+        return check_maps(name, raw, len(self.positions)).detach().to(self.scorer.device, torch.float32)
+
+    def score(self, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]) -> Scored:
+        """Explain and score the images, in parts that shrink, and share nothing, when memory runs out.
+
+        Args:
+            keep: positions among the explained images whose maps are wanted.
+        """
+
+        def attempt(size: int) -> Scored:
+            if size >= len(self.positions):
+                return self._score(name, explainer, metrics, keep)
+            scored = Scored()
+            for part in np.split(self.positions, range(size, len(self.positions), size)):
+                scored.add(Portion(self.scorer, part)._score(name, explainer, metrics, keep))
+            return scored
+
+        return with_smaller_batches(attempt, len(self.positions))[0]
+
+    def _score(self, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]) -> Scored:
+        meter = CostMeter(self.scorer.inference.classifier, self.scorer.device)
+        with meter:
+            maps = self.maps(name, explainer)
+        meter.cost.images += len(self.positions)
+        scored = Scored(cost=meter.cost)
+        values, ids = maps.cpu().numpy(), self.about["image"].tolist()
+        scored.bad_maps = [one for one, map_ in zip(ids, values, strict=True) if not np.isfinite(map_).all()]
+        scored.maps = {at: one for at, one in zip(self.positions.tolist(), values, strict=True) if at in keep}
+        scored.frames += self._evaluate(explainer, metrics, maps, scored.problems)
+        return scored
+
+    def _evaluate(
+        self, explainer: Explainer, metrics: list[MetricRequest], maps: Tensor, problems: dict[str, str]
+    ) -> Iterator[pd.DataFrame]:
+        """Rows of every metric, each on the images that it is read on."""
+        diseased = self.scorer.explained.diseased[self.positions]
+        subsets = {
+            "diseased": diseased,
+            "healthy": ~diseased,
+            "all": np.ones_like(diseased),
+            "faithful": self.positions < self.scorer.explained.faithful,
+        }
+        for subset, chosen in subsets.items():
+            wanted = [request for request in metrics if _subset(request) == subset]
+            if chosen.any() and wanted:
+                inputs = self._inputs(explainer, maps, subset, np.flatnonzero(chosen))
+                yield from self._rows(wanted, inputs, np.flatnonzero(chosen), problems)
+
+    def _inputs(self, explainer: Explainer, maps: Tensor, subset: str, at: np.ndarray) -> MetricInputs:
+        scorer, positions = self.scorer, self.positions[at]
+        return MetricInputs(
+            native_maps=maps[at],
+            occluder=self.occluder(subset, at),
+            targets=self.targets[at],
+            logits=torch.from_numpy(scorer.logits[positions]).to(scorer.device),
+            masks=scorer.regions(scorer.split.masks, positions),
+            ignored=scorer.regions(scorer.split.ignored, positions),
+            steps=scorer.section.steps,
+            inherent=explainer.family == "inherent",
+            signed=explainer.signed,
+        )
+
+    def occluder(self, subset: str, at: np.ndarray) -> Occluder:
+        """Of the images at these places (n,) of the portion, which ``subset`` names: the same for every explainer."""
+        if subset not in self._occluders:
+            scorer, ids = self.scorer, self.about["image"].iloc[at].tolist()
+            self._occluders[subset] = Occluder(
+                scorer.predict,
+                self.images[at],
+                patch_at(self.images.shape[-1]),
+                black=-torch.tensor(scorer.mean) / torch.tensor(scorer.std),
+                donors=donor_source(scorer.split, scorer.healthy, ids, scorer.mean, scorer.std),
+                ids=ids,
+                fov=scorer.regions(scorer.split.fov, self.positions[at]),
+                batch_size=scorer.inference.batch_size,
+                dtype=scorer.inference.dtype,
+            )
+        return self._occluders[subset]
+
+    def _rows(
+        self, metrics: list[MetricRequest], inputs: MetricInputs, at: np.ndarray, problems: dict[str, str]
+    ) -> Iterator[pd.DataFrame]:
+        kept: set[tuple[str, str]] = set()
+        metrics = [request for request in metrics if _has_inputs(request, inputs)]
+        _prepare(metrics, inputs)
+        for request in metrics:
+            info, variant = request.info, request.variant
+            try:
+                values = info.function(*(inputs.get(need, variant) for need in info.needs))
+                yield self._frame(at, info.name, variant, check_values(info.name, values, len(at)))
+            except Exception as error:  # a metric of a plugin that fails must not take the others with it
+                if is_out_of_memory(error):
+                    raise
+                problems[request.name] = one_line(error)
+                continue
+            for curve in sorted(KEPT_CURVES & set(info.needs)):
+                if (curve, variant) not in kept:
+                    kept.add((curve, variant))
+                    yield self._frame(at, curve, variant, inputs.get(curve, variant))
+
+    def _frame(self, at: np.ndarray, metric: str, variant: str, values: Tensor) -> pd.DataFrame:
+        """Values (N,) or, one column a step, (N,K) as long rows."""
+        steps = 1 if values.ndim == 1 else values.shape[1]
+        frame = self.about.iloc[np.repeat(at, steps)].reset_index(drop=True)
+        return frame.assign(
+            metric=metric,
+            variant=variant,
+            step=-1 if values.ndim == 1 else np.tile(np.arange(steps), len(at)),
+            value=values.detach().double().cpu().numpy().ravel(),
+        )
+
+
+def _prepare(metrics: list[MetricRequest], inputs: MetricInputs) -> None:
+    """Occlude for all metrics at once; what fails here fails again, for its own metric alone, when it is asked for."""
+    try:
+        inputs.prepare((need, request.variant) for request in metrics for need in request.info.needs)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+
+
+def _has_inputs(request: MetricRequest, inputs: MetricInputs) -> bool:
+    """False where a metric does not exist: it leaves no row, and that is no failure."""
+    needs = set(request.info.needs)
+    without_donors = inputs.occluder.donors is None and bool(OCCLUDED & needs) and request.variant == "donor"
+    return not (without_donors or ("pooled_map" in needs and not inputs.inherent))
+
+
+def _subset(request: MetricRequest) -> str:
+    return "faithful" if OCCLUDED & set(request.info.needs) else request.info.images
