@@ -60,7 +60,8 @@ class Occluder:
 
     A variant of an image is known by the set of its filled patches and the operator: that of the intact image serves
     all schedules, and explainers that agree on the first patches share those steps. Variants are built when they are
-    needed, in one buffer that is used again, and a batch mixes images, steps and operators.
+    needed, in one buffer that is used again, and a batch mixes images, steps and operators. Every batch is full, the last
+    one with what was there before: rounding depends on the size of a batch, and must not on what is known already.
 
     Args:
         predict: (n,3,H,W) in channels_last -> logits (n,C). It must not keep its argument.
@@ -150,7 +151,7 @@ class Occluder:
             self._build(schedules[which], at, step[start:stop], self._buffer[start:stop])
             start = stop
         height, width = self.images.shape[2:]
-        return self.predict(self._buffer[:start].unflatten(1, (height, width, -1)).permute(0, 3, 1, 2)).float()
+        return self.predict(self._buffer.unflatten(1, (height, width, -1)).permute(0, 3, 1, 2))[:start].float()
 
     def _build(self, schedule: Schedule, at: int, step: Tensor, rows: Tensor) -> None:
         """Write one image after these steps (n,) to rows (n,H·W·3)."""
@@ -202,7 +203,7 @@ class Occluder:
 
     @cached_property
     def _buffer(self) -> Tensor:
-        return self._pixels.new_empty(self.batch_size, self._pixels.shape[1])
+        return self._pixels.new_zeros(self.batch_size, self._pixels.shape[1])
 
     def _flat(self, images: Tensor) -> Tensor:
         """Images (n,3,H,W) -> (n,H·W·3): what differs between steps is then one pass over adjacent values."""
