@@ -58,17 +58,24 @@ def _curves(scene: Scene, precision: Precision) -> Callable[[], int]:
 
 def _loop(scene: Scene, count: int) -> int:
     """As evaluation scripts do it: patches blanked in numpy, one forward pass for each."""
-    patch, side = patch_at(scene.setting.size), scene.setting.size
+    patch = patch_at(scene.setting.size)
     scores, done = maps(scene).cpu().numpy(), 0
-    corners = [(top, left) for top in range(0, side, patch) for left in range(0, side, patch)]
     for image, score in zip(scene.images[:count].cpu().numpy(), scores, strict=False):
         occluded = image.copy()
-        best = sorted(corners, key=lambda at, score=score: -score[at[0] : at[0] + patch, at[1] : at[1] + patch].max())
+        ranked = _ranked(score, patch)
         done += _probability(scene, occluded)
-        for top, left in best[: scene.setting.steps]:
+        for top, left in ranked[: scene.setting.steps]:
             occluded[:, top : top + patch, left : left + patch] = 0
             done += _probability(scene, occluded)
     return done
+
+
+def _ranked(score: np.ndarray, patch: int) -> list[tuple[int, int]]:
+    """Map (H,W) -> top left corners of its patches, the one with the highest value first."""
+    height, width = score.shape
+    corners = [(top, left) for top in range(0, height, patch) for left in range(0, width, patch)]
+    highest = [score[top : top + patch, left : left + patch].max() for top, left in corners]
+    return [corners[index] for index in np.argsort(highest)[::-1]]
 
 
 def _probability(scene: Scene, image: np.ndarray) -> int:

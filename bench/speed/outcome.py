@@ -88,7 +88,9 @@ def bars(table: pd.DataFrame, caption: str) -> Figure:
     for axis, work in zip(axes[:, 0], works, strict=True):
         _panel(axis, table[table["work"] == work])
         axis.set_title(work, loc="left")
-    axes[-1, 0].set_xlabel("time per image, in multiples of a float32 forward pass of the same run (log)")
+    axes[-1, 0].set_xlabel(
+        "seconds per image, in multiples of those of a float32 forward pass of the same run (log scale)"
+    )
     figure.suptitle(caption, fontsize=7, wrap=True)
     shown = [Patch(color=COLORS[maker], label=LABELS[maker]) for maker in COLORS if maker in set(table["by"])]
     legend_below(figure, {"": shown})
@@ -100,6 +102,7 @@ def _panel(axis: Axes, group: pd.DataFrame) -> None:
     median = group["x_forward"].to_numpy()
     reach = np.stack([median - group["x_forward_low"], group["x_forward_high"] - median])
     axis.set_xscale("log")
+    axis.set_xlim(left=0.01)  # the controls, which do not ask the network, cost next to nothing
     axis.barh(places, median, color=[COLORS[maker] for maker in group["by"]], height=0.72)
     axis.errorbar(median, places, xerr=reach, fmt="none", ecolor="black", elinewidth=0.6)
     axis.set_yticks(places, group["what"].tolist())

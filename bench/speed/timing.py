@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.speed.scene import Task
 
 Floats = NDArray[np.float64]
+_SHORTEST = 0.1  # seconds
 
 
 def seconds_per_image(
@@ -31,11 +32,14 @@ def seconds_per_image(
 
 
 def _once(task: Task, device: torch.device) -> float:
+    """Mean over as many runs as fill the shortest time that can be told from noise."""
     _wait(device)
-    started = time.perf_counter()
-    images = task.run()
-    _wait(device)
-    return (time.perf_counter() - started) / images
+    started, images, elapsed = time.perf_counter(), 0, 0.0
+    while elapsed < _SHORTEST:
+        images += task.run()
+        _wait(device)
+        elapsed = time.perf_counter() - started
+    return elapsed / images
 
 
 def _wait(device: torch.device) -> None:
