@@ -20,10 +20,8 @@ Examples:
   run_benchmark.py --config smoke --explainers softcam,gradcam
   run_benchmark.py --datasets cxr-phantom --shortcut tag:0.9
   run_benchmark.py --plugins my_method.py --out results/mine
-  run_benchmark.py list
   run_benchmark.py check-data cxr --data-root data --splits released
   run_benchmark.py report results/quick
-  run_benchmark.py speed --backbone resnet50 --size 224
   run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
 """
 
@@ -200,7 +198,7 @@ def speed(
     device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
     out: Annotated[Path, _option("folder to write to [results/speed]")] = Path("results/speed"),
 ) -> None:
-    """Time every explainer, occlusion and training beside bare passes and other libraries. Needs no data."""
+    """Time everything beside bare passes and other libraries."""
     from bench.devices import choose_device
     from bench.speed.command import measure_speed
     from bench.speed.scene import Setting

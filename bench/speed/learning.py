@@ -14,7 +14,7 @@ from bench.contracts import Classifier
 from bench.data.split import Split, normalise
 from bench.devices import training_autocast
 from bench.registry import HEADS
-from bench.speed.scene import CLASSES, Scene, Task
+from bench.speed.scene import CLASSES, Scene, Task, made_split
 from bench.training import TrainingData, TrainingLoop
 
 WORK = "training"
@@ -38,22 +38,8 @@ def _split(scene: Scene) -> Split:
     """Made images in whole batches, as many as are occluded or more."""
     batch, size = scene.setting.batch, scene.setting.size
     count = -(-scene.setting.images // batch) * batch
-    names = tuple(map(str, range(count)))
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
-    return Split(
-        name="train",
-        images=pixels,
-        labels=np.arange(count) % CLASSES,
-        masks=None,
-        has_mask=np.zeros(count, dtype=bool),
-        fov=None,
-        ignored=None,
-        ids=names,
-        groups=names,
-        classes=tuple(map(str, range(CLASSES))),
-        excluded=(),
-        digest="",
-    )
+    return made_split(pixels, CLASSES)
 
 
 def _trainable(scene: Scene) -> Classifier:

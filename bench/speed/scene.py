@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.building import build_classifier
 from bench.contracts import Classifier, EvidenceClassifier, UserError
+from bench.data.split import Split
 from bench.registry import HEADS
 
 CLASSES = 2
@@ -104,6 +107,25 @@ def make_scene(setting: Setting, device: torch.device) -> Scene:
         softcam.to(memory_format=torch.channels_last),
         images,
         torch.arange(count, device=device) % CLASSES,
+    )
+
+
+def made_split(pixels: NDArray[np.uint8], classes: int) -> Split:
+    """Images (N,3,H,W) uint8 as a split without masks, labels in turn."""
+    names = tuple(map(str, range(len(pixels))))
+    return Split(
+        name="made",
+        images=pixels,
+        labels=np.arange(len(pixels)) % classes,
+        masks=None,
+        has_mask=np.zeros(len(pixels), dtype=bool),
+        fov=None,
+        ignored=None,
+        ids=names,
+        groups=names,
+        classes=tuple(map(str, range(classes))),
+        excluded=(),
+        digest="",
     )
 
 

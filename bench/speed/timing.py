@@ -35,7 +35,7 @@ def _once(task: Task, device: torch.device) -> float:
     """Mean over as many runs as fill the shortest time that can be told from noise."""
     _wait(device)
     started, images, elapsed = time.perf_counter(), 0, 0.0
-    while elapsed < _SHORTEST:
+    while not images or elapsed < _SHORTEST:
         images += task.run()
         _wait(device)
         elapsed = time.perf_counter() - started
