@@ -17,7 +17,7 @@ from bench.cost import CostMeter
 from bench.registry import EXPLAINERS
 from bench.speed import explaining, learning, limits, occluding, timing
 from bench.speed.memory import in_fresh_process, peak_of
-from bench.speed.outcome import rows, write
+from bench.speed.outcome import bars, rows, write
 from bench.speed.scene import CLASSES, Scene, Setting, Task, make_scene
 from bench.speed.targets import FORWARD, Target, targets
 from bench.speed.tasks import all_tasks
@@ -202,6 +202,20 @@ def test_table_and_bars(tmp_path: Path) -> None:
     assert "| 12 | ≤ 2 × fast | no (6.00) |" in text
     assert "- Note." in text
     assert {"speed.png", "speed.pdf"} <= {file.name for file in tmp_path.iterdir()}
+
+
+def test_bars_leave_out_what_costs_nothing_and_cut_nothing_off() -> None:
+    tasks = [
+        Task("forward pass", "float32", lambda: 1, "limit"),
+        Task("a", "slow", lambda: 1),
+        Task("a", "no", lambda: 1),
+    ]
+    seconds = {FORWARD: SECONDS[FORWARD], "a: slow": SECONDS["slow"] * 100, "a: no": SECONDS["fast"] / 1e4}
+    _, panel = bars(rows(tasks, seconds, [], {}), "").axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["slow"]
+    low, high = panel.get_xlim()
+    assert low < 1
+    assert high > 1000
 
 
 def _peak_of_64_mebibytes() -> float:
