@@ -20,7 +20,6 @@ Examples:
   run_benchmark.py --config smoke --explainers softcam,gradcam
   run_benchmark.py --datasets cxr-phantom --shortcut tag:0.9
   run_benchmark.py --plugins my_method.py --out results/mine
-  run_benchmark.py list
   run_benchmark.py check-data cxr --data-root data --splits released
   run_benchmark.py report results/quick
   run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
@@ -189,6 +188,26 @@ def export(
         console.print(Text(problem, style="red"))
     for line in export_cell(cell, out, onnx):
         console.print(line, soft_wrap=True, markup=False)
+
+
+@app.command()
+def speed(
+    backbone: Annotated[str, _option("registered backbone [resnet18]")] = "resnet18",
+    size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [128]", show_default=False)] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="images a forward pass [16]", show_default=False)] = 16,
+    images: Annotated[int, typer.Option(min=1, help="occluded and trained on [16]", show_default=False)] = 16,
+    repeats: Annotated[int, typer.Option(min=3, help="timings of each task [3]", show_default=False)] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="no explainers of many passes, no memory")] = False,
+    device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
+    out: Annotated[Path, _option("folder to write to [results/speed]")] = Path("results/speed"),
+) -> None:
+    """Time everything beside bare passes and other libraries."""
+    from bench.devices import choose_device
+    from bench.speed.command import measure_speed
+    from bench.speed.scene import Setting
+
+    setting = Setting(backbone, size, batch, images, repeats, quick=quick)
+    measure_speed(setting, choose_device(device), out, console)
 
 
 @app.command("check-data")

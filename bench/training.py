@@ -69,7 +69,7 @@ def train(
         One row an epoch: epoch, lr, train_loss (with penalty), penalty, val_loss, val_auc, val_accuracy, seconds.
     """
     classifier.to(device).to(memory_format=torch.channels_last)
-    loop = _Loop(classifier, head, data, recipe, device)
+    loop = TrainingLoop(classifier, head, data, recipe, device)
     history, best = loop.resume(checkpoint)
     for epoch in range(len(history), recipe.epochs):
         torch.manual_seed(seed_of(*seed_names, "epoch", epoch))
@@ -89,7 +89,7 @@ def _rank(row: dict[str, float]) -> float:
     return -1.0 if math.isnan(row["val_auc"]) else row["val_auc"]
 
 
-class _Loop:
+class TrainingLoop:
     """Optimiser state and what an epoch does with it."""
 
     def __init__(

@@ -46,6 +46,7 @@ def test_help_fits_a_screen_and_shows_examples() -> None:
         (["--init", "/nowhere.pt"], "error: checkpoint /nowhere.pt cannot be read"),
         (["check-data", "all@size=64"], "error: check-data takes one data set at a time"),
         (["export", "/nowhere"], "error: /nowhere is no cell folder"),
+        (["speed", "--backbone", "resnet81"], "error: unknown backbone 'resnet81'; did you mean resnet18"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], said: str) -> None:

@@ -1,0 +1,105 @@
+"""Deletion curves: the harness's, Quantus' pixel flipping, and one image and step after the other."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.metrics import fill_images, occlusion_logits, patch_at, patch_order
+from bench.metrics.occlusion import Predict
+from bench.speed.limits import precisions
+from bench.speed.scene import Precision, Scene, Task
+
+WORK = "occluded images"
+LOOP, QUANTUS = "one image, one step at a time", "Quantus PixelFlipping"
+
+
+def occluding_tasks(scene: Scene) -> list[Task]:
+    """An image is one occluded variant that was forwarded, the intact one among them."""
+    tasks = [Task(WORK, f"harness {precision}", _curves(scene, precision)) for precision in precisions(scene)]
+    tasks.append(Task(WORK, LOOP, partial(_loop, scene, max(1, scene.setting.images // 8)), "peer"))
+    if importlib.util.find_spec("quantus") is not None:
+        tasks.append(Task(WORK, QUANTUS, _quantus(scene), "peer"))
+    return tasks
+
+
+def predictor(scene: Scene, precision: Precision) -> Predict:
+    """The classifier as the harness scores with it."""
+
+    def predict(images: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast(scene.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            return scene.blackbox(images)
+
+    return predict
+
+
+def maps(scene: Scene) -> Tensor:
+    """Maps of noise (N,H,W): every image is occluded in an order of its own."""
+    return scene.images[: scene.setting.images, 0]
+
+
+def _curves(scene: Scene, precision: Precision) -> Callable[[], int]:
+    images, _ = scene.batch(scene.setting.images)
+    patch, predict = patch_at(scene.setting.size), predictor(scene, precision)
+
+    def run() -> int:
+        order = patch_order(maps(scene), patch)
+        fill = fill_images(images, "zero", patch)
+        occlusion_logits(predict, images, order, scene.setting.steps, patch, fill, batch_size=scene.setting.batch)
+        return sum(min(order.shape[1], scene.setting.steps) + 1 for _ in images)
+
+    return run
+
+
+def _loop(scene: Scene, count: int) -> int:
+    """As evaluation scripts do it: patches blanked in numpy, one forward pass for each."""
+    patch = patch_at(scene.setting.size)
+    scores, done = maps(scene).cpu().numpy(), 0
+    for image, score in zip(scene.images[:count].cpu().numpy(), scores, strict=False):
+        occluded = image.copy()
+        ranked = _ranked(score, patch)
+        done += _probability(scene, occluded)
+        for top, left in ranked[: scene.setting.steps]:
+            occluded[:, top : top + patch, left : left + patch] = 0
+            done += _probability(scene, occluded)
+    return done
+
+
+def _ranked(score: np.ndarray, patch: int) -> list[tuple[int, int]]:
+    """Map (H,W) -> top left corners of its patches, the one with the highest value first."""
+    height, width = score.shape
+    corners = [(top, left) for top in range(0, height, patch) for left in range(0, width, patch)]
+    highest = [score[top : top + patch, left : left + patch].max() for top, left in corners]
+    return [corners[index] for index in np.argsort(highest)[::-1]]
+
+
+def _probability(scene: Scene, image: np.ndarray) -> int:
+    with torch.no_grad():
+        return len(scene.plain(torch.from_numpy(image).unsqueeze(0).to(scene.device)).softmax(dim=1).cpu().numpy())
+
+
+def _quantus(scene: Scene) -> Callable[[], int]:
+    """Its steps are single values of all channels; as many a step as give about the steps of the other curves."""
+    import quantus
+
+    count, side = scene.setting.images, scene.setting.size
+    values = 3 * side * side
+    step = min(_divisors(side * side), key=lambda size: abs(values / size - scene.setting.steps))
+    metric = quantus.PixelFlipping(features_in_step=step, perturb_baseline="black", disable_warnings=True)
+    images, targets = scene.images[:count].cpu().numpy(), scene.targets[:count].cpu().numpy()
+    attributions = maps(scene).unsqueeze(1).cpu().numpy()
+
+    def run() -> int:
+        metric(scene.plain, images, targets, attributions, device=str(scene.device), batch_size=scene.setting.batch)
+        return count * (values // step)
+
+    return run
+
+
+def _divisors(number: int) -> list[int]:
+    return [size for size in range(1, number + 1) if number % size == 0]
