@@ -60,8 +60,8 @@ class Occluder:
 
     A variant of an image is known by the set of its filled patches and the operator: that of the intact image serves
     all schedules, and explainers that agree on the first patches share those steps. Variants are built when they are
-    needed, in one buffer that is used again, and a batch mixes images, steps and operators. Every batch is full, the last
-    one with what was there before: rounding depends on the size of a batch, and must not on what is known already.
+    needed, in one buffer that is used again, and a batch mixes images, steps and operators. Every batch is full, the
+    last one with what was there before: rounding depends on the size of a batch, and must not on what is known already.
 
     Args:
         predict: (n,3,H,W) in channels_last -> logits (n,C). It must not keep its argument.

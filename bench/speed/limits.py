@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
 from bench.devices import has_fast_bf16
 from bench.speed.scene import Precision, Scene, Task
@@ -19,10 +17,9 @@ def limit_tasks(scene: Scene) -> list[Task]:
     """The float32 forward that everything is a multiple of, and the best ones in each precision."""
     images, _ = scene.batch(scene.setting.batch)
     plain = images.contiguous()
-    bare = best(scene.blackbox)
     tasks = [Task(WORK, "float32", lambda: _forward(scene.plain, plain, scene, "float32"), "limit")]
     for precision in precisions(scene):
-        run = _later(bare, images, scene, precision)
+        run = _later(scene.inference, images, scene, precision)
         tasks.append(Task(WORK, f"best {precision}", run, "limit"))
     return tasks
 
@@ -30,15 +27,6 @@ def limit_tasks(scene: Scene) -> list[Task]:
 def precisions(scene: Scene) -> list[Precision]:
     """float32, and bf16 where the device does it in hardware."""
     return ["float32", "bf16"] if has_fast_bf16(scene.device) else ["float32"]
-
-
-def best(classifier: nn.Module) -> nn.Module:
-    """A copy with folded batch norms, channels_last; unfolded where torch cannot trace the network."""
-    try:
-        folded: nn.Module = fuse(copy.deepcopy(classifier).eval())
-    except Exception:  # whatever a foreign forward() raises when it is given a proxy
-        folded = copy.deepcopy(classifier).eval()
-    return folded.to(memory_format=torch.channels_last)
 
 
 def _later(network: nn.Module, images: Tensor, scene: Scene, precision: Precision) -> Callable[[], int]:

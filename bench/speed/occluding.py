@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.metrics import fill_images, occlusion_logits, patch_at, patch_order
-from bench.metrics.occlusion import Predict
+from bench.inference import Engine
+from bench.metrics import Occluder, deletion, patch_at, patch_order
 from bench.speed.limits import precisions
 from bench.speed.scene import Precision, Scene, Task
 
@@ -28,16 +28,6 @@ def occluding_tasks(scene: Scene) -> list[Task]:
     return tasks
 
 
-def predictor(scene: Scene, precision: Precision) -> Predict:
-    """The classifier as the harness scores with it."""
-
-    def predict(images: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast(scene.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            return scene.blackbox(images)
-
-    return predict
-
-
 def maps(scene: Scene) -> Tensor:
     """Maps of noise (N,H,W): every image is occluded in an order of its own."""
     return scene.images[: scene.setting.images, 0]
@@ -45,12 +35,13 @@ def maps(scene: Scene) -> Tensor:
 
 def _curves(scene: Scene, precision: Precision) -> Callable[[], int]:
     images, _ = scene.batch(scene.setting.images)
-    patch, predict = patch_at(scene.setting.size), predictor(scene, precision)
+    patch = patch_at(scene.setting.size)
+    engine = Engine(scene.inference, precision, scene.setting.batch)
 
     def run() -> int:
         order = patch_order(maps(scene), patch)
-        fill = fill_images(images, "zero", patch)
-        occlusion_logits(predict, images, order, scene.setting.steps, patch, fill, batch_size=scene.setting.batch)
+        occluder = Occluder(engine.predict, images, patch, batch_size=engine.batch_size, dtype=engine.dtype)
+        occluder.logits(deletion(order, scene.setting.steps, "zero"))
         return sum(min(order.shape[1], scene.setting.steps) + 1 for _ in images)
 
     return run

@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.building import build_classifier
 from bench.contracts import Classifier, EvidenceClassifier, UserError
 from bench.data.split import Split
+from bench.inference import inference_copy
 from bench.registry import HEADS
 
 CLASSES = 2
@@ -50,6 +51,7 @@ class Scene:
     Attributes:
         plain: the black box in float32 as a user of another library has it: torch's default layout.
         blackbox, softcam: the classifiers as the harness holds them: channels_last, evaluation mode.
+        inference: the copy of the black box that the harness scores with.
         images: (N,3,H,W) normalised noise in the default layout. targets: (N,), half of them class 1.
     """
 
@@ -58,6 +60,7 @@ class Scene:
     plain: Classifier
     blackbox: Classifier
     softcam: EvidenceClassifier
+    inference: Classifier
     images: Tensor
     targets: Tensor
 
@@ -105,6 +108,7 @@ def make_scene(setting: Setting, device: torch.device) -> Scene:
         copy.deepcopy(blackbox),
         blackbox.to(memory_format=torch.channels_last),
         softcam.to(memory_format=torch.channels_last),
+        inference_copy(blackbox, images[:1]),
         images,
         torch.arange(count, device=device) % CLASSES,
     )
