@@ -20,11 +20,11 @@ from bench.report.floor_ceiling import PREVALENCE, floor_ceiling_table
 from bench.report.formats import write_table
 from bench.report.frames import Frames
 from bench.report.model_or_map import decompose, model_or_map_frame
-from bench.report.paired import metric_rows
+from bench.report.paired import label, metric_rows
 from bench.report.price import price_frame
 from bench.report.strata import counts, image_facts, strata_frame, thirds
 from bench.report.verdict_figures import wins
-from bench.report.verdicts import against_best, tally, verdict_frame
+from bench.report.verdicts import against_best, spoken, tally, too_few, verdict_frame
 from bench.store import RunStore
 
 N = 40
@@ -373,3 +373,41 @@ def test_consistency_is_compared_among_signed_maps_only(frames: Frames) -> None:
     every, signed = (set(metric_rows(changed, metric | {"family": name})["explainer"]) for name in families)
     assert unsigned in every
     assert signed == every - {unsigned}
+
+
+def test_a_head_is_named_alone_unless_it_has_two_kinds_of_own_maps(frames: Frames, tmp_path: Path) -> None:
+    """A second inherent explainer of the run that is on another head does not lengthen the names."""
+    explainers = RECORD["explainers"] | {"other": RECORD["explainers"]["own"]}  # type: ignore[operator]
+    beside = score_rows({("exact", "own"): (0.35, 0.5)}).assign(explainer="other")
+    two = made(tmp_path, pd.concat([frames.scores, beside], ignore_index=True), explainers=explainers)
+    assert label(two, ("soft", "own")) == "soft"
+    assert {label(two, ("exact", one)) for one in ("own", "other")} == {"own of exact", "other of exact"}
+    assert label(two, ("plain", "post_a")) == "post_a"
+    assert label(two, ("soft", "post_a")) == "post_a on soft"
+
+
+def test_the_first_metric_with_enough_images_is_spoken_of(frames: Frames) -> None:
+    """Precision loses all but 4 images, another metric of its family comes after it."""
+    scores = frames.scores
+    few = scores[(scores["metric"] != "precision") | scores["image"].isin([f"i{index}" for index in range(4)])]
+    spare = scores[scores["metric"] == "precision"].assign(metric="spare")
+    metrics = [METRICS[0], METRICS[0] | {"name": "spare"}, METRICS[1]]
+    record = frames.record | {"metrics": metrics}
+    rows = verdict_frame(replace(frames, scores=pd.concat([few, spare], ignore_index=True), record=record))
+    assert spoken(rows)["metric"].tolist() == ["spare", "spare", "audc@zero", "audc@zero"]
+    assert set(spoken(rows)["against"]) == {"post_b"}
+    (line,) = too_few(rows)
+    assert line == "x: 4 comparisons with too few images (4, 9 needed), in the table only: precision"
+    hopeless = rows[rows["metric"] == "precision"]
+    assert len(spoken(hopeless)) == 0
+    assert too_few(rows[rows["metric"] == "spare"]) == []
+
+
+def test_sentence_says_that_groups_are_lacking(frames: Frames) -> None:
+    scores = frames.scores.assign(group=frames.scores["image"].str.slice(0, 2))  # i0 to i9 by their first digit
+    row = verdict(verdict_frame(replace(frames, scores=scores)), method="soft", against="post_b", metric="precision")
+    assert (row["groups"], row["needed"]) == (10, 8)
+    few = scores[scores["group"].isin(["i1", "i2"])]
+    row = verdict(verdict_frame(replace(frames, scores=few)), method="soft", against="post_b", metric="precision")
+    assert row["sentence"].startswith("too few groups of images to compare soft with post_b on x (precision")
+    assert row["sentence"].endswith("n = 22 in 2 groups, 8 groups needed)")
