@@ -48,7 +48,7 @@ class Frames:
         if not len(self.scores):
             return {}
         inherent = self.scores.loc[self.scores["family"] == "inherent", ["head", "explainer"]].drop_duplicates()
-        return inherent.groupby("head")["explainer"].agg(list).to_dict()
+        return {str(head): list(rows) for head, rows in inherent.groupby("head")["explainer"]}
 
     def cell(self, row: Any) -> CellStore:
         """The files of a cell, named by anything that has the columns of ``CELL`` as attributes."""

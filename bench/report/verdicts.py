@@ -162,6 +162,7 @@ def too_few(verdicts: pd.DataFrame) -> list[str]:
     what = "groups of images" if (rows["groups"] != rows["n"]).any() else "images"
     have, needed = _range(rows["groups"]), _range(rows["needed"])
     metrics = ", ".join(name.replace("_", " ") for name in rows["metric"].unique())
+    metrics = "all" if len(rows) == len(verdicts) else metrics
     about = f"{rows['dataset'].iloc[0]}: {len(rows)} comparisons with too few {what}"
     return [f"{about} ({have}, {needed} needed), in the table only: {metrics}"]
 
