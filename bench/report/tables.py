@@ -273,7 +273,7 @@ def _caption(frames: Frames, family: str) -> str:
         "per_class": "Faithfulness by true class: every image is explained, and occluded, for its own class. Controls "
         "that read masks find none on healthy images and delete in random order.",
         "per_class_localisation": "Diseased images by true class, each explained for its own class.",
-        "consistency": "Positive ratio on diseased, the others on healthy images; largest evidence in a map's own unit.",
+        "consistency": "Positive ratio on diseased, the others on healthy images; largest evidence in a map's unit.",
         "exactness": "Inherent methods only.",
         "complexity": "Neither direction is better.",
         "cost": f"Mean cost of one map on {machine['gpu'] if machine['gpu'] != 'none' else machine['cpu']}, "
