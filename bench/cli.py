@@ -43,8 +43,9 @@ def benchmark(
     explainers: Annotated[str | None, _option("explainers, comma separated; all")] = None,
     metrics: Annotated[str | None, _option("metrics, comma separated; all; name@operator")] = None,
     seeds: Annotated[str | None, _option("seeds, comma separated")] = None,
+    probes: Annotated[str | None, _option("studies beside the scores, comma separated")] = None,
     shortcut: Annotated[str | None, _option("planted in every phantom, and tested: tag:0.9 (docs/shortcut.md)")] = None,
-    config: Annotated[str | None, _option("a shipped config or a TOML file [quick; standard on CUDA]")] = None,
+    config: Annotated[str | None, _option("shipped config or TOML file [quick; standard on CUDA]")] = None,
     data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
     splits: Annotated[Path | None, _option("folder of released split files (docs/data.md)")] = None,
     plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
@@ -76,6 +77,7 @@ def benchmark(
         "explainers": _names(explainers),
         "metrics": _names(metrics),
         "seeds": _names(seeds),
+        "probes": _names(probes),
     }
     problems = load_plugins([Path(file) for file in _names(plugins) or []])
     merged = parse_config(_merge(name, lists, batch_size, init, shortcut), name)

@@ -158,7 +158,7 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
     is_gini = frames.scores["metric"] == "gini"
     frames.scores.loc[is_gini, ["metric", "variant"]] = "audc", "zero"
     old = every_table(frames, weigh(frames))["faithfulness"]
-    assert any('Add "counterfactual" to probes' in note for note in old.notes)
+    assert any("the run with --probes counterfactual, which" in note for note in old.notes)
     about = frames.scores.drop_duplicates(["image", *CELL, "explainer"]).drop(columns=["metric", "variant", "value"])
     mass = {"evidence": (2.0, 1.0), "post_a": (1.0, 2.0), "noise": (1.0, 1.0)}
     lesions = [

@@ -20,11 +20,11 @@ from bench.report.floor_ceiling import PREVALENCE, floor_ceiling_table
 from bench.report.formats import write_table
 from bench.report.frames import Frames
 from bench.report.model_or_map import decompose, model_or_map_frame
-from bench.report.paired import metric_rows
+from bench.report.paired import label, metric_rows
 from bench.report.price import price_frame
 from bench.report.strata import counts, image_facts, strata_frame, thirds
 from bench.report.verdict_figures import wins
-from bench.report.verdicts import against_best, tally, verdict_frame
+from bench.report.verdicts import against_best, spoken, tally, too_few, verdict_frame
 from bench.store import RunStore
 
 N = 40
@@ -342,7 +342,8 @@ def test_a_file_that_did_not_change_keeps_its_time(tmp_path: Path) -> None:
 def test_every_table_and_figure_is_written(frames: Frames, tmp_path: Path) -> None:
     decisions = weigh(frames)
     tables = decisions.tables(frames)
-    assert missing(frames, decisions) == []
+    (lacking,) = missing(frames, decisions)
+    assert lacking.startswith("not there: critical_difference needs 5 data sets or backbones on them, this run has 1")
     assert list(tables) == ["verdicts", "price", "model_or_map", "strata", "floor_ceiling"]
     for name, table in tables.items():
         write_table(table, tmp_path, name)
@@ -373,3 +374,59 @@ def test_consistency_is_compared_among_signed_maps_only(frames: Frames) -> None:
     every, signed = (set(metric_rows(changed, metric | {"family": name})["explainer"]) for name in families)
     assert unsigned in every
     assert signed == every - {unsigned}
+
+
+def test_a_head_is_named_alone_unless_it_has_two_kinds_of_own_maps(frames: Frames, tmp_path: Path) -> None:
+    """A second inherent explainer of the run that is on another head does not lengthen the names."""
+    explainers = RECORD["explainers"] | {"other": RECORD["explainers"]["own"]}  # type: ignore[operator]
+    beside = score_rows({("exact", "own"): (0.35, 0.5)}).assign(explainer="other")
+    two = made(tmp_path, pd.concat([frames.scores, beside], ignore_index=True), explainers=explainers)
+    assert label(two, ("soft", "own")) == "soft"
+    assert {label(two, ("exact", one)) for one in ("own", "other")} == {"own of exact", "other of exact"}
+    assert label(two, ("plain", "post_a")) == "post_a"
+    assert label(two, ("soft", "post_a")) == "post_a on soft"
+
+
+def test_the_first_metric_with_enough_images_is_spoken_of(frames: Frames) -> None:
+    """Precision loses all but 4 images, another metric of its family comes after it."""
+    scores = frames.scores
+    few = scores[(scores["metric"] != "precision") | scores["image"].isin([f"i{index}" for index in range(4)])]
+    spare = scores[scores["metric"] == "precision"].assign(metric="spare")
+    metrics = [METRICS[0], METRICS[0] | {"name": "spare"}, METRICS[1]]
+    record = frames.record | {"metrics": metrics}
+    rows = verdict_frame(replace(frames, scores=pd.concat([few, spare], ignore_index=True), record=record))
+    assert spoken(rows)["metric"].tolist() == ["spare", "spare", "audc@zero", "audc@zero"]
+    assert set(spoken(rows)["against"]) == {"post_b"}
+    (line,) = too_few(rows)
+    assert line == "x: 4 comparisons with too few images (4, 9 needed), in the table only: precision"
+    hopeless = rows[rows["metric"] == "precision"]
+    assert len(spoken(hopeless)) == 0
+    assert too_few(rows[rows["metric"] == "spare"]) == []
+
+
+def test_sentence_says_that_groups_are_lacking(frames: Frames) -> None:
+    scores = frames.scores.assign(group=frames.scores["image"].str.slice(0, 2))  # i0 to i9 by their first digit
+    row = verdict(verdict_frame(replace(frames, scores=scores)), method="soft", against="post_b", metric="precision")
+    assert (row["groups"], row["needed"]) == (10, 8)
+    few = scores[scores["group"].isin(["i1", "i2"])]
+    row = verdict(verdict_frame(replace(frames, scores=few)), method="soft", against="post_b", metric="precision")
+    assert row["sentence"].startswith("too few groups of images to compare soft with post_b on x (precision")
+    assert row["sentence"].endswith("n = 22 in 2 groups, 8 groups needed)")
+
+
+def test_strata_show_undirected_metrics_of_healthy_images_without_a_difference(frames: Frames) -> None:
+    """The other method is the best one in the directed metric of the same images: post_b."""
+    metrics = [
+        {"name": "area", "variant": "", "family": "consistency", "higher_is_better": True, "images": "healthy"},
+        {"name": "largest", "variant": "", "family": "consistency", "higher_is_better": None, "images": "healthy"},
+    ]
+    precision = frames.scores[frames.scores["metric"] == "precision"].assign(diseased=False, label=0, predicted=0)
+    scores = pd.concat([precision.assign(metric="area"), precision.assign(metric="largest")], ignore_index=True)
+    ours = replace(frames, scores=scores, record=frames.record | {"metrics": metrics})
+    rows = strata_frame(ours, verdict_frame(ours))
+    shown = rows[(rows["metric"] == "largest") & (rows["stratum"] == "healthy images") & (rows["method"] == "soft")]
+    (row,) = shown.to_dict("records")
+    assert (row["against"], row["n"]) == ("post_b", N)
+    assert row["ours"] == pytest.approx((0.6 + DIFFICULTY + NOISE[2]).mean())
+    assert row["ours_low"] < row["ours"] < row["ours_high"]
+    assert np.isnan(row["difference"])

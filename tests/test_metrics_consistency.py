@@ -16,11 +16,22 @@ def test_shares_of_signs_by_hand():
     assert metrics.negative_ratio(MAPS).tolist() == [0.25, 0.75, 0]
 
 
-def test_an_unsigned_method_has_no_negative_ratio():
-    assert metrics.negative_ratio(MAPS.relu(), False).isnan().all()
+def test_largest_evidence_by_hand():
+    assert metrics.largest_evidence(MAPS).tolist() == [3, 0, 0]
+    assert metrics.largest_evidence(MAPS - 1).tolist() == [2, -1, -1]
+    maps = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(2))
+    expected = [max(value for row in image for value in row) for image in maps.tolist()]
+    assert metrics.largest_evidence(maps).tolist() == expected
 
 
-@pytest.mark.parametrize("name", ["positive_ratio", "negative_ratio", "false_alarm_area", "gini", "entropy"])
+@pytest.mark.parametrize("name", ["negative_ratio", "largest_evidence"])
+def test_an_unsigned_method_says_nothing_against_a_class(name):
+    assert getattr(metrics, name)(MAPS.relu(), False).isnan().all()
+
+
+@pytest.mark.parametrize(
+    "name", ["positive_ratio", "negative_ratio", "false_alarm_area", "largest_evidence", "gini", "entropy"]
+)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_a_map_that_is_not_finite_is_nan_alone(name, bad):
     """Trap 3: a NaN is neither above nor below 0, and must not count as a cell without evidence."""

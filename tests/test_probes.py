@@ -17,7 +17,7 @@ from bench.config import Config
 from bench.contracts import Explainer
 from bench.probes import Probe, Subject, register_probe
 from bench.report.frames import load_frames
-from bench.report.summary import gaps
+from bench.report.summary import gaps, skipped_probes
 from bench.store import CellKey, RunStore
 from tests.made import registered_squares, run_tiny, tiny_config
 
@@ -77,7 +77,8 @@ def test_rows_reach_the_report_and_are_computed_once(tmp_path: Path) -> None:
     assert set(frames.probes["largest"]["family"]) == {"inherent", "post-hoc", "control"}
     assert frames.probes["cells"][["head", "explainers", "explainer"]].to_numpy().tolist() == [["blackbox", 3, ""]]
     record = RunStore(folder).cell(CellKey("squares", "compact", "softcam-sparse", 0)).record
-    (skipped,) = [line for line in gaps(frames) if "probe" in line]
+    assert not [line for line in gaps(frames) if "probe" in line]
+    (skipped,) = skipped_probes(frames)
     assert skipped == "squares: probe 'cells' skipped on softcam-sparse: not a black box"
     assert record["probes"]["cells"][""] == {"status": "skipped", "reason": "not a black box"}
     CALLS.clear()

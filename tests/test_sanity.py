@@ -343,8 +343,9 @@ def test_old_run_says_what_is_missing_and_how_to_add_it(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=100)
     build_report(tmp_path / "run", console)
     assert not (tmp_path / "run" / "tables" / "sanity.csv").exists()
-    said = console.file.getvalue()
-    assert 'sanity needs "sanity", "random_labels", "agreement" among the probes in [run] of its config' in said
+    said = " ".join(console.file.getvalue().split())
+    assert "sanity, fair_resolution, implementations: repeat the command of the run with --probes " in said
+    assert "can be added" in (tmp_path / "run" / "tables" / "gaps.csv").read_text()
     assert list(randomisation(load_frames(tmp_path / "run"))) == []
 
 
@@ -353,7 +354,7 @@ def test_caption_says_which_probe_was_not_asked_for(folder: Path) -> None:
     without = {name: rows for name, rows in frames.probes.items() if name != "random_labels"}
     caption = sanity_tables(replace(frames, probes=without))["sanity"].caption
     assert "Not in this run: the twin trained on permuted labels" in caption
-    assert 'it needs "random_labels" among the probes' in caption
+    assert "repeat the command of the run with --probes sanity,agreement,random_labels" in caption
 
 
 def test_agreement_by_hand() -> None:

@@ -19,6 +19,7 @@ import bench.backbones
 import bench.data
 import bench.metrics  # noqa: F401
 import softcam  # noqa: F401
+from bench.comparison import mean_differences
 from bench.contracts import Batch, Classifier, Explainer
 from bench.data.loading import Request, load_split
 from bench.probes import Subject
@@ -140,13 +141,13 @@ def test_a_model_that_reads_only_the_tag_uses_it(parts: dict[str, Any]) -> None:
         assert row.logit_drop == pytest.approx(8 * brightest, abs=1e-4)
         chance = 1 / (1 + np.exp(4 - 8 * brightest))
         assert row.probability_drop == pytest.approx(chance - 1 / (1 + np.exp(4)), abs=1e-4)
-    assert uses(rows) == YES
+    assert uses(rows.assign(seed=0)) == YES
 
 
 def test_a_blind_model_does_not(parts: dict[str, Any]) -> None:
     rows = ShortcutUse(COUNT).study(subject(parts, BLIND), "", None)
     assert (rows["logit_drop"] == 0).all()
-    assert uses(rows) == NO
+    assert uses(rows.assign(seed=0)) == NO
 
 
 def test_half_of_the_scenes_are_diseased_and_a_subset_stays_when_more_are_asked_for(parts: dict[str, Any]) -> None:
@@ -224,12 +225,30 @@ def test_only_the_map_on_the_tag_detects_and_only_for_the_model_that_uses_it(par
 
 def test_without_a_reference_the_area_is_chance() -> None:
     rows = pd.DataFrame({"image": list("abcd"), "group": list("abcd"), "tag_mass": [0.3, 0.4, 0.5, 0.2]})
-    rows = rows.assign(tag_area=0.1, lesion_mass=np.nan, logit_drop=[1, 3, 4, 0], probability_drop=[0.05, 0.2, 0.3, 0])
+    rows = rows.assign(
+        tag_area=0.1, lesion_mass=np.nan, logit_drop=[1, 3, 4, 0], probability_drop=[0.05, 0.2, 0.3, 0], seed=0
+    )
     found = measure(rows, None)
     assert found["above_reference"].mean == pytest.approx(0.25)
     assert found["tag_lift"].mean == pytest.approx(3.5)
     assert found["rank_correlation"].mean == pytest.approx(1)
     assert found["auroc"].mean == 1
+
+
+def test_mass_above_the_reference_is_paired_by_image_and_seed() -> None:
+    """A shift by seed that both models share leaves no trace, one that only ours has widens the interval."""
+    generator = np.random.default_rng(2)
+    rows = pd.DataFrame([{"image": f"i{at}", "seed": seed} for at in range(12) for seed in (0, 1, 2)])
+    facts = {"lesion_mass": np.nan, "logit_drop": 1.0, "probability_drop": 0.5, "tag_area": 0.1}
+    rows = rows.assign(group=rows["image"], **facts)
+    seed_shift, gain = 0.2 * rows["seed"], generator.uniform(0.1, 0.2, size=len(rows))
+    theirs = rows.assign(tag_mass=0.1 + seed_shift).sample(frac=1, random_state=0)
+    shared = measure(rows.assign(tag_mass=0.1 + seed_shift + gain), theirs)["above_reference"]
+    assert shared.mean == pytest.approx(gain.mean())
+    expected = mean_differences(gain.reshape(12, 3).T[..., None], rows["group"].unique().astype(object)).iloc[0]
+    assert (shared.low, shared.high, shared.n) == pytest.approx((expected["low"], expected["high"], 12))
+    alone = measure(rows.assign(tag_mass=0.1 + 2 * seed_shift + gain), theirs)["above_reference"]
+    assert alone.high - alone.low > 5 * (shared.high - shared.low)
 
 
 def test_weighted_rank_correlation_is_that_of_the_repeated_images() -> None:

@@ -68,6 +68,17 @@ def test_advice_follows_the_parameters(own: dict[str, Any], advice: str, tmp_pat
     assert advice in texts(tmp_path)[0]
 
 
+def test_no_advice_on_penalties_where_a_shortcut_is_planted(tmp_path: Path) -> None:
+    name = "first@shortcut=tag:0.9"
+    store = make_grid(tmp_path, {"plain": PLAIN, "own": SPARSE}, {"first": {}, name: {}})
+    for dataset in ("first", name):
+        set_accuracy(store.cell(CellKey(dataset, "small", "plain", 0)), 0)
+        set_accuracy(store.cell(CellKey(dataset, "small", "own", 0)), 10)
+    clean, planted = (line for line in texts(tmp_path) if "accuracy" in line)
+    assert "lower l1" in clean
+    assert planted.endswith("a shortcut is planted here, which may cost accuracy and evidence: see shortcut_use")
+
+
 def test_accuracy_is_compared_by_the_mean_over_common_seeds(tmp_path: Path) -> None:
     store = make_grid(tmp_path, {"plain": PLAIN, "own": SPARSE}, seeds=(0, 1))
     for name, wrong in {"plain": (0, 4), "own": (4, 4)}.items():

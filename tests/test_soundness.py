@@ -15,6 +15,7 @@ from torch import Tensor
 import bench.metrics  # noqa: F401 (registers the metrics)
 from bench.plan import resolve_metrics
 from bench.registry import METRICS, metric
+from bench.report.formats import cells
 from bench.report.frames import Frames
 from bench.report.soundness import judgements, mark_unsound, preference, soundness_table
 from bench.report.tables import Column, TableData
@@ -127,12 +128,15 @@ def test_verdict_of_all_data_sets_marks_every_table(tmp_path: Any) -> None:
     found = judgements(given)
     columns = [Column("blind", True), Column("pixel_auroc", True)]
     tables = {"shows": TableData("", [], columns), "other": TableData("", [], columns[1:])}
-    tables["rows"] = TableData("", ["metric"], [], [{"metric": "blind"}])
+    named = [{"metric": name} for name in ("blind", "blind ↑", "pixel_auroc")]
+    tables["rows"] = TableData("", ["metric"], [], named, [False] * 3)
     tables["metric_soundness"] = soundness_table(given, found)
     mark_unsound(tables, found)
     assert [column.title for column in tables["shows"].columns] == ["blind† ↑", "pixel auroc ↑"]
     assert "† blind fails" in tables["shows"].notes[0]
     assert "oracle over random (tied)" in tables["rows"].notes[0]
+    assert [line[0] for line in cells(tables["rows"], str)[1:]] == ["blind†", "blind† ↑", "pixel_auroc"]
+    assert tables["rows"].numbers()["metric"].tolist() == [row["metric"] for row in named]
     assert tables["other"].notes == tables["metric_soundness"].notes == []
 
 

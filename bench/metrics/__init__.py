@@ -1,7 +1,7 @@
 """Every metric: pure functions on tensors, one value per image, nan where undefined. Importing registers them."""
 
 from bench.metrics.complexity import entropy, gini
-from bench.metrics.consistency import false_alarm_area, negative_ratio, positive_ratio
+from bench.metrics.consistency import false_alarm_area, largest_evidence, negative_ratio, positive_ratio
 from bench.metrics.exactness import evidence_gap
 from bench.metrics.faithfulness import audc, audc_accuracy, auic, deletion_curve, insertion_curve, srg
 from bench.metrics.fills import FILLS, FIXED, fill_images
@@ -51,6 +51,7 @@ __all__ = [
     "insertion",
     "insertion_curve",
     "iou_at_area",
+    "largest_evidence",
     "negative_ratio",
     "occlusion_logits",
     "patch_at",

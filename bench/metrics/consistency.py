@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -54,6 +56,24 @@ def false_alarm_area(maps: Tensor) -> Tensor:
         (N,) in [0, 1], nan for a map that is not finite.
     """
     return _share(maps > 0, maps)
+
+
+@metric("largest_evidence", "consistency", ("native_maps", "signed"), None, (-inf, inf), _SOFTCAM, images="healthy")
+def largest_evidence(maps: Tensor, signed: bool = True) -> Tensor:
+    """Largest value on healthy images for the disease class: the strongest false alarm; below 0 = none anywhere.
+
+    In the map's own unit (logits for SoftCAM evidence), so that neither direction is better and methods or heads whose
+    maps have different scales cannot be compared by it.
+
+    Args:
+        maps: (N,h,w) raw, native grid.
+        signed: False for a method whose maps cannot say that there is none: nan.
+
+    Returns:
+        (N,), nan for a map that is not finite.
+    """
+    largest = maps.amax(dim=(1, 2)).masked_fill(~finite(maps), torch.nan)
+    return largest if signed else torch.full_like(largest, torch.nan)
 
 
 def _share(cells: Tensor, maps: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
         write_page(frames, captions, pages, signs, folder / "report.html")
         write_json(folder / "report.json", _state(frames))
     print_summary(frames, tables, signs, console)
-    print_verdicts(frames, decisions.verdicts, console)
+    print_verdicts(decisions.verdicts, console)
     for line in lacking(frames, decisions):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
 

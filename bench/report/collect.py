@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.report import fair_resolution, operators
+from bench.report import fair_resolution, missing, operators
 from bench.report.counterfactual import counterfactual_tables
-from bench.report.decisions import Decisions, missing
+from bench.report.decisions import Decisions
+from bench.report.decisions import missing as missing_decisions
 from bench.report.frames import Frames
 from bench.report.implementations import implementation_tables
 from bench.report.metric_agreement import metric_agreement_table
-from bench.report.missing import note_missing
 from bench.report.paper import paper_tables
-from bench.report.sanity import sanity_missing, sanity_tables
+from bench.report.sanity import sanity_tables
 from bench.report.shortcut import shortcut_tables
 from bench.report.soundness import judgements, mark_unsound, soundness_table
 from bench.report.studies import study_tables
@@ -38,15 +38,15 @@ def every_table(frames: Frames, decisions: Decisions) -> dict[str, TableData]:
         tables |= further(frames)
     tables |= {"metric_soundness": soundness_table(frames, judged), "metric_agreement": metric_agreement_table(frames)}
     mark_unsound(tables, judged)
-    note_missing(frames, tables)
+    missing.note_missing(frames, tables)
+    tables["gaps"] = missing.gaps_table(frames, lacking(frames, decisions))
     return {name: table for name, table in tables.items() if table.rows}
 
 
 def lacking(frames: Frames, decisions: Decisions) -> list[str]:
     """A line for each table that this run's scores do not allow, and what would add it."""
     return [
-        *missing(frames, decisions),
-        *sanity_missing(frames),
+        *missing_decisions(frames, decisions),
+        *missing.missing(frames),
         *operators.missing(frames),
-        *fair_resolution.missing(frames),
     ]

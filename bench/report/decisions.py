@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.report.critical_difference import (
+    critical_difference_diagrams,
+    critical_difference_frame,
+    critical_difference_missing,
+    critical_difference_table,
+)
 from bench.report.floor_ceiling import floor_ceiling_table
 from bench.report.frames import Frames
 from bench.report.model_or_map import model_or_map_frame, model_or_map_table
@@ -30,6 +36,7 @@ class Decisions:
     prices: pd.DataFrame
     squares: pd.DataFrame
     strata: pd.DataFrame
+    ranks: pd.DataFrame
 
     def tables(self, frames: Frames) -> dict[str, TableData]:
         """Tables by file name."""
@@ -42,12 +49,15 @@ class Decisions:
             found["model_or_map"] = model_or_map_table(self.squares)
         if len(self.strata):
             found["strata"] = strata_table(frames, self.strata)
+        if len(self.ranks):
+            found["critical_difference"] = critical_difference_table(self.ranks)
         found["floor_ceiling"] = floor_ceiling_table(frames)
         return {name: table for name, table in found.items() if table.rows}
 
     def drawings(self, frames: Frames) -> Iterator[Drawing]:
         """Figures that the frames allow; those with a panel a data set once for each backbone."""
         yield from win_matrix(frames, self.verdicts)
+        yield from critical_difference_diagrams(self.ranks)
         backbones = list(dict.fromkeys(frames.cells["backbone"]))
         for backbone in backbones:
             prices, squares = (_of_backbone(rows, backbone) for rows in (self.prices, self.squares))
@@ -81,6 +91,7 @@ def missing(frames: Frames, decisions: Decisions) -> list[str]:
         lines.append("price needs an inherent head and its black box")
     if not len(decisions.squares):
         lines.append("model_or_map needs post-hoc methods on inherent heads (on_inherent) or a head that converts")
+    lines += critical_difference_missing(frames, decisions.ranks)
     return [f"not there: {line}" for line in lines]
 
 
@@ -96,4 +107,5 @@ def weigh(frames: Frames) -> Decisions:
         prices=price_frame(frames, verdicts),
         squares=model_or_map_frame(frames),
         strata=strata_frame(frames, verdicts),
+        ranks=critical_difference_frame(frames),
     )

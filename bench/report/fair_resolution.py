@@ -30,12 +30,6 @@ def fair_resolution_tables(frames: Frames) -> dict[str, TableData]:
     return {name: table for name, table in tables.items() if table.rows}
 
 
-def missing(frames: Frames) -> list[str]:
-    """What would add the table to this run, in a line, if it is not there."""
-    there = PROBE in frames.probes
-    return [] if there else [f'{PROBE} is not there: add "{PROBE}" to probes, only it is computed']
-
-
 def fair_resolution_table(frames: Frames) -> TableData:
     """Scores and ranks by treatment, one row a metric and method of the main comparison."""
     caption = (

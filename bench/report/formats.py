@@ -69,9 +69,13 @@ def entry(estimate: Estimate | Reported | None) -> str:
 def cells(
     table: TableData, bold: Callable[[str], str], escape: Callable[[str], str] = lambda text: text
 ) -> list[list[str]]:
-    """Header and rows as escaped text, the best entries marked by ``bold``; ``n`` is the largest of the row."""
+    """Header and rows as escaped text, the best entries marked by ``bold``.
+
+    ``n`` is the largest of the row; a table without numbers has none.
+    """
     best = table.best()
-    lines = [[*map(escape, table.keys), "n", *(escape(column.title) for column in table.columns)]]
+    counted = ["n"] if table.columns else []
+    lines = [[*map(escape, table.keys), *counted, *(escape(column.title) for column in table.columns)]]
     for index, row in enumerate(table.rows):
         values = [row.get(column.name) for column in table.columns]
         texts = [escape(entry(value)) for value in values]
@@ -80,7 +84,8 @@ def cells(
             for text, column in zip(texts, table.columns, strict=True)
         ]
         count = max((value.n for value in values if isinstance(value, Estimate)), default=0)
-        lines.append([*(escape(str(row[key])) for key in table.keys), str(count), *marked])
+        keys = [escape(table.marked.get(str(row[key]), str(row[key]))) for key in table.keys]
+        lines.append([*keys, *([str(count)] if counted else []), *marked])
     return lines
 
 

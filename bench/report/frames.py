@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ class Frames:
     predictions: pd.DataFrame
     training: pd.DataFrame
     probes: dict[str, pd.DataFrame]
+
+    @cached_property
+    def own_explainers(self) -> dict[str, list[str]]:
+        """Head -> the inherent explainers that it has scores of."""
+        if not len(self.scores):
+            return {}
+        inherent = self.scores.loc[self.scores["family"] == "inherent", ["head", "explainer"]].drop_duplicates()
+        return {str(head): list(rows) for head, rows in inherent.groupby("head")["explainer"]}
 
     def cell(self, row: Any) -> CellStore:
         """The files of a cell, named by anything that has the columns of ``CELL`` as attributes."""

@@ -115,12 +115,9 @@ def _of(frames: Frames, methods: list[Method], explainers: str, heads: str) -> l
 
 
 def label(frames: Frames, method: Method) -> str:
-    """What sentences call a method: an inherent map by its head, if that has only one, else the explainer."""
+    """What sentences call a method: an inherent map by its head, if that has scores of only one, else the explainer."""
     head, explainer = method
-    explainers = frames.record["explainers"]
-    family = explainers[explainer]["family"]
     black_boxes = [name for name, facts in frames.record["heads"].items() if facts["family"] != "inherent"]
-    if family == "inherent":
-        alone = sum(facts["family"] == "inherent" for facts in explainers.values()) == 1
-        return head if alone else f"{explainer} of {head}"
+    if frames.record["explainers"][explainer]["family"] == "inherent":
+        return head if frames.own_explainers[head] == [explainer] else f"{explainer} of {head}"
     return explainer if len(black_boxes) == 1 and head in black_boxes else f"{explainer} on {head}"

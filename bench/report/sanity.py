@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.frames import CELL, Frames
+from bench.report.missing import how_to_add
 from bench.report.tables import Column, TableData, row_order
 from bench.similarity import rank_correlation, top_overlap
 from bench.statistics import estimate_mean
@@ -40,13 +41,6 @@ def sanity_tables(frames: Frames) -> dict[str, TableData]:
     """``sanity``: one row an explainer on a head; nothing where no probe has run."""
     values = sanity_values(frames)
     return {"sanity": _table(frames, values)} if len(values) else {}
-
-
-def sanity_missing(frames: Frames) -> list[str]:
-    """A line where the run holds nothing for the table, and how to add it."""
-    if any(name in frames.probes for name in _PROBES):
-        return []
-    return [f"not there: sanity needs {_how_to_add(list(_PROBES))}"]
 
 
 def _table(frames: Frames, values: pd.DataFrame) -> TableData:
@@ -165,13 +159,8 @@ def _missing(frames: Frames) -> str:
     texts = []
     absent = {name: what for name, what in _PROBES.items() if name not in frames.probes}
     if absent:
-        texts.append(f"Not in this run: {'; '.join(absent.values())}: it needs {_how_to_add(list(absent))}.")
+        texts.append(f"Not in this run: {'; '.join(absent.values())}: {how_to_add(frames, list(absent))}.")
     for over in ("seed", "backbone") if "agreement" in frames.probes else ():
         if frames.cells[over].nunique() < 2:
             texts.append(f"Agreement between {over}s needs a second {over}; this run has one.")
     return " ".join(texts)
-
-
-def _how_to_add(probes: list[str]) -> str:
-    names = ", ".join(f'"{name}"' for name in probes)
-    return f"{names} among the probes in [run] of its config; the same command then computes nothing else anew"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.report.frames import Frames
+from bench.specs import parse_spec
 
 PENALTIES = ("l1", "l2")  # parameters that weigh a head's penalty on its evidence
 
@@ -20,6 +21,7 @@ class Setting:
         grid: (h, w) cells of its evidence; None where it has none or the run did not note it.
         side: of the training images, in pixels; None where unknown.
         explained_side: of the explained images, which may be mosaics of such images; None where unknown.
+        planted: whether a shortcut is planted in the data set.
     """
 
     dataset: str
@@ -33,6 +35,7 @@ class Setting:
     grid: tuple[int, int] | None
     side: int | None
     explained_side: int | None
+    planted: bool
 
     @property
     def penalties(self) -> dict[str, float]:
@@ -62,6 +65,7 @@ def _setting(record: dict[str, Any], cell: Any) -> Setting:
     facts, head = record["datasets"][cell.dataset], record["heads"][cell.head]
     explained_side = facts.get("side", {}).get("explain")
     grid, parameters = cell.record.get("evidence_grid"), cell.record.get("parameters")
+    everywhere = record["config"].get("data", {}).get("shortcut")
     return Setting(
         dataset=cell.dataset,
         backbone=cell.backbone,
@@ -74,4 +78,5 @@ def _setting(record: dict[str, Any], cell: Any) -> Setting:
         grid=tuple(grid) if grid else None,
         side=facts.get("size") or explained_side,
         explained_side=explained_side,
+        planted=bool(parse_spec(cell.dataset).parameters.get("shortcut") or everywhere),
     )

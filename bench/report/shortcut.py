@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.classification import auc
+from bench.comparison import mean_differences
 from bench.report.frames import Frames
 from bench.report.tables import Column, TableData, row_order
 from bench.shortcut import PROBES
@@ -20,7 +21,9 @@ USE = 0.1
 YES, NO, UNDECIDED = "yes", "no", "undecided"
 DETECTS, MISSES, FALSE_ALARM, SILENT = "detects", "misses", "false alarm", "silent"
 _OF_EFFECT, _OF_MAPS = PROBES
+_PAIR = ["seed", "image"]
 _CELL, _METHOD = ["dataset", "backbone", "head"], ["dataset", "backbone", "explainer", "head"]
+_DROPS = ("probability_drop", "logit_drop")
 _ROUNDING = 1e-5  # shares that agree to this are the same: models differ in how their images are normalised
 _ACCURACIES = ("accuracy_with_tag", "accuracy_without_tag", "accuracy_tag_agrees", "accuracy_tag_conflicts")
 _DEFINITION = (
@@ -70,11 +73,12 @@ def use_table(frames: Frames) -> TableData:
         "healthy without) and of the other; what the target loses when the tag is removed; share of predictions that "
         f"change. {_DEFINITION} Mean [95 % bootstrap interval over groups]. {_SOURCE}"
     )
-    columns = [*(Column(name, True) for name in _ACCURACIES), *_plain("probability_drop", "logit_drop", "flips")]
+    columns = [*(Column(name, True) for name in _ACCURACIES), *_plain(*_DROPS, "flips")]
     table = TableData(caption, [*_CELL, "uses the tag"], columns)
     for key, part in rows.groupby(_CELL, sort=False) if len(rows) else ():
         scored = _with_accuracies(part, frames.record["datasets"][key[0]]["healthy"])
         found = {column.name: _mean(scored, column.name) for column in columns}
+        found |= {name: mean_difference(scored, name) for name in _DROPS}
         table.rows.append(dict(zip(_CELL, key, strict=True)) | found | {"uses the tag": uses(part)})
         table.competes.append(False)
     return table
@@ -88,6 +92,15 @@ def _mean(rows: pd.DataFrame, column: str) -> Estimate:
     return estimate_mean(rows[column], rows["image"], rows["group"])
 
 
+def mean_difference(rows: pd.DataFrame, column: str) -> Estimate:
+    """Mean of paired differences of images; rows by image and seed."""
+    wide = rows.pivot(index="seed", columns="image", values=column)
+    groups = rows.groupby("image")["group"].first().reindex(wide.columns)
+    values = wide.to_numpy(dtype=float)[..., None]
+    one = mean_differences(values, groups.to_numpy(dtype=object)).iloc[0]
+    return Estimate(one["difference"], one["low"], one["high"], int(one["n"]), int(one["undefined"]))
+
+
 def _with_accuracies(rows: pd.DataFrame, healthy: int) -> pd.DataFrame:
     """Rows of the probe with 1 or 0 for a right prediction of each version, and for one that the tag changes."""
     with_tag, without = (rows[f"predicted_{version}"] == rows["label"] for version in ("with", "without"))
@@ -99,7 +112,7 @@ def _with_accuracies(rows: pd.DataFrame, healthy: int) -> pd.DataFrame:
 
 def uses(rows: pd.DataFrame) -> str:
     """Whether the model of these rows uses the tag: "yes", "no" or "undecided"."""
-    drop = _mean(rows, "probability_drop")
+    drop = mean_difference(rows, "probability_drop")
     return YES if drop.low > USE else NO if drop.high < USE else UNDECIDED
 
 
@@ -110,7 +123,7 @@ def shortcut_table(frames: Frames) -> TableData:
     rows = frames.probes.get(_OF_MAPS, pd.DataFrame())
     if not len(rows):
         return table
-    parts = {tuple(map(str, key)): _over_seeds(part) for key, part in rows.groupby(_METHOD, sort=False)}
+    parts = {tuple(map(str, key)): part for key, part in rows.groupby(_METHOD, sort=False)}
     for key in sorted(parts, key=row_order(frames)):
         other = parts.get((reference(frames, key[0]), *key[1:]))
         values, model = measure(parts[key], other), _of_model(frames, key, parts[key])
@@ -136,26 +149,28 @@ def _of_model(frames: Frames, key: tuple[Any, ...], rows: pd.DataFrame) -> str:
 
 
 def measure(rows: pd.DataFrame, other: pd.DataFrame | None) -> dict[str, Estimate]:
-    """What the maps of one method do, one row an image; ``other``: the same of the model without the shortcut.
+    """What the maps of one method do, rows by image and seed; ``other``: the same of the model without the shortcut.
 
     Returns:
         tag_mass, tag_lift (mass over area), lesion_mass; above_reference: tag mass minus that of ``other`` on the same
-        image, or minus the tag's area without it; rank_correlation: Spearman's over images between tag mass and the
-        target's loss of logit; auroc: of "the tag is used on this image" by the tag mass, over the images of both.
+        image by the same seed, or minus the tag's area without it; rank_correlation: Spearman's over images between tag
+        mass and the target's loss of logit; auroc: of "the tag is used on this image" by the tag mass, over the images
+        of both. Seeds are averaged before the last two.
     """
-    lift = rows.assign(tag_lift=rows["tag_mass"] / rows["tag_area"])
     if other is None:
-        above, together = rows["tag_mass"] - rows["tag_area"], rows
+        above = rows["tag_mass"] - rows["tag_area"]
     else:
-        above = rows["tag_mass"] - rows["image"].map(other.set_index("image")["tag_mass"])
+        theirs = rows[_PAIR].merge(other[[*_PAIR, "tag_mass"]], on=_PAIR, how="left")["tag_mass"]
+        above = rows["tag_mass"] - theirs.to_numpy()
         above = above.mask(above.abs() <= _ROUNDING, 0.0)
-        together = pd.concat([rows, other], ignore_index=True)
+    images = _over_seeds(rows)
+    together = images if other is None else pd.concat([images, _over_seeds(other)], ignore_index=True)
     return {
         "tag_mass": _mean(rows, "tag_mass"),
-        "tag_lift": _mean(lift, "tag_lift"),
+        "tag_lift": _mean(rows.assign(tag_lift=rows["tag_mass"] / rows["tag_area"]), "tag_lift"),
         "lesion_mass": _mean(rows, "lesion_mass"),
-        "above_reference": estimate_mean(above, rows["image"], rows["group"]),
-        "rank_correlation": rank_correlation(rows.dropna(subset="tag_mass")),
+        "above_reference": mean_difference(rows.assign(above=above), "above"),
+        "rank_correlation": rank_correlation(images.dropna(subset="tag_mass")),
         "auroc": use_auroc(together.dropna(subset="tag_mass")),
     }
 
@@ -225,6 +240,6 @@ def _caption(frames: Frames) -> str:
         "scene, or minus the area where the run has no such model. Verdict, where the model uses the tag: detects (the "
         "interval lies above 0) or misses; where it does not: false alarm or silent. Rank correlation over scenes of "
         'tag mass with the loss of logit when the tag is removed. AUROC of "the tag is used here" by tag mass, over '
-        f"the scenes of both models. {_DEFINITION} Mean [95 % bootstrap interval over groups], not adjusted for the "
-        f"number of rows; seeds are averaged first. {_SOURCE}"
+        f"the scenes of both models. {_DEFINITION} Mean [95 % bootstrap interval over groups; of differences widened "
+        f"for few groups and for seeds, as in verdicts], not adjusted for the number of rows. {_SOURCE}"
     )

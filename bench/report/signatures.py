@@ -21,6 +21,7 @@ COARSE = 8  # cells a side
 NO_EVIDENCE = 0.5  # of the diseased images: the typical one; some are missed by any model, and rightly without evidence
 DIFFUSE = 0.5  # of the image: no lesion fills it; as normalised entropy 0.93 at 112 px, 0.94 at 512 px
 _UNPENALISED = "it has no penalty to change: see the training curves"
+_PLANTED = "a shortcut is planted here, which may cost accuracy and evidence: see shortcut_use"
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,9 @@ def _own(frames: Frames, setting: Setting, metric: str) -> pd.DataFrame:
 
 
 def _weaker(setting: Setting) -> str:
-    """Advice against too strong a penalty."""
+    """Advice against too strong a penalty; none where a shortcut is planted, which explains the sign as well."""
+    if setting.planted:
+        return _PLANTED
     if setting.parameters is None:
         return "λ too large? lower the weight of its penalty"
     if not setting.penalties:

@@ -130,17 +130,24 @@ def soundness_table(frames: Frames, found: list[Judgement]) -> TableData:
 
 
 def mark_unsound(tables: dict[str, TableData], found: list[Judgement]) -> None:
-    """Mark the columns of failing metrics, and say below every table that shows one at which pair it fails.
+    """Mark failing metrics in columns and rows, and say below every table that shows one at which pair it fails.
 
     The verdict is that on all data sets pooled, where there are several.
     """
     pooled = [one for one in found if one.dataset == POOLED] or found
     failing = {one.metric: ", ".join(pairs) for one in pooled if (pairs := one.pairs("fails"))}
-    for table in tables.values():
+    for table in [table for name, table in tables.items() if name != "metric_soundness"]:
         table.columns = [replace(one, mark=MARK) if one.name in failing else one for one in table.columns]
-        shown = {column.name for column in table.columns} | {str(row.get("metric")) for row in table.rows}
-        if "verdict" not in table.keys or "metric" not in table.keys:
-            table.notes += [_note(metric, pairs) for metric, pairs in failing.items() if metric in shown]
+        texts = {str(row["metric"]) for row in table.rows} if "metric" in table.keys else set()
+        named = {text: metric for text in texts for metric in failing if text.rstrip(" ↑↓") in _names(metric)}
+        table.marked |= {text: text.replace(bare := text.rstrip(" ↑↓"), bare + MARK) for text in named}
+        shown = {column.name for column in table.columns} | set(named.values())
+        table.notes += [_note(metric, pairs) for metric, pairs in failing.items() if metric in shown]
+
+
+def _names(metric: str) -> tuple[str, str]:
+    """As programs and as tables call it."""
+    return metric, metric.replace("_", " ")
 
 
 def _note(metric: str, pairs: str) -> str:

@@ -13,7 +13,7 @@ from bench.classification import softmax
 from bench.comparison import difference, mean_differences
 from bench.report.frame_table import FrameTable, frame_table
 from bench.report.frames import Frames
-from bench.report.paired import Paired, directed, main_metrics, metric_rows, pair, title
+from bench.report.paired import Paired, main_metrics, metric_rows, pair, title
 from bench.report.verdicts import against_best
 
 Bools = NDArray[np.bool_]
@@ -25,13 +25,14 @@ def strata_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
     """One row a stratum of a comparison: each head with the post-hoc method that is best on the data set.
 
     For the main metric of each family, and for every metric that is read on healthy images: ``ours``, ``theirs`` and
-    ``difference`` with low and high, n images, groups and seeds.
+    ``difference`` with low and high, n images, groups and seeds. Where neither direction is better there is no
+    difference, and the other method is the one that is best in a metric of the same images.
     """
-    healthy = [metric for metric in directed(frames) if metric["images"] == "healthy"]
+    healthy = [metric for metric in frames.record["metrics"] if metric["images"] == "healthy"]
     metrics = {title(metric): metric for metric in [*main_metrics(frames).values(), *healthy]}
     found: list[dict[str, Any]] = []
     keys = ["dataset", "backbone", "metric"]
-    best = against_best(verdicts, list(metrics))
+    best = _opponents(verdicts, metrics)
     for names, comparisons in best.groupby(keys, sort=False) if len(best) else ():
         dataset, backbone, name = map(str, names)
         rows = metric_rows(frames, metrics[name])
@@ -43,11 +44,24 @@ def strata_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
             first, second = np.moveaxis(paired.of([ours, theirs]), -1, 0)
             values = np.stack([first, second, difference(first, second)], axis=-1)
             values[~np.isfinite(values).all(axis=-1)] = np.nan
+            if metrics[name]["higher_is_better"] is None:
+                values[..., -1] = np.nan
             right = called_right(rows, paired, (ours[0], theirs[0]))
             for kind, stratum, inside in strata(rows, paired, facts, right):
                 found.append(about | {"by": kind, "stratum": stratum} | _means(values, inside, paired))
     strata_rows = pd.DataFrame(found)
     return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
+
+
+def _opponents(verdicts: pd.DataFrame, metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Rows of ``against_best``; metrics without a direction take those of the first on healthy images that has one."""
+    best = against_best(verdicts, list(metrics))
+    healthy = {name: metric for name, metric in metrics.items() if metric["images"] == "healthy"}
+    undirected = [name for name, metric in healthy.items() if metric["higher_is_better"] is None]
+    if not len(best):
+        return best
+    copied = best[best["metric"].isin(healthy)].drop_duplicates(["dataset", "backbone", "method"])
+    return pd.concat([best, *(copied.assign(metric=name) for name in undirected)], ignore_index=True)
 
 
 def _means(values: NDArray[np.float64], inside: Bools, paired: Paired) -> dict[str, Any]:
@@ -137,7 +151,8 @@ def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
         "Strata. Each head's own maps (ours) and the post-hoc method that is best on that data set (theirs), on parts "
         "of the images: means [95 % interval, bootstrap over groups]. Shared true positives are called right by both "
         "classifiers; thirds are equally large; lesion area is a share of the image, confidence the black box's "
-        "probability of the right class. Exploratory: intervals are not adjusted for the number of strata."
+        "probability of the right class. Largest evidence is in each map's own unit: no difference. Exploratory: "
+        "intervals are not adjusted for the number of strata."
     )
     stores = {
         "lesion area": [frames.store.lesions_file(dataset) for dataset in rows["dataset"].unique()],

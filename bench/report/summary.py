@@ -122,9 +122,9 @@ def _range(ordered: list[Any]) -> str:
 
 
 def gaps(frames: Frames) -> list[str]:
-    """What the tables do not hold: data sets, metrics and probes left out, all that failed, unusable maps."""
+    """What the tables do not hold: data sets and metrics left out, all that failed, unusable maps."""
     lines = [f"left out: {name}: {reason}" for name, reason in frames.record["absent"].items()]
-    lines += _skipped_metrics(frames) + _missing_probes(frames)
+    lines += _skipped_metrics(frames) + _failed_probes(frames)
     for facts, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
         name, status = str(CellKey(**facts)), record.get("status", "not begun")
         if status != "ok":
@@ -150,26 +150,30 @@ def _skipped_metrics(frames: Frames) -> list[str]:
     return [f"{name}: {why}: {family} skipped ({', '.join(names)})" for (name, why, family), names in skipped.items()]
 
 
-def _missing_probes(frames: Frames) -> list[str]:
-    """Once for each data set and reason: the heads that a probe does not apply to; and every probe that failed."""
+def _failed_probes(frames: Frames) -> list[str]:
+    return [
+        f"{key}: probe {probe!r}{f' of {of!r}' if of else ''} failed: {outcome['reason']}"
+        for key, probe, of, outcome in _probe_outcomes(frames)
+        if outcome["status"] == "failed"
+    ]
+
+
+def skipped_probes(frames: Frames) -> list[str]:
+    """Once for each data set and reason: the heads that a probe, by its design, does not apply to."""
     skipped: dict[tuple[str, str, str], list[str]] = {}
-    failed = []
+    for key, probe, _, outcome in _probe_outcomes(frames):
+        if outcome["status"] == "skipped":
+            heads = skipped.setdefault((key.dataset, probe, outcome["reason"]), [])
+            heads += [key.head] if key.head not in heads else []
+    return [f"{name}: probe {one!r} skipped on {', '.join(on)}: {why}" for (name, one, why), on in skipped.items()]
+
+
+def _probe_outcomes(frames: Frames) -> Iterator[tuple[CellKey, str, str, dict[str, Any]]]:
+    """Cell, probe, explainer ("" = the cell) and what happened, of the last plan: cell.json keeps earlier ones."""
     for names, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
         key = CellKey(**names)
-        for probe, of, outcome in _probe_outcomes(frames, key, record):
-            if outcome["status"] == "skipped":
-                heads = skipped.setdefault((key.dataset, probe, outcome["reason"]), [])
-                heads += [key.head] if key.head not in heads else []
-            elif outcome["status"] == "failed":
-                failed.append(f"{key}: probe {probe!r}{f' of {of!r}' if of else ''} failed: {outcome['reason']}")
-    lines = [f"{name}: probe {one!r} skipped on {', '.join(on)}: {why}" for (name, one, why), on in skipped.items()]
-    return lines + failed
-
-
-def _probe_outcomes(frames: Frames, key: CellKey, record: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Probe, explainer ("" = the cell) and what happened, of the run's last plan: cell.json keeps earlier ones too."""
-    for probe in frames.record.get("probes", {}):
-        outcomes = record.get("probes", {}).get(probe, {})
-        for of in ("", *frames.record["explained_by"][key.head]):
-            if of in outcomes:
-                yield probe, of, outcomes[of]
+        for probe in frames.record.get("probes", {}):
+            outcomes = record.get("probes", {}).get(probe, {})
+            for of in ("", *frames.record["explained_by"][key.head]):
+                if of in outcomes:
+                    yield key, probe, of, outcomes[of]

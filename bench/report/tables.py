@@ -58,6 +58,7 @@ class TableData:
         within: how many of the first keys rows have in common among which the best is marked.
         directions: of each row, where the columns are data sets instead of metrics.
         notes: lines below the table.
+        marked: text of a key -> the same with its mark, which refers to a note; CSV files stay without.
     """
 
     caption: str
@@ -68,6 +69,7 @@ class TableData:
     within: int = 1
     directions: list[bool | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    marked: dict[str, str] = field(default_factory=dict)
 
     def best(self) -> set[tuple[int, str]]:
         """(row, column) of the best mean of each data set and column, among the rows that compete."""
@@ -271,7 +273,7 @@ def _caption(frames: Frames, family: str) -> str:
         "per_class": "Faithfulness by true class: every image is explained, and occluded, for its own class. Controls "
         "that read masks find none on healthy images and delete in random order.",
         "per_class_localisation": "Diseased images by true class, each explained for its own class.",
-        "consistency": "Positive ratio on diseased, negative ratio and false alarms on healthy images.",
+        "consistency": "Positive ratio on diseased, the others on healthy images; largest evidence in a map's unit.",
         "exactness": "Inherent methods only.",
         "complexity": "Neither direction is better.",
         "cost": f"Mean cost of one map on {machine['gpu'] if machine['gpu'] != 'none' else machine['cpu']}, "

@@ -74,8 +74,10 @@ def sentence(row: dict, several_backbones: bool = False) -> str:
     facts.append(f"n = {row['n']}" + (f" in {row['groups']} groups" if row["groups"] != row["n"] else ""))
     facts += [f"{row['seeds']} seeds"] if row["seeds"] > 1 else []
     if row["verdict"] == TOO_FEW:
-        facts.append(f"{row['needed']} needed")
-        return f"too few images to compare {row['method']} with {row['against']} on {where} ({', '.join(facts)})"
+        grouped = row["groups"] != row["n"]
+        facts.append(f"{row['needed']}{' groups' if grouped else ''} needed")
+        what = "groups of images" if grouped else "images"
+        return f"too few {what} to compare {row['method']} with {row['against']} on {where} ({', '.join(facts)})"
     p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {number(row['p_holm'])}"
     evidence = f"({', '.join([*facts, p])})"
     if row["verdict"] == NO_EVIDENCE:
@@ -126,18 +128,48 @@ def against_best(verdicts: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     return rows.loc[sorted(best.idxmax())]
 
 
-def print_verdicts(frames: Frames, verdicts: pd.DataFrame, console: Console) -> None:
-    """The chosen sentences by data set, and for each head how all its comparisons went."""
+def print_verdicts(verdicts: pd.DataFrame, console: Console) -> None:
+    """By data set the main sentences, what has too few images for one, and how all comparisons of each head went."""
     if not len(verdicts):
         return
-    console.print(Text("Verdicts: main metrics, against the post-hoc method that is best in each", style="italic"))
-    picked = chosen(frames, verdicts)
+    title = "Verdicts: of each family the first metric with enough images, against the post-hoc method best in it"
+    console.print(Text(title, style="italic"))
     for dataset, rows in verdicts.groupby("dataset", sort=False):
-        for line in picked.loc[picked["dataset"] == dataset, "sentence"]:
-            console.print(Text(f"- {line}"), soft_wrap=True)
+        lines = [f"- {one}" for one in spoken(rows)["sentence"]] + [f"  {one}" for one in too_few(rows)]
+        for line in lines:
+            console.print(Text(line), soft_wrap=True)
         for method, part in rows.groupby("method", sort=False):
             console.print(Text(f"  {dataset}, {method}: {tally(part)}", style="bright_black"), soft_wrap=True)
     console.print()
+
+
+def spoken(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts on the first metric of each family that has enough images, against the post-hoc method best in it.
+
+    How many images a metric has is known before any score, so that this choice favours nobody.
+    """
+    enough = verdicts["metric"].where(verdicts["verdict"] != TOO_FEW)
+    first = enough.groupby([verdicts[key] for key in FAMILY]).transform("first")
+    best = against_best(verdicts[verdicts["metric"] == first], list(first.dropna().unique()))
+    return best[best["verdict"] != TOO_FEW]
+
+
+def too_few(verdicts: pd.DataFrame) -> list[str]:
+    """A line for the comparisons of one data set that have too few images or groups, if there are any."""
+    rows = verdicts[verdicts["verdict"] == TOO_FEW]
+    if not len(rows):
+        return []
+    what = "groups of images" if (rows["groups"] != rows["n"]).any() else "images"
+    have, needed = _range(rows["groups"]), _range(rows["needed"])
+    metrics = ", ".join(name.replace("_", " ") for name in rows["metric"].unique())
+    metrics = "all" if len(rows) == len(verdicts) else metrics
+    about = f"{rows['dataset'].iloc[0]}: {len(rows)} comparisons with too few {what}"
+    return [f"{about} ({have}, {needed} needed), in the table only: {metrics}"]
+
+
+def _range(values: pd.Series) -> str:
+    least, most = values.min(), values.max()
+    return f"{least}" if least == most else f"{least}–{most}"
 
 
 def tally(rows: pd.DataFrame) -> str:
