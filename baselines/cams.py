@@ -1,56 +1,49 @@
-"""Class activation maps from the last feature map, by the formulas of pytorch-grad-cam without its post-processing.
+"""Class activation maps from the last feature map F (N,D,h,w) and the gradient G (N,D,h,w) of the target logit there.
 
-The library scales every map to [0, 1], enlarges it and cuts it at zero; here its ``get_cam_image`` alone is called, and
-ReLU follows only where the method's own paper has it. The score that is differentiated is the logit of the target.
+The formulas are those of pytorch-grad-cam without its post-processing: it cuts every map at zero, scales it to [0, 1]
+and enlarges it; here ReLU follows only where the method's own paper has it.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import torch
-from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM
-from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor
 
-from bench.anatomy import evaluating
-from bench.contracts import Classifier, Explainer, Family
+from bench.contracts import Classifier, Family
+from bench.feature_pass import FeatureExplainer, FeaturePass
 from bench.registry import register_explainer
 
 
-class _FeatureCAM(Explainer):
-    """A map from features and the gradient of the target logit with respect to them; unsigned ones end with ReLU."""
+class _FeatureCAM(FeatureExplainer):
+    """Base: applies where the feature map decides, and its unsigned maps end with ReLU."""
 
     family: ClassVar[Family] = "post-hoc"
-    library: ClassVar[type[BaseCAM]]
 
     def applies_to(self, classifier: Classifier) -> str:
         """Empty where the logits are a function of the feature map, else why they are not."""
         return classifier.beside_map
 
-    def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> raw map (N,h,w) on the feature grid."""
-        with evaluating(classifier):
-            features, gradients = features_and_gradients(classifier, images, targets)
-            cam = self.library(classifier, target_layers=[])  # no layer: the library hooks nothing
-        arrays = (features.float().cpu().numpy(), gradients.float().cpu().numpy())
-        maps = torch.from_numpy(cam.get_cam_image(images, None, targets, *arrays, False))
-        maps = maps.to(images.device, torch.float32)
-        return maps if self.signed else maps.relu()
+    def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
+        """Pass of N images, targets (N,) -> raw map (N,h,w) on the feature grid."""
+        maps = self.cam(precise(shared.features), precise(shared.gradients(targets)))
+        return (maps if self.signed else maps.relu()).float()
+
+    def cam(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """Features, gradients (N,D,h,w) -> map (N,h,w) before ReLU."""
+        raise NotImplementedError
 
 
-def features_and_gradients(classifier: Classifier, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Images (N,3,H,W), targets (N,) -> features (N,D,h,w) and the gradient of the target logit there (N,D,h,w).
+def precise(values: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
-    The backbone runs without gradient, for only the head lies between its features and the logit.
-    """
-    with torch.no_grad():
-        features = classifier.forward_features(images)
-    with torch.enable_grad():
-        leaf = features.detach().requires_grad_()
-        logits = classifier.forward_head(leaf).gather(1, targets[:, None])
-        (gradients,) = torch.autograd.grad(logits.sum(), leaf)
-    return features, gradients
+
+def weighted(features: Tensor, weights: Tensor) -> Tensor:
+    """Features (N,D,h,w), weights (N,D) -> their channel sum (N,h,w)."""
+    return torch.einsum("nd,ndhw->nhw", weights, features)
 
 
 @register_explainer
@@ -58,18 +51,30 @@ class GradCAMMap(_FeatureCAM):
     """Grad-CAM: ReLU of the features weighted by the spatial mean of their gradients (arXiv:1610.02391)."""
 
     name, signed, paper = "gradcam", False, "arXiv:1610.02391"
-    library = GradCAM
+
+    def cam(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """``Σ_d mean(G_d) F_d`` (eq. 1 and 2)."""
+        return weighted(features, gradients.mean(dim=(2, 3)))
 
 
 @register_explainer
 class GradCAMPlusPlusMap(_FeatureCAM):
     """Grad-CAM++: ReLU of the features weighted by their positive gradients, in the closed form of eq. 19.
 
-    Deviation: without the factor exp(logit) of the paper's weights, one positive number per image.
+    Deviation: without the factor exp(logit) of the paper's weights, one positive number per image; with 1e-6 in the
+        denominator, as pytorch-grad-cam. It decides where gradients are small: a cell with G² far below 1e-6 weighs
+        G³/1e-6 and not the paper's G/(2 + G·ΣF), so that large gradients count for more.
     """
 
     name, signed, paper = "gradcam++", False, "arXiv:1710.11063"
-    library = GradCAMPlusPlus
+
+    def cam(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """``Σ_d w_d F_d`` with ``w_d = Σ relu(G_d) G_d² / (2 G_d² + G_d³ ΣF_d)``."""
+        gradients = gradients.relu()
+        squares = gradients.square()
+        total = features.sum(dim=(2, 3), keepdim=True)
+        shares = squares / (2 * squares + total * squares * gradients + 1e-6)
+        return weighted(features, (gradients * shares).sum(dim=(2, 3)))
 
 
 @register_explainer
@@ -77,7 +82,10 @@ class LayerCAMMap(_FeatureCAM):
     """LayerCAM: ReLU of the channel sum of features times their positive gradients, cell by cell."""
 
     name, signed, paper = "layercam", False, "doi:10.1109/TIP.2021.3089943"
-    library = LayerCAM
+
+    def cam(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """``Σ_d relu(G_d) F_d``."""
+        return (gradients.relu() * features).sum(dim=1)
 
 
 @register_explainer
@@ -85,7 +93,10 @@ class HiResCAMMap(_FeatureCAM):
     """HiResCAM: channel sum of features times their gradients, signed, as the paper defines it without ReLU."""
 
     name, signed, paper = "hirescam", True, "arXiv:2011.08891"
-    library = HiResCAM
+
+    def cam(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """``Σ_d G_d F_d``."""
+        return (gradients * features).sum(dim=1)
 
 
 @register_explainer
@@ -96,7 +107,10 @@ class XGradCAMMap(_FeatureCAM):
     """
 
     name, signed, paper = "xgradcam", True, "arXiv:2008.02312"
-    library = XGradCAM
+
+    def cam(self, features: Tensor, gradients: Tensor) -> Tensor:
+        """``Σ_d (Σ G_d F_d / ΣF_d) F_d``."""
+        return weighted(features, (gradients * features).sum(dim=(2, 3)) / (features.sum(dim=(2, 3)) + 1e-7))
 
 
 @register_explainer
@@ -108,4 +122,17 @@ class EigenCAMMap(_FeatureCAM):
     """
 
     name, signed, paper = "eigencam", False, "arXiv:2008.00299"
-    library = EigenCAM
+
+    def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
+        """Pass of N images -> projection (N,h,w), at least 0."""
+        features = shared.features
+        return shared.keep(self.name, lambda: _projection(precise(features)).relu().float())
+
+
+def _projection(features: Tensor) -> Tensor:
+    """Features (N,D,h,w) -> projection of each cell's vector on their first principal component (N,h,w)."""
+    cells = features.masked_fill(features.isnan(), 0).flatten(2).transpose(1, 2)
+    cells = cells - cells.mean(dim=1, keepdim=True)
+    # Not torch's: only numpy's LAPACK gives the component the sign that it has in pytorch-grad-cam.
+    components = torch.from_numpy(np.linalg.svd(cells.cpu().numpy(), full_matrices=False)[2][:, 0])
+    return (cells @ components.to(cells)[:, :, None])[..., 0].unflatten(1, features.shape[2:])

@@ -2,6 +2,8 @@
 
 A map is what the library returns: pytorch-grad-cam scales it to [0, 1] and enlarges it to the input, torchcam scales it
 on its own grid, captum does neither and leaves its sign. ``all`` leaves these explainers out; they run by their names.
+torchcam's Grad-CAM++ weighs by the cubes of the positive gradients: its division by the denominator of eq. 19 works on
+a copy and is lost (0.5.0). Its Score-CAM scales a channel before it enlarges it, corners not aligned.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from captum.attr import LayerGradCam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
+from baselines.cams import EigenCAMMap, GradCAMMap, GradCAMPlusPlusMap, HiResCAMMap, LayerCAMMap, XGradCAMMap
+from baselines.scorecam import ScoreCAM
 from bench.anatomy import evaluating
 from bench.contracts import Classifier, Explainer, Family
 from bench.registry import register_explainer
@@ -29,6 +33,8 @@ class _LibraryCAM(Explainer):
     family: ClassVar[Family] = "post-hoc"
     signed = False
     scaled = True
+    #: The library's class of the method; a name where the library is optional.
+    cam: ClassVar[Any]
 
     def applies_to(self, classifier: Classifier) -> str:
         """Empty where the logits are a function of the feature map, else why they are not."""
@@ -61,8 +67,6 @@ def _without_weight_gradients(model: nn.Module) -> Iterator[None]:
 class _PytorchGradCAM(_LibraryCAM):
     """A class of pytorch-grad-cam; the map is scaled, enlarged by OpenCV (bilinear) and scaled again."""
 
-    cam: ClassVar[type[Any]]
-
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Images (N,3,H,W), targets (N,) -> map (N,H,W) in [0, 1]."""
         cam = self.cam(classifier, [classifier.feature_layer])
@@ -76,8 +80,6 @@ class _PytorchGradCAM(_LibraryCAM):
 
 class _TorchCAM(_LibraryCAM):
     """A class of torchcam, by name, as the package is optional; the map is scaled on the feature grid."""
-
-    cam: ClassVar[str]
 
     def applies_to(self, classifier: Classifier) -> str:
         """Empty, or that torchcam is not installed, or why the logits are no function of the feature map."""
@@ -94,85 +96,40 @@ class _TorchCAM(_LibraryCAM):
             return cam(targets.tolist(), scores)[0]
 
 
-@register_explainer
-class GradCAMOfPytorchGradCAM(_PytorchGradCAM):
-    """Grad-CAM of pytorch-grad-cam."""
+class _PytorchScoreCAM(_PytorchGradCAM):
+    """One image after the other, as the library makes all masked images of a batch at once."""
 
-    name, paper, variant_of = "gradcam@pytorch-grad-cam", "arXiv:1610.02391", "gradcam"
-    cam = pytorch_grad_cam.GradCAM
+    def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Images (N,3,H,W), targets (N,) -> map (N,H,W) in [0, 1]."""
+        pairs = zip(images.split(1), targets.split(1), strict=True)
+        return torch.cat([super(_PytorchScoreCAM, self).attribute(classifier, *pair) for pair in pairs])
 
 
-@register_explainer
-class GradCAMOfCaptum(_LibraryCAM):
+class _CaptumGradCAM(_LibraryCAM):
     """Grad-CAM of captum, whose default is signed: the ReLU of the paper has to be asked for."""
 
-    name, paper, variant_of = "gradcam@captum", "arXiv:1610.02391", "gradcam"
     signed, scaled = True, False
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Images (N,3,H,W), targets (N,) -> signed map (N,h,w)."""
-        return LayerGradCam(classifier, classifier.feature_layer).attribute(images, targets)[:, 0]
+        return self.cam(classifier, classifier.feature_layer).attribute(images, targets)[:, 0]
 
 
-@register_explainer
-class GradCAMOfTorchCAM(_TorchCAM):
-    """Grad-CAM of torchcam."""
-
-    name, paper, variant_of = "gradcam@torchcam", "arXiv:1610.02391", "gradcam"
-    cam = "GradCAM"
+def _register(library: str, method: type[Explainer], caller: type[_LibraryCAM], cam: Any) -> None:
+    """Make ``method@library`` known, by the facts of the method as it is scored here."""
+    facts = {"name": f"{method.name}@{library}", "paper": method.paper, "variant_of": method.name, "cam": cam}
+    register_explainer(type(f"{method.__name__}Of{caller.__name__}", (caller,), facts))
 
 
-@register_explainer
-class GradCAMPlusPlusOfPytorchGradCAM(_PytorchGradCAM):
-    """Grad-CAM++ of pytorch-grad-cam."""
-
-    name, paper, variant_of = "gradcam++@pytorch-grad-cam", "arXiv:1710.11063", "gradcam++"
-    cam = pytorch_grad_cam.GradCAMPlusPlus
-
-
-@register_explainer
-class GradCAMPlusPlusOfTorchCAM(_TorchCAM):
-    """Grad-CAM++ of torchcam, which weighs by the cubes of the positive gradients.
-
-    Its division by the denominator of eq. 19 works on a copy and is lost (0.5.0).
-    """
-
-    name, paper, variant_of = "gradcam++@torchcam", "arXiv:1710.11063", "gradcam++"
-    cam = "GradCAMpp"
-
-
-@register_explainer
-class LayerCAMOfPytorchGradCAM(_PytorchGradCAM):
-    """LayerCAM of pytorch-grad-cam."""
-
-    name, paper, variant_of = "layercam@pytorch-grad-cam", "doi:10.1109/TIP.2021.3089943", "layercam"
-    cam = pytorch_grad_cam.LayerCAM
-
-
-@register_explainer
-class LayerCAMOfTorchCAM(_TorchCAM):
-    """LayerCAM of torchcam."""
-
-    name, paper, variant_of = "layercam@torchcam", "doi:10.1109/TIP.2021.3089943", "layercam"
-    cam = "LayerCAM"
-
-
-@register_explainer
-class ScoreCAMOfPytorchGradCAM(_PytorchGradCAM):
-    """Score-CAM of pytorch-grad-cam."""
-
-    name, paper, variant_of = "scorecam@pytorch-grad-cam", "arXiv:1910.01279", "scorecam"
-    cam = pytorch_grad_cam.ScoreCAM
-
-    def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """One image after the other, as the library makes all masked images of a batch at once."""
-        pairs = zip(images.split(1), targets.split(1), strict=True)
-        return torch.cat([super(ScoreCAMOfPytorchGradCAM, self).attribute(classifier, *pair) for pair in pairs])
-
-
-@register_explainer
-class ScoreCAMOfTorchCAM(_TorchCAM):
-    """Score-CAM of torchcam, which scales a channel before it enlarges it, corners not aligned."""
-
-    name, paper, variant_of = "scorecam@torchcam", "arXiv:1910.01279", "scorecam"
-    cam = "ScoreCAM"
+_register("pytorch-grad-cam", GradCAMMap, _PytorchGradCAM, pytorch_grad_cam.GradCAM)
+_register("captum", GradCAMMap, _CaptumGradCAM, LayerGradCam)
+_register("torchcam", GradCAMMap, _TorchCAM, "GradCAM")
+_register("pytorch-grad-cam", GradCAMPlusPlusMap, _PytorchGradCAM, pytorch_grad_cam.GradCAMPlusPlus)
+_register("torchcam", GradCAMPlusPlusMap, _TorchCAM, "GradCAMpp")
+_register("pytorch-grad-cam", LayerCAMMap, _PytorchGradCAM, pytorch_grad_cam.LayerCAM)
+_register("torchcam", LayerCAMMap, _TorchCAM, "LayerCAM")
+_register("pytorch-grad-cam", HiResCAMMap, _PytorchGradCAM, pytorch_grad_cam.HiResCAM)
+_register("pytorch-grad-cam", XGradCAMMap, _PytorchGradCAM, pytorch_grad_cam.XGradCAM)
+_register("pytorch-grad-cam", EigenCAMMap, _PytorchGradCAM, pytorch_grad_cam.EigenCAM)
+_register("pytorch-grad-cam", ScoreCAM, _PytorchScoreCAM, pytorch_grad_cam.ScoreCAM)
+_register("torchcam", ScoreCAM, _TorchCAM, "ScoreCAM")

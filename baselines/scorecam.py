@@ -1,4 +1,4 @@
-"""Score-CAM, batched over channels."""
+"""Score-CAM, of all classes from the same passes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.anatomy import evaluating
-from bench.contracts import Classifier, Explainer
+from baselines.cams import precise, weighted
+from bench.contracts import Classifier
+from bench.feature_pass import FeatureExplainer, FeaturePass
 from bench.registry import register_explainer
 
 
 @register_explainer
-class ScoreCAM(Explainer):
+class ScoreCAM(FeatureExplainer):
     """ReLU of the features weighted by the softmax, over channels, of the target logit of the image masked by each.
 
-    A channel masks the image by its activation, enlarged bilinearly (corners aligned) and scaled to [0, 1]. That is
-    pytorch-grad-cam's definition; torchcam's differs. It takes one forward pass per channel.
+    A channel masks the image by its activation, enlarged bilinearly (corners aligned) and scaled to [0, 1]; a constant
+    channel gives an empty mask. That is pytorch-grad-cam's definition; torchcam's differs. It takes one forward pass
+    per channel that is not constant, and one of the empty image, which all others share.
 
     Args:
         batch_size: masked images per forward pass.
@@ -30,26 +32,30 @@ class ScoreCAM(Explainer):
     def __init__(self, batch_size: int = 32) -> None:
         self.batch_size = batch_size
 
-    def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> raw map (N,h,w) on the feature grid, at least 0."""
-        with evaluating(classifier), torch.no_grad():
-            features = classifier.forward_features(images)
-            weights = torch.stack(
-                [self._weights(classifier, *one) for one in zip(images, features, targets.tolist(), strict=True)]
-            )
-        return torch.einsum("nd,ndhw->nhw", weights, features).relu().float()
+    def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
+        """Pass of N images, targets (N,) -> raw map (N,h,w) on the feature grid, at least 0."""
+        features = shared.features
+        scores = shared.keep(self.name, lambda: self._scores(shared.classifier, shared.images, features))
+        own = scores[torch.arange(len(targets), device=targets.device), :, targets]
+        return weighted(precise(features), precise(own).softmax(dim=1)).relu().float()
 
-    def _weights(self, classifier: Classifier, image: Tensor, features: Tensor, target: int) -> Tensor:
-        """Image (3,H,W), its features (D,h,w) -> weights of the channels (D,), which add up to 1."""
-        scores = [
-            classifier(image * _masks(channels, image.shape[-2:]))[:, target]
-            for channels in features.split(self.batch_size)
-        ]
-        return torch.cat(scores).softmax(dim=0)
+    def _scores(self, classifier: Classifier, images: Tensor, features: Tensor) -> Tensor:
+        """Images (N,3,H,W), features (N,D,h,w) -> logits of the image masked by each channel (N,D,C)."""
+        constant = features.amax(dim=(2, 3)) == features.amin(dim=(2, 3))
+        live = (~constant).nonzero()
+        masked = torch.cat([live, constant.nonzero()[:1]])  # pairs of image and channel
+        logits = torch.cat([classifier(_mask(images, features, part)) for part in masked.split(self.batch_size)])
+        scores = logits.new_empty(*constant.shape, logits.shape[1])
+        scores[~constant], scores[constant] = logits[: len(live)], logits[len(live) :]
+        return scores
 
 
-def _masks(channels: Tensor, size: torch.Size) -> Tensor:
-    """Activations (D,h,w) -> masks (D,1,H,W) in [0, 1]; a constant channel gives an empty mask."""
-    masks = F.interpolate(channels[:, None], size=size, mode="bilinear", align_corners=True)
+def _mask(images: Tensor, features: Tensor, pairs: Tensor) -> Tensor:
+    """Images (N,3,H,W), features (N,D,h,w), pairs (n,2) of image and channel -> masked images (n,3,H,W)."""
+    image, channel = pairs.unbind(dim=1)
+    cells = precise(features[image, channel])
+    masks = F.interpolate(cells[:, None], size=images.shape[2:], mode="bilinear", align_corners=True)
     lowest, highest = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
-    return (masks - lowest) / (highest - lowest + 1e-8)
+    masks = (masks - lowest) / (highest - lowest + 1e-8)
+    constant = cells.amax(dim=(1, 2)) == cells.amin(dim=(1, 2))  # where rounding alone would make a mask
+    return images[image] * masks.masked_fill(constant[:, None, None, None], 0).to(images.dtype)

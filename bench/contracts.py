@@ -11,11 +11,15 @@ Shape legend, used in every docstring of the project:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from bench.feature_pass import FeaturePass
 
 Family = Literal["inherent", "post-hoc", "control"]
 #: One number for each of red, green and blue.
@@ -86,9 +90,13 @@ class Classifier(nn.Module):
 class EvidenceClassifier(Classifier):
     """A classifier whose prediction is a spatial pooling of class evidence: the evidence *is* the explanation."""
 
+    def evidence_of(self, features: Tensor) -> Tensor:
+        """Feature map (N,D,h,w) -> signed class evidence (N,C,h,w)."""
+        raise NotImplementedError
+
     def forward_evidence(self, images: Tensor) -> Tensor:
         """Images (N,3,H,W) -> signed class evidence (N,C,h,w)."""
-        raise NotImplementedError
+        return self.evidence_of(self.forward_features(images))
 
     def pool(self, evidence: Tensor) -> Tensor:
         """Class evidence (N,C,h,w) -> logits (N,C)."""
@@ -145,12 +153,15 @@ class Batch:
         targets: (N,) long, the class whose logit is explained.
         masks: (N,H,W) bool, True inside the lesion; None where there are none. Only the ceiling control reads it.
         seeds: one integer per image for whatever is random, so that a map does not depend on its batch.
+        shared: what the feature map and the head give for these images, shared by the explainers of the batch; None:
+            make your own.
     """
 
     images: Tensor
     targets: Tensor
     masks: Tensor | None
     seeds: tuple[int, ...]
+    shared: FeaturePass | None = None
 
 
 class Explainer:
@@ -185,6 +196,11 @@ class Explainer:
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
         """What the harness calls. Override it, not ``explain``, where randomness (``batch.seeds``) is needed."""
         return self.explain(classifier, batch.images, batch.targets)
+
+    def explain_classes(self, classifier: Classifier, batch: Batch) -> Tensor:
+        """Raw maps (N,C,h,w) of every class, whatever the targets of the batch; as ``explain_batch`` makes each."""
+        targets = [torch.full_like(batch.targets, one) for one in range(classifier.num_classes)]
+        return torch.stack([self.explain_batch(classifier, replace(batch, targets=one)) for one in targets], dim=1)
 
 
 # --- Metrics ---------------------------------------------------------------------------------------------------------

@@ -107,9 +107,9 @@ class SoftCAM(EvidenceClassifier):
         softcam = cls(anatomy.features, head.to(reference.device, reference.dtype), num_classes)
         return softcam.train(model.training)
 
-    def forward_evidence(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> signed class evidence (N,C,h,w)."""
-        return self.head.evidence(self.forward_features(images))
+    def evidence_of(self, features: Tensor) -> Tensor:
+        """Feature map (N,D,h,w) -> signed class evidence (N,C,h,w)."""
+        return self.head.evidence(features)
 
     def pool(self, evidence: Tensor) -> Tensor:
         """Class evidence (N,C,h,w) -> logits (N,C)."""

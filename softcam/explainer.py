@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.anatomy import evaluating
-from bench.contracts import Classifier, EvidenceClassifier, Explainer
+from bench.contracts import Classifier, EvidenceClassifier
+from bench.feature_pass import FeatureExplainer, FeaturePass
 from bench.registry import register_explainer
 
 
 @register_explainer
-class ClassEvidence(Explainer):
+class ClassEvidence(FeatureExplainer):
     """The evidence for the target class: its spatial pooling *is* the logit (arXiv:2505.17748)."""
 
     name, family, signed, paper = "softcam", "inherent", True, "arXiv:2505.17748"
@@ -22,10 +22,6 @@ class ClassEvidence(Explainer):
             return ""
         return "the classifier does not predict from class evidence (see softcam.convert and SoftCAM.from_classifier)"
 
-    def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> signed evidence (N,h,w)."""
-        if not isinstance(classifier, EvidenceClassifier):
-            raise TypeError(self.applies_to(classifier))
-        with evaluating(classifier), torch.no_grad():
-            evidence = classifier.forward_evidence(images)
-        return evidence[torch.arange(len(images), device=targets.device), targets]
+    def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
+        """Pass of N images, targets (N,) -> signed evidence (N,h,w)."""
+        return shared.evidence[torch.arange(len(targets), device=targets.device), targets]

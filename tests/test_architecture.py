@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHARED = {"bench.contracts", "bench.registry", "bench.anatomy"}
+SHARED = {"bench.contracts", "bench.registry", "bench.anatomy", "bench.feature_pass"}
 
 
 def imports(file: Path) -> set[str]:

@@ -21,7 +21,7 @@ import softcam  # noqa: F401
 from bench.classifiers import CellClassifier
 from bench.classwise import own_class_positions
 from bench.config import Config
-from bench.contracts import EvidenceClassifier
+from bench.contracts import Batch, Classifier, EvidenceClassifier, Explainer
 from bench.data.split import normalise
 from bench.explained import Explained, gallery_positions
 from bench.metrics import patch_at
@@ -203,14 +203,14 @@ def test_two_classes_have_no_parts(tmp_path: Path) -> None:
 
 
 def test_a_failure_of_one_class_leaves_the_main_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = EXPLAINERS["gradcam"].explain
+    real = EXPLAINERS["gradcam"].explain_batch
 
-    def not_for_the_healthy(self: object, classifier: object, images: torch.Tensor, targets: torch.Tensor) -> object:
-        if (targets == 0).any():
+    def not_for_the_healthy(self: Explainer, classifier: Classifier, batch: Batch) -> torch.Tensor:
+        if (batch.targets == 0).any():
             raise RuntimeError("no evidence against health")
-        return real(self, classifier, images, targets)
+        return real(self, classifier, batch)
 
-    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain", not_for_the_healthy)
+    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain_batch", not_for_the_healthy)
     problems = run_tiny(tmp_path / "run", config()).problems
     assert any("'gradcam (own class)' failed: " in problem for problem in problems)
     frames = load_frames(tmp_path / "run")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import pytorch_grad_cam
@@ -11,12 +13,13 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 import baselines
-from baselines.cams import features_and_gradients
 from baselines.scorecam import ScoreCAM
-from bench.contracts import Classifier
+from bench.contracts import Batch, Classifier
+from bench.feature_pass import FeaturePass
 from bench.registry import EXPLAINERS, HEADS
+from softcam import SoftCAM
 from tests.oracles import cams as oracles
-from tests.tiny import small_vgg, tiny_classifiers
+from tests.tiny import small_convnext, small_vgg, tiny_classifiers, tiny_net
 
 assert baselines
 LIBRARY = {
@@ -29,6 +32,7 @@ LIBRARY = {
     "eigencam": pytorch_grad_cam.EigenCAM,
 }
 TARGETS = torch.tensor([0, 2, 1])
+KINDS = ("vgg", "black box", "softcam", "softcam-lse", "convnext")
 
 
 def images() -> Tensor:
@@ -42,10 +46,34 @@ def vgg_classifier() -> Classifier:
 
 
 def classifier_of(kind: str) -> Classifier:
-    return vgg_classifier() if kind == "vgg" else tiny_classifiers()[kind]
+    """Heads that are linear in the mean feature, ones that are not, and features of both signs (ConvNeXt's)."""
+    if kind in {"black box", "softcam"}:
+        return tiny_classifiers()[kind]
+    if kind == "vgg":
+        return vgg_classifier()
+    torch.manual_seed(2)
+    if kind == "convnext":
+        return HEADS["blackbox"]().build(small_convnext().eval(), 3)
+    return SoftCAM.from_classifier(tiny_net(), 3, pooling="lse")
 
 
-@pytest.mark.parametrize("kind", ["vgg", "black box", "softcam"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [name for name in LIBRARY if name != "scorecam"])
+def test_equals_the_library_before_its_scaling(name: str, kind: str) -> None:
+    """Of the features and gradients that the library sees, which differentiates the whole network."""
+    classifier = classifier_of(kind)
+    ours = EXPLAINERS[name]().explain(classifier, images(), TARGETS)
+    with pytorch_grad_cam.GradCAM(classifier, [classifier.feature_layer]) as hooked:
+        hooked(images(), [ClassifierOutputTarget(int(target)) for target in TARGETS])
+        seen = hooked.activations_and_grads
+        arrays = (seen.activations[0].numpy(), seen.gradients[0].numpy())
+    expected = LIBRARY[name](classifier, []).get_cam_image(images(), None, None, *arrays, False)
+    if not EXPLAINERS[name].signed:
+        expected = np.maximum(expected, 0)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", LIBRARY)
 def test_equals_the_library_after_its_scaling(name: str, kind: str) -> None:
     classifier = classifier_of(kind)
@@ -87,36 +115,66 @@ def test_evidence_is_the_cam_plus_bias() -> None:
 def test_equals_the_oracle(name: str, oracle: oracles.GradientCAM, kind: str) -> None:
     classifier = classifier_of(kind)
     ours = EXPLAINERS[name]().explain(classifier, images(), TARGETS).numpy()
-    features, gradients = features_and_gradients(classifier.double(), images().double(), TARGETS)
-    for one, f, g in zip(ours, features.numpy(), gradients.numpy(), strict=True):
+    double = FeaturePass(classifier.double(), images().double())
+    for one, f, g in zip(ours, double.features.numpy(), double.gradients(TARGETS).numpy(), strict=True):
         expected = oracle(f, g)
         assert expected.max() > 0
         np.testing.assert_allclose(one, expected, rtol=1e-3, atol=1e-5 * expected.max())
 
 
-@pytest.mark.parametrize("kind", ["vgg", "softcam"])
+@pytest.mark.parametrize("kind", ["vgg", "black box", "softcam"])
+def test_gradcam_plus_plus_is_the_paper_s_up_to_a_factor_where_gradients_are_large(kind: str) -> None:
+    classifier = classifier_of(kind)
+    with torch.no_grad():
+        for weight in list(classifier.parameters())[-2:]:
+            weight *= 3000
+    ours = EXPLAINERS["gradcam++"]().explain(classifier, images(), TARGETS).numpy()
+    double = FeaturePass(classifier.double(), images().double())
+    scores = classifier(images().double()).gather(1, TARGETS[:, None])[:, 0].tolist()
+    arrays = (double.features.numpy(), double.gradients(TARGETS).numpy())
+    for one, f, g, score in zip(ours, *arrays, scores, strict=True):
+        expected = oracles.grad_cam_plus_plus_of_the_paper(f, g, score / 3000)
+        np.testing.assert_allclose(one / one.max(), expected / expected.max(), rtol=0, atol=1e-4)
+
+
+def with_constant_channels() -> Classifier:
+    """Of its 6 channels 1 and 4 are dead in every image, 2 is constant above 0."""
+    classifier = tiny_classifiers()["black box"]
+    with torch.no_grad():
+        last = classifier.features[3]
+        last.bias[[1, 4]] = -100
+        last.weight[2], last.bias[2] = 0, 0.7
+    return classifier
+
+
+@pytest.mark.parametrize("kind", ["vgg", "softcam", "constant channels"])
 def test_scorecam_equals_the_oracle(kind: str) -> None:
-    classifier, x = classifier_of(kind), images()
-    ours = ScoreCAM().explain(classifier, x, TARGETS).numpy()
+    classifier, x = with_constant_channels() if kind == "constant channels" else classifier_of(kind), images()
+    batch = Batch(x, TARGETS, None, (0, 0, 0))
+    ours = ScoreCAM(batch_size=4).explain_classes(classifier, batch).numpy()
     double = classifier.double()
     with torch.no_grad():
         features = double.forward_features(x.double()).numpy()
-        for index, target in enumerate(TARGETS.tolist()):
+        for index, target in product(range(3), range(3)):
 
             def logit(image: np.ndarray, target: int = target) -> float:
                 return double(torch.from_numpy(image)[None])[0, target].item()
 
             expected = oracles.score_cam(x[index].double().numpy(), features[index], logit)
-            np.testing.assert_allclose(ours[index], expected, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(ours[index, target], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("classifier", "passes"), [("black box", 3 * 6), ("constant channels", 3 * 3 + 1)])
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_scorecam_takes_one_pass_per_channel(batch_size: int) -> None:
-    classifier, x = tiny_classifiers()["black box"], images()
+def test_scorecam_takes_one_pass_per_live_channel_in_full_batches(
+    batch_size: int, classifier: str, passes: int
+) -> None:
+    explained = tiny_classifiers()["black box"] if classifier == "black box" else with_constant_channels()
     sizes: list[int] = []
-    hook = classifier.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
-    maps = ScoreCAM(batch_size).explain(classifier, x, TARGETS)
+    hook = explained.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    maps = ScoreCAM(batch_size).explain_classes(explained, Batch(images(), TARGETS, None, (0, 0, 0)))
     hook.remove()
-    assert sum(sizes) == 3 * 6
-    assert max(sizes) == min(batch_size, 6)
-    torch.testing.assert_close(maps, ScoreCAM().explain(classifier, x, TARGETS))
+    assert sum(sizes) == passes
+    assert all(size == batch_size for size in sizes[:-1])
+    assert max(sizes) <= batch_size
+    torch.testing.assert_close(maps[torch.arange(3), TARGETS], ScoreCAM().explain(explained, images(), TARGETS))

@@ -13,7 +13,7 @@ import baselines  # noqa: F401 (registers what the tiny config names)
 import bench.backbones
 import bench.metrics  # noqa: F401
 import softcam  # noqa: F401
-from bench.contracts import Classifier, Explainer
+from bench.contracts import Batch, Classifier, Explainer
 from bench.registry import EXPLAINERS, metric, register_explainer
 from bench.report.frames import load_frames
 from tests.made import registered_squares, run_tiny, tiny_config
@@ -27,15 +27,15 @@ def squares() -> Iterator[None]:
 
 def test_memory_that_runs_out_halves_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = EXPLAINERS["gradcam"].explain
+    real = EXPLAINERS["gradcam"].explain_batch
 
-    def hungry(self: Explainer, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        sizes.append(len(images))
-        if len(images) > 1:
+    def hungry(self: Explainer, classifier: Classifier, batch: Batch) -> Tensor:
+        sizes.append(len(batch.images))
+        if len(batch.images) > 1:
             raise torch.OutOfMemoryError("made up")
-        return real(self, classifier, images, targets)
+        return real(self, classifier, batch)
 
-    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain", hungry)
+    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain_batch", hungry)
     assert run_tiny(tmp_path / "run", tiny_config(heads=["blackbox"])).problems == []
     assert sizes[:3] == [4, 2, 1]
 

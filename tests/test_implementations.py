@@ -94,7 +94,7 @@ def test_every_implementation_target_and_enlargement_is_there(frames: Frames) ->
             assert set(part["target"]) == {"logit", "probability"}
             assert len(set(part["upsampling"])) == (1 if enlarged else 5)
             assert enlarged <= set(part["upsampling"])
-    assert set(frames.probes["implementations"]["explainer"]) == {"gradcam", "layercam"}
+    assert set(frames.probes["implementations"]["explainer"]) == {"gradcam", "layercam", "xgradcam"}
     assert set(frames.probes["implementations"]["head"]) == {"blackbox"}
     skipped = RunStore(frames.store.folder).cell(CellKey("squares", "compact", "softcam-sparse", 0)).record["probes"]
     assert skipped["implementations"][""]["reason"] == "implementations are compared on the black box"

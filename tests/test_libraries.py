@@ -15,9 +15,9 @@ import baselines
 import bench.backbones
 import bench.metrics  # noqa: F401
 import softcam
-from baselines.cams import features_and_gradients
 from bench.config import parse_config
 from bench.contracts import Classifier
+from bench.feature_pass import FeaturePass
 from bench.maps import positive
 from bench.plan import make_plan
 from bench.registry import EXPLAINERS, HEADS
@@ -28,6 +28,7 @@ assert baselines
 assert softcam
 TARGETS = torch.tensor([0, 2, 1])
 METHODS = ("gradcam", "gradcam++", "layercam", "scorecam")
+ALSO_OF_PYTORCH_GRAD_CAM = ("hirescam", "xgradcam", "eigencam")
 needs_torchcam = pytest.mark.skipif(not importlib.util.find_spec("torchcam"), reason="torchcam is not installed")
 
 
@@ -51,11 +52,11 @@ def enlarged(maps: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["vgg", "black box"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHODS + ALSO_OF_PYTORCH_GRAD_CAM)
 def test_pytorch_grad_cam_is_ours_bilinear_and_scaled(name: str, kind: str) -> None:
     theirs = maps_of(f"{name}@pytorch-grad-cam", kind)
     assert theirs.shape == (3, 32, 32)
-    torch.testing.assert_close(theirs, positive(enlarged(maps_of(name, kind))), rtol=0, atol=2e-4)
+    torch.testing.assert_close(theirs, positive(enlarged(maps_of(name, kind).relu())), rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("kind", ["vgg", "black box"])
@@ -81,7 +82,8 @@ def test_gradcam_plus_plus_of_torchcam_has_no_denominator() -> None:
     Cubes are small: the 1e-8 of its scaling keeps the maps below 1.
     """
     classifier = classifier_of("vgg")
-    features, gradients = (one.numpy() for one in features_and_gradients(classifier, images(), TARGETS))
+    shared = FeaturePass(classifier, images())
+    features, gradients = shared.features.numpy(), shared.gradients(TARGETS).numpy()
     weights = (np.maximum(gradients, 0) * gradients**2).sum(axis=(2, 3))
     cam = torch.from_numpy(np.maximum((weights[:, :, None, None] * features).sum(axis=1), 0))
     lowest, highest = (end(cam, dim=(1, 2), keepdim=True) for end in (torch.amin, torch.amax))
@@ -108,7 +110,7 @@ def test_scorecam_of_torchcam_scales_before_it_enlarges() -> None:
 
 def test_variants_state_whose_they_are() -> None:
     variants = {name: EXPLAINERS[name] for name in EXPLAINERS if "@" in name}
-    assert len(variants) == 9
+    assert len(variants) == 12
     for name, one in variants.items():
         assert one.variant_of == name.split("@")[0]
         assert one.paper == EXPLAINERS[one.variant_of].paper

@@ -36,6 +36,21 @@ def grad_cam_plus_plus(features: Map, gradients: Map) -> Map:
     return np.maximum(cam, 0)
 
 
+def grad_cam_plus_plus_of_the_paper(features: Map, gradients: Map, score: float) -> Map:
+    """Features, gradients (D,h,w), score -> (h,w): arXiv:1710.11063, eq. 5, 19 and 20 with Y = exp(score)."""
+    depth, height, width = features.shape
+    cam = np.zeros((height, width))
+    for k in range(depth):
+        total, weight = features[k].sum(), 0.0
+        for i in range(height):
+            for j in range(width):
+                first, second, third = (math.exp(score) * gradients[k, i, j] ** order for order in (1, 2, 3))
+                if first > 0:
+                    weight += second / (2 * second + total * third) * first
+        cam += weight * features[k]
+    return np.maximum(cam, 0)
+
+
 def layer_cam(features: Map, gradients: Map) -> Map:
     """Features, gradients (D,h,w) -> (h,w): ReLU of the sum of features times positive gradients."""
     depth, height, width = features.shape
