@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import classwise, donors, inference, inputs, maps
+from bench import classwise, donors, feature_pass, inference, inputs, maps
 from bench.classifiers import CellClassifier
 from bench.contracts import Explainer, MetricInfo
 from bench.data.split import Split
@@ -164,7 +164,7 @@ class Cell:
             self.parameters[name],
             source_digest(type(explainer)),
             scorer.inference.precision,
-            file_digest(maps, inputs, donors, inference),
+            file_digest(maps, inputs, donors, inference, feature_pass),
         )
         return f"{main}-{digest(self.part, file_digest(classwise))}" if self.part else main
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from bench.data.split import normalise
 from bench.devices import is_out_of_memory, with_smaller_batches
 from bench.donors import donor_source
 from bench.errors import one_line
+from bench.feature_pass import FeaturePass
 from bench.inputs import KEPT_CURVES, OCCLUDED, MetricInputs
 from bench.metrics import Occluder, patch_at
 from bench.plan import MetricRequest
@@ -60,6 +62,17 @@ class Portion:
         """(n,) the class that each image is explained for."""
         return torch.tensor(self.about["target"].to_numpy()).to(self.scorer.device)
 
+    @cached_property
+    def shared(self) -> FeaturePass:
+        """What the feature map and the head make of the images."""
+        return FeaturePass(self.scorer.inference.classifier, self.images)
+
+    @cached_property
+    def once(self) -> Portion:
+        """Every image once, where each is explained for one class after the other; else itself."""
+        classes = self.scorer.classes
+        return Portion(replace(self.scorer, classes=None), self.positions[::classes]) if classes else self
+
     def batch(self, name: str, explainer: Explainer) -> Batch:
         """What this explainer is given."""
         return Batch(
@@ -67,6 +80,7 @@ class Portion:
             targets=self.targets,
             masks=self.scorer.regions(self.scorer.split.masks, self.positions) if explainer.needs_masks else None,
             seeds=tuple(seed_of(*self.scorer.seed_names, name, image) for image in self.about["image"]),
+            shared=self.shared,
         )
 
     def maps(self, name: str, explainer: Explainer) -> Tensor:
@@ -75,7 +89,11 @@ class Portion:
         Raises:
             UserError: the explainer returned something that is no map for each image.
         """
-        raw = explainer.explain_batch(self.scorer.inference.classifier, self.batch(name, explainer))
+        network, batch = self.scorer.inference.classifier, self.once.batch(name, explainer)
+        if self.once is self:
+            raw = explainer.explain_batch(network, batch)
+        else:
+            raw = explainer.explain_classes(network, batch).flatten(0, 1)
         return check_maps(name, raw, len(self.positions)).detach().to(self.scorer.device, torch.float32)
 
     def score(self, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]) -> Scored:
@@ -89,7 +107,7 @@ class Portion:
             if size >= len(self.positions):
                 return self._score(name, explainer, metrics, keep)
             scored = Scored()
-            for part in np.split(self.positions, range(size, len(self.positions), size)):
+            for part in self.scorer.split_positions(self.positions, size):
                 scored.add(Portion(self.scorer, part)._score(name, explainer, metrics, keep))
             return scored
 
@@ -97,9 +115,12 @@ class Portion:
 
     def _score(self, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]) -> Scored:
         meter = CostMeter(self.scorer.inference.classifier, self.scorer.device)
+        self.once.shared.charge_anew()
         with meter:
             maps = self.maps(name, explainer)
         meter.cost.images += len(self.positions)
+        meter.cost.forwards += self.once.shared.charged_forwards
+        meter.cost.seconds += self.once.shared.charged_seconds
         scored = Scored(cost=meter.cost)
         values, ids = maps.cpu().numpy(), self.about["image"].tolist()
         scored.bad_maps = [one for one, map_ in zip(ids, values, strict=True) if not np.isfinite(map_).all()]

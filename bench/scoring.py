@@ -75,9 +75,13 @@ class Scorer:
 
     def portions(self) -> Iterator[Portion]:
         """The explained images, as many at a time as are explained at once."""
-        everything, size = np.arange(len(self.explained.indices)), self.section.batch_size
-        for positions in np.split(everything, range(size, len(everything), size)):
+        for positions in self.split_positions(np.arange(len(self.explained.indices)), self.section.batch_size):
             yield Portion(self, positions)
+
+    def split_positions(self, positions: np.ndarray, size: int) -> list[np.ndarray]:
+        """Positions (n,) in parts of this size, as near as it gets where the classes of an image stay together."""
+        size = max(1, size // (self.classes or 1)) * (self.classes or 1)
+        return np.split(positions, range(size, len(positions), size))
 
     def score(self, name: str, explainer: Explainer, metrics: list[MetricRequest]) -> Scored:
         """Explain and score every chosen image.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.config import Config
-from bench.contracts import Classifier, Explainer
+from bench.contracts import Batch, Classifier, Explainer
 from bench.registry import EXPLAINERS
 from tests.made import registered_squares, run_tiny, tiny_config
 
@@ -49,15 +49,15 @@ def test_portions_do_not_matter(tmp_path: Path) -> None:
 
 def test_stopped_between_portions_goes_on_behind_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    real = EXPLAINERS["gradcam"].explain
+    real = EXPLAINERS["gradcam"].explain_batch
 
-    def stopping(self: Explainer, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        seen.append(len(images))
+    def stopping(self: Explainer, classifier: Classifier, batch: Batch) -> Tensor:
+        seen.append(len(batch.images))
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return real(self, classifier, images, targets)
+        return real(self, classifier, batch)
 
-    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain", stopping)
+    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain_batch", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_tiny(tmp_path / "run", config(2))
     assert not list((tmp_path / "run").glob("cells/*/*/scores/*"))
