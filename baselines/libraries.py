@@ -10,12 +10,9 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import pytorch_grad_cam
 import torch
-from captum.attr import LayerGradCam
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from bench.anatomy import evaluating
@@ -59,13 +56,16 @@ def _without_weight_gradients(model: nn.Module) -> Iterator[None]:
 
 
 class _PytorchGradCAM(_LibraryCAM):
-    """A class of pytorch-grad-cam; the map is scaled, enlarged by OpenCV (bilinear) and scaled again."""
+    """A class of pytorch-grad-cam, by name; the map is scaled, enlarged by OpenCV (bilinear) and scaled again."""
 
-    cam: ClassVar[type[Any]]
+    cam: ClassVar[str]
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Images (N,3,H,W), targets (N,) -> map (N,H,W) in [0, 1]."""
-        cam = self.cam(classifier, [classifier.feature_layer])
+        import pytorch_grad_cam
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        cam = getattr(pytorch_grad_cam, self.cam)(classifier, [classifier.feature_layer])
         try:
             with redirect_stderr(StringIO()):  # Score-CAM draws a progress bar for every image
                 maps = cam(images, [ClassifierOutputTarget(target) for target in targets.tolist()])
@@ -99,7 +99,7 @@ class GradCAMOfPytorchGradCAM(_PytorchGradCAM):
     """Grad-CAM of pytorch-grad-cam."""
 
     name, paper, variant_of = "gradcam@pytorch-grad-cam", "arXiv:1610.02391", "gradcam"
-    cam = pytorch_grad_cam.GradCAM
+    cam = "GradCAM"
 
 
 @register_explainer
@@ -111,6 +111,8 @@ class GradCAMOfCaptum(_LibraryCAM):
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Images (N,3,H,W), targets (N,) -> signed map (N,h,w)."""
+        from captum.attr import LayerGradCam
+
         return LayerGradCam(classifier, classifier.feature_layer).attribute(images, targets)[:, 0]
 
 
@@ -127,7 +129,7 @@ class GradCAMPlusPlusOfPytorchGradCAM(_PytorchGradCAM):
     """Grad-CAM++ of pytorch-grad-cam."""
 
     name, paper, variant_of = "gradcam++@pytorch-grad-cam", "arXiv:1710.11063", "gradcam++"
-    cam = pytorch_grad_cam.GradCAMPlusPlus
+    cam = "GradCAMPlusPlus"
 
 
 @register_explainer
@@ -146,7 +148,7 @@ class LayerCAMOfPytorchGradCAM(_PytorchGradCAM):
     """LayerCAM of pytorch-grad-cam."""
 
     name, paper, variant_of = "layercam@pytorch-grad-cam", "doi:10.1109/TIP.2021.3089943", "layercam"
-    cam = pytorch_grad_cam.LayerCAM
+    cam = "LayerCAM"
 
 
 @register_explainer
@@ -162,7 +164,7 @@ class ScoreCAMOfPytorchGradCAM(_PytorchGradCAM):
     """Score-CAM of pytorch-grad-cam."""
 
     name, paper, variant_of = "scorecam@pytorch-grad-cam", "arXiv:1910.01279", "scorecam"
-    cam = pytorch_grad_cam.ScoreCAM
+    cam = "ScoreCAM"
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """One image after the other, as the library makes all masked images of a batch at once."""
