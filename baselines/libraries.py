@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from importlib import import_module
 from io import StringIO
 from typing import ClassVar
 
@@ -23,12 +24,14 @@ from bench.registry import register_explainer
 class _LibraryCAM(Explainer):
     """Base: a library's map in eval mode, of which the weights and their gradients notice nothing."""
 
+    library: ClassVar[str]
     family: ClassVar[Family] = "post-hoc"
     signed = False
     scaled = True
 
     def applies_to(self, classifier: Classifier) -> str:
-        """Empty where the logits are a function of the feature map, else why they are not."""
+        """Empty where the logits are a function of the feature map, else why they are not. Imports the library."""
+        import_module(self.library)  # takes seconds, which are no part of what its maps cost
         return classifier.beside_map
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
@@ -58,6 +61,7 @@ def _without_weight_gradients(model: nn.Module) -> Iterator[None]:
 class _PytorchGradCAM(_LibraryCAM):
     """A class of pytorch-grad-cam, by name; the map is scaled, enlarged by OpenCV (bilinear) and scaled again."""
 
+    library = "pytorch_grad_cam"
     cam: ClassVar[str]
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
@@ -77,11 +81,12 @@ class _PytorchGradCAM(_LibraryCAM):
 class _TorchCAM(_LibraryCAM):
     """A class of torchcam, by name, as the package is optional; the map is scaled on the feature grid."""
 
+    library = "torchcam"
     cam: ClassVar[str]
 
     def applies_to(self, classifier: Classifier) -> str:
         """Empty, or that torchcam is not installed, or why the logits are no function of the feature map."""
-        if importlib.util.find_spec("torchcam") is None:
+        if importlib.util.find_spec(self.library) is None:
             return "torchcam is not installed: pip install -e '.[compare]' (or pip install torchcam)"
         return super().applies_to(classifier)
 
@@ -107,7 +112,7 @@ class GradCAMOfCaptum(_LibraryCAM):
     """Grad-CAM of captum, whose default is signed: the ReLU of the paper has to be asked for."""
 
     name, paper, variant_of = "gradcam@captum", "arXiv:1610.02391", "gradcam"
-    signed, scaled = True, False
+    library, signed, scaled = "captum.attr", True, False
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Images (N,3,H,W), targets (N,) -> signed map (N,h,w)."""
