@@ -1,12 +1,19 @@
 """Compare inherent with post-hoc visual explanations: ``python run_benchmark.py --datasets all``."""
 
-import baselines  # noqa: F401 (registers the black box, the post-hoc methods and the controls)
-import bench.backbones
-import bench.data
-import bench.metrics
-import bench.studies  # noqa: F401 (registers backbones, data sets, metrics and probes)
-import softcam  # noqa: F401 (registers the SoftCAM heads and their explainer)
-from bench.cli import main
+from bench import cli
+
+
+def register() -> None:
+    """Make all of this repository known by name: heads, explainers, backbones, data sets, metrics and probes."""
+    import baselines  # noqa: F401 (as the next two: importing registers)
+    import softcam  # noqa: F401
+    from bench import backbones, data, metrics, studies  # noqa: F401
+
+
+def main() -> None:
+    """The command line."""
+    cli.main(register)
+
 
 if __name__ == "__main__":
     main()

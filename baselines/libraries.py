@@ -11,13 +11,11 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from importlib import import_module
 from io import StringIO
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import pytorch_grad_cam
 import torch
-from captum.attr import LayerGradCam
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from baselines.cams import EigenCAMMap, GradCAMMap, GradCAMPlusPlusMap, HiResCAMMap, LayerCAMMap, XGradCAMMap
@@ -30,14 +28,16 @@ from bench.registry import register_explainer
 class _LibraryCAM(Explainer):
     """Base: a library's map in eval mode, of which the weights and their gradients notice nothing."""
 
+    #: Module of the library, and its class of the method.
+    library: ClassVar[str]
+    cam: ClassVar[str]
     family: ClassVar[Family] = "post-hoc"
     signed = False
     scaled = True
-    #: The library's class of the method; a name where the library is optional.
-    cam: ClassVar[Any]
 
     def applies_to(self, classifier: Classifier) -> str:
-        """Empty where the logits are a function of the feature map, else why they are not."""
+        """Empty where the logits are a function of the feature map, else why they are not. Imports the library."""
+        import_module(self.library)  # takes seconds, which are no part of what its maps cost
         return classifier.beside_map
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
@@ -65,11 +65,15 @@ def _without_weight_gradients(model: nn.Module) -> Iterator[None]:
 
 
 class _PytorchGradCAM(_LibraryCAM):
-    """A class of pytorch-grad-cam; the map is scaled, enlarged by OpenCV (bilinear) and scaled again."""
+    """A class of pytorch-grad-cam, by name; the map is scaled, enlarged by OpenCV (bilinear) and scaled again."""
+
+    library = "pytorch_grad_cam"
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Images (N,3,H,W), targets (N,) -> map (N,H,W) in [0, 1]."""
-        cam = self.cam(classifier, [classifier.feature_layer])
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        cam = getattr(import_module(self.library), self.cam)(classifier, [classifier.feature_layer])
         try:
             with redirect_stderr(StringIO()):  # Score-CAM draws a progress bar for every image
                 maps = cam(images, [ClassifierOutputTarget(target) for target in targets.tolist()])
@@ -81,6 +85,8 @@ class _PytorchGradCAM(_LibraryCAM):
 class _TorchCAM(_LibraryCAM):
     """A class of torchcam, by name, as the package is optional; the map is scaled on the feature grid."""
 
+    library = "torchcam.methods"
+
     def applies_to(self, classifier: Classifier) -> str:
         """Empty, or that torchcam is not installed, or why the logits are no function of the feature map."""
         if importlib.util.find_spec("torchcam") is None:
@@ -89,9 +95,7 @@ class _TorchCAM(_LibraryCAM):
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Images (N,3,H,W), targets (N,) -> map (N,h,w) in [0, 1]."""
-        from torchcam import methods
-
-        with getattr(methods, self.cam)(classifier, classifier.feature_layer) as cam:
+        with getattr(import_module(self.library), self.cam)(classifier, classifier.feature_layer) as cam:
             scores = classifier(images)
             return cam(targets.tolist(), scores)[0]
 
@@ -108,28 +112,29 @@ class _PytorchScoreCAM(_PytorchGradCAM):
 class _CaptumGradCAM(_LibraryCAM):
     """Grad-CAM of captum, whose default is signed: the ReLU of the paper has to be asked for."""
 
-    signed, scaled = True, False
+    library, signed, scaled = "captum.attr", True, False
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Images (N,3,H,W), targets (N,) -> signed map (N,h,w)."""
-        return self.cam(classifier, classifier.feature_layer).attribute(images, targets)[:, 0]
+        method = getattr(import_module(self.library), self.cam)
+        return method(classifier, classifier.feature_layer).attribute(images, targets)[:, 0]
 
 
-def _register(library: str, method: type[Explainer], caller: type[_LibraryCAM], cam: Any) -> None:
+def _register(library: str, method: type[Explainer], caller: type[_LibraryCAM], cam: str) -> None:
     """Make ``method@library`` known, by the facts of the method as it is scored here."""
     facts = {"name": f"{method.name}@{library}", "paper": method.paper, "variant_of": method.name, "cam": cam}
     register_explainer(type(f"{method.__name__}Of{caller.__name__}", (caller,), facts))
 
 
-_register("pytorch-grad-cam", GradCAMMap, _PytorchGradCAM, pytorch_grad_cam.GradCAM)
-_register("captum", GradCAMMap, _CaptumGradCAM, LayerGradCam)
+_register("pytorch-grad-cam", GradCAMMap, _PytorchGradCAM, "GradCAM")
+_register("captum", GradCAMMap, _CaptumGradCAM, "LayerGradCam")
 _register("torchcam", GradCAMMap, _TorchCAM, "GradCAM")
-_register("pytorch-grad-cam", GradCAMPlusPlusMap, _PytorchGradCAM, pytorch_grad_cam.GradCAMPlusPlus)
+_register("pytorch-grad-cam", GradCAMPlusPlusMap, _PytorchGradCAM, "GradCAMPlusPlus")
 _register("torchcam", GradCAMPlusPlusMap, _TorchCAM, "GradCAMpp")
-_register("pytorch-grad-cam", LayerCAMMap, _PytorchGradCAM, pytorch_grad_cam.LayerCAM)
+_register("pytorch-grad-cam", LayerCAMMap, _PytorchGradCAM, "LayerCAM")
 _register("torchcam", LayerCAMMap, _TorchCAM, "LayerCAM")
-_register("pytorch-grad-cam", HiResCAMMap, _PytorchGradCAM, pytorch_grad_cam.HiResCAM)
-_register("pytorch-grad-cam", XGradCAMMap, _PytorchGradCAM, pytorch_grad_cam.XGradCAM)
-_register("pytorch-grad-cam", EigenCAMMap, _PytorchGradCAM, pytorch_grad_cam.EigenCAM)
-_register("pytorch-grad-cam", ScoreCAM, _PytorchScoreCAM, pytorch_grad_cam.ScoreCAM)
+_register("pytorch-grad-cam", HiResCAMMap, _PytorchGradCAM, "HiResCAM")
+_register("pytorch-grad-cam", XGradCAMMap, _PytorchGradCAM, "XGradCAM")
+_register("pytorch-grad-cam", EigenCAMMap, _PytorchGradCAM, "EigenCAM")
+_register("pytorch-grad-cam", ScoreCAM, _PytorchScoreCAM, "ScoreCAM")
 _register("torchcam", ScoreCAM, _TorchCAM, "ScoreCAM")

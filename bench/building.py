@@ -61,7 +61,7 @@ def normalisation(backbone: str, pretrained: bool, mean: Channels, std: Channels
 
 
 def load_classifier(path: Path | str) -> tuple[Classifier, dict[str, Any]]:
-    """Read an exported ``model.safetensors``; backbone and head must be registered (``import run_benchmark``).
+    """Read an exported ``model.safetensors``; backbone and head must be registered (``run_benchmark.register()``).
 
     Returns:
         The classifier, in evaluation mode, and what the file says about it: dataset, backbone, head, parameters, seed,

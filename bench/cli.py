@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.contracts import UserError
+from bench.errors import UserError
+from bench.plugins import installed_plugins, load_plugins
+from bench.stand_ins import stand_ins
+
+if TYPE_CHECKING:
+    from bench.listing import Listing
 
 EPILOG = """\b
 Examples:
@@ -61,11 +68,11 @@ def benchmark(
     """Train black boxes and their SoftCAM twins, explain both, score the explanations, write tables and figures."""
     if context.invoked_subcommand is not None:
         return
+    problems = _register(context, plugins)
     from bench.config import parse_config
     from bench.devices import choose_device
     from bench.inference import checked_precision
     from bench.plan import make_plan
-    from bench.plugins import load_plugins
     from bench.runner import Options
 
     chosen_device = choose_device(device)
@@ -79,7 +86,6 @@ def benchmark(
         "seeds": _names(seeds),
         "probes": _names(probes),
     }
-    problems = load_plugins([Path(file) for file in _names(plugins) or []])
     merged = parse_config(_merge(name, lists, batch_size, init, shortcut), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
@@ -103,6 +109,13 @@ def _execute(config: Any, plan: Any, options: Any, problems: list[str]) -> None:
     for problem in outcome.problems:
         console.print(Text(problem, style="red"), soft_wrap=True)
     raise typer.Exit(1 if outcome.problems else 0)
+
+
+def _register(context: typer.Context, plugins: str | None) -> list[str]:
+    """Fill the registries, before any other import adds to them out of order -> a line for each plugin that failed."""
+    files = [Path(file) for file in _names(plugins) or []]
+    context.obj()
+    return load_plugins(files)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -151,25 +164,43 @@ def _announce(name: str, options: Any, plan: Any) -> None:
 
 @app.command("list")
 def list_everything(
+    context: typer.Context,
     data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
     plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
 ) -> None:
     """Show all that can be named, and what is missing."""
-    from bench.listing import listing
-    from bench.plugins import load_plugins
-
-    for problem in load_plugins([Path(file) for file in _names(plugins) or []]):
+    problems, tables = _listing(context, data_root, plugins)
+    for problem in problems:
         console.print(Text(problem, style="red"))
-    for title, columns, rows in listing(data_root):
+    for title, columns, rows in tables:
         table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*map(Text, row))
         console.print(table, "")
 
 
+def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tuple[list[str], list[Listing]]:
+    """Problems with plugins, and the tables; only plugins may need the heavy packages to say what they are."""
+
+    def read() -> list[Listing]:
+        from bench.listing import listing
+
+        return listing(data_root)
+
+    if plugins is None and not installed_plugins() and "torch" not in sys.modules:
+        with suppress(Exception), stand_ins():  # the real modules then say what is wrong, if it is more than stand-ins
+            context.obj()
+            return [], read()
+    return _register(context, plugins), read()
+
+
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="a run folder, such as results/quick")]) -> None:
+def report(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="a run folder, such as results/quick")],
+) -> None:
     """Rebuild tables, figures and page from the scores."""
+    context.obj()
     from bench.report.build import build_report
 
     build_report(run, console)
@@ -177,23 +208,24 @@ def report(run: Annotated[Path, typer.Argument(help="a run folder, such as resul
 
 @app.command()
 def export(
+    context: typer.Context,
     cell: Annotated[Path, typer.Argument(help="a cell's folder: RUN/cells/DATA SET/BACKBONE-HEAD-sSEED")],
     onnx: Annotated[bool, typer.Option("--onnx", help="also model.onnx, compared with PyTorch")] = False,
     out: Annotated[Path | None, _option("folder to write to [RUN/export/DATA SET/...]")] = None,
     plugins: Annotated[str | None, _option("Python files that add the backbone or head")] = None,
 ) -> None:
     """Write a trained classifier: weights, model card, ONNX."""
-    from bench.export import export_cell
-    from bench.plugins import load_plugins
-
-    for problem in load_plugins([Path(file) for file in _names(plugins) or []]):
+    for problem in _register(context, plugins):
         console.print(Text(problem, style="red"))
+    from bench.export import export_cell
+
     for line in export_cell(cell, out, onnx):
         console.print(line, soft_wrap=True, markup=False)
 
 
 @app.command()
 def speed(
+    context: typer.Context,
     backbone: Annotated[str, _option("registered backbone [resnet18]")] = "resnet18",
     size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [128]", show_default=False)] = 128,
     batch: Annotated[int, typer.Option(min=1, help="images a forward pass [16]", show_default=False)] = 16,
@@ -204,16 +236,18 @@ def speed(
     out: Annotated[Path, _option("folder to write to [results/speed]")] = Path("results/speed"),
 ) -> None:
     """Time everything beside bare passes and other libraries."""
+    _register(context, None)
     from bench.devices import choose_device
     from bench.speed.command import measure_speed
     from bench.speed.scene import Setting
 
     setting = Setting(backbone, size, batch, images, repeats, quick=quick)
-    measure_speed(setting, choose_device(device), out, console)
+    measure_speed(setting, choose_device(device), out, console, context.obj)
 
 
 @app.command("check-data")
 def check_data(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="a data set, or folder:PATH")],
     data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
     splits: Annotated[Path | None, _option("folder of released split files (docs/data.md)")] = None,
@@ -223,16 +257,15 @@ def check_data(
     out: Annotated[Path | None, _option("page of samples [check-<name>.png]")] = None,
 ) -> None:
     """Read every image of a data set, list what is wrong (exit code 1), draw a page of samples."""
+    for problem in _register(context, plugins):
+        console.print(Text(problem, style="red"))
     from bench.check import check_dataset
     from bench.config import parse_config
     from bench.plan import make_plan
-    from bench.plugins import load_plugins
     from bench.prepare import request_for
     from bench.specs import parse_spec
     from bench.store import file_name
 
-    for problem in load_plugins([Path(file) for file in _names(plugins) or []]):
-        console.print(Text(problem, style="red"))
     if parse_spec(name).base == "all":
         raise UserError("check-data takes one data set at a time; python run_benchmark.py list shows them")
     asked = {"run": {"datasets": [name]}, "data": {"size": size, "seed": seed}}
@@ -243,10 +276,14 @@ def check_data(
     raise typer.Exit(0 if check_dataset(info, request, page, console) else 1)
 
 
-def main() -> None:
-    """Run the command line; a ``UserError`` is one line and exit code 2."""
+def main(register: Callable[[], None]) -> None:
+    """Run the command line; a ``UserError`` is one line and exit code 2.
+
+    Args:
+        register: imports all that registers itself; called by the commands that need it, and not for ``--help``.
+    """
     try:
-        app()
+        app(obj=register)
     except UserError as error:
         console.print(Text(f"error: {error}", style="red"), soft_wrap=True)
         raise SystemExit(2) from None

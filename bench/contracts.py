@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from bench.errors import MissingData, NotApplicable, UserError  # noqa: F401 (named from here)
+
 if TYPE_CHECKING:
     from bench.feature_pass import FeaturePass
 
@@ -25,18 +27,6 @@ Family = Literal["inherent", "post-hoc", "control"]
 #: One number for each of red, green and blue.
 Channels = tuple[float, float, float]
 SPLITS = ("train", "val", "test")
-
-
-class UserError(Exception):
-    """Bad input: one line that says what is wrong, where, and what would be right. Shown without a traceback."""
-
-
-class NotApplicable(UserError):
-    """Something that does not exist for this combination: recorded as skipped with the reason, never as a failure."""
-
-
-class MissingData(UserError):
-    """A data set whose files are not there: says what was looked for, where, and how to get it."""
 
 
 # --- Models ----------------------------------------------------------------------------------------------------------

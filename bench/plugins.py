@@ -6,14 +6,17 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
-from bench.contracts import UserError
-from bench.errors import one_line
-from bench.registry import ALL_REGISTRIES
+from bench.errors import UserError, one_line
 
 ENTRY_POINT_GROUP = "softcam_bench.plugins"
+
+
+def installed_plugins() -> EntryPoints:
+    """The entry points of installed packages."""
+    return entry_points(group=ENTRY_POINT_GROUP)
 
 
 def load_plugins(files: list[Path]) -> list[str]:
@@ -22,7 +25,7 @@ def load_plugins(files: list[Path]) -> list[str]:
     A plugin that fails half-way leaves nothing behind in the registries.
     """
     problems = []
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    for point in installed_plugins():
         problems.append(_attempt(f"{point.name} ({point.value})", point.load))
     for file in files:
         problems.append(_attempt(str(file), partial(_import_file, file)))
@@ -42,6 +45,8 @@ def _import_file(file: Path) -> None:
 
 
 def _attempt(name: str, load: Callable[[], object]) -> str:
+    from bench.registry import ALL_REGISTRIES  # needs torch, which a list without plugins does without
+
     before = [set(registry) for registry in ALL_REGISTRIES]
     try:
         load()

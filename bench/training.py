@@ -90,7 +90,7 @@ def _rank(row: dict[str, float]) -> float:
 
 
 class TrainingLoop:
-    """Optimiser state and what an epoch does with it."""
+    """Optimiser state and what an epoch does with it; an epoch can be run, and timed, on its own."""
 
     def __init__(
         self, classifier: Classifier, head: Head, data: TrainingData, recipe: TrainingSection, device: torch.device
@@ -122,19 +122,19 @@ class TrainingLoop:
         # A last batch of one image has no batch statistics: it sits this epoch out.
         batches = [batch for batch in order.split(self.recipe.batch_size) if len(batch) > 1 or images == 1]
         seen = sum(map(len, batches))
-        total, penalties, rate = 0.0, 0.0, 0.0
+        sums, rate = torch.zeros(2, dtype=torch.float64, device=self.device), 0.0
         for number, indices in enumerate(batches):
             rate = learning_rate(epoch * len(batches) + number, self.recipe.epochs * len(batches), self.recipe)
-            loss, penalty = self._step(indices, rate)
-            total, penalties = total + loss * len(indices), penalties + penalty * len(indices)
+            sums += self._step(indices, rate) * len(indices)
+        total, penalties = sums.tolist()  # once an epoch: it waits for the device
         if not math.isfinite(total):
             raise UserError(f"training diverged in epoch {epoch} (loss is {total}); try a smaller lr or penalty")
         return {"lr": rate, "train_loss": total / seen, "penalty": penalties / seen}
 
-    def _step(self, indices: Tensor, rate: float) -> tuple[float, float]:
-        images = self.augment(self.data.train.batch(indices).to(self.device))
+    def _step(self, indices: Tensor, rate: float) -> Tensor:
+        images = self.augment(self.data.train.batch(indices).to(self.device, non_blocking=True))
         images = normalise(images, self.data.mean, self.data.std).contiguous(memory_format=torch.channels_last)
-        labels = torch.as_tensor(self.data.train.labels[indices.numpy()], device=self.device)
+        labels = torch.from_numpy(self.data.train.labels[indices.numpy()]).to(self.device, non_blocking=True)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         while True:
@@ -148,19 +148,20 @@ class TrainingLoop:
         self.optimizer.step()
         return losses
 
-    def _backward(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Gradient of the batch's mean loss, taken in ``parts``; returns loss and penalty."""
+    def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Gradient of the batch's mean loss, taken in ``parts``; returns loss and penalty (2,) float64."""
         self.optimizer.zero_grad(set_to_none=True)
-        total, penalties = 0.0, 0.0
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         for part, targets in zip(images.chunk(self.parts), labels.chunk(self.parts), strict=True):
             share = len(part) / len(images)
             with training_autocast(self.device):
                 logits, evidence = self.classifier.forward_training(part)
             penalty = torch.as_tensor(self.head.penalty(None if evidence is None else evidence.float()))
+            penalty = penalty.to(self.device, non_blocking=True)
             loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights) + penalty
             (loss * share).backward()
-            total, penalties = total + loss.item() * share, penalties + penalty.item() * share
-        return total, penalties
+            sums += torch.stack([loss.detach(), penalty.detach()]).double() * share
+        return sums
 
     def save(self, path: Path, history: list[dict[str, float]], best: dict[str, Tensor]) -> None:
         """Write weights, momentum, best weights and history to one file, atomically."""

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 import typer
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import run_benchmark  # noqa: F401 (registers everything that a config names)
+import run_benchmark
 from bench.building import build_classifier
 from bench.config import Config, load_config
 from bench.contracts import Batch, Classifier, Explainer, Head
@@ -158,6 +158,7 @@ def main(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
 ) -> None:
     """Print hours by data set and backbone."""
+    run_benchmark.register()
     settings, where = load_config(config), choose_device(device)
     machine = describe_machine(where)
     print(f"config {config} on {machine['gpu'] if where.type == 'cuda' else machine['cpu']}")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import run_benchmark  # noqa: F401 (registers the backbones)
+import run_benchmark
 from bench.maps import upsample
 from bench.metrics import patch_at, patch_order
 from bench.registry import BACKBONES
@@ -116,6 +116,7 @@ def _images(side: int) -> Tensor:
 
 def main() -> None:
     """Print the shares and the bounds that follow."""
+    run_benchmark.register()
     for name, size in SETTINGS:
         network = BACKBONES[name].build(False)[0].eval()
         for kind in ("scattered", "blobs"):

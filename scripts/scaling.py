@@ -22,24 +22,28 @@ import pandas as pd
 import torch
 import typer
 from matplotlib.figure import Figure
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import run_benchmark  # noqa: F401 (registers the explainers)
+import run_benchmark
 from bench.building import build_classifier
 from bench.config import ExplainSection
 from bench.devices import PeakMemory, describe_machine
 from bench.explained import Explained
+from bench.explaining import Explaining, Job
 from bench.files import replacing, write_text
 from bench.plan import resolve_metrics
+from bench.progress import RunProgress
 from bench.registry import EXPLAINERS, HEADS
 from bench.report.formats import number
 from bench.report.style import WIDTH, paper_style, save
 from bench.scoring import Scorer
 from bench.speed.memory import in_fresh_process
 from bench.speed.scene import made_split
-from bench.store import write_scores
+from bench.store import CellStore
 
-METHODS = ("gradcam", "layercam", "hirescam", "xgradcam")
+#: Of different order of patches: methods that agree would share their occluded passes.
+METHODS = ("gradcam", "saliency", "edges", "random")
 METRICS = ("audc@zero", "gini", "entropy")
 GRID: dict[str, tuple[int, ...]] = {
     "images": (32, 64, 128, 256),
@@ -73,16 +77,19 @@ def measure(point: Point) -> dict[str, float]:
             started = time.perf_counter()
             score(scorer, point.methods, folder)
             seconds = time.perf_counter() - started
-        sizes = {kind: sum(file.stat().st_size for file in folder.glob(f"*.{kind}")) for kind in ("parquet", "npz")}
-    return dict(zip(MEASURES, (seconds, memory.mebibytes, sizes["parquet"], sizes["npz"]), strict=True))
+        sizes = {kind: sum(file.stat().st_size for file in folder.glob(f"{kind}/*")) for kind in ("scores", "maps")}
+    return dict(zip(MEASURES, (seconds, memory.mebibytes, sizes["scores"], sizes["maps"]), strict=True))
 
 
 def score(scorer: Scorer, methods: int, folder: Path) -> None:
     """Explain and occlude as a cell does; scores and maps go to a folder."""
     metrics = resolve_metrics(METRICS)
-    for name in METHODS[:methods]:
-        scored = scorer.score(name, EXPLAINERS[name](), metrics, folder / f"{name}.npz")
-        write_scores(folder / f"{name}.parquet", scored.rows)
+    names = {request.name: "" for request in metrics}
+    jobs = [Job(name, name, EXPLAINERS[name](), "", metrics, names) for name in METHODS[:methods]]
+    progress = RunProgress(Console(quiet=True), [job.title for job in jobs])
+    Explaining(scorer, CellStore(folder), progress, "scaling", save_maps=True).run(jobs)
+    if failed := [job.failed for job in jobs if job.failed]:
+        raise RuntimeError("; ".join(failed))
 
 
 def make_scorer(point: Point, folder: Path) -> Scorer:
@@ -134,7 +141,7 @@ def measure_grid(repeats: int) -> pd.DataFrame:
     rounds = []
     for _ in range(repeats):
         for axis, point in points:
-            rounds.append({"axis": axis, **asdict(point), **in_fresh_process(measure, point)})
+            rounds.append({"axis": axis, **asdict(point), **in_fresh_process(run_benchmark.register, measure, point)})
             print(rounds[-1], flush=True)
     return pd.DataFrame(rounds).groupby(["axis", *asdict(Point())], sort=False, as_index=False).median()
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import bench.training
-import run_benchmark  # noqa: F401 (registers what the tiny config names)
+import run_benchmark
 from bench.backbones import CompactResNet
 from bench.checkpoint import read_checkpoint
 from bench.contracts import Classifier, UserError
@@ -22,6 +22,8 @@ from bench.registry import BACKBONES, HEADS
 from bench.report.frames import load_frames
 from bench.store import RunStore
 from tests.made import registered_squares, run_tiny, tiny_config
+
+run_benchmark.register()
 
 
 def classifier(head: str, seed: int, num_classes: int = 2, backbone: str = "compact") -> Classifier:

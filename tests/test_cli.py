@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import bench.check
-import run_benchmark  # noqa: F401 (registers what the commands name)
+import run_benchmark
 from bench.cli import _merge, app
 from bench.config import parse_config
 from bench.contracts import DatasetInfo, UserError
@@ -65,11 +65,13 @@ def test_check_data_reads_what_a_run_of_that_name_would(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(bench.check, "check_dataset", look)
     name = "cxr-phantom@size=64@test=5@shortcut=tag:0.9"
-    done = CliRunner().invoke(app, ["check-data", name, "--seed", "3", "--data-root", str(tmp_path)])
+    done = CliRunner().invoke(
+        app, ["check-data", name, "--seed", "3", "--data-root", str(tmp_path)], obj=run_benchmark.register
+    )
     assert done.exit_code == 0
     counts = {"train": None, "val": None, "test": 5}
     assert seen == [("cxr-phantom", Request(tmp_path, 64, 3, counts, skip_bad=True, shortcut="tag:0.9"))]
-    wrong = CliRunner().invoke(app, ["check-data", "cxr-phantom@sise=64"])
+    wrong = CliRunner().invoke(app, ["check-data", "cxr-phantom@sise=64"], obj=run_benchmark.register)
     assert isinstance(wrong.exception, UserError)
     assert "sise" in str(wrong.exception)
 

@@ -39,6 +39,23 @@ def test_light_moves_and_flips_pixels_only(modality: str) -> None:
     assert {int(step) for step in columns} == {1, -1}
 
 
+@pytest.mark.parametrize("modality", ["fundus", "cxr"])
+def test_light_takes_each_pixel_from_where_the_draw_says(modality: str) -> None:
+    images = torch.randint(0, 256, (6, 3, 20, 44), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    torch.manual_seed(5)
+    moved = augmentation(modality, "light")(images)
+    torch.manual_seed(5)
+    draws = [(torch.rand(6, 1), torch.randint(-reach, reach + 1, (6, 1))) for reach in (1, 2)]
+    for number in range(6):
+        for row in range(20):
+            for column in range(44):
+                source = []
+                for (chance, shift), place, side in zip(draws, (row, column), (20, 44), strict=True):
+                    flipped = chance[number] < 0.5 and not (side == 20 and modality == "cxr")
+                    source.append(min(max((side - 1 - place if flipped else place) + int(shift[number]), 0), side - 1))
+                assert torch.equal(moved[number, :, row, column], images[number, :, source[0], source[1]])
+
+
 def test_light_shift_repeats_the_border() -> None:
     torch.manual_seed(1)
     images = torch.full((32, 3, 40, 40), 9, dtype=torch.uint8)

@@ -33,6 +33,8 @@ from softcam import SoftCAM
 from tests.made import SIZE, register_squares, registered_squares, run_tiny, tiny_config
 from tests.tiny import excite, small_vgg
 
+run_benchmark.register()
+
 ROOT = Path(__file__).parent.parent
 ABOUT = {"size": 96, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "classes": ["a", "b", "c"]}
 

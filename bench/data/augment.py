@@ -58,21 +58,33 @@ class _Light:
 
     def __call__(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        rows = _moved(len(images), height, self.vertical).to(images.device)
-        columns = _moved(len(images), width, True).to(images.device)
-        image = torch.arange(len(images), device=images.device)
-        channels_last = images.permute(0, 2, 3, 1)
-        moved = channels_last[image[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return moved.permute(0, 3, 1, 2).contiguous()
+        rows, columns = _moves(len(images), height, self.vertical), _moves(len(images), width, True)
+        framed = _framed(_framed(images, 2), 3)
+        moved = []
+        for image, (top, upturned), (left, mirrored) in zip(framed, rows, columns, strict=True):
+            flips = [axis for axis, flipped in ((1, upturned), (2, mirrored)) if flipped]
+            moved.append(image[:, top : top + height, left : left + width].flip(flips))
+        return torch.stack(moved)
 
 
-def _moved(count: int, side: int, flip: bool) -> Tensor:
-    """(count, side) source positions along one axis: flipped or not, shifted, clamped to the image."""
-    reach = round(_LIGHT_SHIFT * side)
-    positions = torch.arange(side).expand(count, -1)
+def _reach(side: int) -> int:
+    return round(_LIGHT_SHIFT * side)
+
+
+def _moves(count: int, side: int, flip: bool) -> list[tuple[int, bool]]:
+    """For each of ``count`` images, along one axis: where its crop from the framed image begins, whether to flip it."""
     flipped = (torch.rand(count, 1) < 0.5) & flip
-    shift = torch.randint(-reach, reach + 1, (count, 1))
-    return (torch.where(flipped, side - 1 - positions, positions) + shift).clamp(0, side - 1)
+    starts = torch.randint(-_reach(side), _reach(side) + 1, (count, 1)) + _reach(side)
+    return list(zip(starts.flatten().tolist(), flipped.flatten().tolist(), strict=True))
+
+
+def _framed(images: Tensor, axis: int) -> Tensor:
+    """Images with their border pixels repeated before and after them along an axis."""
+    side = images.shape[axis]
+    frame = [-1] * images.ndim
+    frame[axis] = _reach(side)
+    first, last = images.narrow(axis, 0, 1), images.narrow(axis, side - 1, 1)
+    return torch.cat([first.expand(frame), images, last.expand(frame)], dim=axis)
 
 
 class _Crop(nn.Module):

@@ -87,7 +87,8 @@ def _channels(values: NDArray[np.float64]) -> Channels:
 
 def normalise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
     """Images (N,3,H,W) uint8, or float in [0, 1] -> float32, ``(value - mean) / std`` per channel."""
-    return tvf.normalize(tvf.to_dtype(images, torch.float32, scale=True), list(mean), list(std))
+    scaled = tvf.to_dtype(images, torch.float32, scale=True)
+    return tvf.normalize(scaled, list(mean), list(std), inplace=scaled is not images)
 
 
 def brightness_auc(train: Split, test: Split) -> float:

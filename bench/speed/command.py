@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,8 +23,13 @@ from bench.speed.timing import seconds_per_image
 PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "torchcam", "quantus")
 
 
-def measure_speed(setting: Setting, device: torch.device, out: Path, console: Console) -> None:
+def measure_speed(
+    setting: Setting, device: torch.device, out: Path, console: Console, register: Callable[[], None]
+) -> None:
     """Measure everything on one setting and write ``speed.{csv,md,png,pdf}`` to a folder.
+
+    Args:
+        register: fills the registries, in the fresh processes that measure memory.
 
     Raises:
         UserError: there is no such backbone, or no SoftCAM can stand on it.
@@ -33,7 +39,7 @@ def measure_speed(setting: Setting, device: torch.device, out: Path, console: Co
     costs = count_passes(scene)
     tasks = all_tasks(scene, costs)
     seconds = seconds_per_image(tasks, setting.repeats, device, lambda number: _say(console, number, setting.repeats))
-    memory = {} if setting.quick else _memory(scene, tasks, costs, console)
+    memory = {} if setting.quick else _memory(scene, tasks, costs, console, register)
     table = rows(tasks, seconds, targets(scene, seconds), memory)
     caption = f"{about(setting)}. {machine(device)}."
     write_outcome(table, caption, _notes(setting, device), out)
@@ -64,13 +70,14 @@ def _say(console: Console, number: int, repeats: int) -> None:
     sys.stdout.flush()
 
 
-def _memory(scene: Scene, tasks: list[Task], costs: Costs, console: Console) -> dict[str, float]:
+def _memory(
+    scene: Scene, tasks: list[Task], costs: Costs, console: Console, register: Callable[[], None]
+) -> dict[str, float]:
     console.print("peak memory")
     if scene.device.type == "cuda":  # the allocator counts for itself
         return {task.name: peak_of(task, scene.device) for task in tasks}
-    return {
-        task.name: in_fresh_process(peak_by_name, scene.setting, str(scene.device), costs, task.name) for task in tasks
-    }
+    where = scene.setting, str(scene.device), costs
+    return {task.name: in_fresh_process(register, peak_by_name, *where, task.name) for task in tasks}
 
 
 def _notes(setting: Setting, device: torch.device) -> list[str]:

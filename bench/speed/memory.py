@@ -17,9 +17,9 @@ from bench.speed.tasks import all_tasks
 Result = TypeVar("Result")
 
 
-def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
-    """``function(*arguments)`` in a new interpreter, which imports the main module, and with it all that registers."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+def in_fresh_process(register: Callable[[], None], function: Callable[..., Result], *arguments: Any) -> Result:
+    """``function(*arguments)`` in a new interpreter, whose registries ``register`` has filled."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=register) as pool:
         return pool.submit(function, *arguments).result()
 
 
