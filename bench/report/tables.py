@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.classification import CLASSIFICATION_SCORES, classification_scores
 from bench.report.frames import Frames
-from bench.statistics import Estimate, bootstrap_weights, estimate_mean, interval
+from bench.statistics import Estimate, bootstrap_weights, estimate_means, interval
 
 BLACK_BOX = "black box"
 _COSTS = {
@@ -109,8 +109,8 @@ def all_tables(frames: Frames) -> dict[str, TableData]:
     """Every table for which there are scores, by file name."""
     tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
     families = dict.fromkeys(metric["family"] for metric in frames.record["metrics"])
+    main = main_rows(frames)
     for family in families:
-        main = main_rows(frames)
         tables[family] = metric_table(frames, family, main)
         tables[f"{family}_all_weights"] = metric_table(frames, family, frames.scores)
         if family in PER_CLASS:
@@ -130,7 +130,7 @@ def main_rows(frames: Frames) -> pd.DataFrame:
         return scores
     heads = list(frames.record["heads"])
     preferred = sorted(heads, key=lambda name: frames.record["heads"][name]["family"] != BLACK_BOX)  # stable
-    rank = scores["head"].map(preferred.index)
+    rank = scores["head"].map({name: place for place, name in enumerate(preferred)})
     reference = rank == rank.groupby([scores["dataset"], scores["backbone"]]).transform("min")
     return scores[(scores["family"] == "inherent") | reference]
 
@@ -177,13 +177,14 @@ def _fill(
     metrics = [metric for metric in frames.record["metrics"] if metric["family"] == family]
     columns = {(m["name"], m["variant"]): Column(metric_title(m), m["higher_is_better"]) for m in metrics}
     wanted = scores[scores["metric"].isin({name for name, _ in columns})]
-    for key, rows in sorted(wanted.groupby(keys, sort=False), key=lambda item: order(item[0])):
-        row: dict[str, Any] = dict(zip(keys, key, strict=True))
-        for pair, values in rows.groupby(["metric", "variant"], sort=False):
-            if pair in columns:
-                row[columns[pair].name] = estimate_mean(values["value"], values["image"], values["group"])
-        table.rows.append(row)
-        table.competes.append(rows["family"].iloc[0] != "control")
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for (*key, name, variant), estimate in estimate_means(wanted, [*keys, "metric", "variant"]).items():
+        row = found.setdefault(tuple(key), dict(zip(keys, key, strict=True)))
+        if (name, variant) in columns:
+            row[columns[name, variant].name] = estimate
+    for key in sorted(found, key=order):
+        table.rows.append(found[key])
+        table.competes.append(frames.record["explainers"][found[key]["explainer"]]["family"] != "control")
     used = columns.values()
     table.columns = [column for column in used if any(_is_number(row.get(column.name)) for row in table.rows)]
 
