@@ -60,6 +60,15 @@ def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def intervals(samples: Floats) -> tuple[Floats, Floats]:
+    """``interval`` of each column of bootstrap samples (B,M) -> low (M,), high (M,)."""
+    if np.isfinite(samples).all():
+        low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    else:
+        low, high = np.transpose([interval(column) for column in samples.T])
+    return low, high
+
+
 def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resamples: int = RESAMPLES) -> Estimate:
     """Mean over images, with a 95 % percentile bootstrap interval over groups; nan values are left out and counted.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,7 @@ def all_tables(frames: Frames) -> dict[str, TableData]:
     return {name: table for name, table in tables.items() if table.rows}
 
 
+@lru_cache(maxsize=2)
 def main_rows(frames: Frames) -> pd.DataFrame:
     """The comparison that the paper makes: inherent maps of their own models, the others on the black box.
 
