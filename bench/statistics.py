@@ -83,7 +83,7 @@ def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resam
     return _estimate(means.to_numpy(dtype=float), names.to_numpy(dtype=object), resamples)
 
 
-def estimate_means(rows: pd.DataFrame, by: list[str], resamples: int = RESAMPLES) -> dict[tuple[Any, ...], Estimate]:
+def estimate_means(rows: pd.DataFrame, by: list[str], resamples: int = RESAMPLES) -> dict[Any, Estimate]:
     """``estimate_mean`` of the rows of every combination of the columns ``by``, in one pass over the rows.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -48,7 +49,7 @@ def fair_resolution_table(frames: Frames) -> TableData:
     for title, dataset, backbone, part, ranking in rankings(frames):
         ranks = {treatment: ranking.ranks(treatment) for treatment in ranking.values}
         scored = estimate_means(part, ["explainer", "head", "treatment"])
-        of_method = dict(iter(part.groupby(["explainer", "head"])))
+        of_method: dict[Any, pd.DataFrame] = dict(iter(part.groupby(["explainer", "head"])))
         for explainer, head in sorted(of_method, key=lambda one: place((dataset, backbone, *one))):
             mine = of_method[explainer, head]
             grids = [", ".join(dict.fromkeys(mine[name])) for name in ("native_grid", "common_grid")]

@@ -56,8 +56,8 @@ def _table(frames: Frames, values: pd.DataFrame) -> TableData:
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for (*key, name), estimate in estimate_means(values, [*names, "column"]).items():
         found.setdefault(tuple(key), dict(zip(names, key, strict=True)))[name] = estimate
-    for key in sorted(found, key=place):
-        row = found[key]
+    for method in sorted(found, key=place):
+        row = found[method]
         last = row[_ALL].mean if _ALL in row else np.nan
         table.rows.append(row | {_CHECK: "–" if np.isnan(last) else "fails" if last > FAILS else "passes"})
         table.competes.append(False)  # a check is passed or failed; the lowest correlation is that of noise

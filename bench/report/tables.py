@@ -184,9 +184,9 @@ def _fill(
         row = found.setdefault(tuple(key), dict(zip(keys, key, strict=True)))
         if (name, variant) in columns:
             row[columns[name, variant].name] = estimate
-    for key in sorted(found, key=order):
-        table.rows.append(found[key])
-        table.competes.append(frames.record["explainers"][found[key]["explainer"]]["family"] != "control")
+    for place in sorted(found, key=order):
+        table.rows.append(found[place])
+        table.competes.append(frames.record["explainers"][found[place]["explainer"]]["family"] != "control")
     used = columns.values()
     table.columns = [column for column in used if any(_is_number(row.get(column.name)) for row in table.rows)]
 
