@@ -33,11 +33,22 @@ def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
     Returns:
         (N,) in [-1, 1]; nan where fewer than three columns are left or either is constant on them.
     """
-    both = first.notna() & second.notna()
-    ranks = [values.where(both).rank(axis=1) for values in (first, second)]
-    one, other = (rank.sub(rank.mean(axis=1), axis=0) for rank in ranks)
-    spread = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
-    return ((one * other).sum(axis=1) / spread).where((both.sum(axis=1) >= 3) & (spread > 0))
+    values = [table.to_numpy(dtype=float).T for table in (first, second)]
+    both = ~np.isnan(values[0]) & ~np.isnan(values[1])
+    count = both.sum(axis=0)
+    one, other = (_centred_ranks(np.where(both, column, np.nan)) for column in values)
+    spread = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
+    enough = (count >= 3) & (spread > 0)
+    found = np.divide((one * other).sum(axis=0), spread, out=np.full(len(count), np.nan), where=enough)
+    return pd.Series(found, first.index)
+
+
+def _centred_ranks(values: Floats) -> Floats:
+    """Values (M,N) -> rank along M minus the mean rank, equal values sharing theirs; 0 where nan."""
+    defined = ~np.isnan(values)
+    below, equal = (compare(values, values[:, None]).sum(axis=1) for compare in (np.less, np.equal))
+    ranks = np.where(defined, below + (equal + 1) / 2, 0)
+    return np.where(defined, ranks - ranks.sum(axis=0) / np.maximum(defined.sum(axis=0), 1), 0)
 
 
 def krippendorff_alpha(ratings: Floats) -> float:

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import ndtri, stdtrit  # quantiles of the normal and of Student's distribution
 
-from bench.statistics import LEVEL, RESAMPLES, Floats, bootstrap_weights, interval
+from bench.statistics import LEVEL, RESAMPLES, Floats, bootstrap_weights, intervals
 
 ALPHA = 1 - LEVEL
 BETTER, WORSE, NO_EVIDENCE, TOO_FEW = "better", "worse", "no evidence of a difference", "too few images"
@@ -114,7 +115,8 @@ def means(values: Floats) -> Floats:
 
 def group_means(values: Floats, groups: NDArray[np.object_]) -> Floats:
     """Values (N,M) of images, nan where undefined -> means (G,M) over the images of each group, in order of names."""
-    return _weighted(pd.get_dummies(pd.Series(groups).astype(str)).to_numpy(dtype=float).T, values)
+    names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    return _weighted((np.arange(len(names))[:, None] == member).astype(float), values)
 
 
 def _mean(values: Floats, axis: int) -> Floats:
@@ -163,11 +165,11 @@ def limits(
         of_seeds = _variance_of_seeds(by_seed, seed_samples, groups)
         variance = of_groups + of_seeds
         seeds = np.isfinite(by_seed).sum(axis=0)
-        students = [stats.t.ppf(1 - ALPHA / 2, np.maximum(count - 1, 1)) for count in (groups, seeds)]
+        students = [stdtrit(np.maximum(count - 1, 1), 1 - ALPHA / 2) for count in (groups, seeds)]
         quantile = (of_groups * students[0] + of_seeds * students[1]) / variance
         margin = np.where(variance > 0, quantile * np.sqrt(variance), 0)
-        normal = stats.norm.ppf(1 - ALPHA / 2) * np.sqrt(spread)
-        low, high = np.transpose([interval(column) for column in samples.T])
+        normal = ndtri(1 - ALPHA / 2) * np.sqrt(spread)
+        low, high = intervals(samples)
         # Where all groups agree there is no percentile to stretch; the seeds alone make the interval.
         below = np.where(spread > 0, (estimate - low) * margin / normal, margin)
         above = np.where(spread > 0, (high - estimate) * margin / normal, margin)

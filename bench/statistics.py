@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,12 +36,19 @@ def bootstrap_weights(groups: NDArray[np.object_] | pd.Series, resamples: int = 
         resamples: B.
 
     Returns:
-        (B,N). The draw is seeded by the group names, so that scores of the same images are resampled alike.
+        (B,N), read-only. The draw is seeded by the group names, so that scores of the same images are resampled alike.
     """
-    names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    return _weights(tuple(map(str, groups)), resamples)
+
+
+@lru_cache(maxsize=8)  # the scores of a table are of the same few sets of images
+def _weights(groups: tuple[str, ...], resamples: int) -> Floats:
+    names, member = np.unique(groups, return_inverse=True)
     generator = np.random.default_rng(seed_of("bootstrap", *names))
     counts = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return counts[:, member].astype(float)
+    weights = counts[:, member].astype(float)
+    weights.flags.writeable = False
+    return weights
 
 
 def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
@@ -51,6 +60,15 @@ def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def intervals(samples: Floats) -> tuple[Floats, Floats]:
+    """``interval`` of each column of bootstrap samples (B,M) -> low (M,), high (M,)."""
+    if np.isfinite(samples).all():
+        low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    else:
+        low, high = np.transpose([interval(column) for column in samples.T])
+    return low, high
+
+
 def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resamples: int = RESAMPLES) -> Estimate:
     """Mean over images, with a 95 % percentile bootstrap interval over groups; nan values are left out and counted.
 
@@ -60,14 +78,33 @@ def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resam
     Args:
         values, images, groups: aligned, one entry a score.
     """
-    frame = pd.DataFrame({"value": values.to_numpy(), "image": images.to_numpy(), "group": groups.to_numpy()})
-    defined = frame.dropna(subset="value").groupby("image", sort=True).agg({"value": "mean", "group": "first"})
-    undefined = frame["image"].nunique() - len(defined)
-    if not len(defined):
+    by = images.to_numpy()
+    means, names = values.groupby(by).mean(), groups.groupby(by).first()
+    return _estimate(means.to_numpy(dtype=float), names.to_numpy(dtype=object), resamples)
+
+
+def estimate_means(rows: pd.DataFrame, by: list[str], resamples: int = RESAMPLES) -> dict[Any, Estimate]:
+    """``estimate_mean`` of the rows of every combination of the columns ``by``, in one pass over the rows.
+
+    Args:
+        rows: with the columns value, image and group.
+        by: two columns or more.
+    """
+    of_image = rows.groupby([*by, "image"], dropna=False)
+    means, groups = of_image["value"].mean(), of_image["group"].first().to_numpy(dtype=object)
+    places = means.groupby(level=by, sort=False, dropna=False).indices
+    values = means.to_numpy(dtype=float)
+    return {key: _estimate(values[place], groups[place], resamples) for key, place in places.items()}
+
+
+def _estimate(value: Floats, group: NDArray[np.object_], resamples: int) -> Estimate:
+    """Of one value (N,) an image."""
+    defined = ~np.isnan(value)
+    value, group, undefined = value[defined], group[defined], int((~defined).sum())
+    if not len(value):
         return Estimate(np.nan, np.nan, np.nan, 0, undefined)
-    value = defined["value"].to_numpy(dtype=float)
     low = high = float("nan")
-    if defined["group"].nunique() > 1:
-        weights = bootstrap_weights(defined["group"], resamples)
+    if len(set(group)) > 1:
+        weights = bootstrap_weights(group, resamples)
         low, high = interval(weights @ value / weights.sum(axis=1))
     return Estimate(float(value.mean()), low, high, len(value), undefined)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.report.methods import Method
-from bench.statistics import bootstrap_weights, interval
+from bench.statistics import bootstrap_weights, intervals
 
 Floats = NDArray[np.float64]
 BEST = 5  # post-hoc methods that get a colour
@@ -68,7 +68,7 @@ def mean_curve(curves: Floats, groups: NDArray[np.object_]) -> Curve:
     low, high = np.full((2, curves.shape[1]), np.nan)
     if len(np.unique(groups[has_value].astype(str))) > 1:
         samples = mean(bootstrap_weights(groups[has_value]) @ np.eye(len(curves))[has_value])
-        low, high = np.transpose([interval(column) for column in samples.T])
+        low, high = intervals(samples)
     n = int(has_value.sum())
     return Curve(mean(np.ones((1, len(curves))))[0], low, high, n, len(curves) - n)
 

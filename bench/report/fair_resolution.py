@@ -11,7 +11,7 @@ import pandas as pd
 from bench.report.frames import Frames
 from bench.report.rankings import TAU, Ranking, add_agreements, rank
 from bench.report.tables import Column, TableData, main_rows, row_order
-from bench.statistics import estimate_mean
+from bench.statistics import estimate_means
 
 PROBE = "fair_resolution"
 TREATMENTS = ("native", "common", "blurred")
@@ -42,19 +42,17 @@ def fair_resolution_table(frames: Frames) -> TableData:
     place = row_order(frames)
     for title, dataset, backbone, part, ranking in rankings(frames):
         ranks = {treatment: ranking.ranks(treatment) for treatment in ranking.values}
-        methods = sorted(set(zip(part["explainer"], part["head"], strict=True)), key=lambda one: _at(place, part, one))
-        for explainer, head in methods:
-            mine = part[(part["explainer"] == explainer) & (part["head"] == head)]
+        scored = estimate_means(part, ["explainer", "head", "treatment"])
+        of_method: dict[Any, pd.DataFrame] = dict(iter(part.groupby(["explainer", "head"])))
+        for explainer, head in sorted(of_method, key=lambda one: place((dataset, backbone, *one))):
+            mine = of_method[explainer, head]
             grids = [", ".join(dict.fromkeys(mine[name])) for name in ("native_grid", "common_grid")]
             about = dict(zip(_KEYS, (dataset, backbone, title, explainer, head, *grids), strict=True))
             places = {
                 name: f"{ranks[treatment][explainer, head]:g}" if (explainer, head) in ranks.get(treatment, {}) else ""
                 for treatment, name in ranked.items()
             }
-            scores = {
-                treatment: estimate_mean(rows["value"], rows["image"], rows["group"])
-                for treatment, rows in mine.groupby("treatment", sort=False)
-            }
+            scores = {way: score for (*method, way), score in scored.items() if method == [explainer, head]}
             table.rows.append(about | places | scores)
             table.competes.append(mine["family"].iloc[0] != "control")
             table.directions.append(ranking.higher_is_better)
@@ -87,9 +85,3 @@ def rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Rank
             ranking = rank(part, "treatment", TREATMENTS, better)
             if ranking.values:
                 yield title, str(dataset), str(backbone), part, ranking
-
-
-def _at(place: Any, part: pd.DataFrame, method: tuple[str, str]) -> tuple[int, ...]:
-    dataset, backbone = part["dataset"].iloc[0], part["backbone"].iloc[0]
-    order: tuple[int, ...] = place((dataset, backbone, *method))
-    return order

@@ -16,7 +16,7 @@ from bench.store import OWN_CLASS, CellKey, CellStore, RunStore
 CELL = ["dataset", "backbone", "head", "seed"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity: what several tables ask for is kept for the frames
 class Frames:
     """A run as data frames.
 

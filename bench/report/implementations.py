@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.report.frames import Frames
 from bench.report.tables import Column, TableData
-from bench.statistics import Estimate
+from bench.statistics import Estimate, Floats
 
 PROBE = "implementations"
 _DIFFERENCES = {"max_difference": None, "mean_difference": None, "rank_correlation": None}
@@ -34,13 +34,15 @@ def implementation_tables(frames: Frames) -> dict[str, TableData]:
     scores = TableData(_scores_caption(images), _KEYS, [Column(name, None, ("mean", "n")) for name in _DIFFERENCES])
     scores.columns += [Column(name, directions[name], ("mean", "n")) for name in metrics]
     ranks = TableData(_ranks_caption(images), _KEYS, [Column(name, None, ("mean", "n")) for name in metrics])
+    rivals = _rivals(frames, rows)
     for key, part in means.groupby([*_CELL, "explainer", *_SETTING], sort=False):
         dataset, backbone, head, method, *setting = map(str, key)
         place: dict[str, Any] = dict(zip(_KEYS, (dataset, backbone, method, *setting), strict=True))
-        cell = dict(zip(_CELL, (dataset, backbone, head), strict=True))
         values = {row["measure"]: Estimate(row["mean"], np.nan, np.nan, row["n"]) for row in part.to_dict("records")}
         _add(scores, place | values)
-        _add(ranks, place | dict(_ranks(frames, rows, cell, method, values, directions)))
+        keys = {name: [(dataset, backbone, head, name, other) for other in _others(frames, method)] for name in values}
+        theirs = {name: np.array([rivals.get(one, np.nan) for one in keys[name]]) for name in values}
+        _add(ranks, place | dict(_ranks(values, theirs, directions)))
     scores.notes = list(_skipped(rows))
     ranks.notes = list(_spread(ranks))
     return {"implementations": scores, "implementations_ranks": ranks}
@@ -58,30 +60,35 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
     return by_image.groupby(keys, sort=False).agg(mean="mean", n="count").reset_index()
 
 
+def _rivals(frames: Frames, rows: pd.DataFrame) -> dict[Any, float]:
+    """Data set, backbone, head, metric and explainer -> mean of the run's scores over the images of the probe."""
+    scores = frames.scores[frames.scores["image"].isin(rows["image"].unique())]
+    return scores.groupby([*_CELL, "metric", "explainer"])["value"].mean().to_dict()
+
+
+def _others(frames: Frames, method: str) -> list[str]:
+    """The post-hoc methods of the run that are no implementation of this one."""
+    return [
+        name
+        for name, facts in frames.record["explainers"].items()
+        if facts["family"] == "post-hoc" and method not in (name, facts.get("variant_of"))
+    ]
+
+
 def _ranks(
-    frames: Frames,
-    rows: pd.DataFrame,
-    cell: dict[str, str],
-    method: str,
-    values: dict[str, Estimate],
-    directions: dict[str, bool | None],
+    values: dict[str, Estimate], theirs: dict[str, Floats], directions: dict[str, bool | None]
 ) -> Iterator[tuple[str, Estimate]]:
     """Rank (1 = best) of each score of an implementation among the other post-hoc methods on the same images.
 
     ``n`` is the number of methods ranked, this one among them.
+
+    Args:
+        values: measure -> score.
+        theirs: measure -> scores of the other methods, nan where a method has none.
+        directions: measure -> whether higher is better.
     """
-    known, scores = frames.record["explainers"], frames.scores
-    others = [
-        name
-        for name, facts in known.items()
-        if facts["family"] == "post-hoc" and method not in (name, facts.get("variant_of"))
-    ]
-    rivals = scores[scores["explainer"].isin(others) & scores["image"].isin(rows["image"])]
-    for column, value in cell.items():
-        rivals = rivals[rivals[column] == value]
     for measure, score in values.items():
-        better = directions.get(measure)
-        means = rivals[rivals["metric"] == measure].groupby("explainer")["value"].mean().dropna()
+        better, means = directions.get(measure), theirs[measure][~np.isnan(theirs[measure])]
         if better is not None and np.isfinite(score.mean) and len(means):
             lead = (means - score.mean) * (1 if better else -1)
             rank = 1 + float((lead > 0).sum() + (lead == 0).sum() / 2)

@@ -78,7 +78,7 @@ def _method(frames: Frames, explainer: str, head: str) -> Method:
     siblings = [name for name, other in record["explainers"].items() if other["family"] == family]
     if family == "inherent":  # those of other kinds of model are no siblings
         scores = frames.scores
-        own = set(scores.loc[scores["head"] == head, "explainer"]) if len(scores) else set()
+        own = set(scores.loc[scores["head"] == head, "explainer"].unique()) if len(scores) else set()
         siblings = [name for name in siblings if name in own | {explainer}]
     place, label = siblings.index(explainer), explainer
     if family == "inherent":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -46,10 +47,11 @@ def metric_agreement_table(frames: Frames) -> TableData:
     names: dict[str, None] = {}
     for dataset, backbone, found in agreement(frames):
         names |= dict.fromkeys(found)
+        both = {frozenset(two): _correlation(found[two[0]], found[two[1]]) for two in combinations(found, 2)}
         for name, values in found.items():
             ranks = values.rank(axis=1).to_numpy()
             alpha = Estimate(krippendorff_alpha(ranks), np.nan, np.nan, int(values.notna().any(axis=1).sum()))
-            others = {other: _correlation(values, found[other]) for other in found if other != name}
+            others = {other: both[frozenset((name, other))] for other in found if other != name}
             key = {"dataset": dataset, "backbone": backbone, "metric": name}
             table.rows.append(key | {ALPHA: alpha} | others)
             table.competes.append(False)

@@ -52,8 +52,9 @@ def model_or_map_frame(frames: Frames) -> pd.DataFrame:
     for metric in directed(frames):
         for dataset, backbone, paired in pairs(frames, metric):
             about = {"dataset": dataset, "backbone": backbone, "family": metric["family"], "metric": title(metric)}
-            for square in _squares(frames, paired):
-                found.append(about | {"head": square.head, "post_hoc": square.post_hoc} | _decompose(square, paired))
+            squares = list(_squares(frames, paired))
+            for square, parts in zip(squares, _decompositions(squares, paired), strict=True):
+                found.append(about | {"head": square.head, "post_hoc": square.post_hoc} | parts)
     rows = pd.DataFrame(found)
     return rows[rows["n"] > 0].reset_index(drop=True) if len(rows) else rows
 
@@ -85,18 +86,27 @@ def base_of(heads: dict[str, dict[str, Any]], name: str) -> str:
     return str(heads[name].get("base", name))
 
 
-def _decompose(square: Square, paired: Paired) -> dict[str, Any]:
-    """Means of the corners and effects, on the images that are defined in all of them."""
-    values = dict(zip(square.corners, np.moveaxis(paired.of(list(square.corners.values())), -1, 0), strict=True))
-    effects = dict(zip(EFFECTS, decompose(values), strict=True))
-    columns = np.stack([*values.values(), *effects.values()], axis=-1)
+def _decompositions(squares: list[Square], paired: Paired) -> Iterator[dict[str, Any]]:
+    """Means of the corners and effects of each square, on the images that are defined in all of its corners."""
+    columns = [_columns(square, paired) for square in squares]
+    rows = mean_differences(np.concatenate(columns, axis=-1), paired.groups).to_dict("records") if squares else []
+    for square in squares:
+        found: dict[str, Any] = {"missing": ", ".join(CORNERS[name] for name in square.missing)}
+        found |= {name: np.nan for corner in square.missing for name in (corner, f"{corner}_low", f"{corner}_high")}
+        names = [*square.corners, *EFFECTS]
+        own, rows = rows[: len(names)], rows[len(names) :]
+        for name, row in zip(names, own, strict=True):
+            found |= {name: row["difference"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+        yield found | {"n": own[0]["n"], "seeds": own[0]["seeds"]}
+
+
+def _columns(square: Square, paired: Paired) -> Floats:
+    """Corners and effects (S,N,C) of a square, nan in all of them where it is in one."""
+    corners = paired.of(list(square.corners.values()))
+    effects = decompose(dict(zip(square.corners, np.moveaxis(corners, -1, 0), strict=True)))
+    columns = np.concatenate([corners, np.stack(effects, axis=-1)], axis=-1)
     columns[~np.isfinite(columns).all(axis=-1)] = np.nan
-    rows = mean_differences(columns, paired.groups)
-    found: dict[str, Any] = {"missing": ", ".join(CORNERS[name] for name in square.missing)}
-    found |= {name: np.nan for corner in square.missing for name in (corner, f"{corner}_low", f"{corner}_high")}
-    for name, row in zip([*values, *effects], rows.to_dict("records"), strict=True):
-        found |= {name: row["difference"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
-    return found | {"n": int(rows["n"].iloc[0]), "seeds": int(rows["seeds"].iloc[0])}
+    return columns
 
 
 def decompose(corners: dict[str, Floats]) -> tuple[Floats, Floats, Floats]:

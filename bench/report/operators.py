@@ -12,7 +12,7 @@ from bench.metrics import FILLS
 from bench.report.frames import Frames
 from bench.report.rankings import TAU, Ranking, add_agreements, rank
 from bench.report.tables import Column, TableData, main_rows, row_order
-from bench.statistics import estimate_mean
+from bench.statistics import estimate_means
 
 _KEYS = ["dataset", "backbone", "explainer", "head"]
 _MAIN = "audc"
@@ -50,13 +50,11 @@ def operators_table(frames: Frames) -> TableData:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for name, dataset, backbone, part, ranking in found:
         ranks = {way: ranking.ranks(way) for way in ranking.values}
-        for (explainer, head), of_method in part.groupby(["explainer", "head"], sort=False):
-            empty = dict.fromkeys(keys[len(_KEYS) :], "")
-            row = rows.setdefault((dataset, backbone, explainer, head), empty)
-            for way, values in of_method.groupby("variant", sort=False):
-                row[f"{name}@{way}"] = estimate_mean(values["value"], values["image"], values["group"])
-                place = ranks.get(str(way), {}).get((str(explainer), str(head)))
-                row[f"rank {name}@{way}"] = "" if place is None else f"{place:g}"
+        for (explainer, head, way), score in estimate_means(part, ["explainer", "head", "variant"]).items():
+            row = rows.setdefault((dataset, backbone, explainer, head), dict.fromkeys(keys[len(_KEYS) :], ""))
+            row[f"{name}@{way}"] = score
+            place = ranks.get(way, {}).get((explainer, head))
+            row[f"rank {name}@{way}"] = "" if place is None else f"{place:g}"
     for key in sorted(rows, key=row_order(frames)):
         table.rows.append(dict(zip(_KEYS, key, strict=True)) | rows[key])
         table.competes.append(frames.record["explainers"][key[2]]["family"] != "control")

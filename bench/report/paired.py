@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -73,15 +74,18 @@ def metric_rows(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
     A map without a sign is positive nearly everywhere by construction: next to a signed one, its share of positive
     cells says nothing about agreement with the label.
     """
-    scores = frames.scores
-    if not len(scores):
-        return scores
-    if metric["family"] == "consistency":
+    rows = _by_metric(frames).get((metric["name"], metric["variant"]), frames.scores[:0])
+    if len(rows) and metric["family"] == "consistency":
         signed = [name for name, facts in frames.record["explainers"].items() if facts["signed"]]
-        scores = scores[scores["explainer"].isin(signed)]
-    return scores[
-        (scores["metric"] == metric["name"]) & (scores["variant"] == metric["variant"]) & (scores["step"] == -1)
-    ]
+        rows = rows[rows["explainer"].isin(signed)]
+    return rows
+
+
+@lru_cache(maxsize=1)
+def _by_metric(frames: Frames) -> dict[Any, pd.DataFrame]:
+    """Name and variant of a metric -> its rows, without steps."""
+    scores = frames.scores
+    return dict(iter(scores[scores["step"] == -1].groupby(["metric", "variant"]))) if len(scores) else {}
 
 
 def pairs(frames: Frames, metric: dict[str, Any]) -> Iterator[tuple[str, str, Paired]]:

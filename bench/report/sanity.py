@@ -11,7 +11,7 @@ from bench.report.frames import CELL, Frames
 from bench.report.missing import how_to_add
 from bench.report.tables import Column, TableData, row_order
 from bench.similarity import rank_correlation, top_overlap
-from bench.statistics import estimate_mean
+from bench.statistics import estimate_means
 
 #: Above it more than half of the variance of the ranks is still there when no learned weight is left.
 FAILS = 0.5**0.5
@@ -47,10 +47,11 @@ def _table(frames: Frames, values: pd.DataFrame) -> TableData:
     table = TableData(_caption(frames, values), _KEYS, [])
     place = row_order(frames)
     names = _KEYS[:-1]
-    for key, rows in sorted(values.groupby(names, sort=False), key=lambda item: place(item[0])):
-        row: dict[str, Any] = dict(zip(names, key, strict=True))
-        for name, one in rows.groupby("column", sort=False):
-            row[str(name)] = estimate_mean(one["value"], one["image"], one["group"])
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for (*key, name), estimate in estimate_means(values, [*names, "column"]).items():
+        found.setdefault(tuple(key), dict(zip(names, key, strict=True)))[name] = estimate
+    for method in sorted(found, key=place):
+        row = found[method]
         last = row[_ALL].mean if _ALL in row else np.nan
         table.rows.append(row | {_CHECK: "–" if np.isnan(last) else "fails" if last > FAILS else "passes"})
         table.competes.append(False)  # a check is passed or failed; the lowest correlation is that of noise

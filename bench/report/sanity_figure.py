@@ -16,7 +16,7 @@ from bench.report.methods import Method, averaging_note, methods_in, of_family
 from bench.report.sanity import FAILS
 from bench.report.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 from bench.report.tables import main_rows
-from bench.statistics import Estimate, estimate_mean
+from bench.statistics import Estimate, estimate_means
 
 Cascades = dict[str, dict[Method, dict[str, Estimate]]]
 _BORDER, _OTHER = Look(GREY, width=0.7), Look(LIGHT, width=0.7)
@@ -52,10 +52,11 @@ def _cascades(rows: pd.DataFrame, methods: list[Method]) -> Cascades:
     """Data set -> method -> name of the stage -> mean over images."""
     found: Cascades = {}
     by_name = {(method.explainer, method.head): method for method in methods}
-    for names, part in rows.groupby(["dataset", "explainer", "head", "fresh"], sort=False):
-        dataset, explainer, head, fresh = map(str, names)
-        estimate = estimate_mean(part["value"], part["image"], part["group"])
-        found.setdefault(dataset, {}).setdefault(by_name[explainer, head], {})[fresh] = estimate
+    names = ["dataset", "explainer", "head", "fresh"]
+    estimates = estimate_means(rows, names)
+    for key in rows[names].drop_duplicates().itertuples(index=False, name=None):
+        dataset, explainer, head, fresh = key
+        found.setdefault(dataset, {}).setdefault(by_name[explainer, head], {})[fresh] = estimates[key]
     return found
 
 

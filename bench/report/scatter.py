@@ -8,7 +8,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from bench.report.frames import Frames
 from bench.report.methods import Method, averaging_note, compared_rows, methods_in, of_family
 from bench.report.style import BLACK, GREY, Drawing, Look, legend_below, panels
-from bench.statistics import Estimate, estimate_mean
+from bench.statistics import Estimate, estimate_means
 
 Floats = NDArray[np.float64]
 _X, _Y = "activation_precision", "activation_sensitivity"
@@ -43,17 +42,13 @@ def precision_and_sensitivity(frames: Frames) -> dict[str, list[Point]]:
     precision, sensitivity = compared_rows(frames, _X), compared_rows(frames, _Y)
     methods = methods_in(frames, precision)
     found: dict[str, list[Point]] = {}
+    estimates = [estimate_means(rows, ["dataset", "explainer", "head"]) for rows in (precision, sensitivity)]
     for name in precision["dataset"].unique():
         for method in methods:
-            point = Point(method, *(_estimate(rows, name, method) for rows in (precision, sensitivity)))
-            if np.isfinite([point.precision.mean, point.sensitivity.mean]).all():
-                found.setdefault(name, []).append(point)
+            key = (name, method.explainer, method.head)
+            if all(key in of_metric and np.isfinite(of_metric[key].mean) for of_metric in estimates):
+                found.setdefault(name, []).append(Point(method, *(of_metric[key] for of_metric in estimates)))
     return found
-
-
-def _estimate(rows: pd.DataFrame, name: str, method: Method) -> Estimate:
-    part = rows[(rows["dataset"] == name) & (rows["explainer"] == method.explainer) & (rows["head"] == method.head)]
-    return estimate_mean(part["value"], part["image"], part["group"])
 
 
 def precision_sensitivity(frames: Frames) -> Iterator[Drawing]:

@@ -141,10 +141,9 @@ def _measure(frames: Frames, chosen: Sequence[Setting], families: Sequence[str])
 
 
 def _of(rows: pd.DataFrame, keys: set[tuple[str, str, str]]) -> pd.DataFrame:
-    if not len(rows):
-        return rows
-    named = zip(rows["dataset"], rows["backbone"], rows["head"], strict=True)
-    return rows[[key in keys for key in named]]
+    if not len(rows) or not keys:
+        return rows[:0]
+    return rows[pd.MultiIndex.from_frame(rows[["dataset", "backbone", "head"]]).isin(list(keys))]
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, str]:

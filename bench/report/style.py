@@ -140,3 +140,4 @@ def save(figure: Figure, folder: Path, stem: str) -> None:
     for suffix, options in (("png", png), ("pdf", pdf)):
         with replacing(folder / f"{stem}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix, dpi=DPI, **options)
+        figure.set_layout_engine("none")  # the layout of the first file is that of the second

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from bench.classification import CLASSIFICATION_SCORES, classification_scores
 from bench.report.frames import Frames
-from bench.statistics import Estimate, bootstrap_weights, estimate_mean, interval
+from bench.statistics import Estimate, bootstrap_weights, estimate_means, interval
 
 BLACK_BOX = "black box"
 _COSTS = {
@@ -111,8 +112,8 @@ def all_tables(frames: Frames) -> dict[str, TableData]:
     """Every table for which there are scores, by file name."""
     tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
     families = dict.fromkeys(metric["family"] for metric in frames.record["metrics"])
+    main = main_rows(frames)
     for family in families:
-        main = main_rows(frames)
         tables[family] = metric_table(frames, family, main)
         tables[f"{family}_all_weights"] = metric_table(frames, family, frames.scores)
         if family in PER_CLASS:
@@ -121,6 +122,7 @@ def all_tables(frames: Frames) -> dict[str, TableData]:
     return {name: table for name, table in tables.items() if table.rows}
 
 
+@lru_cache(maxsize=2)
 def main_rows(frames: Frames) -> pd.DataFrame:
     """The comparison that the paper makes: inherent maps of their own models, the others on the black box.
 
@@ -132,7 +134,7 @@ def main_rows(frames: Frames) -> pd.DataFrame:
         return scores
     heads = list(frames.record["heads"])
     preferred = sorted(heads, key=lambda name: frames.record["heads"][name]["family"] != BLACK_BOX)  # stable
-    rank = scores["head"].map(preferred.index)
+    rank = scores["head"].map({name: place for place, name in enumerate(preferred)})
     reference = rank == rank.groupby([scores["dataset"], scores["backbone"]]).transform("min")
     return scores[(scores["family"] == "inherent") | reference]
 
@@ -179,13 +181,14 @@ def _fill(
     metrics = [metric for metric in frames.record["metrics"] if metric["family"] == family]
     columns = {(m["name"], m["variant"]): Column(metric_title(m), m["higher_is_better"]) for m in metrics}
     wanted = scores[scores["metric"].isin({name for name, _ in columns})]
-    for key, rows in sorted(wanted.groupby(keys, sort=False), key=lambda item: order(item[0])):
-        row: dict[str, Any] = dict(zip(keys, key, strict=True))
-        for pair, values in rows.groupby(["metric", "variant"], sort=False):
-            if pair in columns:
-                row[columns[pair].name] = estimate_mean(values["value"], values["image"], values["group"])
-        table.rows.append(row)
-        table.competes.append(rows["family"].iloc[0] != "control")
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for (*key, name, variant), estimate in estimate_means(wanted, [*keys, "metric", "variant"]).items():
+        row = found.setdefault(tuple(key), dict(zip(keys, key, strict=True)))
+        if (name, variant) in columns:
+            row[columns[name, variant].name] = estimate
+    for place in sorted(found, key=order):
+        table.rows.append(found[place])
+        table.competes.append(frames.record["explainers"][found[place]["explainer"]]["family"] != "control")
     used = columns.values()
     table.columns = [column for column in used if any(_is_number(row.get(column.name)) for row in table.rows)]
 
