@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Job:
         fingerprint: of all that the maps depend on.
         missing: metrics to be computed now.
         metrics: name -> digest of the code of every metric that the store will hold.
-        scored: what came of it, without what lies in pieces in the store.
+        scored: what came of it; where there are several portions, without the rows and maps.
         needless: why there is nothing to do; else empty.
         failed: a line that says why it failed; empty as long as it has not.
     """
@@ -98,16 +99,20 @@ class Explaining:
             self.store.note_explainer(job.name, status="failed", reason=job.failed, traceback=traceback.format_exc())
 
     def _portion(self, job: Job, portion: Portion, number: int, portions: int) -> None:
-        if job.failed or (portions > 1 and self._has_piece(job, portion, number)):
+        file = self.store.piece_file(job.name, number)
+        facts = self._piece_facts(job, portion)
+        if job.failed or (portions > 1 and read_metadata(file).items() >= facts.items()):
             self.progress.skip(job.title)
-            return
-        with self.progress.step(job.title, f"{self.what}: {job.title}"):
-            keep = set(portion.positions.tolist()) if self.save_maps else set(self.scorer.gallery)
-            scored = portion.score(job.name, job.explainer, job.missing, keep)
-            if portions > 1:
-                self._write_piece(job, portion, number, scored)
-            else:
-                job.scored = scored
+        else:
+            with self.progress.step(job.title, f"{self.what}: {job.title}"):
+                keep = set(portion.positions.tolist()) if self.save_maps else set(self.scorer.gallery)
+                scored = portion.score(job.name, job.explainer, job.missing, keep)
+                if portions == 1:
+                    job.scored = scored
+                else:
+                    _write_piece(file, scored, facts)
+        if portions > 1 and not job.failed:
+            job.scored.add(_read_facts(file))
 
     def _piece_facts(self, job: Job, portion: Portion) -> dict[str, str]:
         """What a piece must have been made of to be used."""
@@ -115,48 +120,39 @@ class Explaining:
         images = [*portion.positions[[0, -1]].tolist(), self.save_maps]
         return {"fingerprint": job.fingerprint, "metrics": json.dumps(metrics), "images": json.dumps(images)}
 
-    def _has_piece(self, job: Job, portion: Portion, number: int) -> bool:
-        metadata = read_metadata(self.store.piece_file(job.name, number))
-        return metadata.items() >= self._piece_facts(job, portion).items()
-
-    def _write_piece(self, job: Job, portion: Portion, number: int, scored: Scored) -> None:
-        file = self.store.piece_file(job.name, number)
-        with replacing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
-            kept: dict[str, Any] = {str(at): values for at, values in scored.maps.items()}
-            np.savez(stream, **kept)
-        came = {"bad_maps": scored.bad_maps, "problems": scored.problems, "cost": asdict(scored.cost)}
-        rows = pd.concat(scored.frames) if scored.frames else pd.DataFrame(columns=list(SCORE_COLUMNS))
-        write_scores(file, rows, **self._piece_facts(job, portion), came=json.dumps(came))
-
-    def _pieces(self, job: Job, portions: int) -> Iterator[Scored]:
-        """What came of each portion, one at a time."""
-        if portions == 1:
-            yield job.scored
-            return
-        for number in range(portions):
-            file = self.store.piece_file(job.name, number)
-            came = json.loads(read_metadata(file)["came"])
-            with np.load(file.with_suffix(".npz")) as maps:
-                kept = {int(at): maps[at] for at in maps.files}
-            cost = Cost(**came["cost"])
-            rows = pd.read_parquet(file)
-            yield Scored([rows] if len(rows) else [], kept, came["bad_maps"], came["problems"], cost)
-
     def _finish(self, job: Job, portions: int) -> None:
-        """Make one of the pieces and store it."""
+        """Make one of the pieces and store it; a metric that failed on any leaves no row at all."""
         if job.failed:
             return
-        ids, gallery, whole = self.scorer.about["image"], set(self.scorer.gallery), Scored()
-        with self._maps_writer(job) as writer:
-            for piece in self._pieces(job, portions):
-                if writer:
-                    writer.add(ids.iloc[list(piece.maps)].tolist(), list(piece.maps.values()))
-                piece.maps = {at: values for at, values in piece.maps.items() if at in gallery}
-                whole.add(piece)
-        if len(whole.bad_maps) == len(ids):
+        if len(job.scored.bad_maps) == len(self.scorer.explained.indices):
             raise UserError(f"explainer {job.name!r} returned only NaN or infinite maps")
-        self._store(job, whole)
+        maps: dict[int, np.ndarray] = {}
+        done = {metric: code for metric, code in job.metrics.items() if metric not in job.scored.problems}
+        file = self.store.scores_file(job.name)
+        rows = self._rows(job, portions, maps)
+        write_scores(file, rows, fingerprint=job.fingerprint, metrics=json.dumps(done))
+        with replacing(self.store.gallery_file(job.name)) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, *(maps[at] for at in sorted(maps)))
+        facts = {"bad_maps": job.scored.bad_maps, "problems": job.scored.problems}
+        self.store.note_explainer(job.name, status="ok", fingerprint=job.fingerprint, **facts)
         shutil.rmtree(self.store.piece_file(job.name, 0).parent, ignore_errors=True)
+
+    def _rows(self, job: Job, portions: int, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
+        """The old rows that still hold, and those of every portion; maps go to their file, and some to ``gallery``."""
+        file, cost = self.store.scores_file(job.name), job.scored.cost_rows
+        failed = {(metric.partition("@")[0], metric.partition("@")[2]) for metric in job.scored.problems}
+        if read_metadata(file).get("fingerprint") == job.fingerprint:
+            yield _without(pd.read_parquet(file), job.scored.kinds | failed | set(_pairs(cost)))
+        shown = set(self.scorer.gallery)
+        with self._maps_writer(job) as writer:
+            for number in range(portions):
+                one = job.scored if portions == 1 else _read_piece(self.store.piece_file(job.name, number))
+                if writer:
+                    writer.add(self.scorer.about["image"].iloc[list(one.maps)].tolist(), one.maps.values())
+                gallery |= {at: values for at, values in one.maps.items() if at in shown}
+                if one.frames:
+                    yield _without(pd.concat(one.frames), failed)
+        yield cost
 
     @contextmanager
     def _maps_writer(self, job: Job) -> Iterator[MapsWriter | None]:
@@ -168,23 +164,34 @@ class Explaining:
         with replacing(file) as temporary, MapsWriter(temporary, self.scorer.classes) as writer:
             yield writer
 
-    def _store(self, job: Job, scored: Scored) -> None:
-        """Write the new rows over the old ones that still hold; a metric that failed leaves no row at all."""
-        file, rows = self.store.scores_file(job.name), scored.rows
-        failed = {(metric.partition("@")[0], metric.partition("@")[2]) for metric in scored.problems}
-        if read_metadata(file).get("fingerprint") == job.fingerprint:
-            old = pd.read_parquet(file)
-            renewed = set(_pairs(rows))
-            rows = pd.concat([old[[pair not in renewed for pair in _pairs(old)]], rows], ignore_index=True)
-        rows = rows[[pair not in failed for pair in _pairs(rows)]]
-        done = {metric: code for metric, code in job.metrics.items() if metric not in scored.problems}
-        with replacing(self.store.gallery_file(job.name)) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, *(scored.maps[at] for at in sorted(scored.maps)))
-        write_scores(file, rows, fingerprint=job.fingerprint, metrics=json.dumps(done))
-        self.store.note_explainer(
-            job.name, status="ok", fingerprint=job.fingerprint, bad_maps=scored.bad_maps, problems=scored.problems
-        )
-        job.scored = scored
+
+def _write_piece(file: Path, scored: Scored, facts: dict[str, str]) -> None:
+    """The rows last: they say that the piece is whole."""
+    with replacing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
+        maps: dict[str, Any] = {str(at): values for at, values in scored.maps.items()}
+        np.savez(stream, **maps)
+    came = {"bad_maps": scored.bad_maps, "problems": scored.problems, "cost": asdict(scored.cost)}
+    rows = pd.concat(scored.frames) if scored.frames else pd.DataFrame(columns=list(SCORE_COLUMNS))
+    write_scores(file, [rows], **facts, came=json.dumps(came | {"kinds": sorted(scored.kinds)}))
+
+
+def _read_facts(file: Path) -> Scored:
+    """A piece without its rows and maps."""
+    came = json.loads(read_metadata(file)["came"])
+    kinds = {(metric, variant) for metric, variant in came["kinds"]}
+    return Scored([], {}, came["bad_maps"], came["problems"], Cost(**came["cost"]), kinds)
+
+
+def _read_piece(file: Path) -> Scored:
+    with np.load(file.with_suffix(".npz")) as maps:
+        kept = {int(at): maps[at] for at in maps.files}
+    rows = pd.read_parquet(file)
+    return Scored([rows] if len(rows) else [], kept)
+
+
+def _without(rows: pd.DataFrame, kinds: set[tuple[str, str]]) -> pd.DataFrame:
+    """Rows of any other metric and variant."""
+    return rows[[pair not in kinds for pair in _pairs(rows)]]
 
 
 def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:

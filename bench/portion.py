@@ -125,7 +125,9 @@ class Portion:
         values, ids = maps.cpu().numpy(), self.about["image"].tolist()
         scored.bad_maps = [one for one, map_ in zip(ids, values, strict=True) if not np.isfinite(map_).all()]
         scored.maps = {at: one for at, one in zip(self.positions.tolist(), values, strict=True) if at in keep}
-        scored.frames += self._evaluate(explainer, metrics, maps, scored.problems)
+        for rows in self._evaluate(explainer, metrics, maps, scored.problems):
+            scored.frames.append(rows)
+            scored.kinds.add((rows["metric"].iloc[0], rows["variant"].iloc[0]))
         return scored
 
     def _evaluate(

@@ -20,6 +20,7 @@ class Scored:
         bad_maps: ids of images whose map holds NaN or infinite values; their scores are nan.
         problems: metric -> why it failed on these maps.
         cost: of the maps.
+        kinds: metric and variant of all rows.
     """
 
     frames: list[pd.DataFrame] = field(default_factory=list)
@@ -27,6 +28,7 @@ class Scored:
     bad_maps: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
+    kinds: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, other: Scored) -> None:
         """Take in what came of the same explainer on further images; a metric that failed on any has failed."""
@@ -35,6 +37,7 @@ class Scored:
         self.bad_maps += other.bad_maps
         self.problems = other.problems | self.problems
         self.cost += other.cost
+        self.kinds |= other.kinds
 
     @property
     def notes(self) -> list[str]:
@@ -47,9 +50,11 @@ class Scored:
     @property
     def rows(self) -> pd.DataFrame:
         """All rows in one frame, those of the cost last; they belong to no image."""
+        return pd.concat([*self.frames, self.cost_rows], ignore_index=True)
+
+    @property
+    def cost_rows(self) -> pd.DataFrame:
+        """Those of the cost."""
         about = {"image": "", "group": "", "label": -1, "predicted": -1, "target": -1, "diseased": False}
-        cost = [
-            about | {"metric": name, "variant": "", "step": -1, "value": value}
-            for name, value in self.cost.per_map().items()
-        ]
-        return pd.concat([*self.frames, pd.DataFrame(cost)], ignore_index=True)
+        cost = self.cost.per_map()
+        return pd.DataFrame([about | {"metric": name, "variant": "", "step": -1, "value": cost[name]} for name in cost])

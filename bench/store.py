@@ -23,7 +23,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -248,9 +248,15 @@ class RunStore:
             yield
 
 
-def write_scores(path: Path, rows: pd.DataFrame, **metadata: str) -> None:
-    """Write long rows with string metadata, atomically."""
-    write_probe(path, rows[list(SCORE_COLUMNS)], **metadata)
+def write_scores(path: Path, parts: Iterable[pd.DataFrame], **metadata: str) -> None:
+    """Write long rows, part after part, with string metadata, atomically."""
+    with replacing(path) as temporary, ExitStack() as stack:
+        writer = None
+        for rows in parts:
+            table = pa.Table.from_pandas(rows[list(SCORE_COLUMNS)], preserve_index=False)
+            table = table.replace_schema_metadata((table.schema.metadata or {}) | metadata)
+            writer = writer or stack.enter_context(pq.ParquetWriter(temporary, table.schema))
+            writer.write_table(table)
 
 
 def write_probe(path: Path, rows: pd.DataFrame, **metadata: str) -> None:

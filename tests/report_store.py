@@ -104,7 +104,7 @@ def _write_cell(cell: CellStore, key: CellKey, explainers: tuple[str, ...], mask
             outcomes[name] = {"status": "skipped", "reason": "no evidence"}
             continue
         outcomes[name] = {"status": "ok", "fingerprint": "x"}
-        write_scores(cell.scores_file(name), _scores(generator, masks), fingerprint="x")
+        write_scores(cell.scores_file(name), [_scores(generator, masks)], fingerprint="x")
         np.savez(cell.gallery_file(name), *generator.normal(size=(2, 4, 4)))
     cell.write_record(
         {

@@ -77,7 +77,7 @@ def _write(cell: CellStore, key: CellKey, dataset: dict[str, Any]) -> None:
     for name in EXPLAINERS:
         if cell.scores_file(name).exists():
             scores = _scores(generator, labels[:IMAGES])
-            write_scores(cell.scores_file(name), scores, fingerprint="x")
+            write_scores(cell.scores_file(name), [scores], fingerprint="x")
 
 
 def _scores(generator: np.random.Generator, labels: np.ndarray) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def set_scores(cell: CellStore, explainer: str, metric: str, values: np.ndarray 
     """Overwrite one metric of an explainer."""
     scores = pd.read_parquet(cell.scores_file(explainer))
     scores.loc[scores["metric"] == metric, "value"] = values
-    write_scores(cell.scores_file(explainer), scores, fingerprint="x")
+    write_scores(cell.scores_file(explainer), [scores], fingerprint="x")
 
 
 def set_validation(cell: CellStore, *aucs: float) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +26,9 @@ from bench.report.summary import print_summary
 from bench.report.verdicts import print_verdicts
 from bench.store import digest, source_digest
 
+#: From so many cells on a second process, which has to read them too, is worth its start.
+_MANY = 8
+
 
 def build_report(folder: Path, console: Console, only_if_stale: bool = False) -> None:
     """Write tables, figures, page and the long frame of a run, and print the summary.
@@ -33,16 +40,19 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
     Raises:
         UserError: this is not a run folder.
     """
-    frames = with_counterfactual(load_frames(folder))
-    signs, decisions = signatures(frames), weigh(frames)
-    tables = every_table(frames, decisions)
-    add_notes(tables, signs)
-    if not (only_if_stale and read_json(folder / "report.json") == _state(frames)):
+    frames = _frames(folder)
+    is_stale = not (only_if_stale and read_json(folder / "report.json") == _state(frames))
+    with _figures(frames, is_stale) as drawn:
+        signs, decisions = signatures(frames), weigh(frames)
+        tables = every_table(frames, decisions)
+        add_notes(tables, signs)
+        captions = drawn()
+    if is_stale:
         for name, table in tables.items():
             write_table(table, folder / "tables", name)
         with replacing(folder / "scores.parquet") as temporary:
             frames.scores.to_parquet(temporary, index=False)
-        captions = draw_figures(frames, folder / "figures") | decisions.draw(frames, folder / "figures")
+        captions |= decisions.draw(frames, folder / "figures")
         _remove_others(folder / "tables", tables)
         _remove_others(folder / "figures", captions)
         pages = {name: (table.caption, html(table)) for name, table in tables.items()}
@@ -52,6 +62,28 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
     print_verdicts(decisions.verdicts, console)
     for line in lacking(frames, decisions):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def _frames(folder: Path) -> Frames:
+    return with_counterfactual(load_frames(folder))
+
+
+@contextmanager
+def _figures(frames: Frames, is_stale: bool) -> Iterator[Callable[[], dict[str, str]]]:
+    """Gives the captions once the figures are drawn: of many cells by a second process, beside the tables."""
+    folder = frames.store.folder
+    if not is_stale:
+        yield dict
+    elif len(frames.cells) < _MANY:
+        yield lambda: draw_figures(frames, folder / "figures")
+    else:
+        ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
+        with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
+            yield pool.submit(_draw, folder).result
+
+
+def _draw(folder: Path) -> dict[str, str]:
+    return draw_figures(_frames(folder), folder / "figures")
 
 
 def _remove_others(folder: Path, stems: Iterable[str]) -> None:
