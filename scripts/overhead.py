@@ -65,11 +65,8 @@ def main() -> None:
             raise
     total = time.perf_counter() - started
     outside = work.seconds - network.seconds
-    print(
-        f"{total:.0f} s in all: {network.seconds:.0f} s in the network, {outside:.0f} s outside before the report",
-        end="",
-    )
-    print(f" ({outside / work.seconds:.0%} of that time), {total - work.seconds:.0f} s start-up and report")
+    print(f"{total:.0f} s; before the report {network.seconds:.0f} s in the network and {outside:.0f} s outside it")
+    print(f"({outside / work.seconds:.0%} of that time); start-up and report {total - work.seconds:.0f} s")
 
 
 if __name__ == "__main__":
