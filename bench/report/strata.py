@@ -156,7 +156,7 @@ def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
     caption = (
         "Strata. Each head's own maps (ours) and the post-hoc method that is best on that data set (theirs), on parts "
         f"of the images: means, groups counted alike [95 % interval, from {FEWEST_GROUPS} groups on]. Where the "
-        "network sets the level of a metric (floor: subtracted) scores are those against random maps on the same network. "
+        "network sets the level of a metric (floor: subtracted) scores are against random maps on the same network. "
         "Shared true positives are called right by both classifiers; thirds are equally large; lesion area is a share "
         "of the image, confidence the black box's probability of the right class. Largest evidence is in each map's "
         "own unit: no difference. Exploratory: "
