@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics import RESAMPLES, Estimate, Floats, bootstrap_weights, interval
+from bench.statistics import RESAMPLES, Estimate, Floats, bootstrap_weights, limits_of_one, weighted_means
 
 
 def kendall_tau(first: Floats, second: Floats) -> Floats:
@@ -35,21 +35,12 @@ def rank_agreement(
         groups: (N,) group of each image.
 
     Returns:
-        nan for fewer than three methods, whose order says little; the interval is nan for fewer than two groups.
+        nan for fewer than three methods, whose order says little; the interval is nan for few groups (``limits``).
     """
     images = len(first)
     if images == 0 or first.shape[1] < 3:
         return Estimate(np.nan, np.nan, np.nan, images)
-    tau = float(kendall_tau(*(means(np.ones((1, images)), scores) for scores in (first, second)))[0])
-    low = high = float("nan")
-    if len(np.unique(np.asarray(groups, dtype=str))) > 1:
-        weights = bootstrap_weights(groups, resamples)
-        low, high = interval(kendall_tau(means(weights, first), means(weights, second)))
-    return Estimate(tau, low, high, images)
-
-
-def means(weights: Floats, values: Floats) -> Floats:
-    """Weights (B,N) of images, values (N,M) with nan where undefined -> weighted means (B,M)."""
-    defined = np.isfinite(values)
-    total, count = weights @ np.where(defined, values, 0), weights @ defined
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    tau = float(kendall_tau(*(weighted_means(np.ones((1, images)), scores) for scores in (first, second)))[0])
+    weights = bootstrap_weights(groups, resamples)
+    samples = kendall_tau(weighted_means(weights, first), weighted_means(weights, second))
+    return Estimate(tau, *limits_of_one(tau, samples, groups, (-1, 1)), images)

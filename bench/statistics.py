@@ -1,20 +1,27 @@
-"""Means with intervals. Images of one group (a patient) are one cluster: groups are resampled, not images."""
+"""Means with intervals. Images of one group (a patient) are one cluster: groups are resampled, not images.
+
+The choices made here are explained in docs/statistics.md.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit  # quantiles of the normal and of Student's distribution
 
 from bench.seeds import seed_of
 
 Floats = NDArray[np.float64]
+Places = NDArray[np.integer[Any]]
 RESAMPLES = 1000
 LEVEL = 0.95
+#: Of fewer groups the spread is not known well enough for an interval to say anything.
+FEWEST_GROUPS = 5
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,11 @@ class Estimate:
     high: float
     n: int
     undefined: int = 0
+
+    def within(self, lowest: float, highest: float) -> Estimate:
+        """The same with the interval cut to what is possible."""
+        low, high = np.clip([self.low, self.high], lowest, highest)
+        return replace(self, low=float(low), high=float(high))
 
 
 def bootstrap_weights(groups: NDArray[np.object_] | pd.Series, resamples: int = RESAMPLES) -> Floats:
@@ -70,41 +82,146 @@ def intervals(samples: Floats) -> tuple[Floats, Floats]:
 
 
 def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resamples: int = RESAMPLES) -> Estimate:
-    """Mean over images, with a 95 % percentile bootstrap interval over groups; nan values are left out and counted.
+    """Mean over images with its 95 % interval (``limits``); nan values are left out and counted.
 
-    Values of the same image (several seeds) are averaged first. The interval is nan where there are fewer than two
-    groups, because one cluster says nothing about the spread between clusters.
+    Values of the same image (several seeds) are averaged first.
 
     Args:
         values, images, groups: aligned, one entry a score.
     """
-    by = images.to_numpy()
-    means, names = values.groupby(by).mean(), groups.groupby(by).first()
-    return _estimate(means.to_numpy(dtype=float), names.to_numpy(dtype=object), resamples)
+    columns = {"value": values, "image": images, "group": groups}
+    rows = pd.DataFrame({name: column.to_numpy() for name, column in columns.items()} | {"all": 0, "of": 0})
+    return estimate_means(rows, ["all", "of"], resamples)[0, 0]
 
 
 def estimate_means(rows: pd.DataFrame, by: list[str], resamples: int = RESAMPLES) -> dict[Any, Estimate]:
-    """``estimate_mean`` of the rows of every combination of the columns ``by``, in one pass over the rows.
+    """``estimate_mean`` of the rows of every combination of the columns ``by``, all of the same images at once.
 
     Args:
-        rows: with the columns value, image and group.
-        by: two columns or more.
+        rows: with the columns value, image and group; with ``seed`` the interval speaks of the variance of seeds, too.
+        by: two columns or more, without ``seed``.
     """
     of_image = rows.groupby([*by, "image"], dropna=False)
-    means, groups = of_image["value"].mean(), of_image["group"].first().to_numpy(dtype=object)
-    places = means.groupby(level=by, sort=False, dropna=False).indices
-    values = means.to_numpy(dtype=float)
-    return {key: _estimate(values[place], groups[place], resamples) for key, place in places.items()}
+    groups, by_seed = of_image["group"].first(), _by_seed(rows, of_image.ngroup().to_numpy())
+    names, known = groups.to_numpy(dtype=object), np.asarray(np.isfinite(by_seed).any(axis=0))
+    indices = groups.groupby(level=by, sort=False, dropna=False).indices
+    places: dict[Any, Places] = {key: np.asarray(place) for key, place in indices.items()}
+    defined = {key: place[known[place]] for key, place in places.items()}
+    alike: dict[tuple[str, ...], list[Any]] = {}
+    for key, place in defined.items():
+        alike.setdefault(tuple(map(str, names[place])), []).append(key)
+    found: dict[Any, Estimate] = {}
+    for of_images, keys in alike.items():
+        values = np.stack([by_seed[:, defined[key]] for key in keys], axis=-1)
+        for key, mean, low, high in zip(keys, *_means_with_limits(values, of_images, resamples), strict=True):
+            undefined = len(places[key]) - len(of_images)
+            found[key] = Estimate(float(mean), float(low), float(high), len(of_images), undefined)
+    return {key: found[key] for key in places}
 
 
-def _estimate(value: Floats, group: NDArray[np.object_], resamples: int) -> Estimate:
-    """Of one value (N,) an image."""
-    defined = ~np.isnan(value)
-    value, group, undefined = value[defined], group[defined], int((~defined).sum())
-    if not len(value):
-        return Estimate(np.nan, np.nan, np.nan, 0, undefined)
-    low = high = float("nan")
-    if len(set(group)) > 1:
-        weights = bootstrap_weights(group, resamples)
-        low, high = interval(weights @ value / weights.sum(axis=1))
-    return Estimate(float(value.mean()), low, high, len(value), undefined)
+def _by_seed(rows: pd.DataFrame, image: Places) -> Floats:
+    """Mean (S,I) of the rows of each seed and image; ``image`` (rows,) is the number of each row's."""
+    seed = pd.factorize(rows["seed"], sort=True)[0] if "seed" in rows else np.zeros(len(rows), dtype=int)
+    shape = (seed.max(initial=-1) + 1, image.max(initial=-1) + 1)
+    value, cell = rows["value"].to_numpy(dtype=float), seed * shape[1] + image
+    defined = np.isfinite(value)
+    total, count = (
+        np.bincount(cell[defined], weights=weights, minlength=shape[0] * shape[1]).reshape(shape)
+        for weights in (value[defined], None)
+    )
+    return ratio(total, count)
+
+
+def _means_with_limits(values: Floats, groups: tuple[str, ...], resamples: int) -> tuple[Floats, Floats, Floats]:
+    """Values (S,N,M), every image with one -> means over seeds, then over images, low and high, each (M,)."""
+    image = mean_over(values, axis=0)
+    estimate = mean_over(image, axis=0)
+    if not groups:
+        return estimate, estimate, estimate
+    weights = bootstrap_weights(np.array(groups, dtype=object), resamples)
+    count = np.full(len(estimate), len(set(groups)))
+    each = np.stack([weighted_means(weights, one) for one in values], axis=1)
+    samples = each[:, 0] if len(values) == 1 else weighted_means(weights, image)
+    return estimate, *limits(estimate, samples, count, mean_over(values, axis=1), each)
+
+
+def limits(
+    estimate: Floats, samples: Floats, groups: Floats, by_seed: Floats | None = None, seed_samples: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """95 % intervals of M quantities: the percentiles of a bootstrap over groups, stretched around the estimate.
+
+    The stretch makes up for few groups (Student's t instead of the normal distribution, and the bootstrap's factor
+    (G-1)/G) and for the variance between seeds, which resampling a handful of seeds underestimates. The variance of the
+    mean is that of the groups plus that of the seeds (what their spread exceeds the spread that images alone would
+    give them); its quantile is the mean of both Student quantiles, weighted by the variances.
+
+    Args:
+        estimate: (M,) mean over S seeds.
+        samples: (B,M) the same in bootstrap samples of the groups.
+        groups: (M,) G.
+        by_seed: (S,M) estimate of each seed; None: seeds are left out.
+        seed_samples: (B,S,M) the same in the bootstrap samples.
+
+    Returns:
+        low (M,), high (M,): nan where there are fewer than ``FEWEST_GROUPS`` groups.
+
+    Source: expanded percentile interval, Hesterberg 2015, arXiv:1411.5279; weighted quantiles, Cochran 1964,
+    Biometrics 20(1), 191-195.
+    Deviation: the percentiles are stretched, not shifted, which serves any quantile.
+    """
+    if by_seed is None or seed_samples is None:
+        by_seed, seed_samples = estimate[None], samples[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = _spread(samples, axis=0)
+        of_groups = spread * groups / (groups - 1)
+        of_seeds = _variance_of_seeds(by_seed, seed_samples, groups)
+        variance = of_groups + of_seeds
+        seeds = np.isfinite(by_seed).sum(axis=0)
+        students = [stdtrit(np.maximum(count - 1, 1), (1 + LEVEL) / 2) for count in (groups, seeds)]
+        quantile = (of_groups * students[0] + of_seeds * students[1]) / variance
+        margin = np.where(variance > 0, quantile * np.sqrt(variance), 0)
+        normal = ndtri((1 + LEVEL) / 2) * np.sqrt(spread)
+        low, high = intervals(samples)
+        # Where all groups agree there is no percentile to stretch; the seeds alone make the interval.
+        below = np.where(spread > 0, (estimate - low) * margin / normal, margin)
+        above = np.where(spread > 0, (high - estimate) * margin / normal, margin)
+    enough = groups >= FEWEST_GROUPS
+    return np.where(enough, estimate - below, np.nan), np.where(enough, estimate + above, np.nan)
+
+
+def limits_of_one(
+    estimate: float, samples: Floats, groups: NDArray[np.object_] | pd.Series, within: tuple[float, float]
+) -> tuple[float, float]:
+    """``limits`` of one quantity from bootstrap samples (B,) over the groups (N,), cut to what is possible."""
+    low, high = limits(np.array([estimate]), samples[:, None], np.array([len(set(map(str, groups)))]))
+    return float(np.clip(low[0], *within)), float(np.clip(high[0], *within))
+
+
+def mean_over(values: Floats, axis: int) -> Floats:
+    """Mean along an axis over what is defined, nan where nothing is."""
+    defined = np.isfinite(values)
+    return ratio(np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis))
+
+
+def weighted_means(weights: Floats, values: Floats) -> Floats:
+    """Weights (B,N), values (N,M) with nan where undefined -> weighted means (B,M)."""
+    defined = np.isfinite(values)
+    return ratio(weights @ np.where(defined, values, 0), weights @ defined)
+
+
+def ratio(over: Floats, under: Floats) -> Floats:
+    """Quotient of a sum and a weight, nan where there is no weight."""
+    return np.divide(over, under, out=np.full(np.shape(over), np.nan), where=under > 0)
+
+
+def _variance_of_seeds(by_seed: Floats, seed_samples: Floats, groups: Floats) -> Floats:
+    """Variance (M,) that drawing seeds adds to a mean over those that have a value; 0 where that is one."""
+    seeds = np.isfinite(by_seed).sum(axis=0)
+    by_images = mean_over(_spread(seed_samples - by_seed, axis=1), axis=0) * groups / (groups - 1)
+    between = np.fmax((_spread(by_seed, axis=0) - by_images) * seeds / (seeds - 1), 0)
+    return np.where(seeds > 1, between / seeds, 0)
+
+
+def _spread(values: Floats, axis: int) -> Floats:
+    """Variance along an axis (divided by the number) over what is defined."""
+    return mean_over((values - np.expand_dims(mean_over(values, axis), axis)) ** 2, axis)

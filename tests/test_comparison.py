@@ -12,7 +12,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.comparison import compare, decide, holm, mean_differences, non_inferiority, paired_differences, signed_rank
+from bench.comparison import (
+    NO_EVIDENCE,
+    SAME,
+    compare,
+    decide,
+    holm,
+    mean_differences,
+    mean_ratios,
+    non_inferiority,
+    paired_differences,
+    signed_rank,
+)
 
 NAN = float("nan")
 
@@ -141,7 +152,7 @@ def test_non_inferiority() -> None:
 def judged(ours: np.ndarray, theirs: np.ndarray, higher: bool = True) -> pd.DataFrame:
     """Verdicts on scores (N,A) against (N,B), all of one family."""
     found = compare(paired_differences(ours[None], theirs[None]), names(len(ours)), resamples=500)
-    return decide(found.assign(family=0, higher=higher), ["family"], "higher")
+    return decide(found.assign(family=0, higher=higher, margin=0.01), ["family"], "higher", "margin")
 
 
 def test_planted_better_explainer_is_found_better_and_the_direction_is_respected() -> None:
@@ -156,9 +167,46 @@ def test_planted_better_explainer_is_found_better_and_the_direction_is_respected
 def test_two_random_explainers_and_the_same_one_twice_give_no_evidence() -> None:
     rng = np.random.default_rng(0)
     verdicts = pd.concat([judged(rng.uniform(size=(40, 3)), rng.uniform(size=(40, 10))) for _ in range(20)])
-    assert (verdicts["verdict"] == "no evidence of a difference").mean() >= 0.95
+    assert (verdicts["verdict"] == NO_EVIDENCE).mean() >= 0.95
     scores = rng.uniform(size=(40, 1))
-    assert judged(scores, scores)["verdict"].tolist() == ["no evidence of a difference"]
+    assert judged(scores, scores)["verdict"].tolist() == [SAME]
+
+
+def test_differences_within_the_margin_are_no_wins() -> None:
+    """Certain and tiny: no relevant difference. Certain, with an interval across the margin: no evidence of one."""
+    rng = np.random.default_rng(0)
+    noise = stats.zscore(rng.normal(size=(60, 1)))
+    theirs = np.zeros((60, 1))
+    tiny, near, far = (mean + spread * noise for mean, spread in ((0.005, 0.001), (0.009, 0.02), (0.05, 0.02)))
+    found = judged(np.concatenate([tiny, near, far], axis=1), theirs)
+    assert found["verdict"].tolist() == [SAME, NO_EVIDENCE, "better"]
+    assert found["p_holm"][0] < 0.001
+    assert found["low"][1] < 0.01 < found["high"][1]
+
+
+def test_effect_is_in_favour_of_ours_whatever_the_direction() -> None:
+    gain = np.linspace(1, 2, 9)[:, None]
+    assert judged(gain, np.zeros((9, 1)))["effect"].tolist() == [1]
+    assert judged(gain, np.zeros((9, 1)), higher=False)["effect"].tolist() == [-1]
+
+
+def test_groups_count_alike_in_mean_interval_test_and_effect() -> None:
+    """One group of 30 images with a gain and nine of one image with a loss: the same as ten values, one a group."""
+    values = np.concatenate([np.full(30, 0.5), np.linspace(-0.3, -0.1, 9)])
+    groups = np.concatenate([np.full(30, "p0"), [f"p{index}" for index in range(1, 10)]]).astype(object)
+    found = compare(values[None, :, None], groups).iloc[0]
+    alone = compare(values[None, 29:, None], groups[29:]).iloc[0]
+    same = ["difference", "low", "high", "p", "effect"]
+    assert found[same].tolist() == pytest.approx(alone[same].tolist())
+    assert found["difference"] == pytest.approx((0.5 - 9 * 0.2) / 10)
+    ratio = mean_ratios(values[None, :, None] + 1, np.full((1, 39, 1), 2.0), groups).iloc[0]
+    assert ratio["ratio"] == pytest.approx((1 + found["difference"]) / 2)
+
+
+def test_fewer_than_five_groups_have_no_interval() -> None:
+    low = mean_differences(np.arange(5.0)[None, :, None], names(5))["low"][0]
+    assert np.isfinite(low)
+    assert np.isnan(mean_differences(np.arange(8.0)[None, :, None], names(4, 2))["low"][0])
 
 
 def test_too_few_images_to_decide() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from bench.rank_agreement import kendall_tau, rank_agreement
-from bench.statistics import bootstrap_weights, interval
+from bench.statistics import bootstrap_weights, limits_of_one
 
 
 def test_tau_is_scipys_with_ties_and_without() -> None:
@@ -34,7 +34,8 @@ def test_agreement_ranks_means_over_images() -> None:
             counts = np.where(np.isfinite(scores), weights[:, None], 0)
             means.append(np.nansum(scores * counts, axis=0) / counts.sum(axis=0))
         taus.append(kendalltau(*means).statistic)
-    assert (found.low, found.high) == pytest.approx(interval(np.array(taus)))
+    limits = limits_of_one(found.mean, np.array(taus), groups, (-1, 1))
+    assert (found.low, found.high) == pytest.approx(limits)
     assert found.n == 12
 
 

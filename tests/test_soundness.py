@@ -16,8 +16,9 @@ import bench.metrics  # noqa: F401 (registers the metrics)
 from bench.plan import resolve_metrics
 from bench.registry import METRICS, metric
 from bench.report.formats import cells
+from bench.report.frame_table import frame_table
 from bench.report.frames import Frames
-from bench.report.soundness import judgements, mark_unsound, preference, soundness_table
+from bench.report.soundness import judgements, mark_unsound, preference, soundness_table, words
 from bench.report.tables import Column, TableData
 from bench.store import RunStore
 from bench.studies.soundness import DEGRADED, Soundness, blurred, dilated, shuffled
@@ -138,6 +139,21 @@ def test_verdict_of_all_data_sets_marks_every_table(tmp_path: Any) -> None:
     assert [line[0] for line in cells(tables["rows"], str)[1:]] == ["blind†", "blind† ↑", "pixel_auroc"]
     assert tables["rows"].numbers()["metric"].tolist() == [row["metric"] for row in named]
     assert tables["other"].notes == tables["metric_soundness"].notes == []
+
+
+def test_rows_of_a_data_set_are_marked_by_its_own_verdict(tmp_path: Any) -> None:
+    """The metric fails on b alone, not pooled; c has no exact lesions and takes the pooled verdict."""
+    up, down = {"oracle": [1.0] * 30, "random": [0.0] * 30}, {"oracle": [0.0] * 6, "random": [1.0] * 6}
+    given = frames(rows_of(up, "a"), ["blind"], tmp_path)
+    given.probes["soundness"] = pd.concat([rows_of(up, "a"), rows_of(down, "b")])
+    found = judgements(given)
+    assert [words(found, name)["blind"] for name in "abc"] == ["sound", "fails", "sound"]
+    frame = pd.DataFrame({"dataset": list("abc"), "metric": "blind", "x": 0.0, "low": 0.0, "high": 0.0, "n": 1})
+    table = frame_table("", frame, ["dataset", "metric"], {"x": ""}, [])
+    mark_unsound({"rows": table}, found)
+    assert [row["metric"] for row in table.rows] == ["blind", "blind†", "blind"]
+    assert set(table.numbers()["metric"]) == {"blind"}
+    assert "on b: oracle over random" in table.notes[0]
 
 
 def test_values_are_averaged_over_classifiers_before_they_are_compared(tmp_path: Any) -> None:

@@ -16,7 +16,7 @@ from bench.agreement import Floats, kendall_tau
 from bench.lesions import effect_share, rank_agreement
 from bench.report.frames import CELL, Frames
 from bench.report.tables import MEANS, Column, TableData, metric_table, metric_title
-from bench.statistics import Estimate, bootstrap_weights, estimate_mean, interval
+from bench.statistics import Estimate, bootstrap_weights, estimate_means, limits_of_one, weighted_means
 from bench.store import SCORE_COLUMNS
 
 PROBE = "counterfactual"
@@ -78,9 +78,9 @@ def _score_table(frames: Frames, rows: pd.DataFrame) -> TableData:
     record = frames.record | {"metrics": _FACTS}
     table = metric_table(replace(frames, record=record), FAMILY, frames.scores)
     by_area = lesion_scores(rows, "pixels", {_BY_AREA: effect_share})
+    found = estimate_means(by_area, table.keys)
     for row in table.rows:
-        of_row = by_area[np.logical_and.reduce([by_area[key] == row[key] for key in table.keys])]
-        row[_BY_AREA] = estimate_mean(of_row["value"], of_row["image"], of_row["group"])
+        row[_BY_AREA] = found[tuple(row[key] for key in table.keys)].within(-1, 1)
     table.columns.append(Column(_BY_AREA, None))
     table.caption = (
         f"Counterfactual faithfulness. {_images(rows)} Each lesion is taken out of the scene; the effect is what the "
@@ -132,13 +132,6 @@ def _tau(truth: pd.DataFrame, metric: pd.DataFrame, higher_is_better: bool) -> E
     if len(methods) < _FEWEST_METHODS:
         return None
     weights = np.concatenate([np.ones((1, len(groups))), bootstrap_weights(groups)])
-    first, second = (_means(one.reindex(groups.index)[methods].to_numpy(), weights) for one in tables)
+    first, second = (weighted_means(weights, one.reindex(groups.index)[methods].to_numpy()) for one in tables)
     samples = kendall_tau(first, second if higher_is_better else -second)
-    return Estimate(float(samples[0]), *interval(samples[1:]), len(methods))
-
-
-def _means(values: Floats, weights: Floats) -> Floats:
-    """Values (N,M) with nan, weights (B,N) -> weighted means (B,M) of what is defined; nan where nothing is."""
-    defined = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return (weights @ np.where(defined, values, 0)) / (weights @ defined)
+    return Estimate(float(samples[0]), *limits_of_one(samples[0], samples[1:], groups, (-1, 1)), len(methods))

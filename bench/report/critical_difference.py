@@ -15,7 +15,7 @@ from bench.friedman import FEWEST_BLOCKS, FEWEST_METHODS, alike, friedman
 from bench.report.formats import number
 from bench.report.frame_table import FrameTable, frame_table
 from bench.report.frames import Frames
-from bench.report.paired import label, main_metrics, own_maps, pairs, post_hoc, title
+from bench.report.paired import label, levelled, main_metrics, own_maps, pairs, post_hoc, title
 from bench.report.style import BLACK, GREY, STRONG, WIDTH, Drawing
 
 _LINE = 0.17  # inches a method
@@ -31,8 +31,9 @@ def block_means(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
     for dataset, backbone, paired in pairs(frames, metric):
         own = own_maps(frames, paired.methods)
         methods = [*own, *post_hoc(frames, paired.methods)]
+        scores, _ = levelled(frames, metric, paired, methods)
         names = [(label(frames, one), one in own) for one in methods]
-        found[dataset, backbone] = pd.Series(means(paired.of(methods)), pd.MultiIndex.from_tuples(names), dtype=float)
+        found[dataset, backbone] = pd.Series(means(scores), pd.MultiIndex.from_tuples(names), dtype=float)
     blocks = pd.DataFrame(found).T.dropna(axis="index", how="all").dropna(axis="columns")
     return blocks if metric["higher_is_better"] else -blocks
 
@@ -74,7 +75,8 @@ def critical_difference_table(ranks: pd.DataFrame) -> FrameTable:
     """Every mean rank."""
     caption = (
         "Critical differences. Mean rank of each method over n blocks (a data set on a backbone; means over images and "
-        "seeds; 1 is the best; ties share their mean rank) among the methods that have a score in every block, with p "
+        "seeds, against random maps on the same network where this sets the level; 1 is the best; ties share their "
+        "mean rank) among the methods that have a score in every block, with p "
         "of Friedman's test and Nemenyi's critical difference at 0.05: where p is below 0.05, two methods differ if "
         "their mean ranks differ by that much (Demšar 2006, JMLR 7:1-30). The tests take blocks for independent, which "
         f"backbones on one data set are not quite. At least {FEWEST_BLOCKS} blocks (our limit); p is approximate below "

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.comparison import difference, mean_differences
 from bench.report.frame_table import FrameTable, frame_table
 from bench.report.frames import Frames
-from bench.report.paired import Floats, Method, Paired, directed, pairs, title
+from bench.report.paired import Floats, Method, Paired, directed, levelled, pairs, possible, title
 
 #: Corners of the square, in words: weights, map.
 CORNERS = {
@@ -53,7 +53,7 @@ def model_or_map_frame(frames: Frames) -> pd.DataFrame:
         for dataset, backbone, paired in pairs(frames, metric):
             about = {"dataset": dataset, "backbone": backbone, "family": metric["family"], "metric": title(metric)}
             squares = list(_squares(frames, paired))
-            for square, parts in zip(squares, _decompositions(squares, paired), strict=True):
+            for square, parts in zip(squares, _decompositions(frames, metric, squares, paired), strict=True):
                 found.append(about | {"head": square.head, "post_hoc": square.post_hoc} | parts)
     rows = pd.DataFrame(found)
     return rows[rows["n"] > 0].reset_index(drop=True) if len(rows) else rows
@@ -86,23 +86,28 @@ def base_of(heads: dict[str, dict[str, Any]], name: str) -> str:
     return str(heads[name].get("base", name))
 
 
-def _decompositions(squares: list[Square], paired: Paired) -> Iterator[dict[str, Any]]:
+def _decompositions(
+    frames: Frames, metric: dict[str, Any], squares: list[Square], paired: Paired
+) -> Iterator[dict[str, Any]]:
     """Means of the corners and effects of each square, on the images that are defined in all of its corners."""
-    columns = [_columns(square, paired) for square in squares]
+    scores = [levelled(frames, metric, paired, list(square.corners.values())) for square in squares]
+    columns = [_columns(square, corners) for square, (corners, _) in zip(squares, scores, strict=True)]
     rows = mean_differences(np.concatenate(columns, axis=-1), paired.groups).to_dict("records") if squares else []
-    for square in squares:
-        found: dict[str, Any] = {"missing": ", ".join(CORNERS[name] for name in square.missing)}
+    for square, (_, floor) in zip(squares, scores, strict=True):
+        found: dict[str, Any] = {"floor": floor, "missing": ", ".join(CORNERS[name] for name in square.missing)}
+        limits = np.array(possible(metric, floor))
+        apart = np.array([-1, 1]) * np.diff(limits)
         found |= {name: np.nan for corner in square.missing for name in (corner, f"{corner}_low", f"{corner}_high")}
         names = [*square.corners, *EFFECTS]
         own, rows = rows[: len(names)], rows[len(names) :]
         for name, row in zip(names, own, strict=True):
-            found |= {name: row["difference"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+            low, high = np.clip([row["low"], row["high"]], *(apart if name in EFFECTS else limits))
+            found |= {name: row["difference"], f"{name}_low": low, f"{name}_high": high}
         yield found | {"n": own[0]["n"], "seeds": own[0]["seeds"]}
 
 
-def _columns(square: Square, paired: Paired) -> Floats:
-    """Corners and effects (S,N,C) of a square, nan in all of them where it is in one."""
-    corners = paired.of(list(square.corners.values()))
+def _columns(square: Square, corners: Floats) -> Floats:
+    """Corners (S,N,3 or 4) -> with effects (S,N,C), nan in all of them where one is."""
     effects = decompose(dict(zip(square.corners, np.moveaxis(corners, -1, 0), strict=True)))
     columns = np.concatenate([corners, np.stack(effects, axis=-1)], axis=-1)
     columns[~np.isfinite(columns).all(axis=-1)] = np.nan
@@ -131,8 +136,9 @@ def model_or_map_table(rows: pd.DataFrame) -> FrameTable:
     """Every square."""
     caption = (
         "Model or map? Gain of an inherent head's own map over a post-hoc map on the black box, split into what the "
-        "better model and what the better map contribute: means over images [95 % bootstrap interval over groups]; "
-        "total = model + map. "
+        "better model and what the better map contribute: means, groups counted alike [95 % interval]; total = model "
+        "+ map. Scores whose level the network sets are those against random maps on the same network (floor: "
+        "subtracted; missing: raw). "
         "Corners: black-box and inherent weights, each with the post-hoc map and with own evidence (of the black box: "
         "its exact conversion). With all four, a part is the mean over both orders of exchange; with three, there is "
         "only one order."
@@ -146,4 +152,4 @@ def model_or_map_table(rows: pd.DataFrame) -> FrameTable:
             caption += f" Missing: {CORNERS[name]} in {rows[name].isna().mean():.0%} of the rows ({remedy})."
     columns = {name: f"{name}_" for name in (*CORNERS, *EFFECTS)}
     shown = {name: prefix for name, prefix in columns.items() if rows[name].notna().any()}
-    return frame_table(caption, rows, ["dataset", "backbone", "metric", "head", "post_hoc"], shown, [])
+    return frame_table(caption, rows, ["dataset", "backbone", "metric", "head", "post_hoc", "floor"], shown, [])

@@ -11,10 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.comparison import difference
 from bench.report.frames import Frames
 
 Floats = NDArray[np.float64]
 Method = tuple[str, str]  # head, explainer
+#: Metrics whose level the network's own curve sets, whatever the map: a network that loses its prediction at the first
+#: patch gives every map a good score. ``srg`` is a difference of two such scores and needs nothing more.
+OF_NETWORK = ("audc", "auic", "audc_accuracy")
+SUBTRACTED, ABSENT, NOT_NEEDED = "subtracted", "missing", "not needed"  # what became of the floor
+_MARGIN = 0.01  # of a metric's range, or of its unit where it has no end: smaller differences do not matter
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,43 @@ def pair(rows: pd.DataFrame) -> Paired:
 def title(metric: dict[str, Any]) -> str:
     """Name of a metric with its operator."""
     return f"{metric['name']}@{metric['variant']}" if metric["variant"] else str(metric["name"])
+
+
+def margin(metric: dict[str, Any]) -> float:
+    """The smallest difference that matters: 0.01 of the range of a metric, or 0.01 where that has no end."""
+    lowest, highest = value_range(metric)
+    return _MARGIN * (highest - lowest if np.isfinite(highest - lowest) else 1)
+
+
+def value_range(metric: dict[str, Any]) -> tuple[float, float]:
+    """Lowest and highest possible score; without end for runs that did not note them."""
+    lowest, highest = metric.get("value_range", (-np.inf, np.inf))
+    return lowest, highest
+
+
+def possible(metric: dict[str, Any], floor: str) -> tuple[float, float]:
+    """Lowest and highest of the scores that ``levelled`` gives."""
+    lowest, highest = value_range(metric)
+    return (lowest - highest, highest - lowest) if floor == SUBTRACTED else (lowest, highest)
+
+
+def levelled(frames: Frames, metric: dict[str, Any], paired: Paired, methods: list[Method]) -> tuple[Floats, str]:
+    """Scores by which methods on different networks can be compared.
+
+    Where the network sets the level of the metric, the score of the floor control on the same network is subtracted,
+    image by image and seed by seed, if all networks have one.
+
+    Returns:
+        (S,N,len(methods)), and whether the floor was ``SUBTRACTED``, is ``ABSENT`` or ``NOT_NEEDED``.
+    """
+    values = paired.of(methods)
+    if metric["name"] not in OF_NETWORK:
+        return values, NOT_NEEDED
+    floors = [name for name, facts in frames.record["explainers"].items() if facts.get("role") == "floor"]
+    controls = [(head, floor) for head, _ in methods for floor in floors[:1]]
+    if not controls or not set(controls) <= set(paired.methods):
+        return values, ABSENT
+    return difference(values, paired.of(controls)), SUBTRACTED
 
 
 def directed(frames: Frames) -> list[dict[str, Any]]:

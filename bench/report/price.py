@@ -8,17 +8,18 @@ import numpy as np
 import pandas as pd
 
 from bench.classification import CLASSIFICATION_SCORES, classification_scores
-from bench.comparison import limits, non_inferiority
+from bench.comparison import non_inferiority
 from bench.report.frame_table import FrameTable, frame_table
 from bench.report.frames import Frames
 from bench.report.paired import Floats, main_metrics, title
 from bench.report.verdicts import chosen
-from bench.statistics import bootstrap_weights
+from bench.statistics import bootstrap_weights, limits
 
 MARGIN = 0.02
 SCORES = ("auc", "accuracy", "kappa", "ece")
 GAINS = ("localisation", "faithfulness")  # families whose main metric stands beside the price
 _RESAMPLES = 500
+_POSSIBLE = np.array([[-1, -1, -2, -1], [1, 1, 2, 1]])  # differences of SCORES; κ is in [-1, 1]
 
 
 def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -53,7 +54,8 @@ def _price(ours: pd.DataFrame, theirs: pd.DataFrame, healthy: int | None) -> dic
     samples = first - second  # (1+B,S,scores), the images as they are first
     groups = ours["group"].nunique()
     mean = samples.mean(axis=1)
-    low, high = limits(mean[0], mean[1:], np.full(len(SCORES), groups), samples[0], samples[1:])
+    found = limits(mean[0], mean[1:], np.full(len(SCORES), groups), samples[0], samples[1:])
+    low, high = np.clip(found, *_POSSIBLE)
     price: dict[str, Any] = {"n": ours["image"].nunique(), "groups": groups, "seeds": len(seeds)}
     for score, *values in zip(SCORES, mean[0], low, high, strict=True):
         price |= dict(zip((score, f"{score}_low", f"{score}_high"), values, strict=True))
@@ -96,7 +98,7 @@ def price_table(frames: Frames, prices: pd.DataFrame) -> FrameTable:
         "Price of interpretability. Each head minus its black box on the same test images [95 % interval, paired "
         f"bootstrap over groups], and a verdict for every score: non-inferior where the interval excludes a loss of "
         f"{MARGIN}, inferior where it lies beyond that loss, else undecided. Gains: the head's own maps against the "
-        "post-hoc method that is best on that data set, positive where the head is better"
+        "post-hoc method that is best on that data set, positive where the head is better, as in verdicts"
         f"{f' ({explained})' if explained else ''}."
     )
     verdicts = [_summary(row) for _, row in prices.iterrows()]

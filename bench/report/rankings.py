@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from bench.rank_agreement import Floats, means, rank_agreement
+from bench.rank_agreement import rank_agreement
 from bench.report.tables import TableData
-from bench.statistics import Estimate
+from bench.statistics import Estimate, Floats, weighted_means
 
 Method = tuple[str, str]  # explainer, head
 TAU = "kendall_tau"
@@ -37,7 +37,7 @@ class Ranking:
 
     def ranks(self, way: str) -> dict[Method, float]:
         """Method -> rank of its mean, 1 the best; equal means share the mean of their ranks."""
-        scores = means(np.ones((1, len(self.groups))), self.values[way])[0]
+        scores = weighted_means(np.ones((1, len(self.groups))), self.values[way])[0]
         return dict(zip(self.methods, rankdata(-scores if self.higher_is_better else scores).tolist(), strict=True))
 
     def agreements(self) -> Iterator[tuple[str, str, Estimate]]:

@@ -14,7 +14,7 @@ from bench.report.frames import Frames
 from bench.report.tables import Column, TableData, row_order
 from bench.shortcut import PROBES
 from bench.specs import parse_spec
-from bench.statistics import Estimate, Floats, bootstrap_weights, estimate_mean, interval
+from bench.statistics import Estimate, Floats, bootstrap_weights, estimate_mean, limits_of_one
 
 #: A model uses the tag where removing it takes at least so much of the target's probability.
 USE = 0.1
@@ -178,7 +178,7 @@ def measure(rows: pd.DataFrame, other: pd.DataFrame | None) -> dict[str, Estimat
 def rank_correlation(rows: pd.DataFrame) -> Estimate:
     """Spearman's correlation between tag mass and loss of logit; nan where one of both is constant."""
     pairs = rows["tag_mass"].to_numpy(), rows["logit_drop"].to_numpy()
-    return _bootstrapped(rows, lambda weights: weighted_spearman(*pairs, weights))
+    return _bootstrapped(rows, lambda weights: weighted_spearman(*pairs, weights), (-1, 1))
 
 
 def weighted_spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
@@ -197,16 +197,16 @@ def weighted_spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
 def use_auroc(rows: pd.DataFrame) -> Estimate:
     """Area under the ROC curve of "the tag is used on this image" by the tag mass; nan where all are alike."""
     scores, used = rows["tag_mass"].to_numpy(), np.where(rows["probability_drop"] >= USE, 1, 0)
-    return _bootstrapped(rows, lambda weights: auc(np.stack([-scores, scores], axis=1), used, weights))
+    return _bootstrapped(rows, lambda weights: auc(np.stack([-scores, scores], axis=1), used, weights), (0, 1))
 
 
-def _bootstrapped(rows: pd.DataFrame, compute: Callable[[Floats], Floats]) -> Estimate:
+def _bootstrapped(rows: pd.DataFrame, compute: Callable[[Floats], Floats], within: tuple[float, float]) -> Estimate:
     """``compute(weights (B,N)) -> (B,)`` on the images as they are, with an interval over groups."""
     if len(rows) < 2:
         return Estimate(np.nan, np.nan, np.nan, len(rows))
     value = float(compute(np.ones((1, len(rows))))[0])
-    low, high = interval(compute(bootstrap_weights(rows["group"]))) if np.isfinite(value) else (np.nan, np.nan)
-    return Estimate(value, low, high, rows["image"].nunique())
+    samples = compute(bootstrap_weights(rows["group"]))
+    return Estimate(value, *limits_of_one(value, samples, rows["group"], within), rows["image"].nunique())
 
 
 def verdict(model: str, above: Estimate) -> str:

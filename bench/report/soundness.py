@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from bench.report.frame_table import FrameTable
 from bench.report.frames import Frames
 from bench.report.tables import Column, TableData, metric_title
 from bench.statistics import Estimate
 
 PROBE = "soundness"
 POOLED = "all"
+SOUND, FAILS, NOT_SHOWN, NOT_TRIED = "sound", "fails", "not shown", "not tried"
 MARK = "†"
 _ROUNDING = 1e-6
 _FEWEST = 6  # images: of fewer, the exact interval never leaves out a half
@@ -63,10 +65,15 @@ class Judgement:
         return [f"{one.pair}{' (tied)' if one.all_tie and one.share.n else ''}" for one in chosen]
 
     @property
+    def word(self) -> str:
+        """``SOUND``, ``FAILS`` or ``NOT_SHOWN``."""
+        return next((word for word in (FAILS, NOT_SHOWN) if self.pairs(word)), SOUND)
+
+    @property
     def verdict(self) -> str:
         """Says "sound", or at which pairs the metric fails or is not shown to hold."""
-        found = {verdict: ", ".join(self.pairs(verdict)) for verdict in ("fails", "not shown")}
-        return "; ".join(f"{verdict}: {pairs}" for verdict, pairs in found.items() if pairs) or "sound"
+        found = {verdict: ", ".join(self.pairs(verdict)) for verdict in (FAILS, NOT_SHOWN)}
+        return "; ".join(f"{verdict}: {pairs}" for verdict, pairs in found.items() if pairs) or SOUND
 
 
 def judgements(frames: Frames) -> list[Judgement]:
@@ -124,25 +131,56 @@ def soundness_table(frames: Frames, found: list[Judgement]) -> TableData:
         "better map, of those on which the two differ [exact 95 % interval]; a dash where they tie on all. "
         "Faithfulness is read on images that the black box classifies right and calls healthy without their lesions. "
         "A pair holds where the interval is above a half, fails where it ends at a half or below or all images tie, "
-        f"and is not shown else. {MARK} marks a metric that fails in every table that shows it."
+        f"and is not shown else. {MARK} marks a metric that fails: on the data set of the row where a row is of one "
+        "metric, else on all pooled; data sets whose lesions are not exactly known take the pooled verdict."
     )
     return table
+
+
+def words(found: list[Judgement], dataset: str) -> dict[str, str]:
+    """Metric -> its verdict on a data set in a word; of a data set without exact lesions that of all pooled."""
+    return {one.metric: one.word for one in _of(found, dataset)}
+
+
+def _of(found: list[Judgement], dataset: str) -> list[Judgement]:
+    """The judgements on a data set; else those on all, or on the only one."""
+    exact, pooled = ([one for one in found if one.dataset == name] for name in (dataset, POOLED))
+    return exact or pooled or found
 
 
 def mark_unsound(tables: dict[str, TableData], found: list[Judgement]) -> None:
     """Mark failing metrics in columns and rows, and say below every table that shows one at which pair it fails.
 
-    The verdict is that on all data sets pooled, where there are several.
+    The verdict is that on all data sets pooled, where there are several; in a frame's rows it is that on their own one.
     """
-    pooled = [one for one in found if one.dataset == POOLED] or found
-    failing = {one.metric: ", ".join(pairs) for one in pooled if (pairs := one.pairs("fails"))}
+    pooled = _failing(_of(found, POOLED))
     for table in [table for name, table in tables.items() if name != "metric_soundness"]:
-        table.columns = [replace(one, mark=MARK) if one.name in failing else one for one in table.columns]
-        texts = {str(row["metric"]) for row in table.rows} if "metric" in table.keys else set()
-        named = {text: metric for text in texts for metric in failing if text.rstrip(" ↑↓") in _names(metric)}
-        table.marked |= {text: text.replace(bare := text.rstrip(" ↑↓"), bare + MARK) for text in named}
-        shown = {column.name for column in table.columns} | set(named.values())
-        table.notes += [_note(metric, pairs) for metric, pairs in failing.items() if metric in shown]
+        table.columns = [replace(one, mark=MARK) if one.name in pooled else one for one in table.columns]
+        named = {metric: pooled[metric] for metric in {column.name for column in table.columns} & set(pooled)}
+        if isinstance(table, FrameTable) and {"dataset", "metric"} <= set(table.keys):
+            named |= _mark_rows(table, found)
+        elif "metric" in table.keys:
+            for text in {str(row["metric"]) for row in table.rows}:
+                bare = text.rstrip(" ↑↓")
+                for metric in [metric for metric in pooled if bare in _names(metric)]:
+                    table.marked[text], named[metric] = text.replace(bare, bare + MARK), pooled[metric]
+        table.notes += [_note(metric, pairs) for metric, pairs in named.items()]
+
+
+def _mark_rows(table: FrameTable, found: list[Judgement]) -> dict[str, str]:
+    """Mark what fails on a row's data set; the frame stays as it is -> metric and, in text, where it fails."""
+    where: dict[str, dict[str, str]] = {}
+    for name in dict.fromkeys(str(row["dataset"]) for row in table.rows):
+        failing = _failing(_of(found, name))
+        for row in [row for row in table.rows if row["dataset"] == name and row["metric"] in failing]:
+            where.setdefault(row["metric"], {})[name] = failing[row["metric"]]
+            row["metric"] += MARK
+    return {metric: "; ".join(f"on {name}: {pairs}" for name, pairs in of.items()) for metric, of in where.items()}
+
+
+def _failing(found: list[Judgement]) -> dict[str, str]:
+    """Metric -> the pairs at which it fails, as text."""
+    return {one.metric: ", ".join(pairs) for one in found if (pairs := one.pairs(FAILS))}
 
 
 def _names(metric: str) -> tuple[str, str]:

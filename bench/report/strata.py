@@ -13,8 +13,9 @@ from bench.classification import softmax
 from bench.comparison import difference, mean_differences
 from bench.report.frame_table import FrameTable, frame_table
 from bench.report.frames import Frames
-from bench.report.paired import Paired, main_metrics, metric_rows, pair, title
+from bench.report.paired import Paired, levelled, main_metrics, metric_rows, pair, possible, title
 from bench.report.verdicts import against_best
+from bench.statistics import FEWEST_GROUPS
 
 Bools = NDArray[np.bool_]
 _THIRDS = ("lowest third", "middle third", "highest third")
@@ -41,14 +42,17 @@ def strata_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
         for row in comparisons.to_dict("records"):
             about = {key: row[key] for key in (*keys, "method", "against")}
             ours, theirs = (row["head"], row["explainer"]), (row["their_head"], row["their_explainer"])
-            first, second = np.moveaxis(paired.of([ours, theirs]), -1, 0)
+            scores, floor = levelled(frames, metrics[name], paired, [ours, theirs])
+            about |= {"floor": floor}
+            first, second = np.moveaxis(scores, -1, 0)
             values = np.stack([first, second, difference(first, second)], axis=-1)
             values[~np.isfinite(values).all(axis=-1)] = np.nan
             if metrics[name]["higher_is_better"] is None:
                 values[..., -1] = np.nan
+            limits = possible(metrics[name], floor)
             right = called_right(rows, paired, (ours[0], theirs[0]))
             for kind, stratum, inside in strata(rows, paired, facts, right):
-                found.append(about | {"by": kind, "stratum": stratum} | _means(values, inside, paired))
+                found.append(about | {"by": kind, "stratum": stratum} | _means(values, inside, paired, limits))
     strata_rows = pd.DataFrame(found)
     return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
 
@@ -64,14 +68,16 @@ def _opponents(verdicts: pd.DataFrame, metrics: dict[str, dict[str, Any]]) -> pd
     return pd.concat([best, *(copied.assign(metric=name) for name in undirected)], ignore_index=True)
 
 
-def _means(values: NDArray[np.float64], inside: Bools, paired: Paired) -> dict[str, Any]:
+def _means(values: NDArray[np.float64], inside: Bools, paired: Paired, limits: tuple[float, float]) -> dict[str, Any]:
     some = inside.any(axis=0)
     if not some.any():
         return {"n": 0}
     rows = mean_differences(np.where(inside[..., None], values, np.nan)[:, some], paired.groups[some])
     found: dict[str, Any] = {name: int(rows[name].iloc[0]) for name in ("n", "groups", "seeds")}
+    apart = limits[1] - limits[0]
     for name, row in zip(_VALUES, rows.to_dict("records"), strict=True):
-        found |= {name: row["difference"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+        low, high = np.clip([row["low"], row["high"]], *((-apart, apart) if name == "difference" else limits))
+        found |= {name: row["difference"], f"{name}_low": low, f"{name}_high": high}
     return found
 
 
@@ -149,9 +155,11 @@ def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
     """Every stratum."""
     caption = (
         "Strata. Each head's own maps (ours) and the post-hoc method that is best on that data set (theirs), on parts "
-        "of the images: means [95 % interval, bootstrap over groups]. Shared true positives are called right by both "
-        "classifiers; thirds are equally large; lesion area is a share of the image, confidence the black box's "
-        "probability of the right class. Largest evidence is in each map's own unit: no difference. Exploratory: "
+        f"of the images: means, groups counted alike [95 % interval, from {FEWEST_GROUPS} groups on]. Where the "
+        "network sets the level of a metric (floor: subtracted) scores are against random maps on the same network. "
+        "Shared true positives are called right by both classifiers; thirds are equally large; lesion area is a share "
+        "of the image, confidence the black box's probability of the right class. Largest evidence is in each map's "
+        "own unit: no difference. Exploratory: "
         "intervals are not adjusted for the number of strata."
     )
     stores = {
@@ -161,7 +169,7 @@ def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
     absent = [name for name, files in stores.items() if not any(file.exists() for file in files)]
     caption += f" Not known here: {' and '.join(absent)} (run the same command again to add them)." if absent else ""
     rows = rows.assign(stratum=[_named(frames, row) for row in rows.to_dict("records")])
-    keys = ["dataset", "backbone", "metric", "method", "against", "by", "stratum"]
+    keys = ["dataset", "backbone", "metric", "method", "against", "by", "stratum", "floor"]
     return frame_table(caption, rows, keys, {name: f"{name}_" for name in _VALUES}, [])
 
 

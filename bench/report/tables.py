@@ -180,12 +180,13 @@ def _fill(
     keys = table.keys
     metrics = [metric for metric in frames.record["metrics"] if metric["family"] == family]
     columns = {(m["name"], m["variant"]): Column(metric_title(m), m["higher_is_better"]) for m in metrics}
+    ranges = {(m["name"], m["variant"]): m.get("value_range", (-np.inf, np.inf)) for m in metrics}
     wanted = scores[scores["metric"].isin({name for name, _ in columns})]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for (*key, name, variant), estimate in estimate_means(wanted, [*keys, "metric", "variant"]).items():
         row = found.setdefault(tuple(key), dict(zip(keys, key, strict=True)))
         if (name, variant) in columns:
-            row[columns[name, variant].name] = estimate
+            row[columns[name, variant].name] = estimate.within(*ranges[name, variant])
     for place in sorted(found, key=order):
         table.rows.append(found[place])
         table.competes.append(frames.record["explainers"][found[place]["explainer"]]["family"] != "control")

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from bench.comparison import BETTER, NO_EVIDENCE, TOO_FEW, WORSE, compare, decide, means, paired_differences
+from bench.comparison import (
+    BETTER,
+    NO_EVIDENCE,
+    SAME,
+    TOO_FEW,
+    WORSE,
+    compare,
+    decide,
+    means,
+    paired_differences,
+)
 from bench.report.formats import number
 from bench.report.frame_table import FrameTable, frame_table
 from bench.report.frames import Frames
-from bench.report.paired import Method, Paired, directed, label, main_metrics, own_maps, pairs, post_hoc, title
+from bench.report.paired import (
+    ABSENT,
+    SUBTRACTED,
+    Method,
+    Paired,
+    directed,
+    label,
+    levelled,
+    main_metrics,
+    margin,
+    own_maps,
+    pairs,
+    possible,
+    post_hoc,
+    title,
+)
+from bench.report.soundness import FAILS, MARK, NOT_TRIED, judgements, words
 
 #: Over what p-values are adjusted: a reader looks through all metrics of a family for one that favours a method.
 FAMILY = ["dataset", "backbone", "family"]
@@ -20,38 +48,48 @@ _VERBS = {
     "faithfulness": "shows what the model uses",
     "consistency": "agrees with the label",
 }
+_FLOORS = {
+    SUBTRACTED: "against random maps on the same network",
+    ABSENT: "raw: no random maps on both networks",
+}
 
 
 def verdict_frame(frames: Frames) -> pd.DataFrame:
     """One row a comparison: what ``bench.comparison.compare`` and ``decide`` say, with names and a sentence.
 
-    ``their_mean`` is over all images of the post-hoc method, whoever it is compared with.
+    ``their_mean`` is over all images of the post-hoc method, whoever it is compared with; ``floor`` says whether the
+    scores of random maps on the same network were subtracted; ``sound`` whether the metric is, on this data set.
     """
-    found = []
+    found, judged = [], judgements(frames)
     for metric in directed(frames):
         for dataset, backbone, paired in pairs(frames, metric):
             about = {"dataset": dataset, "backbone": backbone, "family": metric["family"], "metric": title(metric)}
-            rows = _comparisons(frames, paired)
-            found.append(rows.assign(**about, higher_is_better=metric["higher_is_better"]))
+            about |= {"higher_is_better": metric["higher_is_better"], "margin": margin(metric)}
+            sound = words(judged, dataset).get(title(metric), NOT_TRIED)
+            found.append(_comparisons(frames, metric, paired).assign(**about, sound=sound))
     found = [rows for rows in found if len(rows)]
     if not found:
         return pd.DataFrame()
-    verdicts = decide(pd.concat(found, ignore_index=True), FAMILY, "higher_is_better")
+    verdicts = decide(pd.concat(found, ignore_index=True), FAMILY, "higher_is_better", "margin")
     several = verdicts["backbone"].nunique() > 1
     return verdicts.assign(sentence=[sentence(row, several) for row in verdicts.to_dict("records")])
 
 
-def _comparisons(frames: Frames, paired: Paired) -> pd.DataFrame:
+def _comparisons(frames: Frames, metric: dict[str, Any], paired: Paired) -> pd.DataFrame:
     ours, theirs = own_maps(frames, paired.methods), post_hoc(frames, paired.methods)
     if not ours or not theirs:
         return pd.DataFrame()
-    first, second = paired.of(ours), paired.of(theirs)
-    scored = np.isfinite(first).any(axis=(0, 2)) | np.isfinite(second).any(axis=(0, 2))
-    found = compare(paired_differences(first, second)[:, scored], paired.groups[scored])
-    names = [_names(frames, one, other) for one in ours for other in theirs]
-    their_means = np.tile(means(second), len(ours))
-    found = pd.concat([pd.DataFrame(names), found], axis=1).assign(their_mean=their_means)
-    return found[found["n"] > 0]
+    found = []
+    for one in ours:
+        values, floor = levelled(frames, metric, paired, [one, *theirs])
+        scored = np.isfinite(values).any(axis=(0, 2))
+        rows = compare(paired_differences(values[..., :1], values[..., 1:])[:, scored], paired.groups[scored])
+        lowest, highest = possible(metric, floor)
+        rows[["low", "high"]] = rows[["low", "high"]].clip(lowest - highest, highest - lowest)
+        names = pd.DataFrame([_names(frames, one, other) for other in theirs])
+        found.append(pd.concat([names, rows], axis=1).assign(their_mean=means(paired.of(theirs)), floor=floor))
+    rows = pd.concat(found, ignore_index=True)
+    return rows[rows["n"] > 0]
 
 
 def _names(frames: Frames, ours: Method, theirs: Method) -> dict[str, str]:
@@ -68,9 +106,11 @@ def _names(frames: Frames, ours: Method, theirs: Method) -> dict[str, str]:
 def sentence(row: dict, several_backbones: bool = False) -> str:
     """One verdict in words, with its numbers."""
     where = f"{row['dataset']}, {row['backbone']}" if several_backbones else row["dataset"]
-    facts = [f"{row['metric'].replace('_', ' ')} {signed(row['difference'])}"]
+    mark = MARK if row["sound"] == FAILS else ""
+    facts = [f"{row['metric'].replace('_', ' ')}{mark} {signed(row['difference'])}"]
     if np.isfinite(row["low"]):
         facts[0] += f" [{signed(row['low'])}, {signed(row['high'])}]"
+    facts += [_FLOORS[row["floor"]]] if row["floor"] in _FLOORS else []
     facts.append(f"n = {row['n']}" + (f" in {row['groups']} groups" if row["groups"] != row["n"] else ""))
     facts += [f"{row['seeds']} seeds"] if row["seeds"] > 1 else []
     if row["verdict"] == TOO_FEW:
@@ -80,8 +120,8 @@ def sentence(row: dict, several_backbones: bool = False) -> str:
         return f"too few {what} to compare {row['method']} with {row['against']} on {where} ({', '.join(facts)})"
     p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {number(row['p_holm'])}"
     evidence = f"({', '.join([*facts, p])})"
-    if row["verdict"] == NO_EVIDENCE:
-        return f"{NO_EVIDENCE} between {row['method']} and {row['against']} on {where} {evidence}"
+    if row["verdict"] in (NO_EVIDENCE, SAME):
+        return f"{row['verdict']} between {row['method']} and {row['against']} on {where} {evidence}"
     verb = _VERBS.get(row["family"], "scores")
     return f"{row['method']} {verb} {row['verdict']} than {row['against']} on {where} {evidence}"
 
@@ -100,16 +140,21 @@ def verdict_table(frames: Frames, verdicts: pd.DataFrame) -> FrameTable:
     reasons += [f"{', '.join(alone)}: no post-hoc map of a black box has it"] if alone else []
     caption = (
         "Verdicts. Inherent maps minus post-hoc maps of the black-box twin (same data set, backbone and seed), image "
-        "by image: mean difference [95 % interval, bootstrap over groups, widened for few groups and for seeds], p of "
-        "the Wilcoxon signed-rank test on group means, adjusted by Holm over all comparisons of a data set and metric "
-        "family, and the matched-pairs rank-biserial effect. Better or worse only where the adjusted p is below 0.05 "
-        "and the interval excludes 0; too few images where no outcome could reach that p."
+        "by image: mean difference, images averaged within groups and groups counted alike [95 % interval, bootstrap "
+        "over groups, widened for few groups and for seeds], p of the Wilcoxon signed-rank test on group means, "
+        "adjusted by Holm over all comparisons of a data set and metric family, and the matched-pairs rank-biserial "
+        "effect, positive in favour of the inherent map. Where the network sets the level of a metric (floor: "
+        "subtracted) each score is that against random maps on the same network; missing: there are none, the scores "
+        "are raw. Better or worse only where the adjusted p is below 0.05, the interval excludes 0 and the difference "
+        "is beyond the margin (0.01 of the metric's range, or 0.01); no relevant difference where the interval lies "
+        "within it; too few images where groups that all point one way would not reach that p at Holm's first step."
     )
     caption += f" Left out: {'; '.join(reasons)}." if reasons else ""
-    keys = ["dataset", "backbone", "metric", "method", "against", "verdict", "groups", "seeds"]
+    keys = ["dataset", "backbone", "metric", "method", "against", "verdict", "floor", "groups", "seeds"]
     shown = verdicts.rename(columns={"p_holm": "p (Holm)"})
     table = frame_table(caption, shown, keys, {"difference": ""}, ["p (Holm)", "effect"])
     table.frame = verdicts
+    table.notes = [line for row in spoken(verdicts).to_dict("records") for line in disagreement(verdicts, row)]
     return table
 
 
@@ -135,21 +180,47 @@ def print_verdicts(verdicts: pd.DataFrame, console: Console) -> None:
     title = "Verdicts: of each family the first metric with enough images, against the post-hoc method best in it"
     console.print(Text(title, style="italic"))
     for dataset, rows in verdicts.groupby("dataset", sort=False):
-        lines = [f"- {one}" for one in spoken(rows)["sentence"]] + [f"  {one}" for one in too_few(rows)]
+        lines = []
+        for row in spoken(rows).to_dict("records"):
+            lines += [f"- {row['sentence']}"] + [f"  {one}" for one in disagreement(rows, row)]
+        lines += [f"  {one}" for one in too_few(rows)]
         for line in lines:
             console.print(Text(line), soft_wrap=True)
         for method, part in rows.groupby("method", sort=False):
             console.print(Text(f"  {dataset}, {method}: {tally(part)}", style="bright_black"), soft_wrap=True)
+    if (verdicts["sound"] == FAILS).any():
+        console.print(Text(f"{MARK} fails on maps whose worth is known: see metric_soundness"), soft_wrap=True)
     console.print()
+
+
+def disagreement(verdicts: pd.DataFrame, row: dict[Any, Any]) -> list[str]:
+    """A sentence where other metrics of the family decide the same comparison the other way, if any do."""
+    opposite = {BETTER: WORSE, WORSE: BETTER}.get(row["verdict"])
+    keys = [*FAMILY, "head", "explainer", "their_head", "their_explainer"]
+    same = np.logical_and.reduce([verdicts[key] == row[key] for key in keys])
+    others = verdicts[same & (verdicts["verdict"] == opposite) & (verdicts["sound"] != FAILS)]
+    if not len(others):
+        return []
+    named = [
+        f"{name.replace('_', ' ')} {signed(value)}"
+        for name, value in zip(others["metric"], others["difference"], strict=True)
+    ]
+    about = f"{row['dataset']}: the metrics of {row['family']} disagree on {row['method']} and {row['against']}"
+    return [f"{about}: {row['verdict']} by {row['metric'].replace('_', ' ')}, {opposite} by {', '.join(named)}"]
 
 
 def spoken(verdicts: pd.DataFrame) -> pd.DataFrame:
     """Verdicts on the first metric of each family that has enough images, against the post-hoc method best in it.
 
-    How many images a metric has is known before any score, so that this choice favours nobody.
+    A metric that fails on maps whose worth is known gives way to one that does not. How many images a metric has, and
+    whether it fails, is known before any score of a method, so that this choice favours nobody.
     """
     enough = verdicts["metric"].where(verdicts["verdict"] != TOO_FEW)
-    first = enough.groupby([verdicts[key] for key in FAMILY]).transform("first")
+    family = [verdicts[key] for key in FAMILY]
+    first, standing = (
+        names.groupby(family).transform("first") for names in (enough, enough.where(verdicts["sound"] != FAILS))
+    )
+    first = standing.fillna(first)
     best = against_best(verdicts[verdicts["metric"] == first], list(first.dropna().unique()))
     return best[best["verdict"] != TOO_FEW]
 
@@ -175,8 +246,11 @@ def _range(values: pd.Series) -> str:
 def tally(rows: pd.DataFrame) -> str:
     """How the comparisons of one head went."""
     counts = rows["verdict"].value_counts()
-    words = {BETTER: "better", WORSE: "worse", NO_EVIDENCE: "without evidence", TOO_FEW: "with too few images"}
-    parts = [f"{counts[verdict]} {word}" for verdict, word in words.items() if verdict in counts]
+    said = {BETTER: "better", WORSE: "worse", SAME: "without a relevant difference"}
+    said |= {NO_EVIDENCE: "without evidence", TOO_FEW: "with too few images"}
+    parts = [f"{counts[verdict]} {word}" for verdict, word in said.items() if verdict in counts]
+    failing = (rows["verdict"].isin([BETTER, WORSE]) & (rows["sound"] == FAILS)).sum()
+    parts += [f"{failing} of the better or worse by metrics that fail{MARK}"] if failing else []
     return (
         f"{len(rows)} comparisons with {rows['against'].nunique()} post-hoc methods in "
         f"{rows['metric'].nunique()} metrics: {', '.join(parts)}"
