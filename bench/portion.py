@@ -130,6 +130,7 @@ class Portion:
         meter.cost.images += len(self.positions)
         meter.cost.forwards += self.once.shared.charged_forwards
         meter.cost.seconds += self.once.shared.charged_seconds
+        meter.cost.memory_mib = float(np.fmax(meter.cost.memory_mib, self.once.shared.charged_memory_mib))
         scored = Scored(cost=meter.cost)
         values, ids = maps.cpu().numpy(), self.about["image"].tolist()
         scored.bad_maps = [one for one, map_ in zip(ids, values, strict=True) if not np.isfinite(map_).all()]
