@@ -114,7 +114,7 @@ class FeaturePass:
         """Forget the charge of one reader before the next."""
         self._charged: set[Hashable] = set()
         self.charged_forwards, self.charged_seconds = 0, 0.0
-        self.charged_memory_mib = float("nan")
+        self.charged_memory_mib: float = float("nan")
 
     def _measure(self, compute: Callable[[], Any]) -> _Kept:
         passed: list[int] = []
