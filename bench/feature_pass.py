@@ -94,6 +94,12 @@ class FeaturePass:
 
         return self.keep("head", run)
 
+    def charge_anew(self) -> None:
+        """Forget the charge of one reader before the next."""
+        self._charged: set[Hashable] = set()
+        self.charged_forwards, self.charged_seconds = 0, 0.0
+        self.charged_memory_mib = float("nan")
+
     def keep(self, part: Hashable, compute: Callable[[], Value]) -> Value:
         """What ``compute`` returned when this part was first asked for; it runs in evaluation mode without gradient.
 
@@ -109,12 +115,6 @@ class FeaturePass:
         self.charged_memory_mib = float(np.fmax(self.charged_memory_mib, self._parts[part].memory_mib))
         self._charged.add(part)
         return self._parts[part].value
-
-    def charge_anew(self) -> None:
-        """Forget the charge of one reader before the next."""
-        self._charged: set[Hashable] = set()
-        self.charged_forwards, self.charged_seconds = 0, 0.0
-        self.charged_memory_mib: float = float("nan")
 
     def _measure(self, compute: Callable[[], Any]) -> _Kept:
         passed: list[int] = []
