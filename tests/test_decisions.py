@@ -317,6 +317,24 @@ def test_share_of_the_way_by_hand(frames: Frames) -> None:
     assert not {explainer for _, explainer in rows} & {"noise", "mask"}
 
 
+def test_controls_of_localisation_are_pooled_over_classifiers(tmp_path: Path) -> None:
+    """A random map does not depend on the classifier: one way for all heads, and a best; faithfulness has neither."""
+    frames = made(tmp_path, score_rows(MEANS | {("soft", "noise"): (0.3, 0.9), ("soft", "mask"): (0.9, 0.5)}))
+    rows = shares(frames)
+    for method, precision in {("plain", "post_b"): 0.4, ("soft", "own"): 0.6}.items():
+        assert rows[method]["precision"].mean == pytest.approx(100 * (precision - 0.2) / 0.7, abs=1.5)
+    assert rows["plain", "post_b"]["audc@zero"].mean == pytest.approx(100 * 0.5 / 0.6, abs=1.5)
+    assert rows["soft", "own"]["audc@zero"].mean == pytest.approx(100 * 0.5 / 0.4, abs=1.5)
+    assert {column for _, column in floor_ceiling_table(frames).best()} == {"precision"}
+
+
+def test_no_share_of_a_negligible_way(tmp_path: Path) -> None:
+    rows = shares(made(tmp_path, score_rows(MEANS | {("plain", "mask"): (0.18, 0.82)})))
+    assert np.isnan([rows["plain", "post_a"][name].mean for name in ("precision", "audc@zero")]).all()
+    rows = shares(made(tmp_path, score_rows(MEANS | {("plain", "mask"): (0.22, 0.78)})))
+    assert np.isfinite([rows["plain", "post_a"][name].mean for name in ("precision", "audc@zero")]).all()
+
+
 def test_no_share_where_the_ceiling_is_not_above_the_floor(tmp_path: Path) -> None:
     rows = shares(made(tmp_path, score_rows(MEANS | {("plain", "mask"): (0.1, 0.95)})))
     assert np.isnan(rows["plain", "post_a"]["audc@zero"].mean)

@@ -32,13 +32,14 @@ MEANS = "Mean over images [95 % bootstrap interval over groups]; best in bold; a
 class Column:
     """One metric of a table; ``better`` is None where neither direction is, ``parts`` are what the CSV tells.
 
-    ``mark`` refers to a note below the table.
+    ``mark`` refers to a note below the table; of a column that is not ``ranked`` no row is the best.
     """
 
     name: str
     better: bool | None
     parts: tuple[str, ...] = ("mean", "low", "high", "n", "undefined")
     mark: str = ""
+    ranked: bool = True
 
     @property
     def title(self) -> str:
@@ -80,7 +81,7 @@ class TableData:
             if self.competes[index]:
                 rivals.setdefault(tuple(row[key] for key in self.keys[: self.within]), []).append(index)
         for indices in rivals.values():
-            for column in self.columns:
+            for column in [column for column in self.columns if column.ranked]:
                 better = self.directions[indices[0]] if self.directions else column.better
                 means = {
                     index: self.rows[index][column.name].mean * (1 if better else -1)
