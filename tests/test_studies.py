@@ -14,6 +14,7 @@ from bench.report.figures import draw_figures
 from bench.report.frames import load_frames
 from bench.report.studies import lambda_sweep, pooling, resolution, study_tables
 from bench.report.sweeps import Sweep, sweeps
+from bench.report.tables import all_tables
 from bench.store import CellKey, CellStore, RunStore
 from tests.study_store import PLAIN, head, make_grid, set_scores, set_validation
 
@@ -180,6 +181,21 @@ def test_domains_are_columns_and_best_is_by_the_direction_of_the_metric(tmp_path
     assert ("activation precision ↑", "post_b") in best
     row = next(row for row in table.rows if row["metric"] == "audc@zero ↓" and row["explainer"] == "post_a")
     assert row["x"].mean == pytest.approx(0.5)
+
+
+def test_maps_without_a_sign_have_no_part_in_consistency(tmp_path: Path) -> None:
+    """They are positive by construction: a share of 1 is no agreement with the label, and not the best."""
+    store = make_grid(tmp_path, {"plain": PLAIN, "dense": DENSE}, {name: {"modality": name} for name in "xy"})
+    for name in "xy":
+        set_scores(cell(store, "plain", name), "post_b", "positive_ratio", 1.0)
+    frames = load_frames(tmp_path)
+    across = cross_domain(frames)
+    shown = {row["explainer"] for row in across.rows if row["metric"] == "positive ratio ↑"}
+    assert shown == {"evidence", "post_a"}
+    assert {row["explainer"] for row in across.rows if row["metric"] == "audc@zero ↓"} >= {"post_b", "noise"}
+    table = all_tables(frames)["consistency"]
+    assert "post_b" in {row["explainer"] for row in table.rows}
+    assert {table.rows[at]["explainer"] for at, _ in table.best()} <= {"evidence", "post_a"}
 
 
 def test_variants_and_settings_of_one_data_set_are_no_domains(tmp_path: Path) -> None:

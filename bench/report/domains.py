@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.report.counterfactual import SCORES as COUNTERFACTUAL
 from bench.report.frames import Frames
+from bench.report.paired import comparable
 from bench.report.tables import Column, TableData, classification_table, main_rows, metric_table, weights_note
 from bench.statistics import Estimate
 
@@ -34,7 +35,10 @@ def cross_domain(frames: Frames) -> TableData:
         return table
     _append(table, frames, Column("auc", True), classification_table(frames))
     for family in SHOWN:
-        whole = metric_table(frames, family, main_rows(frames))
+        rows = main_rows(frames)
+        if len(rows):
+            rows = rows[rows["explainer"].isin(comparable(frames, family))]
+        whole = metric_table(frames, family, rows)
         for column in shown_columns(whole, family):
             _append(table, frames, column, whole)
     return table

@@ -50,7 +50,7 @@ def _shares(frames: Frames, paired: Paired, metric: dict[str, Any]) -> dict[Meth
     controls = [_control(frames, role) for role in ("floor", "ceiling")]
     methods = [one for one in paired.methods if one[1] not in controls]
     low, high = (_end(paired, methods, control, FAMILIES[metric["family"]]) for control in controls)
-    there = np.isfinite(high - low).any(axis=(0, 1))
+    there = np.asarray(np.isfinite(high - low).any(axis=(0, 1)))
     values, low, high = (part[..., there] for part in (paired.of(methods), low, high))
     way = mean_differences(high - low, paired.groups)
     found = mean_ratios(values - low, high - low, paired.groups)

@@ -111,17 +111,19 @@ def main_metrics(frames: Frames) -> dict[str, dict[str, Any]]:
     return first
 
 
-def metric_rows(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
-    """Rows of one metric; of consistency with the label only those of signed maps.
+def comparable(frames: Frames, family: str) -> list[str]:
+    """Explainers whose scores of a family of metrics can be compared: of consistency with the label, signed ones.
 
     A map without a sign is positive nearly everywhere by construction: next to a signed one, its share of positive
     cells says nothing about agreement with the label.
     """
+    return [name for name, facts in frames.record["explainers"].items() if facts["signed"] or family != "consistency"]
+
+
+def metric_rows(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
+    """Rows of one metric, of the explainers that can be compared by it."""
     rows = _by_metric(frames).get((metric["name"], metric["variant"]), frames.scores[:0])
-    if len(rows) and metric["family"] == "consistency":
-        signed = [name for name, facts in frames.record["explainers"].items() if facts["signed"]]
-        rows = rows[rows["explainer"].isin(signed)]
-    return rows
+    return rows[rows["explainer"].isin(comparable(frames, metric["family"]))] if len(rows) else rows
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.classification import CLASSIFICATION_SCORES, classification_scores
 from bench.report.frames import Frames
+from bench.report.paired import comparable, title
 from bench.statistics import Estimate, bootstrap_weights, estimate_means, interval
 
 BLACK_BOX = "black box"
@@ -180,7 +181,7 @@ def _fill(
         return
     keys = table.keys
     metrics = [metric for metric in frames.record["metrics"] if metric["family"] == family]
-    columns = {(m["name"], m["variant"]): Column(metric_title(m), m["higher_is_better"]) for m in metrics}
+    columns = {(m["name"], m["variant"]): Column(title(m), m["higher_is_better"]) for m in metrics}
     ranges = {(m["name"], m["variant"]): m.get("value_range", (-np.inf, np.inf)) for m in metrics}
     wanted = scores[scores["metric"].isin({name for name, _ in columns})]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -188,16 +189,13 @@ def _fill(
         row = found.setdefault(tuple(key), dict(zip(keys, key, strict=True)))
         if (name, variant) in columns:
             row[columns[name, variant].name] = estimate.within(*ranges[name, variant])
+    compared, explainers = comparable(frames, family), frames.record["explainers"]
     for place in sorted(found, key=order):
+        name = found[place]["explainer"]
         table.rows.append(found[place])
-        table.competes.append(frames.record["explainers"][found[place]["explainer"]]["family"] != "control")
+        table.competes.append(explainers[name]["family"] != "control" and name in compared)
     used = columns.values()
     table.columns = [column for column in used if any(_is_number(row.get(column.name)) for row in table.rows)]
-
-
-def metric_title(metric: dict[str, Any]) -> str:
-    """What tables call a metric of the run's record: ``name`` or ``name@variant``."""
-    return f"{metric['name']}@{metric['variant']}" if metric["variant"] else metric["name"]
 
 
 def row_order(frames: Frames) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:
@@ -246,7 +244,7 @@ def _scores_of_seed(rows: pd.DataFrame, healthy: int | None) -> dict[str, np.nda
 def cost_table(frames: Frames) -> TableData:
     """What one map costs, on the machine of this run."""
     keys = ["dataset", "backbone", "explainer", "head"]
-    columns = [Column(title, False) for title in _COSTS.values()]
+    columns = [Column(name, False) for name in _COSTS.values()]
     table = TableData(_caption(frames, "cost"), keys, columns)
     if not len(frames.cost):
         return table
@@ -255,8 +253,8 @@ def cost_table(frames: Frames) -> TableData:
         means = rows.groupby("metric")["value"].mean()
         seeds = rows["seed"].nunique()
         row: dict[str, Any] = dict(zip(keys, key, strict=True))
-        for name, title in _COSTS.items():
-            row[title] = Estimate(float(means.get(name, np.nan)), np.nan, np.nan, seeds)
+        for name, shown in _COSTS.items():
+            row[shown] = Estimate(float(means.get(name, np.nan)), np.nan, np.nan, seeds)
         table.rows.append(row)
         table.competes.append(False)
     return table
@@ -278,7 +276,8 @@ def _caption(frames: Frames, family: str) -> str:
         "per_class": "Faithfulness by true class: every image is explained, and occluded, for its own class. Controls "
         "that read masks find none on healthy images and delete in random order.",
         "per_class_localisation": "Diseased images by true class, each explained for its own class.",
-        "consistency": "Positive ratio on diseased, the others on healthy images; largest evidence in a map's unit.",
+        "consistency": "Positive ratio on diseased, the others on healthy images; largest evidence in a map's unit. "
+        "Unsigned maps, positive by construction, do not compete.",
         "exactness": "Inherent methods only.",
         "complexity": "Neither direction is better.",
         "cost": f"Mean cost of one map on {machine['gpu'] if machine['gpu'] != 'none' else machine['cpu']}, "
