@@ -63,6 +63,21 @@ def test_html_escapes_nothing_away() -> None:
     assert "<b>0.700 [0.600, 0.800]</b>" in html(made())
 
 
+def test_a_score_of_other_images_says_its_own_number() -> None:
+    table = made()
+    assert "n is that of most" not in markdown(table) + latex(table) + html(table)
+    table.columns.append(Column("share", None))
+    for row in table.rows:
+        row["share"] = Estimate(0.5, np.nan, np.nan, 3)
+    table.rows[1]["share"] = Estimate(np.nan, np.nan, np.nan, 3)
+    lines = markdown(table).splitlines()
+    assert lines[4].endswith("| 7 | 0.500 [0.400, 0.600] | 3.000 | 0.500 (n = 3) |")
+    assert lines[5].endswith("| 7 | **0.700 [0.600, 0.800]** | **2.000** | – |")
+    for text in (markdown(table), latex(table), html(table)):
+        assert text.count("n is that of most scores") == 1
+    assert table.notes == []
+
+
 def test_numbers_are_short() -> None:
     assert [number(value) for value in (0.12345, 12.345, 12345.6, 0.00001, 0, float("nan"))] == [
         "0.123",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -36,6 +38,7 @@ _LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
     "α": r"$\alpha$",
     "ρ": r"$\rho$",
 }
+_SEVERAL = "n is that of most scores of a row; where a score has another, that stands behind it."
 
 
 def write_table(table: TableData, folder: Path, stem: str) -> None:
@@ -71,22 +74,42 @@ def cells(
 ) -> list[list[str]]:
     """Header and rows as escaped text, the best entries marked by ``bold``.
 
-    ``n`` is the largest of the row; a table without numbers has none.
+    ``n`` is that of most entries of the row, others say their own; a table without numbers has none.
     """
     best = table.best()
     counted = ["n"] if table.columns else []
     lines = [[*map(escape, table.keys), *counted, *(escape(column.title) for column in table.columns)]]
     for index, row in enumerate(table.rows):
         values = [row.get(column.name) for column in table.columns]
-        texts = [escape(entry(value)) for value in values]
-        marked = [
-            bold(text) if (index, column.name) in best else text
-            for text, column in zip(texts, table.columns, strict=True)
-        ]
-        count = max((value.n for value in values if isinstance(value, Estimate)), default=0)
+        count = _count(values)
+        marked = []
+        for value, column in zip(values, table.columns, strict=True):
+            text = escape(entry(value) + (f" (n = {value.n})" if _differs(value, count) else ""))
+            marked.append(bold(text) if (index, column.name) in best else text)
         keys = [escape(table.marked.get(str(row[key]), str(row[key]))) for key in table.keys]
         lines.append([*keys, *([str(count)] if counted else []), *marked])
     return lines
+
+
+def _count(values: list[Any]) -> int:
+    """The n that most entries have, 0 without any."""
+    counts = Counter(value.n for value in values if _is_counted(value))
+    return counts.most_common(1)[0][0] if counts else 0
+
+
+def _is_counted(value: Any) -> TypeGuard[Estimate]:
+    return isinstance(value, Estimate) and value.n > 0 and bool(np.isfinite(value.mean))
+
+
+def _differs(value: Any, count: int) -> TypeGuard[Estimate]:
+    return _is_counted(value) and value.n != count
+
+
+def _notes(table: TableData) -> list[str]:
+    """Those of the table, and what n is where a row has several."""
+    rows = [[row.get(column.name) for column in table.columns] for row in table.rows]
+    several = any(_differs(value, _count(values)) for values in rows for value in values)
+    return [*table.notes, _SEVERAL] if several else table.notes
 
 
 def markdown(table: TableData) -> str:
@@ -94,7 +117,7 @@ def markdown(table: TableData) -> str:
     header, *body = cells(table, lambda text: f"**{text}**")
     lines = [header, ["---"] * len(header), *body]
     lines_text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    notes = "".join(f"\n- {note}" for note in table.notes)
+    notes = "".join(f"\n- {note}" for note in _notes(table))
     return f"{table.caption}\n\n{lines_text}\n" + (f"{notes}\n" if notes else "")
 
 
@@ -118,7 +141,7 @@ def latex(table: TableData) -> str:
             *lines,
             r"\bottomrule",
             r"\end{tabular}",
-            *(rf"\par\footnotesize {_escape(note)}" for note in table.notes),
+            *(rf"\par\footnotesize {_escape(note)}" for note in _notes(table)),
             r"\end{table*}",
             "",
         ]
@@ -135,6 +158,6 @@ def html(table: TableData) -> str:
     header, *body = cells(table, lambda text: f"<b>{text}</b>", escape)
     head = "".join(f"<th>{text}</th>" for text in header)
     rows = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>\n" for row in body)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in _notes(table))
     text = f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>"
     return text + (f'<ul class="caption">{notes}</ul>' if notes else "")

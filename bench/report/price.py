@@ -27,7 +27,7 @@ def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
 
     Each score of ``SCORES``, head minus black box, with ``<score>_low``, ``<score>_high`` and ``<score>_verdict``; n
     images, seeds; and for the main metric of each family of ``GAINS`` the head's maps minus the best post-hoc method's
-    (``gain_<family>`` with low and high), where there are such scores.
+    (``gain_<family>`` with low, high and n), where there are such scores.
     """
     if not len(frames.predictions):
         return pd.DataFrame()
@@ -85,7 +85,7 @@ def _gains(frames: Frames, gains: pd.DataFrame, about: dict[str, Any]) -> dict[s
             sign = 1 if row["higher_is_better"] else -1
             ends = sorted((sign * row["low"], sign * row["high"]))
             found |= {f"gain_{family}": sign * row["difference"]}
-            found |= {f"gain_{family}_low": ends[0], f"gain_{family}_high": ends[1]}
+            found |= {f"gain_{family}_low": ends[0], f"gain_{family}_high": ends[1], f"gain_{family}_n": row["n"]}
     return found
 
 
