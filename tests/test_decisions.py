@@ -24,8 +24,9 @@ from bench.report.model_or_map import decompose, model_or_map_frame
 from bench.report.paired import label, metric_rows
 from bench.report.price import price_frame
 from bench.report.strata import counts, image_facts, strata_frame, thirds
-from bench.report.verdict_figures import wins
-from bench.report.verdicts import against_best, disagreement, spoken, tally, too_few, verdict_frame
+from bench.report.style import paper_style
+from bench.report.verdict_figures import win_matrix, wins
+from bench.report.verdicts import against_best, disagreement, leading, printed, spoken, tally, too_few, verdict_frame
 from bench.store import RunStore
 
 N = 40
@@ -246,7 +247,7 @@ def test_tally_and_wins(frames: Frames) -> None:
     rows = verdict_frame(frames)
     soft = rows[rows["method"] == "soft"]
     assert tally(soft).startswith("4 comparisons with 2 post-hoc methods in 2 metrics: 3 better")
-    counted = verdict(wins(rows, "precision"), method="soft", against="post_b")
+    counted = verdict(wins(rows[rows["metric"] == "precision"]), method="soft", against="post_b")
     assert (counted["better"], counted["worse"], counted["all"]) == (1, 0, 1)
 
 
@@ -271,6 +272,7 @@ def test_gain_is_positive_where_the_head_is_better(frames: Frames) -> None:
     soft = price_frame(frames, verdict_frame(frames)).set_index("head").loc["soft"]
     assert soft["gain_localisation"] == pytest.approx(0.2, abs=0.01)
     assert soft["gain_faithfulness"] == pytest.approx(0, abs=0.01)
+    assert soft[["gain_localisation_n", "gain_faithfulness_n"]].tolist() == [N, N]
     assert soft["gain_faithfulness_low"] < soft["gain_faithfulness"] < soft["gain_faithfulness_high"]
 
 
@@ -439,6 +441,10 @@ def test_every_table_and_figure_is_written(frames: Frames, tmp_path: Path) -> No
     for name, table in tables.items():
         write_table(table, tmp_path, name)
     assert pd.read_csv(tmp_path / "verdicts.csv")["sentence"].tolist() == decisions.verdicts["sentence"].tolist()
+    spare = decisions.verdicts[decisions.verdicts["family"] == "localisation"].assign(metric="spare")
+    more = replace(decisions, verdicts=pd.concat([decisions.verdicts, spare], ignore_index=True)).tables(frames)
+    assert more["verdicts"].rows == tables["verdicts"].rows
+    assert len(more["verdicts"].numbers()) == len(tables["verdicts"].rows) + len(spare)
     stems = decisions.draw(frames, tmp_path)
     assert list(stems) == ["win_matrix", "price_pareto", "model_or_map_localisation", "model_or_map_faithfulness"]
     assert all((tmp_path / f"{stem}.png").exists() for stem in stems)
@@ -490,8 +496,16 @@ def test_the_first_metric_with_enough_images_is_spoken_of(frames: Frames) -> Non
     assert set(spoken(rows)["against"]) == {"post_b"}
     (line,) = too_few(rows)
     assert line == "x: 4 comparisons with too few images (4, 9 needed), in the table only: precision"
+    assert set(printed(rows, rows)["metric"]) == {"spare", "audc@zero"}
     hopeless = rows[rows["metric"] == "precision"]
     assert len(spoken(hopeless)) == 0
+    assert len(leading(hopeless)) == 0
+    assert len(printed(hopeless, hopeless)) == len(hopeless)
+    assert list(win_matrix(hopeless)) == []
+    with paper_style():
+        (drawing,) = win_matrix(rows)
+    titles = [axis.get_title(loc="left") for axis in drawing.figure.axes]
+    assert titles == ["localisation: spare (1 data set)", "faithfulness: audc@zero (1 data set)"]
     assert too_few(rows[rows["metric"] == "spare"]) == []
 
 
