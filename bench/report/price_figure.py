@@ -63,7 +63,8 @@ def _panel(axis: Axes, frames: Frames, rows: pd.DataFrame) -> None:
 
 def _marker(frames: Frames, head: str) -> dict[str, Any]:
     look = head_look(frames.record, head)
-    return {"marker": look.marker, "color": look.color, "linestyle": "none", "markersize": 5}
+    hollow = {"markerfacecolor": "none", "markeredgewidth": 1.3}  # heads may coincide
+    return {"marker": look.marker, "color": look.color, "linestyle": "none", "markersize": 5.5} | hollow
 
 
 def _steps(frames: Frames, rows: pd.DataFrame) -> list[tuple[str, str]]:
