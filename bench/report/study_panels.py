@@ -17,7 +17,6 @@ from bench.statistics import Estimate
 
 Rows = list[dict[str, Any]]
 SMALLEST = 1e-9  # where 0 is drawn on a log axis
-_IN_A_ROW = 3
 _MARKERS = "osD^vP"
 _TITLES = {"accuracy": "test accuracy ↑", "auc": "test AUC ↑", "validation_auc": "validation AUC ↑"}
 
@@ -53,11 +52,12 @@ def most(rows: Rows, columns: Sequence[Column]) -> int:
     return max((row[column.name].n for row in rows for column in columns if column.name in row), default=0)
 
 
-def panel_columns(count: int, height: int, inches: float) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with ``count`` columns of ``height`` panels, three columns beside each other."""
-    columns = min(count, _IN_A_ROW)
+def panel_columns(count: int, height: int, inches: float, across: int = 0) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with ``count`` columns of ``height`` panels, ``across`` in a row: three, of four two."""
+    most = across or (2 if count == 4 else 3)
+    columns = min(count, most)
     blocks = -(-count // columns)
-    size = (max(WIDTH * columns / _IN_A_ROW, 4.0), blocks * (height * inches + 0.3) + 0.8)
+    size = (max(WIDTH * columns / most, 4.0), blocks * (height * inches + 0.3) + 0.8)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(blocks * height, columns, squeeze=False)
     stacks = [
@@ -71,17 +71,18 @@ def panel_columns(count: int, height: int, inches: float) -> tuple[Figure, list[
 
 def label_rows(stacks: list[list[Axes]], labels: Sequence[str]) -> None:
     """Name the y axes at the left, and give panels that show the same the same limits; say where there is nothing."""
+    places = [stack[0].get_subplotspec() for stack in stacks]
+    first = [place is not None and place.is_first_col() for place in places]
     for at, label in enumerate(labels[: len(stacks[0])]):
         panels = [stack[at] for stack in stacks]
         limits = np.array([panel.get_ylim() for panel in panels if panel.has_data()])
-        for place, panel in enumerate(panels):
+        for panel, is_first in zip(panels, first, strict=True):
             if not panel.has_data():
                 panel.text(0.5, 0.5, "not scored", transform=panel.transAxes, ha="center", color=GREY)
             if len(limits):
                 panel.set_ylim(limits[:, 0].min(), limits[:, 1].max())
-            panel.tick_params(labelleft=place % _IN_A_ROW == 0)
-        for panel in panels[::_IN_A_ROW]:
-            panel.set_ylabel(label)
+            panel.tick_params(labelleft=is_first)
+            panel.set_ylabel(label if is_first else "")
 
 
 def draw_curve(axis: Axes, x: Sequence[float], estimates: Sequence[Estimate], look: Look) -> None:
