@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.integer[Any]]
 RESAMPLES = 1000
 LEVEL = 0.95
+#: Scores are float32 and of order 1; two that agree to this are the same.
+RELATIVE, ABSOLUTE = 1e-5, 1e-6
 #: Of fewer groups the spread is not known well enough for an interval to say anything.
 FEWEST_GROUPS = 5
 
@@ -212,6 +214,21 @@ def weighted_means(weights: Floats, values: Floats) -> Floats:
 def ratio(over: Floats, under: Floats) -> Floats:
     """Quotient of a sum and a weight, nan where there is no weight."""
     return np.divide(over, under, out=np.full(np.shape(over), np.nan), where=under > 0)
+
+
+def with_ties(values: Floats) -> Floats:
+    """Values (…,M) -> the same where those that agree up to the rounding of float32 are equal (to the least of them).
+
+    What ranks or compares them then finds ties where rounding made differences. nan stays nan.
+    """
+    order = np.argsort(values, axis=-1)
+    ordered = np.take_along_axis(values, order, axis=-1)
+    step = np.diff(ordered, axis=-1, prepend=-np.inf)
+    starts = ~(step <= ABSOLUTE + RELATIVE * np.abs(ordered))
+    first = np.maximum.accumulate(np.where(starts, np.arange(values.shape[-1]), 0), axis=-1)
+    merged = np.empty_like(ordered)
+    np.put_along_axis(merged, order, np.take_along_axis(ordered, first, axis=-1), axis=-1)
+    return merged
 
 
 def _variance_of_seeds(by_seed: Floats, seed_samples: Floats, groups: Floats) -> Floats:

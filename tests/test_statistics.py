@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import rankdata
 
 from bench.comparison import mean_differences
-from bench.statistics import bootstrap_weights, estimate_mean, estimate_means, interval
+from bench.statistics import bootstrap_weights, estimate_mean, estimate_means, interval, with_ties
 
 
 def series(*values: object) -> pd.Series:
@@ -88,3 +89,11 @@ def test_clustered_images_give_wider_intervals_than_independent_ones() -> None:
 
 def test_interval_is_the_percentiles() -> None:
     assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
+
+
+def test_what_agrees_up_to_rounding_is_equal() -> None:
+    values = np.array([[0.735, 0.5, 0.7350001, np.nan, 0.7349999, 0.74], [3e-7, 1e-7, 2e-7, 0.0, 1.0, 1.1]])
+    np.testing.assert_allclose(rankdata(with_ties(values[0, [0, 1, 2, 4, 5]])), [3, 1, 3, 3, 5])
+    np.testing.assert_allclose(rankdata(with_ties(values[1])), [2.5, 2.5, 2.5, 2.5, 5, 6])
+    np.testing.assert_allclose(with_ties(values), values, rtol=1e-5, atol=1e-6)
+    assert np.isnan(with_ties(values)[0, 3])

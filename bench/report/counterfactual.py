@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.agreement import Floats, kendall_tau
+from bench.agreement import Floats
 from bench.lesions import effect_share, rank_agreement
+from bench.rank_agreement import kendall_tau
 from bench.report.frames import CELL, Frames
 from bench.report.paired import title
 from bench.report.tables import MEANS, Column, TableData, metric_table

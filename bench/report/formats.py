@@ -38,6 +38,7 @@ _LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
     "α": r"$\alpha$",
     "ρ": r"$\rho$",
 }
+_ROUNDING = 1e-12  # of numbers of order 1 that were computed in double precision
 _SEVERAL = "n is that of most scores of a row; where a score has another, that stands behind it."
 
 
@@ -50,11 +51,12 @@ def write_table(table: TableData, folder: Path, stem: str) -> None:
 
 
 def number(value: float) -> str:
-    """A number as tables print it: three significant decimals for shares, fewer for large values."""
+    """A number as tables print it: three decimals for shares, fewer for large values; 0 for what is only rounding."""
     if not np.isfinite(value):
         return "–"
-    if value and abs(value) < 0.001:
+    if _ROUNDING < abs(value) < 0.001:
         return f"{value:.1e}"
+    value = value if abs(value) > _ROUNDING else 0.0
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.classification import CLASSIFICATION_SCORES, classification_scores
 from bench.report.frames import Frames
 from bench.report.paired import comparable, title
-from bench.statistics import Estimate, bootstrap_weights, estimate_means, interval
+from bench.statistics import Estimate, bootstrap_weights, estimate_means, interval, with_ties
 
 BLACK_BOX = "black box"
 _COSTS = {
@@ -75,7 +75,7 @@ class TableData:
     marked: dict[str, str] = field(default_factory=dict)
 
     def best(self) -> set[tuple[int, str]]:
-        """(row, column) of the best mean of each data set and column, among the rows that compete."""
+        """(row, column) of the best means (ties are all best) of each data set and column among rows that compete."""
         found: set[tuple[int, str]] = set()
         rivals: dict[tuple[Any, ...], list[int]] = {}
         for index, row in enumerate(self.rows):
@@ -90,7 +90,8 @@ class TableData:
                     if better is not None and _is_number(self.rows[index].get(column.name))
                 }
                 if len(means) > 1:
-                    found |= {(at, column.name) for at, mean in means.items() if mean == max(means.values())}
+                    ends = with_ties(np.array(list(means.values())))
+                    found |= {(at, column.name) for at, mean in zip(means, ends, strict=True) if mean == ends.max()}
         return found
 
     def numbers(self) -> pd.DataFrame:
