@@ -22,6 +22,7 @@ from bench.report.page import write_page
 from bench.report.scatter import place_labels, precision_and_sensitivity
 from bench.report.style import Look
 from bench.report.tile_grid import outlines, wrapped
+from bench.statistics import estimate_mean
 from bench.store import CellKey
 from tests.report_store import PLAN, make_run, rows
 
@@ -69,16 +70,22 @@ def test_seeds_are_averaged_within_each_image() -> None:
 
 
 def test_mean_curve_leaves_out_and_counts_undefined_images() -> None:
-    curves = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [NAN, NAN]])
-    curve = mean_curve(curves, np.array(["a", "b", "c", "d"], dtype=object))
-    np.testing.assert_allclose(curve.mean, [2 / 3, 2 / 3])
-    assert (curve.n, curve.undefined) == (3, 1)
-    assert (curve.low < curve.mean).all()
-    assert (curve.high > curve.mean).all()
+    curves = np.array([[1.0, 0.0, 0.3]] * 3 + [[0.0, 1.0, NAN], [1.0, 1.0, 0.5], [0.0, 1.0, 0.4], [NAN] * 3])
+    curve = mean_curve(curves, np.array(list("abcdefg"), dtype=object), (0, 1))
+    np.testing.assert_allclose(curve.mean, [4 / 6, 3 / 6, 1.8 / 5])
+    assert (curve.n, curve.undefined) == (6, 1)
+    for step in range(3):
+        scores = pd.Series(curves[:6, step])
+        known = scores.notna()
+        names = pd.Series(list("abcdef"))
+        table = estimate_mean(scores[known], names[known], names[known]).within(0, 1)
+        found = (curve.mean[step], curve.low[step], curve.high[step])
+        assert found == pytest.approx((table.mean, table.low, table.high), abs=0.05)  # as in the tables of scores
+    assert curve.high[0] == 1
 
 
-def test_one_group_has_no_interval() -> None:
-    curve = mean_curve(np.array([[1.0], [0.0]]), np.array(["a", "a"], dtype=object))
+def test_few_groups_have_no_interval() -> None:
+    curve = mean_curve(np.array([[1.0], [0.0]] * 4), np.array(list("abcdabcd"), dtype=object))
     assert curve.mean == [0.5]
     assert np.isnan([*curve.low, *curve.high]).all()
 

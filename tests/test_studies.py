@@ -15,6 +15,7 @@ from bench.report.frames import load_frames
 from bench.report.studies import lambda_sweep, pooling, resolution, study_tables
 from bench.report.sweeps import Sweep, sweeps
 from bench.report.tables import all_tables
+from bench.statistics import bootstrap_weights, limits_of_one
 from bench.store import CellKey, CellStore, RunStore
 from tests.study_store import PLAIN, head, make_grid, set_scores, set_validation
 
@@ -181,6 +182,21 @@ def test_domains_are_columns_and_best_is_by_the_direction_of_the_metric(tmp_path
     assert ("activation precision ↑", "post_b") in best
     row = next(row for row in table.rows if row["metric"] == "audc@zero ↓" and row["explainer"] == "post_a")
     assert row["x"].mean == pytest.approx(0.5)
+
+
+def test_scores_of_classifiers_have_the_intervals_of_all_tables(tmp_path: Path) -> None:
+    make_grid(tmp_path, {"plain": PLAIN})
+    frames = load_frames(tmp_path)
+    table = all_tables(frames)["classification"]
+    rows = frames.predictions.sort_values("image")
+    labels, margin = rows["label"], rows["logit_1"] - rows["logit_0"]
+    drawn = [roc_auc_score(labels, margin, sample_weight=one) for one in bootstrap_weights(rows["group"], 500)]
+    auc = roc_auc_score(labels, margin)
+    low, high = limits_of_one(auc, np.array(drawn), rows["group"], (0, 1))
+    found = table.rows[0]["auc"]
+    assert (found.mean, found.low, found.high) == pytest.approx((auc, low, high))
+    assert "no means over images" in table.caption
+    assert "Mean over images" not in table.caption
 
 
 def test_maps_without_a_sign_have_no_part_in_consistency(tmp_path: Path) -> None:

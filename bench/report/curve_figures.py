@@ -36,6 +36,7 @@ class Plot:
         better: whether higher is better.
         relative: the x axis is the share of all steps, from 0; else the number of the step, from 1.
         caption: what is averaged and which direction is better.
+        highest: possible value.
     """
 
     metric: str
@@ -46,6 +47,7 @@ class Plot:
     x: str
     y: str
     caption: str
+    highest: float = 1
 
     def steps(self, count: int) -> Floats:
         """Where ``count`` steps are on the x axis."""
@@ -73,6 +75,7 @@ DELETION = Plot(
     y="target probability / intact ↓",
     caption="Deletion: probability of the explained class, relative to the intact image, while the most important "
     "patches are filled (operator: {variant}), mean over images; lower is better.",
+    highest=np.inf,
 )
 INSERTION = Plot(
     "insertion_curve",
@@ -113,7 +116,7 @@ def _draw(frames: Frames, plot: Plot, variant: str) -> Iterator[Drawing]:
     rows = compared_rows(frames, plot.metric)
     rows = rows[rows["variant"] == variant]
     methods = methods_in(frames, rows)
-    curves = method_curves(rows, methods, plot.transform)
+    curves = method_curves(rows, methods, plot.transform, (0, plot.highest))
     if not curves:
         return
     looks = distinct_looks(best_post_hoc(curves, plot.better))

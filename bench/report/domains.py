@@ -25,7 +25,7 @@ def cross_domain(frames: Frames) -> TableData:
     caption = (
         f"Domains side by side ({texts}). Every classifier, every inherent map, the {BEST} post-hoc methods with the "
         "best mean over the data sets for each metric (chosen on these images, which flatters them) and the controls. "
-        "Mean over images [95 % bootstrap interval over groups]; "
+        "AUC: of all test images; else means over images [95 % bootstrap interval over groups]; "
         f"best of each data set in bold; arrows point to the better end. {weights_note(frames)}"
     )
     keys = ["metric", "backbone", "explainer", "head"]

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.classification import CLASSIFICATION_SCORES, classification_scores
+from bench.classification import CLASSIFICATION_SCORES
 from bench.report.frames import Frames
 from bench.report.paired import comparable, title
-from bench.statistics import Estimate, bootstrap_weights, estimate_means, interval, with_ties
+from bench.report.predictions import POSSIBLE, seed_scores, with_limits
+from bench.statistics import Estimate, estimate_means, with_ties
 
 BLACK_BOX = "black box"
 _COSTS = {
@@ -22,11 +23,15 @@ _COSTS = {
     "seconds_per_map": "seconds",
     "peak_memory_mib": "peak memory [MiB]",
 }
-_CLASSIFICATION_RESAMPLES = 500
 _KEYS = ["dataset", "backbone", "explainer", "head"]
 #: Families of which there is a table by class, and its name.
 PER_CLASS = {"faithfulness": "per_class", "localisation": "per_class_localisation"}
-MEANS = "Mean over images [95 % bootstrap interval over groups]; best in bold; arrows point to the better end."
+_BOLD = "best in bold; arrows point to the better end."
+MEANS = f"Mean over images [95 % bootstrap interval over groups]; {_BOLD}"
+OVERALL = (
+    "Scores of all test images together (AUC, κ and calibration error are no means over images), mean over seeds "
+    f"[95 % bootstrap interval over groups, widened for few groups and for seeds]; {_BOLD}"
+)
 
 
 @dataclass(frozen=True)
@@ -216,30 +221,19 @@ def row_order(frames: Frames) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:
 
 
 def classification_table(frames: Frames) -> TableData:
-    """Scores of every classifier on the test images; several seeds are averaged inside each bootstrap sample."""
+    """Scores of every classifier on the test images."""
     columns = [Column(name, better) for name, better in CLASSIFICATION_SCORES.items()]
     keys = ["dataset", "backbone", "head"]
     table = TableData(_caption(frames, "classification"), keys, columns)
     for key, rows in frames.predictions.groupby(keys, sort=False):
         healthy = frames.record["datasets"][key[0]].get("healthy")
-        seeds = [_scores_of_seed(one, healthy) for _, one in rows.groupby("seed")]
+        scores = with_limits(seed_scores(rows, sorted(rows["seed"].unique()), healthy), rows["group"].nunique())
         row: dict[str, Any] = dict(zip(keys, key, strict=True))
-        for column in columns:
-            samples = np.mean([scores[column.name] for scores in seeds], axis=0)
-            low, high = interval(samples[1:])
-            row[column.name] = Estimate(float(samples[0]), low, high, rows["image"].nunique())
+        for column, mean, low, high, possible in zip(columns, *scores, POSSIBLE.T, strict=True):
+            row[column.name] = Estimate(float(mean), low, high, rows["image"].nunique()).within(*possible)
         table.rows.append(row)
         table.competes.append(True)
     return table
-
-
-def _scores_of_seed(rows: pd.DataFrame, healthy: int | None) -> dict[str, np.ndarray]:
-    """Every score for the images as they are (first) and for every bootstrap sample."""
-    rows = rows.sort_values("image")
-    logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
-    weights = bootstrap_weights(rows["group"], _CLASSIFICATION_RESAMPLES)
-    weights = np.concatenate([np.ones((1, len(rows))), weights])
-    return classification_scores(logits, rows["label"].to_numpy(dtype=int), weights, healthy)
 
 
 def cost_table(frames: Frames) -> TableData:
@@ -270,7 +264,7 @@ def _chance(frames: Frames) -> str:
 def _caption(frames: Frames, family: str) -> str:
     machine = frames.record["machine"]
     notes = {
-        "classification": "Test images.",
+        "classification": OVERALL,
         "localisation": "Diseased images. Controls are the floor (random, centre) and the ceiling (the mask itself). "
         f"{_chance(frames)}",
         "faithfulness": "The first diseased images, occluded patch by patch; the operator stands behind the @.",
@@ -284,7 +278,7 @@ def _caption(frames: Frames, family: str) -> str:
         "cost": f"Mean cost of one map on {machine['gpu'] if machine['gpu'] != 'none' else machine['cpu']}, "
         f"{machine['threads']} threads; memory above that of the model and the images.",
     }
-    body = notes.get(family, "") if family == "cost" else f"{notes.get(family, '')} {MEANS}"
+    body = notes.get(family, "") + ("" if family in ("classification", "cost") else f" {MEANS}")
     return f"{family.replace('_', ' ').capitalize()}. {body} {weights_note(frames)}".replace("  ", " ")
 
 
