@@ -34,7 +34,14 @@ RNG = np.random.default_rng(0)
 DIFFICULTY, NOISE = RNG.normal(0, 0.1, size=N), RNG.normal(0, 0.01, size=(20, N))
 METRICS = [
     {"name": "precision", "variant": "", "family": "localisation", "higher_is_better": True, "images": "diseased"},
-    {"name": "audc", "variant": "zero", "family": "faithfulness", "higher_is_better": False, "images": "diseased"},
+    {
+        "name": "audc",
+        "variant": "zero",
+        "family": "faithfulness",
+        "higher_is_better": False,
+        "images": "diseased",
+        "of_network": True,
+    },
     {"name": "gini", "variant": "", "family": "complexity", "higher_is_better": None, "images": "all"},
 ]
 RECORD = {

@@ -19,6 +19,7 @@ from bench.report.curves import (
     relative_to_intact,
 )
 from bench.report.frames import Frames
+from bench.report.masks import masks_note
 from bench.report.methods import Method, averaging_note, compared_rows, methods_in, of_family
 from bench.report.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 
@@ -135,6 +136,7 @@ def _draw(frames: Frames, plot: Plot, variant: str) -> Iterator[Drawing]:
     drawn = [method for method in methods if any(method in of_dataset for of_dataset in curves.values())]
     _legend(figure, drawn, looks, plot is TOPK)
     notes = [_best_note(drawn, len(looks)), _undefined_note(curves), _bands_note(drawn), averaging_note(frames, drawn)]
+    notes += [masks_note(frames, curves)] if plot is TOPK else []
     caption = " ".join([plot.caption.format(variant=variant), *filter(None, notes)])
     yield Drawing(plot.stem, figure, caption)
 

@@ -16,9 +16,6 @@ from bench.report.frames import Frames
 
 Floats = NDArray[np.float64]
 Method = tuple[str, str]  # head, explainer
-#: Metrics whose level the network's own curve sets, whatever the map: a network that loses its prediction at the first
-#: patch gives every map a good score. ``srg`` is a difference of two such scores and needs nothing more.
-OF_NETWORK = ("audc", "auic", "audc_accuracy")
 SUBTRACTED, ABSENT, NOT_NEEDED = "subtracted", "missing", "not needed"  # what became of the floor
 _MARGIN = 0.01  # of a metric's range, or of its unit where it has no end: smaller differences do not matter
 
@@ -89,7 +86,7 @@ def levelled(frames: Frames, metric: dict[str, Any], paired: Paired, methods: li
         (S,N,len(methods)), and whether the floor was ``SUBTRACTED``, is ``ABSENT`` or ``NOT_NEEDED``.
     """
     values = paired.of(methods)
-    if metric["name"] not in OF_NETWORK:
+    if not metric.get("of_network"):
         return values, NOT_NEEDED
     floors = [name for name, facts in frames.record["explainers"].items() if facts.get("role") == "floor"]
     controls = [(head, floor) for head, _ in methods for floor in floors[:1]]

@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter
 
 from bench.report.domains import cross_domain as cross_domain_table
 from bench.report.frames import Frames
+from bench.report.masks import masks_note
 from bench.report.methods import head_look, look_of
 from bench.report.studies import SCORES, VALIDATION_AUC
 from bench.report.studies import lambda_sweep as lambda_table
@@ -161,7 +162,7 @@ def cross_domain(frames: Frames) -> Iterator[Drawing]:
         f"over the data sets, chosen on these images, which flatters it ({names or 'none in this run'}). "
         f"{f'The first {_HEADS} inherent heads. ' if len(inherent) > _HEADS else ''}{_BARS}"
     )
-    yield Drawing("cross_domain", figure, caption)
+    yield Drawing("cross_domain", figure, f"{caption} {masks_note(frames, datasets)}".strip())
 
 
 def _best_post_hoc(table: TableData, datasets: list[str]) -> dict[str, dict[str, Any]]:
