@@ -13,6 +13,9 @@ from bench.report.domains import cross_domain
 from bench.report.figures import draw_figures
 from bench.report.frames import load_frames
 from bench.report.studies import lambda_sweep, pooling, resolution, study_tables
+from bench.report.study_figures import _best_post_hoc
+from bench.report.study_figures import cross_domain as draw_cross_domain
+from bench.report.style import paper_style
 from bench.report.sweeps import Sweep, sweeps
 from bench.report.tables import all_tables
 from bench.statistics import bootstrap_weights, limits_of_one
@@ -212,6 +215,22 @@ def test_maps_without_a_sign_have_no_part_in_consistency(tmp_path: Path) -> None
     table = all_tables(frames)["consistency"]
     assert "post_b" in {row["explainer"] for row in table.rows}
     assert {table.rows[at]["explainer"] for at, _ in table.best()} <= {"evidence", "post_a"}
+
+
+def test_the_best_post_hoc_method_is_that_of_each_data_set(tmp_path: Path) -> None:
+    """post_a is best on x, post_b on y and on average."""
+    store = make_grid(tmp_path, {"plain": PLAIN, "dense": DENSE}, {name: {"modality": name} for name in "xy"})
+    scores = {("x", "post_a"): 0.5, ("x", "post_b"): 0.6, ("y", "post_a"): 0.9, ("y", "post_b"): 0.3}
+    for (name, explainer), value in scores.items():
+        set_scores(cell(store, "plain", name), explainer, "audc", value)
+    frames = load_frames(tmp_path)
+    best = _best_post_hoc(cross_domain(frames), ["x", "y"])
+    assert [best["audc@zero ↓", name]["explainer"] for name in "xy"] == ["post_a", "post_b"]
+    with paper_style():
+        (drawing,) = draw_cross_domain(frames)
+    (panel,) = [axis for axis in drawing.figure.axes if axis.get_title().startswith("audc@zero")]
+    assert panel.get_title() == "audc@zero ↓\n(n = 24)"
+    assert {text.get_text() for text in panel.texts} == {"1", "2"}
 
 
 def test_variants_and_settings_of_one_data_set_are_no_domains(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,10 @@ def draw_curve(axis: Axes, x: Sequence[float], estimates: Sequence[Estimate], lo
 
 
 def draw_groups(
-    values: dict[str, dict[tuple[str, str], Estimate]], categories: dict[str, str], series: dict[str, Look]
+    values: dict[str, dict[tuple[str, str], Estimate]],
+    categories: dict[str, str],
+    series: dict[str, Look],
+    marks: Mapping[tuple[str, str, str], str] | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """A panel a metric, beside each other: for each category a group of points with intervals, one a series.
 
@@ -101,7 +104,9 @@ def draw_groups(
         values: title of the metric -> (category, series) -> estimate.
         categories: name -> label, from above.
         series: label -> look.
+        marks: (title, category, series) -> what stands beside the point.
     """
+    marks = marks or {}
     height = len(categories) * (0.1 * max(len(series), 3) + 0.1) + 0.17 * -(-len(series) // 5) + 0.7
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(1, len(values), squeeze=False, sharey=True)[0].tolist()
@@ -112,7 +117,11 @@ def draw_groups(
             y = names.index(category) + place * step
             axis.plot(np.maximum([value.low, value.high], SMALLEST), [y, y], color=look.color, linewidth=1)
             axis.plot(max(value.mean, SMALLEST), y, look.marker, color=look.color, markersize=4)
-        axis.set_title(title.replace(" ", "\n", 1) if len(title) > 16 else title)
+            if mark := marks.get((title, category, label)):
+                beside: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7}
+                axis.annotate(mark, (max(value.high, value.mean), y), (4, 0), **beside)
+        name, *below = title.split("\n")
+        axis.set_title("\n".join([name.replace(" ", "\n", 1) if len(name) > 16 else name, *below]))
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)
         axis.xaxis.set_major_locator(MaxNLocator(3))
