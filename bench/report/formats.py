@@ -39,7 +39,7 @@ _LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
     "ρ": r"$\rho$",
 }
 _ROUNDING = 1e-12  # of numbers of order 1 that were computed in double precision
-_SEVERAL = "n is that of most scores of a row; where a score has another, that stands behind it."
+_SEVERAL = "n is that of most scores; where a score has another, that stands behind it."
 
 
 def write_table(table: TableData, folder: Path, stem: str) -> None:
@@ -76,16 +76,14 @@ def cells(
 ) -> list[list[str]]:
     """Header and rows as escaped text, the best entries marked by ``bold``.
 
-    ``n`` is that of most entries of the row, others say their own; a table without numbers has none.
+    ``n`` is of the row's entries (``_counts``), those of another n say so; a table without numbers has none.
     """
     best = table.best()
     counted = ["n"] if table.columns else []
     lines = [[*map(escape, table.keys), *counted, *(escape(column.title) for column in table.columns)]]
-    for index, row in enumerate(table.rows):
-        values = [row.get(column.name) for column in table.columns]
-        count = _count(values)
+    for index, (row, count) in enumerate(zip(table.rows, _counts(table), strict=True)):
         marked = []
-        for value, column in zip(values, table.columns, strict=True):
+        for value, column in zip(_values(table, row), table.columns, strict=True):
             text = escape(entry(value) + (f" (n = {value.n})" if _differs(value, count) else ""))
             marked.append(bold(text) if (index, column.name) in best else text)
         keys = [escape(table.marked.get(str(row[key]), str(row[key]))) for key in table.keys]
@@ -93,10 +91,15 @@ def cells(
     return lines
 
 
-def _count(values: list[Any]) -> int:
-    """The n that most entries have, 0 without any."""
-    counts = Counter(value.n for value in values if _is_counted(value))
-    return counts.most_common(1)[0][0] if counts else 0
+def _counts(table: TableData) -> list[int]:
+    """Of each row the n of its entries that is most common in the table, where equally common the first; else 0."""
+    found = [[value.n for value in _values(table, row) if _is_counted(value)] for row in table.rows]
+    common = Counter(n for counts in found for n in counts)
+    return [max(counts, key=common.__getitem__, default=0) for counts in found]
+
+
+def _values(table: TableData, row: dict[str, Any]) -> list[Any]:
+    return [row.get(column.name) for column in table.columns]
 
 
 def _is_counted(value: Any) -> TypeGuard[Estimate]:
@@ -109,8 +112,8 @@ def _differs(value: Any, count: int) -> TypeGuard[Estimate]:
 
 def _notes(table: TableData) -> list[str]:
     """Those of the table, and what n is where a row has several."""
-    rows = [[row.get(column.name) for column in table.columns] for row in table.rows]
-    several = any(_differs(value, _count(values)) for values in rows for value in values)
+    rows = zip(table.rows, _counts(table), strict=True)
+    several = any(_differs(value, count) for row, count in rows for value in _values(table, row))
     return [*table.notes, _SEVERAL] if several else table.notes
 
 

@@ -14,7 +14,7 @@ from bench.classification import CLASSIFICATION_SCORES
 from bench.report.frames import Frames
 from bench.report.paired import comparable, title
 from bench.report.predictions import POSSIBLE, seed_scores, with_limits
-from bench.statistics import Estimate, estimate_means, with_ties
+from bench.statistics import ALIKE, Estimate, estimate_means, with_ties
 
 BLACK_BOX = "black box"
 _COSTS = {
@@ -95,7 +95,7 @@ class TableData:
                     if better is not None and _is_number(self.rows[index].get(column.name))
                 }
                 if len(means) > 1:
-                    ends = with_ties(np.array(list(means.values())))
+                    ends = with_ties(np.array(list(means.values())), ALIKE)
                     found |= {(at, column.name) for at, mean in zip(means, ends, strict=True) if mean == ends.max()}
         return found
 
