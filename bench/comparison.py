@@ -14,13 +14,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.statistics import LEVEL, RESAMPLES, Floats, bootstrap_weights, limits, mean_over, weighted_means
+from bench.statistics import (
+    ABSOLUTE,
+    LEVEL,
+    RELATIVE,
+    RESAMPLES,
+    Floats,
+    bootstrap_weights,
+    limits,
+    mean_over,
+    weighted_means,
+)
 
 ALPHA = 1 - LEVEL
 BETTER, WORSE, TOO_FEW = "better", "worse", "too few images"
 SAME, NO_EVIDENCE = "no relevant difference", "no evidence of a relevant difference"
-#: Scores are float32 and of order 1; two that agree to this are the same, not a systematic difference.
-_RELATIVE, _ABSOLUTE = 1e-5, 1e-6
 _ENUMERATED = 13  # up to so many pairs all signs are tried; scipy does so where there are ties
 
 
@@ -35,7 +43,7 @@ def paired_differences(ours: Floats, theirs: Floats) -> Floats:
 
 def difference(ours: Floats, theirs: Floats) -> Floats:
     """Ours minus theirs; exactly 0 where both agree up to the rounding of float32."""
-    return np.where(np.isclose(ours, theirs, rtol=_RELATIVE, atol=_ABSOLUTE), 0.0, ours - theirs)
+    return np.where(np.isclose(ours, theirs, rtol=RELATIVE, atol=ABSOLUTE), 0.0, ours - theirs)
 
 
 def compare(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:

@@ -227,6 +227,8 @@ class MetricInfo:
         value_range: (lowest, highest) possible value.
         images: on which images it is read, for the disease class: "diseased", "healthy" or "all".
         variants: occlusion operators it can be asked for, as ``name@variant``; the first is the default.
+        of_network: the network's own curve sets the level, whatever the map: one that loses its prediction at the first
+            patch gives every map a good score. Between two networks the report compares it against random maps on each.
     """
 
     name: str
@@ -238,6 +240,7 @@ class MetricInfo:
     function: Callable[..., Tensor]
     images: Literal["diseased", "healthy", "all"] = "diseased"
     variants: tuple[str, ...] = ()
+    of_network: bool = False
 
 
 # --- Data ------------------------------------------------------------------------------------------------------------
@@ -311,6 +314,7 @@ class DatasetInfo:
         totals: images of each class, or of all as one number, that the publisher's release gives over all splits,
             however they are drawn; one tuple for each form of it, with or without a part that few have.
         preprocessing: what the builder does to a file's image before it is resized, as the start of a sentence.
+        mask_is: what a mask covers, where that is not just the lesion.
     """
 
     name: str
@@ -330,6 +334,7 @@ class DatasetInfo:
     published: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     totals: tuple[tuple[int, ...], ...] = ()
     preprocessing: str = ""
+    mask_is: str = ""
 
 
 @dataclass(frozen=True)

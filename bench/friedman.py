@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from bench.statistics import LEVEL, Floats
+from bench.statistics import LEVEL, Floats, with_ties
 
 #: Fewer say next to nothing (the limit is ours). Demšar's rule of thumb for the χ² approximation is more than 10
 #: blocks and more than 5 methods.
@@ -40,6 +40,7 @@ def friedman(scores: Floats) -> Friedman:
         ValueError: fewer than three methods.
     """
     blocks, methods = scores.shape
+    scores = with_ties(scores)
     ranks = stats.rankdata(-scores, axis=1)
     p = float(stats.friedmanchisquare(*scores.T).pvalue) if (np.ptp(ranks, axis=1) > 0).any() else float("nan")
     return Friedman(ranks.mean(axis=0), p, critical_difference(methods, blocks))

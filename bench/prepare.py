@@ -84,6 +84,7 @@ def facts(prepared: Prepared) -> dict[str, Any]:
         "modality": info.modality,
         "classes": list(prepared.classes),
         "masks": info.masks,
+        "mask_is": info.mask_is,
         "healthy": info.healthy,
         "source": info.source,
         "licence": info.licence,

@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics import RESAMPLES, Estimate, Floats, bootstrap_weights, limits_of_one, weighted_means
+from bench.statistics import RESAMPLES, Estimate, Floats, bootstrap_weights, limits_of_one, weighted_means, with_ties
 
 
 def kendall_tau(first: Floats, second: Floats) -> Floats:
     """Scores (…,M) of the same M methods -> Kendall's τ-b (…): 1 the same order, -1 the opposite; ties are allowed.
 
-    nan where one of both ties all methods, or a score is nan.
+    Scores that agree up to the rounding of float32 tie. nan where one of both ties all methods, or a score is nan.
 
     Source: Kendall 1945, doi:10.1093/biomet/33.3.239. As ``scipy.stats.kendalltau``, for many rankings at once.
     """
     above, below = np.triu_indices(first.shape[-1], k=1)
-    one, other = (np.sign(scores[..., above] - scores[..., below]) for scores in (first, second))
+    one, other = (np.sign(scores[..., above] - scores[..., below]) for scores in map(with_ties, (first, second)))
     spread = np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
     return np.divide((one * other).sum(axis=-1), spread, out=np.full(spread.shape, np.nan), where=spread > 0)
 

@@ -132,6 +132,7 @@ def metric(
     paper: str,
     images: Literal["diseased", "healthy", "all"] = "diseased",
     variants: Sequence[str] = (),
+    of_network: bool = False,
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Decorator for a pure function that returns one value per image; see ``MetricInfo`` for the arguments."""
 
@@ -140,8 +141,9 @@ def metric(
             if need not in METRIC_INPUTS:
                 raise UserError(f"metric {name!r} needs {need!r}: {closest(need, list(METRIC_INPUTS))}")
         info = MetricInfo(
-            name, family, tuple(needs), higher_is_better, value_range, paper, function, images, tuple(variants)
-        )
+            name, family, tuple(needs), higher_is_better, value_range, paper,
+            function, images, tuple(variants), of_network,
+        )  # fmt: skip
         METRICS.add(name, info)
         return function
 
@@ -165,6 +167,7 @@ def dataset(
     published: Mapping[str, tuple[int, ...]] | None = None,
     totals: Sequence[tuple[int, ...]] = (),
     preprocessing: str = "",
+    mask_is: str = "",
 ) -> Callable[[Builder], Builder]:
     """Decorator for ``builder(root, split) -> Samples``; see ``DatasetInfo`` for the arguments."""
 
@@ -172,6 +175,7 @@ def dataset(
         info = DatasetInfo(
             name, builder, modality, tuple(classes), masks, source, licence, citation,
             healthy, explain_split, missing, mean, std, in_all, published or {}, tuple(totals), preprocessing,
+            mask_is,
         )  # fmt: skip
         DATASETS.add(name, info)
         return builder

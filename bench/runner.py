@@ -242,6 +242,7 @@ def _metric_facts(request: MetricRequest) -> dict[str, Any]:
         "higher_is_better": info.higher_is_better,
         "value_range": list(info.value_range),
         "images": info.images,
+        "of_network": info.of_network,
         "paper": info.paper,
     }
 

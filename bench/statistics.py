@@ -20,6 +20,10 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.integer[Any]]
 RESAMPLES = 1000
 LEVEL = 0.95
+#: Scores are float32 and of order 1; two that agree to this are the same.
+RELATIVE, ABSOLUTE = 1e-5, 1e-6
+#: Share of the largest value that hardly shows in three decimals: no reason to call one the best or to rank it higher.
+ALIKE = 5e-4
 #: Of fewer groups the spread is not known well enough for an interval to say anything.
 FEWEST_GROUPS = 5
 
@@ -212,6 +216,24 @@ def weighted_means(weights: Floats, values: Floats) -> Floats:
 def ratio(over: Floats, under: Floats) -> Floats:
     """Quotient of a sum and a weight, nan where there is no weight."""
     return np.divide(over, under, out=np.full(np.shape(over), np.nan), where=under > 0)
+
+
+def with_ties(values: Floats, share: float = RELATIVE) -> Floats:
+    """Values (…,M) -> the same where those that are alike are equal, to the least of them. nan stays nan.
+
+    Args:
+        share: alike are values that differ by no more than this share of the row's largest, or by rounding.
+    """
+    order = np.argsort(values, axis=-1)
+    merged = np.take_along_axis(values, order, axis=-1)
+    sizes = np.where(np.isfinite(values), np.abs(values), 0)
+    width = ABSOLUTE + share * sizes.max(axis=-1, initial=0)
+    for place in range(1, values.shape[-1]):
+        least, here = merged[..., place - 1], merged[..., place]
+        merged[..., place] = np.where(here - least <= width, least, here)
+    found = np.empty_like(merged)
+    np.put_along_axis(found, order, merged, axis=-1)
+    return found
 
 
 def _variance_of_seeds(by_seed: Floats, seed_samples: Floats, groups: Floats) -> Floats:

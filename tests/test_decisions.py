@@ -24,8 +24,9 @@ from bench.report.model_or_map import decompose, model_or_map_frame
 from bench.report.paired import label, metric_rows
 from bench.report.price import price_frame
 from bench.report.strata import counts, image_facts, strata_frame, thirds
-from bench.report.verdict_figures import wins
-from bench.report.verdicts import against_best, disagreement, spoken, tally, too_few, verdict_frame
+from bench.report.style import paper_style
+from bench.report.verdict_figures import win_matrix, wins
+from bench.report.verdicts import against_best, disagreement, leading, printed, spoken, tally, too_few, verdict_frame
 from bench.store import RunStore
 
 N = 40
@@ -33,7 +34,14 @@ RNG = np.random.default_rng(0)
 DIFFICULTY, NOISE = RNG.normal(0, 0.1, size=N), RNG.normal(0, 0.01, size=(20, N))
 METRICS = [
     {"name": "precision", "variant": "", "family": "localisation", "higher_is_better": True, "images": "diseased"},
-    {"name": "audc", "variant": "zero", "family": "faithfulness", "higher_is_better": False, "images": "diseased"},
+    {
+        "name": "audc",
+        "variant": "zero",
+        "family": "faithfulness",
+        "higher_is_better": False,
+        "images": "diseased",
+        "of_network": True,
+    },
     {"name": "gini", "variant": "", "family": "complexity", "higher_is_better": None, "images": "all"},
 ]
 RECORD = {
@@ -246,7 +254,7 @@ def test_tally_and_wins(frames: Frames) -> None:
     rows = verdict_frame(frames)
     soft = rows[rows["method"] == "soft"]
     assert tally(soft).startswith("4 comparisons with 2 post-hoc methods in 2 metrics: 3 better")
-    counted = verdict(wins(rows, "precision"), method="soft", against="post_b")
+    counted = verdict(wins(rows[rows["metric"] == "precision"]), method="soft", against="post_b")
     assert (counted["better"], counted["worse"], counted["all"]) == (1, 0, 1)
 
 
@@ -271,6 +279,7 @@ def test_gain_is_positive_where_the_head_is_better(frames: Frames) -> None:
     soft = price_frame(frames, verdict_frame(frames)).set_index("head").loc["soft"]
     assert soft["gain_localisation"] == pytest.approx(0.2, abs=0.01)
     assert soft["gain_faithfulness"] == pytest.approx(0, abs=0.01)
+    assert soft[["gain_localisation_n", "gain_faithfulness_n"]].tolist() == [N, N]
     assert soft["gain_faithfulness_low"] < soft["gain_faithfulness"] < soft["gain_faithfulness_high"]
 
 
@@ -315,6 +324,24 @@ def test_share_of_the_way_by_hand(frames: Frames) -> None:
     assert rows["soft", "own"]["precision"].mean == pytest.approx(100 * 0.5 / 0.8, abs=1.5)
     assert "audc@zero" not in rows["soft", "own"]  # the controls did not run on this classifier
     assert not {explainer for _, explainer in rows} & {"noise", "mask"}
+
+
+def test_controls_of_localisation_are_pooled_over_classifiers(tmp_path: Path) -> None:
+    """A random map does not depend on the classifier: one way for all heads, and a best; faithfulness has neither."""
+    frames = made(tmp_path, score_rows(MEANS | {("soft", "noise"): (0.3, 0.9), ("soft", "mask"): (0.9, 0.5)}))
+    rows = shares(frames)
+    for method, precision in {("plain", "post_b"): 0.4, ("soft", "own"): 0.6}.items():
+        assert rows[method]["precision"].mean == pytest.approx(100 * (precision - 0.2) / 0.7, abs=1.5)
+    assert rows["plain", "post_b"]["audc@zero"].mean == pytest.approx(100 * 0.5 / 0.6, abs=1.5)
+    assert rows["soft", "own"]["audc@zero"].mean == pytest.approx(100 * 0.5 / 0.4, abs=1.5)
+    assert {column for _, column in floor_ceiling_table(frames).best()} == {"precision"}
+
+
+def test_no_share_of_a_negligible_way(tmp_path: Path) -> None:
+    rows = shares(made(tmp_path, score_rows(MEANS | {("plain", "mask"): (0.18, 0.82)})))
+    assert np.isnan([rows["plain", "post_a"][name].mean for name in ("precision", "audc@zero")]).all()
+    rows = shares(made(tmp_path, score_rows(MEANS | {("plain", "mask"): (0.22, 0.78)})))
+    assert np.isfinite([rows["plain", "post_a"][name].mean for name in ("precision", "audc@zero")]).all()
 
 
 def test_no_share_where_the_ceiling_is_not_above_the_floor(tmp_path: Path) -> None:
@@ -421,6 +448,10 @@ def test_every_table_and_figure_is_written(frames: Frames, tmp_path: Path) -> No
     for name, table in tables.items():
         write_table(table, tmp_path, name)
     assert pd.read_csv(tmp_path / "verdicts.csv")["sentence"].tolist() == decisions.verdicts["sentence"].tolist()
+    spare = decisions.verdicts[decisions.verdicts["family"] == "localisation"].assign(metric="spare")
+    more = replace(decisions, verdicts=pd.concat([decisions.verdicts, spare], ignore_index=True)).tables(frames)
+    assert more["verdicts"].rows == tables["verdicts"].rows
+    assert len(more["verdicts"].numbers()) == len(tables["verdicts"].rows) + len(spare)
     stems = decisions.draw(frames, tmp_path)
     assert list(stems) == ["win_matrix", "price_pareto", "model_or_map_localisation", "model_or_map_faithfulness"]
     assert all((tmp_path / f"{stem}.png").exists() for stem in stems)
@@ -472,8 +503,16 @@ def test_the_first_metric_with_enough_images_is_spoken_of(frames: Frames) -> Non
     assert set(spoken(rows)["against"]) == {"post_b"}
     (line,) = too_few(rows)
     assert line == "x: 4 comparisons with too few images (4, 9 needed), in the table only: precision"
+    assert set(printed(rows, rows)["metric"]) == {"spare", "audc@zero"}
     hopeless = rows[rows["metric"] == "precision"]
     assert len(spoken(hopeless)) == 0
+    assert len(leading(hopeless)) == 0
+    assert len(printed(hopeless, hopeless)) == len(hopeless)
+    assert list(win_matrix(hopeless)) == []
+    with paper_style():
+        (drawing,) = win_matrix(rows)
+    titles = [axis.get_title(loc="left") for axis in drawing.figure.axes]
+    assert titles == ["localisation: spare (1 data set)", "faithfulness: audc@zero (1 data set)"]
     assert too_few(rows[rows["metric"] == "spare"]) == []
 
 

@@ -25,6 +25,8 @@ from bench.report.figures import draw_figures
 from bench.report.formats import latex
 from bench.report.frames import Frames, load_frames
 from bench.report.operators import missing, operator_tables
+from bench.report.rank_figures import operator_ranks
+from bench.report.style import paper_style
 from bench.studies.fair_resolution import Treated, blurred, common
 from tests.made import register_squares, registered_squares, run_tiny, squares, tiny_config
 from tests.oracles import bicubic, localisation
@@ -114,6 +116,19 @@ def test_agreement_is_scipys_over_the_same_methods(frames: Frames) -> None:
         means = [[one[f"audc@{way}"].mean for one in scored if one["explainer"] != "noise"] for way in ("zero", "blur")]
         assert row["kendall_tau"].mean == pytest.approx(kendalltau(*means).statistic)
         assert row["kendall_tau"].n == 4
+
+
+def test_every_line_ends_at_its_name(frames: Frames) -> None:
+    third = frames.scores[frames.scores["variant"] == "zero"].assign(variant="black", value=0.5)
+    metrics = [*frames.record["metrics"], frames.record["metrics"][0] | {"variant": "black"}]
+    scores, record = pd.concat([frames.scores, third], ignore_index=True), frames.record | {"metrics": metrics}
+    with paper_style():
+        (drawing,) = operator_ranks(replace(frames, scores=scores, record=record))
+    assert len(drawing.figure.axes) == 2
+    for axis in drawing.figure.axes:  # all tie at the end: one below the other
+        names = {text.get_text(): text.get_position()[1] for text in axis.texts}
+        assert (set(names), sorted(names.values())) == ({"own", "post_a", "post_b"}, [1, 2, 3])
+        assert {line.get_ydata()[-1] for line in axis.lines if len(line.get_xdata()) == 3} == {2.0}
 
 
 def test_one_operator_makes_no_table(frames: Frames) -> None:

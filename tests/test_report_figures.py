@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,21 @@ import pandas as pd
 import pytest
 import torch
 
+import bench.data  # noqa: F401 (registers elpv)
 from bench.metrics import topk_precision
 from bench.report.curve_figures import distinct_looks, first_variant
 from bench.report.curves import best_post_hoc, hit_share, image_curves, mean_curve, method_curves, relative_to_intact
 from bench.report.figures import draw_figures
 from bench.report.frames import Frames, load_frames
 from bench.report.gallery import load_images, overlay, row_names, tiles
+from bench.report.masks import note_masks
 from bench.report.methods import Method, compared_rows, methods_in
 from bench.report.page import write_page
 from bench.report.scatter import place_labels, precision_and_sensitivity
 from bench.report.style import Look
+from bench.report.tables import Column, TableData, all_tables
 from bench.report.tile_grid import outlines, wrapped
+from bench.statistics import estimate_mean
 from bench.store import CellKey
 from tests.report_store import PLAN, make_run, rows
 
@@ -72,16 +77,22 @@ def test_seeds_are_averaged_within_each_image() -> None:
 
 
 def test_mean_curve_leaves_out_and_counts_undefined_images() -> None:
-    curves = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [NAN, NAN]])
-    curve = mean_curve(curves, np.array(["a", "b", "c", "d"], dtype=object))
-    np.testing.assert_allclose(curve.mean, [2 / 3, 2 / 3])
-    assert (curve.n, curve.undefined) == (3, 1)
-    assert (curve.low < curve.mean).all()
-    assert (curve.high > curve.mean).all()
+    curves = np.array([[1.0, 0.0, 0.3]] * 3 + [[0.0, 1.0, NAN], [1.0, 1.0, 0.5], [0.0, 1.0, 0.4], [NAN] * 3])
+    curve = mean_curve(curves, np.array(list("abcdefg"), dtype=object), (0, 1))
+    np.testing.assert_allclose(curve.mean, [4 / 6, 3 / 6, 1.8 / 5])
+    assert (curve.n, curve.undefined) == (6, 1)
+    for step in range(3):
+        scores = pd.Series(curves[:6, step])
+        known = scores.notna()
+        names = pd.Series(list("abcdef"))
+        table = estimate_mean(scores[known], names[known], names[known]).within(0, 1)
+        found = (curve.mean[step], curve.low[step], curve.high[step])
+        assert found == pytest.approx((table.mean, table.low, table.high), abs=0.05)  # as in the tables of scores
+    assert curve.high[0] == 1
 
 
-def test_one_group_has_no_interval() -> None:
-    curve = mean_curve(np.array([[1.0], [0.0]]), np.array(["a", "a"], dtype=object))
+def test_few_groups_have_no_interval() -> None:
+    curve = mean_curve(np.array([[1.0], [0.0]] * 4), np.array(list("abcdabcd"), dtype=object))
     assert curve.mean == [0.5]
     assert np.isnan([*curve.low, *curve.high]).all()
 
@@ -252,6 +263,37 @@ def test_each_backbone_has_its_own_figures(tmp_path: Path) -> None:
     assert next(iter(captions)) == "topk_precision_small"
     assert "accuracy_by_head_large" in captions
     assert "averaged over 2 seeds" in captions["topk_precision_large"]
+
+
+# --- What a registration says -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_stand_ins_for_lesions_are_named_where_localisation_is_shown(frames: Frames, tmp_path: Path) -> None:
+    said = "What counts as lesion is a stand-in on first: the whole quadrant."
+    facts = frames.record["datasets"] | {
+        "first": frames.record["datasets"]["first"] | {"mask_is": "the whole quadrant"}
+    }
+    localisation = {"variant": "", "family": "localisation", "higher_is_better": True}
+    metrics = [*frames.record["metrics"], localisation | {"name": "activation_precision"}]
+    told = replace(frames, record=frames.record | {"datasets": facts, "metrics": metrics})
+    captions = draw_figures(told, tmp_path)
+    assert {stem for stem, caption in captions.items() if said in caption} == {*CURVES[:2], "gallery_first"}
+    tables = {name: table for name, table in all_tables(told).items() if name in ("localisation", "cost")}
+    across = TableData("", ["metric"], [Column("first", None)], [{"metric": "activation precision† ↑"}], [True])
+    note_masks(told, tables | {"across": across})
+    assert {name: table.notes for name, table in tables.items()} == {"localisation": [said], "cost": []}
+    assert across.notes == [said]
+
+
+def test_facts_that_an_older_run_did_not_note_come_from_the_registration(tmp_path: Path) -> None:
+    store = make_run(tmp_path, datasets=("elpv", "first"))
+    metrics = [{key: one[key] for key in one if key != "of_network"} for one in store.record["metrics"]]
+    store.write_record(store.record | {"metrics": [*metrics, metrics[0] | {"name": "gone"}]})
+    record = load_frames(tmp_path).record
+    assert [facts.get("of_network") for facts in record["metrics"]] == [True, True, None]
+    assert record["datasets"]["elpv"]["mask_is"].startswith("the quadrant")
+    assert "mask_is" not in record["datasets"]["first"]
 
 
 # --- The page --------------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import rankdata
 
 from bench.comparison import mean_differences
-from bench.statistics import bootstrap_weights, estimate_mean, estimate_means, interval
+from bench.statistics import ALIKE, bootstrap_weights, estimate_mean, estimate_means, interval, with_ties
 
 
 def series(*values: object) -> pd.Series:
@@ -88,3 +89,14 @@ def test_clustered_images_give_wider_intervals_than_independent_ones() -> None:
 
 def test_interval_is_the_percentiles() -> None:
     assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
+
+
+def test_what_is_alike_is_equal() -> None:
+    """Within a share of the largest, or the rounding of float32; a chain of small steps is not one tie."""
+    values = np.array([[0.735, 0.5, 0.7352, np.nan, 0.7349, 0.74], [3e-7, 1e-7, 2e-7, 0.0, 6e-5, 7e-5]])
+    np.testing.assert_allclose(rankdata(with_ties(values[0, [0, 1, 2, 4, 5]], ALIKE)), [3, 1, 3, 3, 5])
+    np.testing.assert_allclose(rankdata(with_ties(values[1])), [2.5, 2.5, 2.5, 2.5, 5, 6])
+    np.testing.assert_array_equal(with_ties(values), [with_ties(row) for row in values])
+    assert np.isnan(with_ties(values)[0, 3])
+    np.testing.assert_allclose(rankdata(with_ties(np.array([1, 0.9996, 0.9992, 0.9988]), ALIKE)), [3.5, 3.5, 1.5, 1.5])
+    np.testing.assert_allclose(rankdata(with_ties(np.array([1, 0.9996, 0.999999]))), [2.5, 1, 2.5])

@@ -13,7 +13,12 @@ from bench.report.domains import cross_domain
 from bench.report.figures import draw_figures
 from bench.report.frames import load_frames
 from bench.report.studies import lambda_sweep, pooling, resolution, study_tables
+from bench.report.study_figures import _best_post_hoc
+from bench.report.study_figures import cross_domain as draw_cross_domain
+from bench.report.style import paper_style
 from bench.report.sweeps import Sweep, sweeps
+from bench.report.tables import all_tables
+from bench.statistics import bootstrap_weights, limits_of_one
 from bench.store import CellKey, CellStore, RunStore
 from tests.study_store import PLAIN, head, make_grid, set_scores, set_validation
 
@@ -180,6 +185,52 @@ def test_domains_are_columns_and_best_is_by_the_direction_of_the_metric(tmp_path
     assert ("activation precision ↑", "post_b") in best
     row = next(row for row in table.rows if row["metric"] == "audc@zero ↓" and row["explainer"] == "post_a")
     assert row["x"].mean == pytest.approx(0.5)
+
+
+def test_scores_of_classifiers_have_the_intervals_of_all_tables(tmp_path: Path) -> None:
+    make_grid(tmp_path, {"plain": PLAIN})
+    frames = load_frames(tmp_path)
+    table = all_tables(frames)["classification"]
+    rows = frames.predictions.sort_values("image")
+    labels, margin = rows["label"], rows["logit_1"] - rows["logit_0"]
+    drawn = [roc_auc_score(labels, margin, sample_weight=one) for one in bootstrap_weights(rows["group"], 500)]
+    auc = roc_auc_score(labels, margin)
+    low, high = limits_of_one(auc, np.array(drawn), rows["group"], (0, 1))
+    found = table.rows[0]["auc"]
+    assert (found.mean, found.low, found.high) == pytest.approx((auc, low, high))
+    assert "no means over images" in table.caption
+    assert "Mean over images" not in table.caption
+
+
+def test_maps_without_a_sign_have_no_part_in_consistency(tmp_path: Path) -> None:
+    """They are positive by construction: a share of 1 is no agreement with the label, and not the best."""
+    store = make_grid(tmp_path, {"plain": PLAIN, "dense": DENSE}, {name: {"modality": name} for name in "xy"})
+    for name in "xy":
+        set_scores(cell(store, "plain", name), "post_b", "positive_ratio", 1.0)
+    frames = load_frames(tmp_path)
+    across = cross_domain(frames)
+    shown = {row["explainer"] for row in across.rows if row["metric"] == "positive ratio ↑"}
+    assert shown == {"evidence", "post_a"}
+    assert {row["explainer"] for row in across.rows if row["metric"] == "audc@zero ↓"} >= {"post_b", "noise"}
+    table = all_tables(frames)["consistency"]
+    assert "post_b" in {row["explainer"] for row in table.rows}
+    assert {table.rows[at]["explainer"] for at, _ in table.best()} <= {"evidence", "post_a"}
+
+
+def test_the_best_post_hoc_method_is_that_of_each_data_set(tmp_path: Path) -> None:
+    """post_a is best on x, post_b on y and on average."""
+    store = make_grid(tmp_path, {"plain": PLAIN, "dense": DENSE}, {name: {"modality": name} for name in "xy"})
+    scores = {("x", "post_a"): 0.5, ("x", "post_b"): 0.6, ("y", "post_a"): 0.9, ("y", "post_b"): 0.3}
+    for (name, explainer), value in scores.items():
+        set_scores(cell(store, "plain", name), explainer, "audc", value)
+    frames = load_frames(tmp_path)
+    best = _best_post_hoc(cross_domain(frames), ["x", "y"])
+    assert [best["audc@zero ↓", name]["explainer"] for name in "xy"] == ["post_a", "post_b"]
+    with paper_style():
+        (drawing,) = draw_cross_domain(frames)
+    (panel,) = [axis for axis in drawing.figure.axes if axis.get_title().startswith("audc@zero")]
+    assert panel.get_title() == "audc@zero ↓\n(n = 24)"
+    assert {text.get_text() for text in panel.texts} == {"1", "2"}
 
 
 def test_variants_and_settings_of_one_data_set_are_no_domains(tmp_path: Path) -> None:

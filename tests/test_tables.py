@@ -35,6 +35,13 @@ def test_ties_are_all_best() -> None:
     assert {(0, "precision"), (1, "precision")} <= table.best()
 
 
+def test_rounding_breaks_no_tie() -> None:
+    table = made()
+    for index, mean in enumerate((0.7350001, 0.735, 0.9)):
+        table.rows[index]["precision"] = Estimate(mean, np.nan, np.nan, 7)
+    assert {row for row, column in table.best() if column == "precision"} == {0, 1}
+
+
 def test_numbers_keep_interval_and_counts() -> None:
     frame = made().numbers()
     assert frame.loc[1, ["precision_mean", "precision_n", "precision_undefined"]].tolist() == [0.7, 7, 1]
@@ -63,12 +70,28 @@ def test_html_escapes_nothing_away() -> None:
     assert "<b>0.700 [0.600, 0.800]</b>" in html(made())
 
 
+def test_a_score_of_other_images_says_its_own_number() -> None:
+    table = made()
+    assert "n is that of most" not in markdown(table) + latex(table) + html(table)
+    table.columns.append(Column("share", None))
+    for row in table.rows:
+        row["share"] = Estimate(0.5, np.nan, np.nan, 3)
+    table.rows[1]["share"] = Estimate(np.nan, np.nan, np.nan, 3)
+    lines = markdown(table).splitlines()
+    assert lines[4].endswith("| 7 | 0.500 [0.400, 0.600] | 3.000 | 0.500 (n = 3) |")
+    assert lines[5].endswith("| 7 | **0.700 [0.600, 0.800]** | **2.000** | – |")
+    for text in (markdown(table), latex(table), html(table)):
+        assert text.count("n is that of most scores") == 1
+    assert table.notes == []
+
+
 def test_numbers_are_short() -> None:
-    assert [number(value) for value in (0.12345, 12.345, 12345.6, 0.00001, 0, float("nan"))] == [
+    assert [number(value) for value in (0.12345, 12.345, 12345.6, 0.00001, 0, -5.6e-17, float("nan"))] == [
         "0.123",
         "12.3",
         "12346",
         "1.0e-05",
+        "0.000",
         "0.000",
         "–",
     ]

@@ -188,6 +188,7 @@ def _unused_faults(
     modality="cxr",
     classes=("normal", "opacity"),
     masks="box",
+    mask_is="boxes around the opacities, with healthy lung in their corners",
     source="https://www.kaggle.com/c/rsna-pneumonia-detection-challenge (stage 2)",
     licence="RSNA's terms of use: any purpose, with attribution (docs/data.md)",
     citation="Shih et al., Radiology: Artificial Intelligence 1(1):e180041, 2019, doi:10.1148/ryai.2019180041; "

@@ -88,7 +88,7 @@ def insertion_curve(
     return target_probability(occluder.logits(insertion(order, steps, fill))[0], targets)
 
 
-@metric("audc", "faithfulness", ("deletion_curve",), False, (0, inf), _SOFTCAM, variants=FILLS)
+@metric("audc", "faithfulness", ("deletion_curve",), False, (0, inf), _SOFTCAM, variants=FILLS, of_network=True)
 def audc(curve: Tensor) -> Tensor:
     """Area under the deletion curve relative to the intact image: trapezoids of ``curve / curve[:, :1]`` over [0, 1].
 
@@ -107,7 +107,7 @@ def audc(curve: Tensor) -> Tensor:
     return _area(curve / intact.where(intact > 0, torch.nan))
 
 
-@metric("auic", "faithfulness", ("insertion_curve",), True, (0, 1), "arXiv:1806.07421", variants=FIXED)
+@metric("auic", "faithfulness", ("insertion_curve",), True, (0, 1), "arXiv:1806.07421", variants=FIXED, of_network=True)
 def auic(curve: Tensor) -> Tensor:
     """Area under the insertion curve: trapezoids of the target probability over [0, 1].
 
@@ -125,7 +125,7 @@ def auic(curve: Tensor) -> Tensor:
     return _area(curve)
 
 
-@metric("audc_accuracy", "faithfulness", ("deletion_hits",), False, (0, 1), _SOFTCAM, variants=FILLS)
+@metric("audc_accuracy", "faithfulness", ("deletion_hits",), False, (0, 1), _SOFTCAM, variants=FILLS, of_network=True)
 def audc_accuracy(hits: Tensor) -> Tensor:
     """Area under the deletion curve of the accuracy; its mean over images is the number of the data set.
 

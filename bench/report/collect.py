@@ -10,6 +10,7 @@ from bench.report.decisions import Decisions
 from bench.report.decisions import missing as missing_decisions
 from bench.report.frames import Frames
 from bench.report.implementations import implementation_tables
+from bench.report.masks import note_masks
 from bench.report.metric_agreement import metric_agreement_table
 from bench.report.paper import paper_tables
 from bench.report.sanity import sanity_tables
@@ -38,6 +39,7 @@ def every_table(frames: Frames, decisions: Decisions) -> dict[str, TableData]:
         tables |= further(frames)
     tables |= {"metric_soundness": soundness_table(frames, judged), "metric_agreement": metric_agreement_table(frames)}
     mark_unsound(tables, judged)
+    note_masks(frames, tables)
     missing.note_missing(frames, tables)
     tables["gaps"] = missing.gaps_table(frames, lacking(frames, decisions))
     return {name: table for name, table in tables.items() if table.rows}

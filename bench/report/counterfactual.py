@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.agreement import Floats, kendall_tau
+from bench.agreement import Floats
 from bench.lesions import effect_share, rank_agreement
+from bench.rank_agreement import kendall_tau
 from bench.report.frames import CELL, Frames
-from bench.report.tables import MEANS, Column, TableData, metric_table, metric_title
+from bench.report.paired import title
+from bench.report.tables import MEANS, Column, TableData, metric_table
 from bench.statistics import Estimate, bootstrap_weights, estimate_means, limits_of_one, weighted_means
 from bench.store import SCORE_COLUMNS
 
@@ -103,12 +105,12 @@ def agreement_table(frames: Frames) -> TableData:
     """Kendall's τ between the rankings of the methods on one classifier by a metric and by a counterfactual score."""
     metrics = [one for one in frames.record["metrics"] if one["family"] == FAMILY and one["name"] not in SCORES]
     keys = [*_METHOD, "score"]
-    table = TableData("", keys, [Column(metric_title(one), None) for one in metrics])
+    table = TableData("", keys, [Column(title(one), None) for one in metrics])
     scores = frames.scores[frames.scores["family"] != "control"]
     for key, rows in scores.groupby(_METHOD, sort=False):
         for name in SCORES:
             truth = rows[rows["metric"] == name]
-            found = {metric_title(one): _tau(truth, _of(rows, one), one["higher_is_better"]) for one in metrics}
+            found = {title(one): _tau(truth, _of(rows, one), one["higher_is_better"]) for one in metrics}
             if any(found.values()):
                 table.rows.append(dict(zip(_METHOD, key, strict=True)) | {"score": name} | found)
                 table.competes.append(False)

@@ -19,6 +19,7 @@ from bench.report.curves import (
     relative_to_intact,
 )
 from bench.report.frames import Frames
+from bench.report.masks import masks_note
 from bench.report.methods import Method, averaging_note, compared_rows, methods_in, of_family
 from bench.report.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 
@@ -36,6 +37,7 @@ class Plot:
         better: whether higher is better.
         relative: the x axis is the share of all steps, from 0; else the number of the step, from 1.
         caption: what is averaged and which direction is better.
+        highest: possible value.
     """
 
     metric: str
@@ -46,6 +48,7 @@ class Plot:
     x: str
     y: str
     caption: str
+    highest: float = 1
 
     def steps(self, count: int) -> Floats:
         """Where ``count`` steps are on the x axis."""
@@ -73,6 +76,7 @@ DELETION = Plot(
     y="target probability / intact ↓",
     caption="Deletion: probability of the explained class, relative to the intact image, while the most important "
     "patches are filled (operator: {variant}), mean over images; lower is better.",
+    highest=np.inf,
 )
 INSERTION = Plot(
     "insertion_curve",
@@ -113,7 +117,7 @@ def _draw(frames: Frames, plot: Plot, variant: str) -> Iterator[Drawing]:
     rows = compared_rows(frames, plot.metric)
     rows = rows[rows["variant"] == variant]
     methods = methods_in(frames, rows)
-    curves = method_curves(rows, methods, plot.transform)
+    curves = method_curves(rows, methods, plot.transform, (0, plot.highest))
     if not curves:
         return
     looks = distinct_looks(best_post_hoc(curves, plot.better))
@@ -132,6 +136,7 @@ def _draw(frames: Frames, plot: Plot, variant: str) -> Iterator[Drawing]:
     drawn = [method for method in methods if any(method in of_dataset for of_dataset in curves.values())]
     _legend(figure, drawn, looks, plot is TOPK)
     notes = [_best_note(drawn, len(looks)), _undefined_note(curves), _bands_note(drawn), averaging_note(frames, drawn)]
+    notes += [masks_note(frames, curves)] if plot is TOPK else []
     caption = " ".join([plot.caption.format(variant=variant), *filter(None, notes)])
     yield Drawing(plot.stem, figure, caption)
 

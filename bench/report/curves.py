@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.report.methods import Method
-from bench.statistics import bootstrap_weights, intervals
+from bench.statistics import bootstrap_weights, limits, mean_over, weighted_means
 
 Floats = NDArray[np.float64]
 BEST = 5  # post-hoc methods that get a colour
@@ -18,7 +18,7 @@ BEST = 5  # post-hoc methods that get a colour
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean over images at each step, with its 95 % bootstrap interval over groups (nan for fewer than two groups).
+    """Mean over images at each step, with its 95 % interval (``limits``).
 
     Attributes:
         mean, low, high: (K,).
@@ -56,25 +56,29 @@ def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> t
     return curves.groupby(level="image", sort=True).mean().to_numpy(dtype=float), groups.to_numpy(dtype=object)
 
 
-def mean_curve(curves: Floats, groups: NDArray[np.object_]) -> Curve:
-    """Curves (N,K) with nan where undefined, groups (N,) -> mean over the images that have a value at each step."""
+def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[float, float] = (-np.inf, np.inf)) -> Curve:
+    """Curves (N,K) with nan where undefined, groups (N,) -> mean over the images that have a value at each step.
+
+    Args:
+        possible: lowest and highest value, which the interval does not leave.
+    """
     defined = np.isfinite(curves)
-    values, has_value = np.where(defined, curves, 0), defined.any(axis=1)
-
-    def mean(weights: Floats) -> Floats:
-        with np.errstate(invalid="ignore"):
-            return (weights @ values) / (weights @ defined)
-
-    low, high = np.full((2, curves.shape[1]), np.nan)
-    if len(np.unique(groups[has_value].astype(str))) > 1:
-        samples = mean(bootstrap_weights(groups[has_value]) @ np.eye(len(curves))[has_value])
-        low, high = intervals(samples)
-    n = int(has_value.sum())
-    return Curve(mean(np.ones((1, len(curves))))[0], low, high, n, len(curves) - n)
+    has_value = defined.any(axis=1)
+    known, names = curves[has_value], groups[has_value].astype(str)
+    mean = mean_over(known, axis=0)
+    n = len(known)
+    if not n:
+        return Curve(mean, mean, mean, 0, len(curves))
+    count = np.array([len(set(names[there])) for there in defined[has_value].T])
+    low, high = limits(mean, weighted_means(bootstrap_weights(names.astype(object)), known), count)
+    return Curve(mean, np.clip(low, *possible), np.clip(high, *possible), n, len(curves) - n)
 
 
 def method_curves(
-    rows: pd.DataFrame, methods: list[Method], transform: Callable[[Floats], Floats]
+    rows: pd.DataFrame,
+    methods: list[Method],
+    transform: Callable[[Floats], Floats],
+    possible: tuple[float, float] = (-np.inf, np.inf),
 ) -> dict[str, dict[Method, Curve]]:
     """Data set -> method -> curve, in the order of the methods; methods without any value are left out."""
     parts = dict(iter(rows.groupby(["dataset", "explainer", "head"], sort=False)))
@@ -82,7 +86,7 @@ def method_curves(
     for name in rows["dataset"].unique():
         for method in methods:
             part = parts.get((name, method.explainer, method.head))
-            curve = None if part is None else mean_curve(*image_curves(part, transform))
+            curve = None if part is None else mean_curve(*image_curves(part, transform), possible)
             if curve is not None and curve.n:
                 found.setdefault(name, {})[method] = curve
     return found

@@ -46,7 +46,7 @@ class Decisions:
         if len(self.prices):
             found["price"] = price_table(frames, self.prices)
         if len(self.squares):
-            found["model_or_map"] = model_or_map_table(self.squares)
+            found["model_or_map"] = model_or_map_table(self.squares, self.verdicts)
         if len(self.strata):
             found["strata"] = strata_table(frames, self.strata)
         if len(self.ranks):
@@ -56,7 +56,7 @@ class Decisions:
 
     def drawings(self, frames: Frames) -> Iterator[Drawing]:
         """Figures that the frames allow; those with a panel a data set once for each backbone."""
-        yield from win_matrix(frames, self.verdicts)
+        yield from win_matrix(self.verdicts)
         yield from critical_difference_diagrams(self.ranks)
         backbones = list(dict.fromkeys(frames.cells["backbone"]))
         for backbone in backbones:

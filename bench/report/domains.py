@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.report.counterfactual import SCORES as COUNTERFACTUAL
 from bench.report.frames import Frames
+from bench.report.paired import comparable
 from bench.report.tables import Column, TableData, classification_table, main_rows, metric_table, weights_note
 from bench.statistics import Estimate
 
@@ -22,9 +23,10 @@ def cross_domain(frames: Frames) -> TableData:
     modality = {name: facts["modality"] for name, facts in datasets.items() if facts.get("modality")}
     texts = "; ".join(f"{name}: {kind}" for name, kind in modality.items())
     caption = (
-        f"Domains side by side ({texts}). Every classifier, every inherent map, the {BEST} post-hoc methods with the "
-        "best mean over the data sets for each metric (chosen on these images, which flatters them) and the controls. "
-        "n: images of the data set with most (CSV: of each). Mean over images [95 % bootstrap interval over groups]; "
+        f"Domains side by side ({texts}). Every classifier, every inherent map, for each metric the {BEST} post-hoc "
+        "methods with the best mean over the data sets and the best of each data set (chosen on these images, which "
+        "flatters them), and the controls. "
+        "AUC: of all test images; else means over images [95 % bootstrap interval over groups]; "
         f"best of each data set in bold; arrows point to the better end. {weights_note(frames)}"
     )
     keys = ["metric", "backbone", "explainer", "head"]
@@ -34,7 +36,10 @@ def cross_domain(frames: Frames) -> TableData:
         return table
     _append(table, frames, Column("auc", True), classification_table(frames))
     for family in SHOWN:
-        whole = metric_table(frames, family, main_rows(frames))
+        rows = main_rows(frames)
+        if len(rows):
+            rows = rows[rows["explainer"].isin(comparable(frames, family))]
+        whole = metric_table(frames, family, rows)
         for column in shown_columns(whole, family):
             _append(table, frames, column, whole)
     return table
@@ -72,7 +77,7 @@ def _append(table: TableData, frames: Frames, column: Column, whole: TableData) 
 def _kept(
     turned: dict[tuple[str, ...], dict[str, Estimate]], families: dict[str, Any], column: Column
 ) -> set[tuple[str, ...]]:
-    """All rows but the post-hoc ones that are not among the best of their backbone."""
+    """All rows but the post-hoc ones that are neither among the best of their backbone nor best on a data set."""
     kept = set(turned)
     for backbone in {key[0] for key in turned}:
         sign = -1 if column.better else 1
@@ -80,5 +85,9 @@ def _kept(
             key for key in turned if key[0] == backbone and families.get(key[1], {}).get("family") == "post-hoc"
         ]
         means = {key: sign * float(np.mean([value.mean for value in turned[key].values()])) for key in post_hoc}
-        kept -= set(sorted(post_hoc, key=means.__getitem__)[BEST:])
+        best = set(sorted(post_hoc, key=means.__getitem__)[:BEST])
+        for name in {name for key in post_hoc for name in turned[key]}:
+            scored = {key: sign * turned[key][name].mean for key in post_hoc if name in turned[key]}
+            best.add(min(scored, key=scored.__getitem__))
+        kept -= set(post_hoc) - best
     return kept

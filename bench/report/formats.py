@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -36,6 +38,8 @@ _LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
     "α": r"$\alpha$",
     "ρ": r"$\rho$",
 }
+_ROUNDING = 1e-12  # of numbers of order 1 that were computed in double precision
+_SEVERAL = "n is that of most scores; where a score has another, that stands behind it."
 
 
 def write_table(table: TableData, folder: Path, stem: str) -> None:
@@ -47,11 +51,12 @@ def write_table(table: TableData, folder: Path, stem: str) -> None:
 
 
 def number(value: float) -> str:
-    """A number as tables print it: three significant decimals for shares, fewer for large values."""
+    """A number as tables print it: three decimals for shares, fewer for large values; 0 for what is only rounding."""
     if not np.isfinite(value):
         return "–"
-    if value and abs(value) < 0.001:
+    if _ROUNDING < abs(value) < 0.001:
         return f"{value:.1e}"
+    value = value if abs(value) > _ROUNDING else 0.0
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
@@ -71,22 +76,45 @@ def cells(
 ) -> list[list[str]]:
     """Header and rows as escaped text, the best entries marked by ``bold``.
 
-    ``n`` is the largest of the row; a table without numbers has none.
+    ``n`` is of the row's entries (``_counts``), those of another n say so; a table without numbers has none.
     """
     best = table.best()
     counted = ["n"] if table.columns else []
     lines = [[*map(escape, table.keys), *counted, *(escape(column.title) for column in table.columns)]]
-    for index, row in enumerate(table.rows):
-        values = [row.get(column.name) for column in table.columns]
-        texts = [escape(entry(value)) for value in values]
-        marked = [
-            bold(text) if (index, column.name) in best else text
-            for text, column in zip(texts, table.columns, strict=True)
-        ]
-        count = max((value.n for value in values if isinstance(value, Estimate)), default=0)
+    for index, (row, count) in enumerate(zip(table.rows, _counts(table), strict=True)):
+        marked = []
+        for value, column in zip(_values(table, row), table.columns, strict=True):
+            text = escape(entry(value) + (f" (n = {value.n})" if _differs(value, count) else ""))
+            marked.append(bold(text) if (index, column.name) in best else text)
         keys = [escape(table.marked.get(str(row[key]), str(row[key]))) for key in table.keys]
         lines.append([*keys, *([str(count)] if counted else []), *marked])
     return lines
+
+
+def _counts(table: TableData) -> list[int]:
+    """Of each row the n of its entries that is most common in the table, where equally common the first; else 0."""
+    found = [[value.n for value in _values(table, row) if _is_counted(value)] for row in table.rows]
+    common = Counter(n for counts in found for n in counts)
+    return [max(counts, key=common.__getitem__, default=0) for counts in found]
+
+
+def _values(table: TableData, row: dict[str, Any]) -> list[Any]:
+    return [row.get(column.name) for column in table.columns]
+
+
+def _is_counted(value: Any) -> TypeGuard[Estimate]:
+    return isinstance(value, Estimate) and value.n > 0 and bool(np.isfinite(value.mean))
+
+
+def _differs(value: Any, count: int) -> TypeGuard[Estimate]:
+    return _is_counted(value) and value.n != count
+
+
+def _notes(table: TableData) -> list[str]:
+    """Those of the table, and what n is where a row has several."""
+    rows = zip(table.rows, _counts(table), strict=True)
+    several = any(_differs(value, count) for row, count in rows for value in _values(table, row))
+    return [*table.notes, _SEVERAL] if several else table.notes
 
 
 def markdown(table: TableData) -> str:
@@ -94,7 +122,7 @@ def markdown(table: TableData) -> str:
     header, *body = cells(table, lambda text: f"**{text}**")
     lines = [header, ["---"] * len(header), *body]
     lines_text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    notes = "".join(f"\n- {note}" for note in table.notes)
+    notes = "".join(f"\n- {note}" for note in _notes(table))
     return f"{table.caption}\n\n{lines_text}\n" + (f"{notes}\n" if notes else "")
 
 
@@ -118,7 +146,7 @@ def latex(table: TableData) -> str:
             *lines,
             r"\bottomrule",
             r"\end{tabular}",
-            *(rf"\par\footnotesize {_escape(note)}" for note in table.notes),
+            *(rf"\par\footnotesize {_escape(note)}" for note in _notes(table)),
             r"\end{table*}",
             "",
         ]
@@ -135,6 +163,6 @@ def html(table: TableData) -> str:
     header, *body = cells(table, lambda text: f"<b>{text}</b>", escape)
     head = "".join(f"<th>{text}</th>" for text in header)
     rows = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>\n" for row in body)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in _notes(table))
     text = f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>"
     return text + (f'<ul class="caption">{notes}</ul>' if notes else "")

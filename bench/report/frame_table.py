@@ -31,14 +31,17 @@ def frame_table(
         caption: above the table.
         frame: with a column ``n``.
         keys: text columns.
-        estimates: column that holds a mean -> prefix of the columns ``<prefix>low`` and ``<prefix>high``.
+        estimates: column that holds a mean -> prefix of the columns ``<prefix>low`` and ``<prefix>high``, and of
+            ``<prefix>n`` where that is not ``n``.
         numbers: columns of plain numbers.
     """
     table = FrameTable(caption, keys, [Column(name, None) for name in [*estimates, *numbers]], frame=frame)
     for row in frame.to_dict("records"):
         cells = {key: row[key] for key in keys}
         for name, prefix in estimates.items():
-            cells[name] = Estimate(row[name], row[f"{prefix}low"], row[f"{prefix}high"], int(row["n"]))
+            n = row.get(f"{prefix}n", row["n"])
+            ends = row[f"{prefix}low"], row[f"{prefix}high"]
+            cells[name] = Estimate(row[name], *ends, int(n) if np.isfinite(n) else 0)
         for name in numbers:
             cells[name] = Estimate(float(row[name]), np.nan, np.nan, int(row["n"]))
         table.rows.append(cells)

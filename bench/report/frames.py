@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.registry import DATASETS, METRICS, Registry
 from bench.store import OWN_CLASS, CellKey, CellStore, RunStore
 
 CELL = ["dataset", "backbone", "head", "seed"]
@@ -62,7 +63,7 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         UserError: this is not a run folder.
     """
     store = RunStore(folder)
-    record = store.record
+    record = with_registered(store.record)
     keys = [key for key in (CellKey(**names) for names in record["cells"]) if only in (None, key)]
     cells = pd.DataFrame([vars(key) | _cell_facts(store.cell(key), record["plan"]) for key in keys])
     scores: list[pd.DataFrame] = []
@@ -95,6 +96,19 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         training=_concat(training),
         probes={name: _concat(rows) for name, rows in probes.items() if rows},
     )
+
+
+def with_registered(record: dict[str, Any]) -> dict[str, Any]:
+    """Facts of metrics and data sets that a run from before they were noted lacks, from the registration."""
+
+    def known(registry: Registry[Any], name: str, fact: str) -> dict[str, Any]:
+        return {fact: getattr(registry[name], fact)} if name in registry else {}
+
+    metrics = [known(METRICS, facts["name"], "of_network") | facts for facts in record["metrics"]]
+    datasets = {
+        name: known(DATASETS, facts.get("base", name), "mask_is") | facts for name, facts in record["datasets"].items()
+    }
+    return record | {"metrics": metrics, "datasets": datasets}
 
 
 def part_explainers(record: dict[str, Any], cell: CellStore, part: str) -> list[str]:

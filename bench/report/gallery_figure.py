@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.report.frames import Frames
 from bench.report.gallery import SCALE, Images, load_images, row_names, tiles
+from bench.report.masks import masks_note
 from bench.report.methods import Method, averaging_note, compared_rows, methods_in
 from bench.report.style import BLACK, Drawing
 from bench.report.tile_grid import NAMES, TileGrid, color_bars, draw_tiles, wrapped, write_rows
@@ -37,14 +38,15 @@ def galleries(frames: Frames) -> Iterator[Drawing]:
             targets = about[about["head"] == head].drop_duplicates("image").set_index("image")["target"]
             names = row_names(frames, name, images, head, targets)
             outlined = " The green outline is the planted tag." if images.tags.any() else ""
-            caption = f"{name}: {_caption(head, names)}{outlined} {averaging_note(frames, methods, averaged=False)}"
-            yield Drawing(f"gallery_{file_name(name)}", _gallery(images, shown, names), caption.strip())
+            notes = [masks_note(frames, [name]), averaging_note(frames, methods, averaged=False)]
+            caption = " ".join([f"{name}: {_caption(head, names)}{outlined}", *filter(None, notes)])
+            yield Drawing(f"gallery_{file_name(name)}", _gallery(images, shown, names), caption)
 
 
 def _caption(head: str, names: list[list[str]]) -> str:
     probability = f"; p: its probability by {head}" if any(len(lines) > 2 for lines in names) else ""
     return (
-        f"raw maps of {len(names)} images, upsampled bicubically over the image; outline: the annotated lesion. "
+        f"raw maps of {len(names)} images, upsampled bicubically over the image; outline: the mask. "
         f"Colours end at the {100 * SCALE:g} % quantile of each map's own absolute values: they must not be compared "
         "across maps. Maps are made for the true class of a diseased image and for the likeliest disease class of a "
         f"healthy one{probability}."

@@ -12,7 +12,7 @@ from bench.report.style import BLACK, GREY, MUTED, STRONG, Look
 from bench.report.tables import main_rows
 from bench.store import SCORE_COLUMNS
 
-_DASHES = ((0, (5, 1.2)), (0, (2, 1)), (0, (6, 1.2, 1.2, 1.2)), (0, (9, 2)))
+_DASHES = ((0, (4, 1.6)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 3)))
 _CONTROL_DASHES = ((0, (1, 1.2)), (0, (3, 1.2, 1, 1.2)), (0, (5, 2)), (0, (1, 3)), (0, (7, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _CONTROL_MARKERS = ("x", "+", "1", "*", "2", "3")

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from bench.agreement import krippendorff_alpha, spearman_by_row
 from bench.report.frames import Frames
+from bench.report.paired import title
 from bench.report.style import WIDTH, Drawing
-from bench.report.tables import Column, TableData, main_rows, metric_title
+from bench.report.tables import Column, TableData, main_rows
 from bench.statistics import Estimate
 
 ALPHA = "alpha_over_images"
@@ -36,7 +37,7 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
             of_metric = part[(part["metric"] == one["name"]) & (part["variant"] == one["variant"])]
             if len(of_metric) and one["higher_is_better"] is not None:
                 table = of_metric.groupby(["image", "explainer", "head"])["value"].mean().unstack(["explainer", "head"])
-                found[metric_title(one)] = table if one["higher_is_better"] else -table
+                found[title(one)] = table if one["higher_is_better"] else -table
         if found:
             yield str(dataset), str(backbone), found
 

@@ -13,6 +13,7 @@ from bench.comparison import difference, mean_differences
 from bench.report.frame_table import FrameTable, frame_table
 from bench.report.frames import Frames
 from bench.report.paired import Floats, Method, Paired, directed, levelled, pairs, possible, title
+from bench.report.verdicts import PRINTED, printed
 
 #: Corners of the square, in words: weights, map.
 CORNERS = {
@@ -132,8 +133,8 @@ def decompose(corners: dict[str, Floats]) -> tuple[Floats, Floats, Floats]:
     return total, of_model, difference(total, of_model)
 
 
-def model_or_map_table(rows: pd.DataFrame) -> FrameTable:
-    """Every square."""
+def model_or_map_table(rows: pd.DataFrame, verdicts: pd.DataFrame) -> FrameTable:
+    """Every square; the metrics that are printed are those of the verdicts."""
     caption = (
         "Model or map? Gain of an inherent head's own map over a post-hoc map on the black box, split into what the "
         "better model and what the better map contribute: means, groups counted alike [95 % interval]; total = model "
@@ -152,4 +153,7 @@ def model_or_map_table(rows: pd.DataFrame) -> FrameTable:
             caption += f" Missing: {CORNERS[name]} in {rows[name].isna().mean():.0%} of the rows ({remedy})."
     columns = {name: f"{name}_" for name in (*CORNERS, *EFFECTS)}
     shown = {name: prefix for name, prefix in columns.items() if rows[name].notna().any()}
-    return frame_table(caption, rows, ["dataset", "backbone", "metric", "head", "post_hoc", "floor"], shown, [])
+    keys = ["dataset", "backbone", "metric", "head", "post_hoc", "floor"]
+    table = frame_table(f"{caption} {PRINTED}", printed(rows, verdicts), keys, shown, [])
+    table.frame = rows
+    return table

@@ -85,7 +85,7 @@ def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
         **counts,
         "explained: diseased / healthy": " / ".join(explained),
         "side [px]": ", ".join(map(str, _distinct(facts.get("side", {}).values()))),
-        "masks": facts.get("masks", ""),
+        "masks": ": ".join(filter(None, [facts.get("masks", ""), facts.get("mask_is", "")])),
         "lesion share of image": _percent(facts.get("prevalence")),
         "brightness AUC": _number(facts.get("brightness_auc")),
         "twins called healthy": _twins(frames, name),

@@ -16,9 +16,6 @@ from bench.report.frames import Frames
 
 Floats = NDArray[np.float64]
 Method = tuple[str, str]  # head, explainer
-#: Metrics whose level the network's own curve sets, whatever the map: a network that loses its prediction at the first
-#: patch gives every map a good score. ``srg`` is a difference of two such scores and needs nothing more.
-OF_NETWORK = ("audc", "auic", "audc_accuracy")
 SUBTRACTED, ABSENT, NOT_NEEDED = "subtracted", "missing", "not needed"  # what became of the floor
 _MARGIN = 0.01  # of a metric's range, or of its unit where it has no end: smaller differences do not matter
 
@@ -89,7 +86,7 @@ def levelled(frames: Frames, metric: dict[str, Any], paired: Paired, methods: li
         (S,N,len(methods)), and whether the floor was ``SUBTRACTED``, is ``ABSENT`` or ``NOT_NEEDED``.
     """
     values = paired.of(methods)
-    if metric["name"] not in OF_NETWORK:
+    if not metric.get("of_network"):
         return values, NOT_NEEDED
     floors = [name for name, facts in frames.record["explainers"].items() if facts.get("role") == "floor"]
     controls = [(head, floor) for head, _ in methods for floor in floors[:1]]
@@ -111,17 +108,19 @@ def main_metrics(frames: Frames) -> dict[str, dict[str, Any]]:
     return first
 
 
-def metric_rows(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
-    """Rows of one metric; of consistency with the label only those of signed maps.
+def comparable(frames: Frames, family: str) -> list[str]:
+    """Explainers whose scores of a family of metrics can be compared: of consistency with the label, signed ones.
 
     A map without a sign is positive nearly everywhere by construction: next to a signed one, its share of positive
     cells says nothing about agreement with the label.
     """
+    return [name for name, facts in frames.record["explainers"].items() if facts["signed"] or family != "consistency"]
+
+
+def metric_rows(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
+    """Rows of one metric, of the explainers that can be compared by it."""
     rows = _by_metric(frames).get((metric["name"], metric["variant"]), frames.scores[:0])
-    if len(rows) and metric["family"] == "consistency":
-        signed = [name for name, facts in frames.record["explainers"].items() if facts["signed"]]
-        rows = rows[rows["explainer"].isin(signed)]
-    return rows
+    return rows[rows["explainer"].isin(comparable(frames, metric["family"]))] if len(rows) else rows
 
 
 @lru_cache(maxsize=1)

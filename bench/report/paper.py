@@ -14,7 +14,7 @@ from bench.report.curves import hit_share, image_curves, mean_curve
 from bench.report.frames import Frames
 from bench.report.methods import compared_rows
 from bench.report.reported import Reported, reported_values
-from bench.report.tables import MEANS, Column, TableData, row_order, weights_note
+from bench.report.tables import MEANS, OVERALL, Column, TableData, row_order, weights_note
 from bench.statistics import Estimate
 
 FOLDER = "paper"
@@ -24,7 +24,7 @@ _RATIOS = ("positive_ratio", "negative_ratio")
 _METHOD = ["dataset", "backbone", "explainer", "head"]
 _REPORTED = ("value", "spread", "source")
 _CAPTIONS = {
-    "classification": "Classification by backbone and head, test images.",
+    "classification": "Classification by backbone and head.",
     "topk_precision": "Top-k localisation precision on diseased images: share of the k most activated patches that "
     "contain lesion; where a map has fewer than k patches above 0, those that exist count.",
     "activation": "Activation precision and sensitivity of inherent maps, diseased images.",
@@ -32,7 +32,7 @@ _CAPTIONS = {
     "negative cells on healthy images (r⁻), for the disease; sd: standard deviation across images, the paper's ±.",
     "audc": "Area under the deletion curve, diseased images; the occlusion operator stands behind the @, zero (the "
     "training mean) is the paper's.",
-    "multiclass": "Classification with more than two classes, test images; quadratic kappa, one-against-rest AUC.",
+    "multiclass": "Classification with more than two classes; quadratic kappa, one-against-rest AUC.",
     "multiclass_deletion": "Area under the deletion curve of the true class, explained for that class, by class.",
 }
 
@@ -66,7 +66,8 @@ def paper_tables(frames: Frames, tables: dict[str, TableData]) -> dict[str, Tabl
     found = {name: table for name, table in found.items() if table.rows}
     for name, table in found.items():
         note = _add_reported(frames, table)
-        table.caption = f"{_CAPTIONS[name]} {MEANS} {note} {weights_note(frames)}"
+        scored = OVERALL if "explainer" not in table.keys else MEANS
+        table.caption = f"{_CAPTIONS[name]} {scored} {note} {weights_note(frames)}"
     return {f"{FOLDER}/{name}": table for name, table in found.items()}
 
 
@@ -116,7 +117,7 @@ def _topk_precision(frames: Frames) -> TableData:
     table = TableData("", _METHOD, list(columns.values()))
     parts = hits[hits["family"] != "control"].groupby(_METHOD, sort=False)
     for key, rows in sorted(parts, key=lambda item: order(item[0])):
-        curve = mean_curve(*image_curves(rows, hit_share))
+        curve = mean_curve(*image_curves(rows, hit_share), (0, 1))
         row: dict[str, Any] = dict(zip(_METHOD, key, strict=True))
         for k, column in columns.items():
             mean, low, high = (float(values[k - 1]) for values in (curve.mean, curve.low, curve.high))

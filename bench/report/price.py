@@ -7,19 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.classification import CLASSIFICATION_SCORES, classification_scores
+from bench.classification import CLASSIFICATION_SCORES
 from bench.comparison import non_inferiority
 from bench.report.frame_table import FrameTable, frame_table
 from bench.report.frames import Frames
-from bench.report.paired import Floats, main_metrics, title
+from bench.report.paired import main_metrics, title
+from bench.report.predictions import POSSIBLE, seed_scores, with_limits
 from bench.report.verdicts import chosen
-from bench.statistics import bootstrap_weights, limits
 
 MARGIN = 0.02
 SCORES = ("auc", "accuracy", "kappa", "ece")
 GAINS = ("localisation", "faithfulness")  # families whose main metric stands beside the price
-_RESAMPLES = 500
-_POSSIBLE = np.array([[-1, -1, -2, -1], [1, 1, 2, 1]])  # differences of SCORES; κ is in [-1, 1]
+_PLACES = [list(CLASSIFICATION_SCORES).index(score) for score in SCORES]
 
 
 def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -27,7 +26,7 @@ def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
 
     Each score of ``SCORES``, head minus black box, with ``<score>_low``, ``<score>_high`` and ``<score>_verdict``; n
     images, seeds; and for the main metric of each family of ``GAINS`` the head's maps minus the best post-hoc method's
-    (``gain_<family>`` with low and high), where there are such scores.
+    (``gain_<family>`` with low, high and n), where there are such scores.
     """
     if not len(frames.predictions):
         return pd.DataFrame()
@@ -48,29 +47,17 @@ def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
 def _price(ours: pd.DataFrame, theirs: pd.DataFrame, healthy: int | None) -> dict[str, Any]:
     """Differences of every score in the seeds that both have, with intervals and verdicts."""
     seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
-    first, second = (
-        np.stack([_scores(one[one["seed"] == seed], healthy) for seed in seeds], axis=1) for one in (ours, theirs)
-    )
-    samples = first - second  # (1+B,S,scores), the images as they are first
+    first, second = (seed_scores(one, seeds, healthy)[..., _PLACES] for one in (ours, theirs))
     groups = ours["group"].nunique()
-    mean = samples.mean(axis=1)
-    found = limits(mean[0], mean[1:], np.full(len(SCORES), groups), samples[0], samples[1:])
-    low, high = np.clip(found, *_POSSIBLE)
+    mean, *ends = with_limits(first - second, groups)
+    apart = np.diff(POSSIBLE, axis=0)[0, _PLACES]
+    low, high = np.clip(ends, -apart, apart)
     price: dict[str, Any] = {"n": ours["image"].nunique(), "groups": groups, "seeds": len(seeds)}
-    for score, *values in zip(SCORES, mean[0], low, high, strict=True):
+    for score, *values in zip(SCORES, mean, low, high, strict=True):
         price |= dict(zip((score, f"{score}_low", f"{score}_high"), values, strict=True))
         worst, best = values[1:] if CLASSIFICATION_SCORES[score] else (-values[2], -values[1])
         price[f"{score}_verdict"] = non_inferiority(worst, best, MARGIN)
     return price
-
-
-def _scores(rows: pd.DataFrame, healthy: int | None) -> Floats:
-    """(1+B,scores) of one classifier: of the images as they are, then of the bootstrap samples."""
-    rows = rows.sort_values("image")
-    logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
-    weights = np.concatenate([np.ones((1, len(rows))), bootstrap_weights(rows["group"], _RESAMPLES)])
-    scores = classification_scores(logits, rows["label"].to_numpy(dtype=int), weights, healthy)
-    return np.stack([scores[score] for score in SCORES], axis=1)
 
 
 def _gains(frames: Frames, gains: pd.DataFrame, about: dict[str, Any]) -> dict[str, float]:
@@ -85,7 +72,7 @@ def _gains(frames: Frames, gains: pd.DataFrame, about: dict[str, Any]) -> dict[s
             sign = 1 if row["higher_is_better"] else -1
             ends = sorted((sign * row["low"], sign * row["high"]))
             found |= {f"gain_{family}": sign * row["difference"]}
-            found |= {f"gain_{family}_low": ends[0], f"gain_{family}_high": ends[1]}
+            found |= {f"gain_{family}_low": ends[0], f"gain_{family}_high": ends[1], f"gain_{family}_n": row["n"]}
     return found
 
 

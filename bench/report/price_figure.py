@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bench.report.frames import Frames
+from bench.report.masks import masks_note
 from bench.report.methods import head_look
 from bench.report.paired import main_metrics, title
 from bench.report.price import MARGIN
@@ -43,7 +44,7 @@ def pareto(frames: Frames, prices: pd.DataFrame) -> Iterator[Drawing]:
         f"{metric} of the head's own maps minus that of the post-hoc method that is best on the data set. Better is "
         "towards the top left; lines join heads that differ only in their parameters, from weak to strong."
     )
-    yield Drawing("price_pareto", figure, caption)
+    yield Drawing("price_pareto", figure, f"{caption} {masks_note(frames, datasets)}".strip())
 
 
 def _panel(axis: Axes, frames: Frames, rows: pd.DataFrame) -> None:
@@ -63,7 +64,8 @@ def _panel(axis: Axes, frames: Frames, rows: pd.DataFrame) -> None:
 
 def _marker(frames: Frames, head: str) -> dict[str, Any]:
     look = head_look(frames.record, head)
-    return {"marker": look.marker, "color": look.color, "linestyle": "none", "markersize": 5}
+    hollow = {"markerfacecolor": "none", "markeredgewidth": 1.3}  # heads may coincide
+    return {"marker": look.marker, "color": look.color, "linestyle": "none", "markersize": 5.5} | hollow
 
 
 def _steps(frames: Frames, rows: pd.DataFrame) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from bench.rank_agreement import rank_agreement
 from bench.report.tables import TableData
-from bench.statistics import Estimate, Floats, weighted_means
+from bench.statistics import ALIKE, Estimate, Floats, weighted_means, with_ties
 
 Method = tuple[str, str]  # explainer, head
 TAU = "kendall_tau"
@@ -36,8 +36,8 @@ class Ranking:
     higher_is_better: bool
 
     def ranks(self, way: str) -> dict[Method, float]:
-        """Method -> rank of its mean, 1 the best; equal means share the mean of their ranks."""
-        scores = weighted_means(np.ones((1, len(self.groups))), self.values[way])[0]
+        """Method -> rank of its mean, 1 the best; means that are alike share the mean of their ranks."""
+        scores = with_ties(weighted_means(np.ones((1, len(self.groups))), self.values[way])[0], ALIKE)
         return dict(zip(self.methods, rankdata(-scores if self.higher_is_better else scores).tolist(), strict=True))
 
     def agreements(self) -> Iterator[tuple[str, str, Estimate]]:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from bench.report.frames import Frames
+from bench.report.masks import masks_note
 from bench.report.methods import Method, averaging_note, compared_rows, methods_in, of_family
 from bench.report.style import BLACK, GREY, Drawing, Look, legend_below, panels
 from bench.statistics import Estimate, estimate_means
@@ -70,9 +71,10 @@ def precision_sensitivity(frames: Frames) -> Iterator[Drawing]:
     caption = (
         "Share of a map's positive evidence that lies in the lesion (precision) against the mean evidence inside it, "
         "scaled to [0, 1] per map (sensitivity): means over diseased images with 95 % bootstrap intervals over groups; "
-        "better is towards the top right. Dotted: evenly spread evidence (the lesion's share of the image). "
+        "better is towards the top right. Dotted: evenly spread evidence (the lesion's share of the image)."
     )
-    yield Drawing("precision_sensitivity", figure, (caption + averaging_note(frames, methods)).strip())
+    notes = [averaging_note(frames, methods), masks_note(frames, points)]
+    yield Drawing("precision_sensitivity", figure, " ".join([caption, *filter(None, notes)]))
 
 
 def _panel(axis: Axes, points: list[Point], prevalence: float | None) -> None:

@@ -12,7 +12,8 @@ from scipy.stats import binomtest
 
 from bench.report.frame_table import FrameTable
 from bench.report.frames import Frames
-from bench.report.tables import Column, TableData, metric_title
+from bench.report.paired import title
+from bench.report.tables import Column, TableData
 from bench.statistics import Estimate
 
 PROBE = "soundness"
@@ -97,7 +98,7 @@ def _judge(frames: Frames, dataset: str, rows: pd.DataFrame) -> Iterator[Judgeme
             values = part.groupby(["dataset", "group", "map"])["value"].mean().unstack("map")
             values *= 1 if metric["higher_is_better"] else -1
             found = [preference(f"{a} over {b}", values[a] - values[b]) for a, b in pairwise(order)]
-            yield Judgement(dataset, metric_title(metric), found)
+            yield Judgement(dataset, title(metric), found)
 
 
 def preference(pair: str, differences: pd.Series) -> Preference:

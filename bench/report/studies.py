@@ -25,7 +25,7 @@ VALIDATION_AUC = Column("validation_auc", True)
 NO_EVIDENCE = Column("no_positive_evidence", None)
 SCORES = (Column("accuracy", True), Column("auc", True))  # of the classifier, on the test images
 _NO_MAPS = "–"
-_COUNTS = f"n: test images; the maps are of the explained ones (n of each column in the CSV). {MEANS}"
+_COUNTS = f"Classification: of all test images together. Maps: of the explained ones. {MEANS}"
 
 
 def study_tables(frames: Frames) -> dict[str, TableData]:

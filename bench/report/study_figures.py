@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from bench.report.domains import cross_domain as cross_domain_table
 from bench.report.frames import Frames
+from bench.report.masks import masks_note
 from bench.report.methods import head_look, look_of
 from bench.report.studies import SCORES, VALIDATION_AUC
 from bench.report.studies import lambda_sweep as lambda_table
@@ -138,48 +139,63 @@ def cross_domain(frames: Frames) -> Iterator[Drawing]:
         return
     datasets = [column.name for column in table.columns]
     inherent = [head for head, facts in frames.record["heads"].items() if facts["family"] == "inherent"]
-    best = _best_post_hoc(table, datasets)
-    values: dict[str, dict[tuple[str, str], Estimate]] = {}
+    titles = {row["metric"]: _with_counts(table, row["metric"]) for row in table.rows}
+    values: dict[str, dict[tuple[str, str], Estimate]] = {title: {} for title in titles.values()}
     series: dict[str, Look] = {}
     for row in table.rows:
-        if row["head"] in inherent[_HEADS:] or (row["family"] == "post-hoc" and row is not best[row["metric"]]):
-            continue
         label, look = look_of(frames, row["explainer"], row["head"])
         if row["family"] == "post-hoc":
-            label, look = _BEST, Look(MUTED[0], marker="p")
-        series.setdefault(label, look)
-        values.setdefault(row["metric"].replace("auc ↑", "test AUC ↑"), {}).update(
-            {(name, label): row[name] for name in datasets if name in row}
-        )
+            series.setdefault(_BEST, Look(MUTED[0], marker="p"))
+        elif row["head"] not in inherent[_HEADS:]:
+            series.setdefault(label, look)
+            values[titles[row["metric"]]].update({(name, label): row[name] for name in datasets if name in row})
+    best = _best_post_hoc(table, datasets)
+    chosen = dict.fromkeys(row["explainer"] for row in best.values())
+    numbers = {name: str(place) for place, name in enumerate(chosen, start=1)}
+    marks = {}
+    for (metric, name), row in best.items():
+        values[titles[metric]][name, _BEST] = row[name]
+        marks[titles[metric], name, _BEST] = numbers[row["explainer"]]
     facts = frames.record["datasets"]
-    labels = {name: f"{name}\n({facts[name]['modality']},\nn = {_counts(table, name)})" for name in datasets}
-    figure, _ = draw_groups(values, labels, series)
-    legend_below(figure, {"method": [handle(look, label, "none") for label, look in series.items()]})
-    names = "; ".join(f"{metric} {row['explainer']}" for metric, row in best.items())
+    labels = {name: f"{name}\n({facts[name]['modality']})" for name in datasets}
+    figure, _ = draw_groups(values, labels, series, marks)
+    methods = [handle(look, label, "none") for label, look in series.items()]
+    legend_below(figure, {"method": methods, "best post-hoc, by number": [_numbered(*one) for one in numbers.items()]})
     caption = (
-        f"Domains side by side; n: test images / explained images. {_BEST.capitalize()}: the method with the best mean "
-        f"over the data sets, chosen on these images, which flatters it ({names or 'none in this run'}). "
+        f"Domains side by side; n: images of each data set. {_BEST.capitalize()}: the method that is best on the data "
+        "set, by number, chosen on these images, which flatters it. "
         f"{f'The first {_HEADS} inherent heads. ' if len(inherent) > _HEADS else ''}{_BARS}"
     )
-    yield Drawing("cross_domain", figure, caption)
+    yield Drawing("cross_domain", figure, f"{caption} {masks_note(frames, datasets)}".strip())
 
 
-def _best_post_hoc(table: TableData, datasets: list[str]) -> dict[str, dict[str, Any]]:
-    """Metric -> its row of the post-hoc method with the best mean over the data sets."""
-    best: dict[str, tuple[float, dict[str, Any]]] = {}
+def _numbered(label: str, number: str) -> Line2D:
+    """Legend entry with a number for a symbol."""
+    size = 2.6 * len(number) + 2
+    return Line2D([], [], label=label, marker=f"${number}$", ms=size, mew=0.2, color=BLACK, linestyle="none")
+
+
+def _best_post_hoc(table: TableData, datasets: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Metric and data set -> row of the post-hoc method that is best there."""
+    best: dict[tuple[str, str], dict[str, Any]] = {}
     for row, better in zip(table.rows, table.directions, strict=True):
-        if row["family"] == "post-hoc":
-            score = float(np.mean([row[name].mean for name in datasets if name in row])) * (1 if better else -1)
-            if row["metric"] not in best or score > best[row["metric"]][0]:
-                best[row["metric"]] = score, row
-    return {metric: row for metric, (_, row) in best.items()}
+        for name in [name for name in datasets if name in row and row["family"] == "post-hoc"]:
+            known = best.setdefault((row["metric"], name), row)
+            if (row[name].mean > known[name].mean) == better and row[name].mean != known[name].mean:
+                best[row["metric"], name] = row
+    return best
 
 
-def _counts(table: TableData, name: str) -> str:
-    """Test images / explained images of a data set."""
-    test = max((row[name].n for row in table.rows if name in row and not row["family"]), default=0)
-    explained = max((row[name].n for row in table.rows if name in row and row["family"]), default=0)
-    return f"{test} / {explained}"
+def _with_counts(table: TableData, metric: str) -> str:
+    """Title of a panel: the metric and how many images of each data set it is of."""
+    rows = [row for row in table.rows if row["metric"] == metric]
+    counts = [max(row[one.name].n for row in rows if one.name in row) for one in table.columns if _any(rows, one)]
+    least, most = min(counts), max(counts)
+    return f"{metric.replace('auc ↑', 'test AUC ↑')}\n(n = {least if least == most else f'{least}–{most}'})"
+
+
+def _any(rows: Rows, column: Column) -> bool:
+    return any(column.name in row for row in rows)
 
 
 def _of_family(frames: Frames, table: TableData, family: str) -> list[Column]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from bench.statistics import Estimate
 
 Rows = list[dict[str, Any]]
 SMALLEST = 1e-9  # where 0 is drawn on a log axis
-_IN_A_ROW = 3
 _MARKERS = "osD^vP"
 _TITLES = {"accuracy": "test accuracy ↑", "auc": "test AUC ↑", "validation_auc": "validation AUC ↑"}
 
@@ -53,11 +52,12 @@ def most(rows: Rows, columns: Sequence[Column]) -> int:
     return max((row[column.name].n for row in rows for column in columns if column.name in row), default=0)
 
 
-def panel_columns(count: int, height: int, inches: float) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with ``count`` columns of ``height`` panels, three columns beside each other."""
-    columns = min(count, _IN_A_ROW)
+def panel_columns(count: int, height: int, inches: float, across: int = 0) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with ``count`` columns of ``height`` panels, ``across`` in a row: three, of four two."""
+    most = across or (2 if count == 4 else 3)
+    columns = min(count, most)
     blocks = -(-count // columns)
-    size = (max(WIDTH * columns / _IN_A_ROW, 4.0), blocks * (height * inches + 0.3) + 0.8)
+    size = (max(WIDTH * columns / most, 4.0), blocks * (height * inches + 0.3) + 0.8)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(blocks * height, columns, squeeze=False)
     stacks = [
@@ -71,17 +71,18 @@ def panel_columns(count: int, height: int, inches: float) -> tuple[Figure, list[
 
 def label_rows(stacks: list[list[Axes]], labels: Sequence[str]) -> None:
     """Name the y axes at the left, and give panels that show the same the same limits; say where there is nothing."""
+    places = [stack[0].get_subplotspec() for stack in stacks]
+    first = [place is not None and place.is_first_col() for place in places]
     for at, label in enumerate(labels[: len(stacks[0])]):
         panels = [stack[at] for stack in stacks]
         limits = np.array([panel.get_ylim() for panel in panels if panel.has_data()])
-        for place, panel in enumerate(panels):
+        for panel, is_first in zip(panels, first, strict=True):
             if not panel.has_data():
                 panel.text(0.5, 0.5, "not scored", transform=panel.transAxes, ha="center", color=GREY)
             if len(limits):
                 panel.set_ylim(limits[:, 0].min(), limits[:, 1].max())
-            panel.tick_params(labelleft=place % _IN_A_ROW == 0)
-        for panel in panels[::_IN_A_ROW]:
-            panel.set_ylabel(label)
+            panel.tick_params(labelleft=is_first)
+            panel.set_ylabel(label if is_first else "")
 
 
 def draw_curve(axis: Axes, x: Sequence[float], estimates: Sequence[Estimate], look: Look) -> None:
@@ -92,7 +93,10 @@ def draw_curve(axis: Axes, x: Sequence[float], estimates: Sequence[Estimate], lo
 
 
 def draw_groups(
-    values: dict[str, dict[tuple[str, str], Estimate]], categories: dict[str, str], series: dict[str, Look]
+    values: dict[str, dict[tuple[str, str], Estimate]],
+    categories: dict[str, str],
+    series: dict[str, Look],
+    marks: Mapping[tuple[str, str, str], str] | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """A panel a metric, beside each other: for each category a group of points with intervals, one a series.
 
@@ -100,7 +104,9 @@ def draw_groups(
         values: title of the metric -> (category, series) -> estimate.
         categories: name -> label, from above.
         series: label -> look.
+        marks: (title, category, series) -> what stands beside the point.
     """
+    marks = marks or {}
     height = len(categories) * (0.1 * max(len(series), 3) + 0.1) + 0.17 * -(-len(series) // 5) + 0.7
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(1, len(values), squeeze=False, sharey=True)[0].tolist()
@@ -111,7 +117,11 @@ def draw_groups(
             y = names.index(category) + place * step
             axis.plot(np.maximum([value.low, value.high], SMALLEST), [y, y], color=look.color, linewidth=1)
             axis.plot(max(value.mean, SMALLEST), y, look.marker, color=look.color, markersize=4)
-        axis.set_title(title.replace(" ", "\n", 1) if len(title) > 16 else title)
+            if mark := marks.get((title, category, label)):
+                beside: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7}
+                axis.annotate(mark, (max(value.high, value.mean), y), (4, 0), **beside)
+        name, *below = title.split("\n")
+        axis.set_title("\n".join([name.replace(" ", "\n", 1) if len(name) > 16 else name, *below]))
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)
         axis.xaxis.set_major_locator(MaxNLocator(3))

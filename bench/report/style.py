@@ -45,7 +45,7 @@ _RC = {
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.5,
     "legend.frameon": False,
-    "legend.handlelength": 2.6,
+    "legend.handlelength": 3.8,
     "lines.solid_capstyle": "round",
     "pdf.fonttype": 42,
     "ps.fonttype": 42,

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.classification import CLASSIFICATION_SCORES, classification_scores
+from bench.classification import CLASSIFICATION_SCORES
 from bench.report.frames import Frames
-from bench.statistics import Estimate, bootstrap_weights, estimate_means, interval
+from bench.report.paired import comparable, title
+from bench.report.predictions import POSSIBLE, seed_scores, with_limits
+from bench.statistics import ALIKE, Estimate, estimate_means, with_ties
 
 BLACK_BOX = "black box"
 _COSTS = {
@@ -21,24 +23,29 @@ _COSTS = {
     "seconds_per_map": "seconds",
     "peak_memory_mib": "peak memory [MiB]",
 }
-_CLASSIFICATION_RESAMPLES = 500
 _KEYS = ["dataset", "backbone", "explainer", "head"]
 #: Families of which there is a table by class, and its name.
 PER_CLASS = {"faithfulness": "per_class", "localisation": "per_class_localisation"}
-MEANS = "Mean over images [95 % bootstrap interval over groups]; best in bold; arrows point to the better end."
+_BOLD = "best in bold; arrows point to the better end."
+MEANS = f"Mean over images [95 % bootstrap interval over groups]; {_BOLD}"
+OVERALL = (
+    "Scores of all test images together (AUC, κ and calibration error are no means over images), mean over seeds "
+    f"[95 % bootstrap interval over groups, widened for few groups and for seeds]; {_BOLD}"
+)
 
 
 @dataclass(frozen=True)
 class Column:
     """One metric of a table; ``better`` is None where neither direction is, ``parts`` are what the CSV tells.
 
-    ``mark`` refers to a note below the table.
+    ``mark`` refers to a note below the table; of a column that is not ``ranked`` no row is the best.
     """
 
     name: str
     better: bool | None
     parts: tuple[str, ...] = ("mean", "low", "high", "n", "undefined")
     mark: str = ""
+    ranked: bool = True
 
     @property
     def title(self) -> str:
@@ -73,14 +80,14 @@ class TableData:
     marked: dict[str, str] = field(default_factory=dict)
 
     def best(self) -> set[tuple[int, str]]:
-        """(row, column) of the best mean of each data set and column, among the rows that compete."""
+        """(row, column) of the best means (ties are all best) of each data set and column among rows that compete."""
         found: set[tuple[int, str]] = set()
         rivals: dict[tuple[Any, ...], list[int]] = {}
         for index, row in enumerate(self.rows):
             if self.competes[index]:
                 rivals.setdefault(tuple(row[key] for key in self.keys[: self.within]), []).append(index)
         for indices in rivals.values():
-            for column in self.columns:
+            for column in [column for column in self.columns if column.ranked]:
                 better = self.directions[indices[0]] if self.directions else column.better
                 means = {
                     index: self.rows[index][column.name].mean * (1 if better else -1)
@@ -88,7 +95,8 @@ class TableData:
                     if better is not None and _is_number(self.rows[index].get(column.name))
                 }
                 if len(means) > 1:
-                    found |= {(at, column.name) for at, mean in means.items() if mean == max(means.values())}
+                    ends = with_ties(np.array(list(means.values())), ALIKE)
+                    found |= {(at, column.name) for at, mean in zip(means, ends, strict=True) if mean == ends.max()}
         return found
 
     def numbers(self) -> pd.DataFrame:
@@ -179,7 +187,7 @@ def _fill(
         return
     keys = table.keys
     metrics = [metric for metric in frames.record["metrics"] if metric["family"] == family]
-    columns = {(m["name"], m["variant"]): Column(metric_title(m), m["higher_is_better"]) for m in metrics}
+    columns = {(m["name"], m["variant"]): Column(title(m), m["higher_is_better"]) for m in metrics}
     ranges = {(m["name"], m["variant"]): m.get("value_range", (-np.inf, np.inf)) for m in metrics}
     wanted = scores[scores["metric"].isin({name for name, _ in columns})]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -187,16 +195,13 @@ def _fill(
         row = found.setdefault(tuple(key), dict(zip(keys, key, strict=True)))
         if (name, variant) in columns:
             row[columns[name, variant].name] = estimate.within(*ranges[name, variant])
+    compared, explainers = comparable(frames, family), frames.record["explainers"]
     for place in sorted(found, key=order):
+        name = found[place]["explainer"]
         table.rows.append(found[place])
-        table.competes.append(frames.record["explainers"][found[place]["explainer"]]["family"] != "control")
+        table.competes.append(explainers[name]["family"] != "control" and name in compared)
     used = columns.values()
     table.columns = [column for column in used if any(_is_number(row.get(column.name)) for row in table.rows)]
-
-
-def metric_title(metric: dict[str, Any]) -> str:
-    """What tables call a metric of the run's record: ``name`` or ``name@variant``."""
-    return f"{metric['name']}@{metric['variant']}" if metric["variant"] else metric["name"]
 
 
 def row_order(frames: Frames) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:
@@ -216,36 +221,25 @@ def row_order(frames: Frames) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:
 
 
 def classification_table(frames: Frames) -> TableData:
-    """Scores of every classifier on the test images; several seeds are averaged inside each bootstrap sample."""
+    """Scores of every classifier on the test images."""
     columns = [Column(name, better) for name, better in CLASSIFICATION_SCORES.items()]
     keys = ["dataset", "backbone", "head"]
     table = TableData(_caption(frames, "classification"), keys, columns)
     for key, rows in frames.predictions.groupby(keys, sort=False):
         healthy = frames.record["datasets"][key[0]].get("healthy")
-        seeds = [_scores_of_seed(one, healthy) for _, one in rows.groupby("seed")]
+        scores = with_limits(seed_scores(rows, sorted(rows["seed"].unique()), healthy), rows["group"].nunique())
         row: dict[str, Any] = dict(zip(keys, key, strict=True))
-        for column in columns:
-            samples = np.mean([scores[column.name] for scores in seeds], axis=0)
-            low, high = interval(samples[1:])
-            row[column.name] = Estimate(float(samples[0]), low, high, rows["image"].nunique())
+        for column, mean, low, high, possible in zip(columns, *scores, POSSIBLE.T, strict=True):
+            row[column.name] = Estimate(float(mean), low, high, rows["image"].nunique()).within(*possible)
         table.rows.append(row)
         table.competes.append(True)
     return table
 
 
-def _scores_of_seed(rows: pd.DataFrame, healthy: int | None) -> dict[str, np.ndarray]:
-    """Every score for the images as they are (first) and for every bootstrap sample."""
-    rows = rows.sort_values("image")
-    logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
-    weights = bootstrap_weights(rows["group"], _CLASSIFICATION_RESAMPLES)
-    weights = np.concatenate([np.ones((1, len(rows))), weights])
-    return classification_scores(logits, rows["label"].to_numpy(dtype=int), weights, healthy)
-
-
 def cost_table(frames: Frames) -> TableData:
     """What one map costs, on the machine of this run."""
     keys = ["dataset", "backbone", "explainer", "head"]
-    columns = [Column(title, False) for title in _COSTS.values()]
+    columns = [Column(name, False) for name in _COSTS.values()]
     table = TableData(_caption(frames, "cost"), keys, columns)
     if not len(frames.cost):
         return table
@@ -254,8 +248,8 @@ def cost_table(frames: Frames) -> TableData:
         means = rows.groupby("metric")["value"].mean()
         seeds = rows["seed"].nunique()
         row: dict[str, Any] = dict(zip(keys, key, strict=True))
-        for name, title in _COSTS.items():
-            row[title] = Estimate(float(means.get(name, np.nan)), np.nan, np.nan, seeds)
+        for name, shown in _COSTS.items():
+            row[shown] = Estimate(float(means.get(name, np.nan)), np.nan, np.nan, seeds)
         table.rows.append(row)
         table.competes.append(False)
     return table
@@ -270,20 +264,21 @@ def _chance(frames: Frames) -> str:
 def _caption(frames: Frames, family: str) -> str:
     machine = frames.record["machine"]
     notes = {
-        "classification": "Test images.",
+        "classification": OVERALL,
         "localisation": "Diseased images. Controls are the floor (random, centre) and the ceiling (the mask itself). "
         f"{_chance(frames)}",
         "faithfulness": "The first diseased images, occluded patch by patch; the operator stands behind the @.",
         "per_class": "Faithfulness by true class: every image is explained, and occluded, for its own class. Controls "
         "that read masks find none on healthy images and delete in random order.",
         "per_class_localisation": "Diseased images by true class, each explained for its own class.",
-        "consistency": "Positive ratio on diseased, the others on healthy images; largest evidence in a map's unit.",
+        "consistency": "Positive ratio on diseased, the others on healthy images; largest evidence in a map's unit. "
+        "Unsigned maps, positive by construction, do not compete.",
         "exactness": "Inherent methods only.",
         "complexity": "Neither direction is better.",
         "cost": f"Mean cost of one map on {machine['gpu'] if machine['gpu'] != 'none' else machine['cpu']}, "
         f"{machine['threads']} threads; memory above that of the model and the images.",
     }
-    body = notes.get(family, "") if family == "cost" else f"{notes.get(family, '')} {MEANS}"
+    body = notes.get(family, "") + ("" if family in ("classification", "cost") else f" {MEANS}")
     return f"{family.replace('_', ' ').capitalize()}. {body} {weights_note(frames)}".replace("  ", " ")
 
 

@@ -1,4 +1,4 @@
-"""Figure: who wins against whom. One panel a main metric, one cell a head and a post-hoc method."""
+"""Figure: who wins against whom. One panel a family of metrics, one cell a head and a post-hoc method."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from bench.comparison import BETTER, TOO_FEW, WORSE
-from bench.report.frames import Frames
-from bench.report.paired import main_metrics, title
 from bench.report.style import STRONG, WIDTH, Drawing
+from bench.report.verdicts import leading
 
 _COLORS = LinearSegmentedColormap.from_list("verdicts", [STRONG[0], "#FFFFFF", STRONG[1]])
 
 
-def wins(verdicts: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Verdicts on one metric -> a row each head and post-hoc method: data sets (and backbones) better, worse, all.
+def wins(rows: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts -> a row each head and post-hoc method: data sets (and backbones) better, worse, all.
 
     ``all`` counts the comparisons that had enough images to be decided.
     """
-    rows = verdicts[verdicts["metric"] == metric]
     parts = {
         "better": rows["verdict"] == BETTER,
         "worse": rows["verdict"] == WORSE,
@@ -33,27 +31,43 @@ def wins(verdicts: pd.DataFrame, metric: str) -> pd.DataFrame:
     return counts.groupby(["method", "against"], sort=False).sum().reset_index()
 
 
-def win_matrix(frames: Frames, verdicts: pd.DataFrame) -> Iterator[Drawing]:
-    """Data sets on which each head is better : worse than each post-hoc method, in the main metric of each family."""
-    if not len(verdicts):
+def win_matrix(verdicts: pd.DataFrame) -> Iterator[Drawing]:
+    """Data sets where each head is better : worse than each post-hoc method, by the leading metric of each family."""
+    rows = leading(verdicts) if len(verdicts) else verdicts
+    if not len(rows):
         return
-    mains = [title(metric) for metric in main_metrics(frames).values()]
-    metrics = [name for name in mains if name in set(verdicts["metric"])]
-    methods, others = (list(dict.fromkeys(verdicts[column])) for column in ("method", "against"))
-    height = sum((0.24 * len(methods) + 0.3) for _ in metrics) + 1.2
+    families = list(dict.fromkeys(rows["family"]))
+    methods, others = (list(dict.fromkeys(rows[column])) for column in ("method", "against"))
+    height = len(families) * (0.24 * len(methods) + 0.3) + 1.2
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(len(metrics), 1, squeeze=False, sharex=True).ravel()
-    for axis, metric in zip(axes, metrics, strict=True):
-        _panel(axis, wins(verdicts, metric), methods, others)
-        axis.set_title(metric.replace("_", " "), loc="left")
+    axes = figure.subplots(len(families), 1, squeeze=False, sharex=True).ravel()
+    for axis, family in zip(axes, families, strict=True):
+        part = rows[rows["family"] == family]
+        _panel(axis, wins(part), methods, others)
+        axis.set_title(_title(family, part), loc="left")
     axes[-1].set_xticks(range(len(others)), others, rotation=45, ha="right", rotation_mode="anchor")
-    count = len(verdicts[["dataset", "backbone"]].drop_duplicates())
     caption = (
-        f"Number of data sets ({count}) on which the head's own maps are better : worse than a post-hoc method on the "
-        "black-box twin (Holm-adjusted p < 0.05 and a 95 % interval without 0); blue where better more often, red "
-        "where worse, a dot where there is no evidence of a difference on any, empty where images are too few to tell."
+        "Number of data sets on which the head's own maps are better : worse than a post-hoc method on the black-box "
+        "twin, in the first metric of each family that has enough images on a data set and does not fail on maps whose "
+        "worth is known. Better and worse are those of the table verdicts: Holm-adjusted p < 0.05, a 95 % interval "
+        "without 0 and a difference beyond the margin (0.01 of the metric's range, or 0.01). Scores whose level the "
+        "network sets are against random maps on the same network, where both have them. Blue where better more "
+        "often, red where worse, a dot where neither on any data set, empty where images are too few to tell or the "
+        "method cannot be compared in that metric."
     )
     yield Drawing("win_matrix", figure, caption)
+
+
+def _title(family: str, rows: pd.DataFrame) -> str:
+    """Family, and its metrics with the data sets on which they lead."""
+    where: dict[str, list[str]] = {}
+    for row in rows.drop_duplicates(["dataset", "metric"]).to_dict("records"):
+        where.setdefault(row["metric"].replace("_", " "), []).append(row["dataset"])
+    if len(where) == 1:
+        ((metric, names),) = where.items()
+        return f"{family}: {metric} ({len(names)} data set{'s' if len(names) > 1 else ''})"
+    named = [f"{metric} ({', '.join(names)})" for metric, names in where.items()]
+    return f"{family}: {'; '.join(named)}"
 
 
 def _panel(axis: Axes, counts: pd.DataFrame, methods: list[str], others: list[str]) -> None:

@@ -43,6 +43,11 @@ from bench.report.soundness import FAILS, MARK, NOT_TRIED, judgements, words
 
 #: Over what p-values are adjusted: a reader looks through all metrics of a family for one that favours a method.
 FAMILY = ["dataset", "backbone", "family"]
+#: What captions of tables say whose rows are ``printed``.
+PRINTED = (
+    "Printed is one metric of each data set and family, the first that has enough images and does not fail on maps "
+    "whose worth is known; the CSV file has all."
+)
 _VERBS = {
     "localisation": "locates",
     "faithfulness": "shows what the model uses",
@@ -150,8 +155,9 @@ def verdict_table(frames: Frames, verdicts: pd.DataFrame) -> FrameTable:
         "within it; too few images where groups that all point one way would not reach that p at Holm's first step."
     )
     caption += f" Left out: {'; '.join(reasons)}." if reasons else ""
+    caption += f" {PRINTED}"
     keys = ["dataset", "backbone", "metric", "method", "against", "verdict", "floor", "groups", "seeds"]
-    shown = verdicts.rename(columns={"p_holm": "p (Holm)"})
+    shown = printed(verdicts, verdicts).rename(columns={"p_holm": "p (Holm)"})
     table = frame_table(caption, shown, keys, {"difference": ""}, ["p (Holm)", "effect"])
     table.frame = verdicts
     table.notes = [line for row in spoken(verdicts).to_dict("records") for line in disagreement(verdicts, row)]
@@ -209,8 +215,8 @@ def disagreement(verdicts: pd.DataFrame, row: dict[Any, Any]) -> list[str]:
     return [f"{about}: {row['verdict']} by {row['metric'].replace('_', ' ')}, {opposite} by {', '.join(named)}"]
 
 
-def spoken(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts on the first metric of each family that has enough images, against the post-hoc method best in it.
+def leading(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts on the first metric of each family that has enough images on a data set, against all post-hoc methods.
 
     A metric that fails on maps whose worth is known gives way to one that does not. How many images a metric has, and
     whether it fails, is known before any score of a method, so that this choice favours nobody.
@@ -220,9 +226,27 @@ def spoken(verdicts: pd.DataFrame) -> pd.DataFrame:
     first, standing = (
         names.groupby(family).transform("first") for names in (enough, enough.where(verdicts["sound"] != FAILS))
     )
-    first = standing.fillna(first)
-    best = against_best(verdicts[verdicts["metric"] == first], list(first.dropna().unique()))
+    return verdicts[verdicts["metric"] == standing.fillna(first)]
+
+
+def spoken(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The leading verdicts against the post-hoc method that is best in that metric."""
+    rows = leading(verdicts)
+    best = against_best(rows, list(rows["metric"].unique()))
     return best[best["verdict"] != TOO_FEW]
+
+
+def printed(rows: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Rows on the leading metric of each family, on the first one that they have where none leads.
+
+    Args:
+        rows: with the columns of ``FAMILY`` and metric.
+        verdicts: all of them, or none.
+    """
+    first = rows.groupby(FAMILY)["metric"].transform("first")
+    leads = leading(verdicts)[[*FAMILY, "metric"]].drop_duplicates() if len(verdicts) else rows[[*FAMILY, "metric"]][:0]
+    known = rows[FAMILY].merge(leads, how="left", on=FAMILY)["metric"].set_axis(rows.index)
+    return rows[rows["metric"] == known.fillna(first)]
 
 
 def too_few(verdicts: pd.DataFrame) -> list[str]:
