@@ -84,10 +84,9 @@ class Explaining:
             for job in jobs:
                 with self.guard(job):
                     self._portion(job, portion, number, len(portions))
+                    if number == len(portions) - 1:
+                        self._finish(job, len(portions))
             portions[number] = Portion(self.scorer, portion.positions)  # lets go of what was shared
-        for job in jobs:
-            with self.guard(job):
-                self._finish(job, len(portions))
 
     @contextmanager
     def guard(self, job: Job) -> Iterator[None]:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.anatomy import evaluating
 from bench.contracts import Batch, Classifier, EvidenceClassifier, Explainer
+from bench.devices import PeakMemory
 
 Value = TypeVar("Value")
 
@@ -20,6 +22,7 @@ class _Kept(NamedTuple):
     value: Any
     forwards: int
     seconds: float
+    memory_mib: float
 
 
 class FeaturePass:
@@ -36,6 +39,7 @@ class FeaturePass:
     Attributes:
         charged_forwards, charged_seconds: cost of all that was asked for since ``charge_anew`` and computed before it;
             forwards are images through the feature extractor.
+        charged_memory_mib: highest memory use of anything that was asked for since, computed before it or not.
     """
 
     def __init__(self, classifier: Classifier, images: Tensor) -> None:
@@ -90,6 +94,12 @@ class FeaturePass:
 
         return self.keep("head", run)
 
+    def charge_anew(self) -> None:
+        """Forget the charge of one reader before the next."""
+        self._charged: set[Hashable] = set()
+        self.charged_forwards, self.charged_seconds = 0, 0.0
+        self.charged_memory_mib = float("nan")
+
     def keep(self, part: Hashable, compute: Callable[[], Value]) -> Value:
         """What ``compute`` returned when this part was first asked for; it runs in evaluation mode without gradient.
 
@@ -102,13 +112,9 @@ class FeaturePass:
         elif part not in self._charged:
             self.charged_forwards += self._parts[part].forwards
             self.charged_seconds += self._parts[part].seconds
+        self.charged_memory_mib = float(np.fmax(self.charged_memory_mib, self._parts[part].memory_mib))
         self._charged.add(part)
         return self._parts[part].value
-
-    def charge_anew(self) -> None:
-        """Forget the charge of one reader before the next."""
-        self._charged: set[Hashable] = set()
-        self.charged_forwards, self.charged_seconds = 0, 0.0
 
     def _measure(self, compute: Callable[[], Any]) -> _Kept:
         passed: list[int] = []
@@ -118,13 +124,14 @@ class FeaturePass:
 
         hook = self.classifier.features.register_forward_hook(count)
         started = self._now()
+        memory = PeakMemory(self.images.device)
         try:
             # Tensors of the inference mode could take part in no gradient later.
-            with evaluating(self.classifier), torch.inference_mode(mode=False), torch.no_grad():
+            with memory, evaluating(self.classifier), torch.inference_mode(mode=False), torch.no_grad():
                 value = compute()
         finally:
             hook.remove()
-        return _Kept(value, sum(passed), self._now() - started)
+        return _Kept(value, sum(passed), self._now() - started, memory.mebibytes)
 
     def _now(self) -> float:
         if self.images.device.type == "cuda":

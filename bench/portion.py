@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.contracts import Batch, Explainer
+from bench.contracts import Batch, Explainer, UserError
 from bench.cost import CostMeter
 from bench.data.split import normalise
 from bench.devices import is_out_of_memory, with_smaller_batches
@@ -71,7 +70,7 @@ class Portion:
     def once(self) -> Portion:
         """Every image once, where each is explained for one class after the other; else itself."""
         classes = self.scorer.classes
-        return Portion(replace(self.scorer, classes=None), self.positions[::classes]) if classes else self
+        return Portion(self.scorer.once, self.positions[::classes]) if classes else self
 
     def batch(self, name: str, explainer: Explainer) -> Batch:
         """What this explainer is given."""
@@ -87,14 +86,24 @@ class Portion:
         """Raw maps (n,h,w) float32 on the device.
 
         Raises:
-            UserError: the explainer returned something that is no map for each image.
+            UserError: the explainer returned something that is no map for each image, or changed the images.
         """
         network, batch = self.scorer.inference.classifier, self.once.batch(name, explainer)
+        version = batch.images._version
         if self.once is self:
             raw = explainer.explain_batch(network, batch)
         else:
             raw = explainer.explain_classes(network, batch).flatten(0, 1)
+        if batch.images._version != version:
+            self._forget()
+            raise UserError(f"explainer {name!r} changed the images that it was given; it must work on a copy")
         return check_maps(name, raw, len(self.positions)).detach().to(self.scorer.device, torch.float32)
+
+    def _forget(self) -> None:
+        """Everything that is shared is made anew when it is next asked for."""
+        for part in ("images", "shared", "once"):
+            vars(self).pop(part, None)
+        self._occluders.clear()
 
     def score(self, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]) -> Scored:
         """Explain and score the images, in parts that shrink, and share nothing, when memory runs out.
@@ -121,6 +130,7 @@ class Portion:
         meter.cost.images += len(self.positions)
         meter.cost.forwards += self.once.shared.charged_forwards
         meter.cost.seconds += self.once.shared.charged_seconds
+        meter.cost.memory_mib = float(np.fmax(meter.cost.memory_mib, self.once.shared.charged_memory_mib))
         scored = Scored(cost=meter.cost)
         values, ids = maps.cpu().numpy(), self.about["image"].tolist()
         scored.bad_maps = [one for one, map_ in zip(ids, values, strict=True) if not np.isfinite(map_).all()]
@@ -166,7 +176,7 @@ class Portion:
         if subset not in self._occluders:
             scorer, ids = self.scorer, self.about["image"].iloc[at].tolist()
             self._occluders[subset] = Occluder(
-                scorer.predict,
+                scorer.inference.predict,
                 self.images[at],
                 patch_at(self.images.shape[-1]),
                 black=-torch.tensor(scorer.mean) / torch.tensor(scorer.std),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Explainer
+from bench.errors import one_line
 from bench.inference import Engine, choices, fastest_batch, inference_copy
 from bench.inputs import OCCLUDED
 from bench.maps import upsample
@@ -40,19 +41,27 @@ def make_engine(
     image = Portion(scorer, np.arange(1)).images
     network = inference_copy(scorer.classifier, image)
     engine = Engine(network, "float32", scorer.section.batch_size)
-    if not any(OCCLUDED & set(request.info.needs) for request in metrics) or not scorer.explained.faithful:
-        return engine, {}
     possible = choices(asked, scorer.device)
     if noted.get("asked") == asked and noted["precision"] in possible:
         return Engine(network, noted["precision"], noted["batch_size"]), noted
+    if not any(OCCLUDED & set(request.info.needs) for request in metrics) or not scorer.explained.faithful:
+        return engine, {}
     best = Engine(network, possible[-1], scorer.section.batch_size)
     facts: dict[str, Any] = {"asked": asked, "precision": possible[-1]}
     if len(possible) > 1:
-        facts |= compare(replace(scorer, engine=engine), best, explainers)
+        facts |= _compare_or_say(replace(scorer, engine=engine), best, explainers)
         best = best if facts["agree"] else engine
         facts["precision"] = best.precision
     best = replace(best, batch_size=fastest_batch(best.predict, image.to(best.dtype)))
     return best, facts | {"batch_size": best.batch_size}
+
+
+def _compare_or_say(scorer: Scorer, other: Engine, explainers: Mapping[str, Explainer]) -> dict[str, Any]:
+    """``compare``; an engine that cannot be compared does not agree."""
+    try:
+        return compare(scorer, other, explainers)
+    except Exception as error:  # as where an operator of a foreign network does not exist in bf16
+        return {"agree": False, "failed": one_line(error)}
 
 
 def compare(scorer: Scorer, other: Engine, explainers: Mapping[str, Explainer]) -> dict[str, Any]:

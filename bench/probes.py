@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pandas as pd
 
-from bench import donors, inputs, maps, metrics, similarity
+from bench import donors, feature_pass, inference, inputs, maps, metrics, similarity
 from bench.classifiers import CellClassifier
 from bench.contracts import Classifier, Explainer, UserError
 from bench.errors import one_line
@@ -145,7 +145,8 @@ def _fingerprint(subject: Subject, probe: Probe, parameters: dict[str, Any], of:
         json.dumps(parameters, sort_keys=True, default=str),
         source_digest(type(probe)),
         source_digest(metrics),
-        file_digest(donors, inputs, maps, similarity),
+        file_digest(donors, feature_pass, inference, inputs, maps, similarity),
+        subject.scorer.inference.precision,
         source_digest(type(subject.prepared.samples)),  # a probe may have it render what the split does not hold
         of,
         subject.parameters.get(of, {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -59,6 +59,11 @@ class Scorer:
         return self.engine or Engine(self.classifier, "float32", self.section.batch_size)
 
     @cached_property
+    def once(self) -> Scorer:
+        """The same without ``classes``, for what is asked of an image once."""
+        return replace(self, classes=None)
+
+    @cached_property
     def about(self) -> pd.DataFrame:
         """One row an explained image: what every score of it is labelled with."""
         indices = self.explained.indices
@@ -106,7 +111,7 @@ class Scorer:
         """
 
         def attempt(batch_size: int) -> Tensor:
-            parts = np.split(positions, range(batch_size, len(positions), batch_size))
+            parts = self.split_positions(positions, batch_size)
             return torch.cat([Portion(self, part).maps(name, explainer) for part in parts])
 
         return with_smaller_batches(attempt, self.section.batch_size)[0]
@@ -118,5 +123,5 @@ class Scorer:
         return torch.from_numpy(regions[self.explained.indices[positions]]).to(self.device)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Normalised images (n,3,H,W) -> logits (n,C)."""
-        return self.inference.predict(images)
+        """Normalised images (n,3,H,W) -> logits (n,C), in float32 whatever occluded images are predicted in."""
+        return replace(self.inference, precision="float32").predict(images)

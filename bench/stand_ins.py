@@ -14,7 +14,10 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-HEAVY = ("torch", "torchvision", "captum", "pytorch_grad_cam", "pandas", "matplotlib", "seaborn", "sklearn", "scipy")
+HEAVY = (
+    *("torch", "torchvision", "safetensors", "captum", "pytorch_grad_cam"),
+    *("pandas", "matplotlib", "seaborn", "sklearn", "scipy"),
+)
 _OWN = ("bench", "baselines", "softcam")
 
 

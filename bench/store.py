@@ -23,7 +23,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +38,17 @@ from bench.contracts import UserError
 from bench.files import read_json, replacing, write_json
 
 OWN_CLASS, EVERY_CLASS = "own_class", "every_class"  # parts of a cell
-SCORE_COLUMNS = ("image", "group", "label", "predicted", "target", "diseased", "metric", "variant", "step", "value")
+SCORE_SCHEMA = pa.schema(
+    {
+        **dict.fromkeys(("image", "group"), pa.string()),
+        **dict.fromkeys(("label", "predicted", "target"), pa.int64()),
+        "diseased": pa.bool_(),
+        **dict.fromkeys(("metric", "variant"), pa.string()),
+        "step": pa.int64(),
+        "value": pa.float64(),
+    }
+)
+SCORE_COLUMNS = tuple(SCORE_SCHEMA.names)
 
 
 def digest(*values: object) -> str:
@@ -250,13 +260,10 @@ class RunStore:
 
 def write_scores(path: Path, parts: Iterable[pd.DataFrame], **metadata: str) -> None:
     """Write long rows, part after part, with string metadata, atomically."""
-    with replacing(path) as temporary, ExitStack() as stack:
-        writer = None
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCORE_SCHEMA.with_metadata(metadata)) as writer:
         for rows in parts:
-            table = pa.Table.from_pandas(rows[list(SCORE_COLUMNS)], preserve_index=False)
-            table = table.replace_schema_metadata((table.schema.metadata or {}) | metadata)
-            writer = writer or stack.enter_context(pq.ParquetWriter(temporary, table.schema))
-            writer.write_table(table)
+            table = pa.Table.from_pandas(rows[list(SCORE_COLUMNS)], schema=SCORE_SCHEMA, preserve_index=False)
+            writer.write_table(table.replace_schema_metadata(metadata))
 
 
 def write_probe(path: Path, rows: pd.DataFrame, **metadata: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench import precision
 from bench.config import Config
 from bench.contracts import Batch, Classifier, Explainer
+from bench.files import read_json
 from bench.registry import EXPLAINERS
 from tests.made import registered_squares, run_tiny, tiny_config
 
@@ -32,6 +35,10 @@ def scores(run: Path) -> pd.DataFrame:
     rows = pd.concat(pd.read_parquet(file).assign(of=file.stem) for file in sorted(run.glob("cells/*/*/scores/*")))
     rows = rows[rows["image"] != ""]
     return rows.sort_values(["of", "metric", "variant", "image", "step"]).reset_index(drop=True)
+
+
+def noted(run: Path) -> dict[str, Any]:
+    return (read_json(next(run.glob("cells/*/*/cell.json"))) or {})["inference"]
 
 
 def test_portions_do_not_matter(tmp_path: Path) -> None:
@@ -85,12 +92,59 @@ def test_pieces_of_other_settings_are_not_used(tmp_path: Path, monkeypatch: pyte
     pd.testing.assert_frame_equal(scores(tmp_path / "run"), scores(tmp_path / "whole"))
 
 
+def test_a_single_portion_is_stored_explainer_by_explainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopping(*arguments: object) -> Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EXPLAINERS["random"], "explain_batch", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(tmp_path / "run", config(6))
+    assert [file.stem for file in (tmp_path / "run").glob("cells/*/*/scores/*")] == ["gradcam"]
+
+
+def test_an_explainer_that_changes_the_images_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = EXPLAINERS["gradcam"].explain_batch
+
+    def careless(self: Explainer, classifier: Classifier, batch: Batch) -> Tensor:
+        maps = real(self, classifier, batch)
+        batch.images.zero_()
+        return maps
+
+    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain_batch", careless)
+    problems = run_tiny(tmp_path / "run", config(6)).problems
+    assert len(problems) == 1
+    assert "explainer 'gradcam' changed the images" in problems[0]
+    monkeypatch.undo()
+    run_tiny(tmp_path / "whole", config(6))
+    careful = scores(tmp_path / "whole").query("of == 'random'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(scores(tmp_path / "run"), careful)
+
+
 def test_precision_that_was_found_is_noted_and_kept(tmp_path: Path) -> None:
     asked = torch.device("cpu")
     run_tiny(tmp_path / "run", config(6), precision="bf16", device=asked)
-    from bench.files import read_json
-
-    noted = read_json(next((tmp_path / "run").glob("cells/*/*/cell.json")))["inference"]
-    assert (noted["asked"], noted["precision"]) == ("bf16", "bf16")
+    assert (noted(tmp_path / "run")["asked"], noted(tmp_path / "run")["precision"]) == ("bf16", "bf16")
     assert run_tiny(tmp_path / "run", config(6), precision="bf16").computed is False
     assert run_tiny(tmp_path / "run", config(6), precision="float32").computed is True
+
+
+def test_scores_of_bf16_outlive_a_run_that_occludes_nothing(tmp_path: Path) -> None:
+    run_tiny(tmp_path / "run", config(6), precision="bf16")
+    before, said = scores(tmp_path / "run"), noted(tmp_path / "run")
+    few = config(6)
+    few = few.model_copy(update={"run": few.run.model_copy(update={"metrics": ["pixel_auroc"]})})
+    assert run_tiny(tmp_path / "run", few, precision="bf16").computed is False
+    assert noted(tmp_path / "run") == said
+    pd.testing.assert_frame_equal(scores(tmp_path / "run"), before)
+
+
+def test_precision_that_cannot_be_compared_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: object) -> None:
+        raise RuntimeError("not implemented for 'BFloat16'")
+
+    monkeypatch.setattr(precision, "choices", lambda *_: ("float32", "bf16"))
+    monkeypatch.setattr(precision, "compare", failing)
+    assert run_tiny(tmp_path / "run", config(6), precision="auto").problems == []
+    said = noted(tmp_path / "run")
+    assert (said["precision"], said["agree"]) == ("float32", False)
+    assert "BFloat16" in said["failed"]

@@ -123,6 +123,18 @@ def test_seconds_are_charged_once_for_each_part() -> None:
     assert shared.charged_seconds == everything
 
 
+def test_memory_is_that_of_the_greediest_part() -> None:
+    classifier = tiny_classifiers()["black box"]
+    shared = FeaturePass(classifier, batch_of().images)
+    shared.keep("large", lambda: torch.ones(32, 2**20).sum())  # 128 MiB
+    assert shared.charged_memory_mib > 100
+    shared.charge_anew()
+    shared.keep("small", lambda: torch.ones(1))
+    assert shared.charged_memory_mib < 100
+    shared.keep("large", lambda: torch.ones(1))
+    assert shared.charged_memory_mib > 100
+
+
 @pytest.mark.parametrize("name", [*CAMS, "scorecam"])
 def test_a_pass_of_another_model_or_of_other_images_is_not_read(name: str) -> None:
     classifier, other = classifier_of("black box"), classifier_of("black box")

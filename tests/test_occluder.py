@@ -99,3 +99,17 @@ def test_images_are_built_in_the_type_asked_for() -> None:
     rounded = images().bfloat16().float()
     whole = Occluder(counting, rounded, PATCH).logits(deletion(orders(0), STEPS, "zero"))[0]
     torch.testing.assert_close(half, whole)
+
+
+def test_batches_shrink_where_memory_ends() -> None:
+    class Small(Counting):
+        def __call__(self, images: Tensor) -> Tensor:
+            if len(images) > 2:
+                raise torch.OutOfMemoryError("made up")
+            return super().__call__(images)
+
+    schedules = [deletion(orders(seed), STEPS, "zero") for seed in range(2)]
+    shrunk, whole = occluder(Small(), batch_size=8), occluder(Counting(), batch_size=8)
+    for ours, theirs in zip(shrunk.logits(*schedules), whole.logits(*schedules), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert (shrunk.batch_size, whole.batch_size) == (2, 8)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -320,3 +323,21 @@ def test_page_says_what_was_run_and_links_to_its_files(frames: Frames, tmp_path:
     ):
         assert wanted in text
     assert "http" not in text.replace("http-equiv", "")  # nothing is loaded from elsewhere
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_figures_of_many_cells_are_drawn_whatever_becomes_of_the_second_process(tmp_path: Path, dies: bool) -> None:
+    make_run(tmp_path)
+    guard = "" if dies else 'if __name__ == "__main__": '  # without it the second process ends in its own start
+    script = tmp_path / "script.py"
+    script.write_text(f"""from pathlib import Path
+from rich.console import Console
+from bench.report import build
+build._MANY = 1
+{guard}build.build_report(Path({str(tmp_path)!r}), Console(quiet=True))
+""")
+    root = str(Path(__file__).parent.parent)
+    done = subprocess.run([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": root}, capture_output=True)
+    assert done.returncode == 0
+    assert (b"bootstrapping phase" in done.stderr) == dies
+    assert (tmp_path / "figures" / "deletion_curves.png").exists()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.devices import with_smaller_batches
 from bench.metrics.fills import fill_images
 from bench.metrics.imputation import LinearImputation
 from bench.seeds import generator
@@ -62,6 +63,7 @@ class Occluder:
     all schedules, and explainers that agree on the first patches share those steps. Variants are built when they are
     needed, in one buffer that is used again, and a batch mixes images, steps and operators. Every batch is full, the
     last one with what was there before: rounding depends on the size of a batch, and must not on what is known already.
+    Where memory runs out the batch is halved, and stays so.
 
     Args:
         predict: (n,3,H,W) in channels_last -> logits (n,C). It must not keep its argument.
@@ -113,7 +115,7 @@ class Occluder:
         """A number (N,K+1) for every variant: the sum of random 64-bit numbers of image and filled patches.
 
         Two different sets share a number with a probability of 2⁻⁶⁴ (Zobrist hashing). A fill without a name shares
-        nothing but the intact image.
+        nothing but the intact image. What "noise" imputes for a set depends on the order by no more than rounding.
         """
         operator = schedule.fill if isinstance(schedule.fill, str) else f"unnamed {len(self._numbers)}"
         patches = F.pad(self._random("patches", operator, schedule.order.shape[1]), (0, 1))  # the last is for -1
@@ -136,22 +138,28 @@ class Occluder:
         places, order = first[is_new].sort()
         if not len(places):
             return
-        found = [self._predict(part, schedules, keys.shape) for part in places.split(self.batch_size)]
+        number, image, step = torch.unravel_index(places, keys.shape)
+        rows = list(zip(number.tolist(), image.tolist(), strict=True))
+
+        def predict(size: int) -> Tensor:
+            starts = range(0, len(rows), size)
+            parts = [self._predict(schedules, rows[at : at + size], step[at : at + size], size) for at in starts]
+            return torch.cat(parts)
+
+        found, self.batch_size = with_smaller_batches(predict, self.batch_size)
         known = [] if self._logits is None else [self._logits]
         self._keys, ranked = torch.cat([self._keys, unique[is_new][order]]).sort()
-        self._logits = torch.cat([*known, *found])[ranked]
+        self._logits = torch.cat([*known, found])[ranked]
 
-    def _predict(self, places: Tensor, schedules: Sequence[Schedule], shape: torch.Size) -> Tensor:
-        """Logits (n,C) of the variants at these places (n,) of (S,N,K+1), which are in order."""
-        number, image, step = torch.unravel_index(places, shape)
-        rows = list(zip(number.tolist(), image.tolist(), strict=True))
-        start = 0
+    def _predict(self, schedules: Sequence[Schedule], rows: list[tuple[int, int]], step: Tensor, size: int) -> Tensor:
+        """Logits (n,C) of variants, given by (schedule, image) in runs and step (n,), in a batch of this size."""
+        buffer, start = self._buffer[:size], 0
         for (which, at), run in groupby(rows):
             stop = start + len(list(run))
-            self._build(schedules[which], at, step[start:stop], self._buffer[start:stop])
+            self._build(schedules[which], at, step[start:stop], buffer[start:stop])
             start = stop
         height, width = self.images.shape[2:]
-        return self.predict(self._buffer.unflatten(1, (height, width, -1)).permute(0, 3, 1, 2))[:start].float()
+        return self.predict(buffer.unflatten(1, (height, width, -1)).permute(0, 3, 1, 2))[:start].float()
 
     def _build(self, schedule: Schedule, at: int, step: Tensor, rows: Tensor) -> None:
         """Write one image after these steps (n,) to rows (n,H·W·3)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -79,7 +80,16 @@ def _figures(frames: Frames, is_stale: bool) -> Iterator[Callable[[], dict[str, 
     else:
         ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
         with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
-            yield pool.submit(_draw, folder).result
+            drawing = pool.submit(_draw, folder)
+            yield lambda: _result(drawing) or draw_figures(frames, folder / "figures")
+
+
+def _result(drawing: Future[dict[str, str]]) -> dict[str, str]:
+    """Empty where the second process died, as under a script without a main guard or when memory runs out."""
+    try:
+        return drawing.result()
+    except BrokenProcessPool:
+        return {}
 
 
 def _draw(folder: Path) -> dict[str, str]:

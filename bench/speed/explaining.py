@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from bench.contracts import Batch, Classifier, Explainer
 from bench.cost import Cost, CostMeter
+from bench.feature_pass import FeaturePass
 from bench.registry import EXPLAINERS
-from bench.speed.scene import CLASSES, Scene, Task
+from bench.speed.scene import Scene, Task
 
 BLACK_BOX, ON_SOFTCAM = "one map of the black box", "one map of the SoftCAM"
 ALL_CLASSES = "maps of all classes together"
@@ -88,29 +88,36 @@ def _images_of(scene: Scene, cost: Cost) -> int:
 def _single(scene: Scene, work: str, name: str, cost: Cost) -> Task:
     explainer = EXPLAINERS[name]()
     classifier = _classifier(scene, work, explainer)
-    run = partial(_explain, [explainer], classifier, [_batch(scene, classifier, _images_of(scene, cost))])
+    run = partial(_explain, explainer, classifier, _batch(scene, classifier, _images_of(scene, cost)))
     return Task(work, name, run, "peer" if explainer.variant_of else "ours")
 
 
-def _explain(explainers: list[Explainer], classifier: Classifier, batches: list[Batch]) -> int:
-    """Every explainer on every batch -> images; the batches are of the same images, one for each target."""
+def _explain(explainer: Explainer, classifier: Classifier, batch: Batch) -> int:
+    """One map an image -> images."""
+    explainer.explain_batch(classifier, batch)
+    return len(batch.images)
+
+
+def _explain_classes(explainers: list[Explainer], classifier: Classifier, batch: Batch) -> int:
+    """As the harness does it: maps of every class by all explainers, from one pass -> images."""
+    batch = replace(batch, shared=FeaturePass(classifier, batch.images))
     for explainer in explainers:
-        for batch in batches:
-            explainer.explain_batch(classifier, batch)
-    return len(batches[0].images)
+        explainer.explain_classes(classifier, batch)
+    return len(batch.images)
 
 
 def _all_classes(scene: Scene, costs: Mapping[str, Cost]) -> list[Task]:
     explainers = {name: EXPLAINERS[name]() for name in costs}
     cams = [one for name, one in explainers.items() if is_feature_map_cam(one, costs[name])]
-    every = _every_class(scene, scene.setting.batch)
+    batch = partial(_batch, scene, scene.blackbox)
     tasks = [
         Task(ALL_CLASSES, SOFTCAM, _evidence(scene)),
-        Task(ALL_CLASSES, CAMS, partial(_explain, cams, scene.blackbox, every)),
+        Task(ALL_CLASSES, CAMS, partial(_explain_classes, cams, scene.blackbox, batch(scene.setting.batch))),
     ]
     if SCORECAM in costs:
-        few = _every_class(scene, _images_of(scene, costs[SCORECAM]))
-        tasks.append(Task(ALL_CLASSES, SCORECAM, partial(_explain, [explainers[SCORECAM]], scene.blackbox, few)))
+        few = batch(_images_of(scene, costs[SCORECAM]))
+        run = partial(_explain_classes, [explainers[SCORECAM]], scene.blackbox, few)
+        tasks.append(Task(ALL_CLASSES, SCORECAM, run))
     return tasks
 
 
@@ -124,11 +131,6 @@ def _evidence(scene: Scene) -> Callable[[], int]:
     return run
 
 
-def _every_class(scene: Scene, count: int) -> list[Batch]:
-    batch = _batch(scene, scene.blackbox, count)
-    return [_with_target(batch, torch.full_like(batch.targets, target)) for target in range(CLASSES)]
-
-
 def _batch(scene: Scene, classifier: Classifier, count: int) -> Batch:
     images, targets = scene.batch(count)
     if classifier is scene.plain:
@@ -136,7 +138,3 @@ def _batch(scene: Scene, classifier: Classifier, count: int) -> Batch:
     masks = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool, device=images.device)
     masks[:, ::2] = True
     return Batch(images, targets, masks, tuple(range(len(images))))
-
-
-def _with_target(batch: Batch, targets: Tensor) -> Batch:
-    return replace(batch, targets=targets)
