@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,16 @@ import pandas as pd
 import pytest
 import torch
 
-import bench.data  # noqa: F401 (registers elpv)
 from bench.metrics import topk_precision
 from bench.report.curve_figures import distinct_looks, first_variant
 from bench.report.curves import best_post_hoc, hit_share, image_curves, mean_curve, method_curves, relative_to_intact
 from bench.report.figures import draw_figures
 from bench.report.frames import Frames, load_frames
 from bench.report.gallery import load_images, overlay, row_names, tiles
-from bench.report.masks import note_masks
 from bench.report.methods import Method, compared_rows, methods_in
 from bench.report.page import write_page
 from bench.report.scatter import place_labels, precision_and_sensitivity
 from bench.report.style import Look
-from bench.report.tables import Column, TableData, all_tables
 from bench.report.tile_grid import outlines, wrapped
 from bench.statistics import estimate_mean
 from bench.store import CellKey
@@ -263,37 +259,6 @@ def test_each_backbone_has_its_own_figures(tmp_path: Path) -> None:
     assert next(iter(captions)) == "topk_precision_small"
     assert "accuracy_by_head_large" in captions
     assert "averaged over 2 seeds" in captions["topk_precision_large"]
-
-
-# --- What a registration says -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("unsaved")
-def test_stand_ins_for_lesions_are_named_where_localisation_is_shown(frames: Frames, tmp_path: Path) -> None:
-    said = "What counts as lesion is a stand-in on first: the whole quadrant."
-    facts = frames.record["datasets"] | {
-        "first": frames.record["datasets"]["first"] | {"mask_is": "the whole quadrant"}
-    }
-    localisation = {"variant": "", "family": "localisation", "higher_is_better": True}
-    metrics = [*frames.record["metrics"], localisation | {"name": "activation_precision"}]
-    told = replace(frames, record=frames.record | {"datasets": facts, "metrics": metrics})
-    captions = draw_figures(told, tmp_path)
-    assert {stem for stem, caption in captions.items() if said in caption} == {*CURVES[:2], "gallery_first"}
-    tables = {name: table for name, table in all_tables(told).items() if name in ("localisation", "cost")}
-    across = TableData("", ["metric"], [Column("first", None)], [{"metric": "activation precision† ↑"}], [True])
-    note_masks(told, tables | {"across": across})
-    assert {name: table.notes for name, table in tables.items()} == {"localisation": [said], "cost": []}
-    assert across.notes == [said]
-
-
-def test_facts_that_an_older_run_did_not_note_come_from_the_registration(tmp_path: Path) -> None:
-    store = make_run(tmp_path, datasets=("elpv", "first"))
-    metrics = [{key: one[key] for key in one if key != "of_network"} for one in store.record["metrics"]]
-    store.write_record(store.record | {"metrics": [*metrics, metrics[0] | {"name": "gone"}]})
-    record = load_frames(tmp_path).record
-    assert [facts.get("of_network") for facts in record["metrics"]] == [True, True, None]
-    assert record["datasets"]["elpv"]["mask_is"].startswith("the quadrant")
-    assert "mask_is" not in record["datasets"]["first"]
 
 
 # --- The page --------------------------------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -80,7 +82,7 @@ def _figures(frames: Frames, is_stale: bool) -> Iterator[Callable[[], dict[str, 
     else:
         ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
         with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
-            drawing = pool.submit(_draw, folder)
+            drawing = pool.submit(_draw, folder, frames.record)
             yield lambda: _result(drawing) or draw_figures(frames, folder / "figures")
 
 
@@ -92,8 +94,9 @@ def _result(drawing: Future[dict[str, str]]) -> dict[str, str]:
         return {}
 
 
-def _draw(folder: Path) -> dict[str, str]:
-    return draw_figures(_frames(folder), folder / "figures")
+def _draw(folder: Path, record: dict[str, Any]) -> dict[str, str]:
+    """The record is that of the first process: nothing is registered here that could complete an older one."""
+    return draw_figures(replace(_frames(folder), record=record), folder / "figures")
 
 
 def _remove_others(folder: Path, stems: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from bench.report.frames import Frames
 from bench.report.paired import title
+from bench.report.paper import PRECISIONS
 from bench.report.tables import TableData
 
 FAMILY = "localisation"
@@ -21,10 +22,11 @@ def masks_note(frames: Frames, datasets: Iterable[str]) -> str:
 def note_masks(frames: Frames, tables: dict[str, TableData]) -> None:
     """Say so below every table that shows localisation."""
     metrics = {title(metric) for metric in frames.record["metrics"] if metric["family"] == FAMILY}
+    localises = metrics | {f"gain_{FAMILY}"} | {column.name for column in PRECISIONS.values()}
     for table in tables.values():
         columns = {column.name for column in table.columns}
         rows = table.rows
-        if not columns & (metrics | {f"gain_{FAMILY}"}):
+        if not columns & localises:
             rows = [row for row in rows if _metric(row) in metrics]
         across = columns & set(frames.record["datasets"]) if rows else set()
         shown = {str(row["dataset"]) for row in rows if "dataset" in row} | across
