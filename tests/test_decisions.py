@@ -516,6 +516,13 @@ def test_the_first_metric_with_enough_images_is_spoken_of(frames: Frames) -> Non
     assert too_few(rows[rows["metric"] == "spare"]) == []
 
 
+def test_a_metric_that_no_image_has_is_not_compared(frames: Frames) -> None:
+    scores = frames.scores.copy()
+    scores.loc[scores["metric"] == "precision", "value"] = np.nan
+    assert set(verdict_frame(replace(frames, scores=scores))["metric"]) == {"audc@zero"}
+    assert len(verdict_frame(replace(frames, scores=scores.assign(value=np.nan)))) == 0
+
+
 def test_sentence_says_that_groups_are_lacking(frames: Frames) -> None:
     scores = frames.scores.assign(group=frames.scores["image"].str.slice(0, 2))  # i0 to i9 by their first digit
     row = verdict(verdict_frame(replace(frames, scores=scores)), method="soft", against="post_b", metric="precision")

@@ -88,12 +88,14 @@ def _comparisons(frames: Frames, metric: dict[str, Any], paired: Paired) -> pd.D
     for one in ours:
         values, floor = levelled(frames, metric, paired, [one, *theirs])
         scored = np.isfinite(values).any(axis=(0, 2))
+        if not scored.any():
+            continue
         rows = compare(paired_differences(values[..., :1], values[..., 1:])[:, scored], paired.groups[scored])
         lowest, highest = possible(metric, floor)
         rows[["low", "high"]] = rows[["low", "high"]].clip(lowest - highest, highest - lowest)
         names = pd.DataFrame([_names(frames, one, other) for other in theirs])
         found.append(pd.concat([names, rows], axis=1).assign(their_mean=means(paired.of(theirs)), floor=floor))
-    rows = pd.concat(found, ignore_index=True)
+    rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame({"n": []})
     return rows[rows["n"] > 0]
 
 
