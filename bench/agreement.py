@@ -9,21 +9,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def kendall_tau(first: Floats, second: Floats) -> Floats:
-    """Kendall's τ-b between the M values of each row: (concordant − discordant pairs) / geometric mean of untied pairs.
-
-    Args:
-        first, second: (B,M), each row a ranking of the same M things.
-
-    Returns:
-        (B,) in [-1, 1]; nan where a row of either is constant or holds a nan.
-    """
-    left, right = np.triu_indices(first.shape[1], k=1)
-    one, other = (np.sign(values[:, left] - values[:, right]) for values in (first, second))
-    untied = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
-    return np.divide((one * other).sum(axis=1), untied, out=np.full(len(first), np.nan), where=untied > 0)
-
-
 def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
     """Spearman's ρ of each row over the columns in which both have a value.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.agreement import Floats, kendall_tau
+from bench.rank_agreement import kendall_tau
+from bench.statistics import Floats
 
 
 def rank_agreement(mass: Floats, effect: Floats) -> float:

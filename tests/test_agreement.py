@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import spearmanr
 
-from bench.agreement import kendall_tau, krippendorff_alpha, spearman_by_row
+from bench.agreement import krippendorff_alpha, spearman_by_row
 
 NAN = np.nan
 
@@ -36,15 +36,6 @@ def test_alpha_of_agreement_dissent_and_chance() -> None:
     assert np.isnan(krippendorff_alpha(np.ones((3, 4))))
     assert np.isnan(krippendorff_alpha(np.array([[1.0, NAN], [NAN, 2.0]])))
     assert np.isnan(krippendorff_alpha(np.full((2, 2), NAN)))
-
-
-def test_tau_is_scipys() -> None:
-    rng = np.random.default_rng(1)
-    first, second = rng.integers(0, 4, (50, 6)).astype(float), rng.normal(size=(50, 6))
-    expected = [kendalltau(a, b).statistic for a, b in zip(first, second, strict=True)]
-    np.testing.assert_allclose(kendall_tau(first, second), expected)
-    assert np.isnan(kendall_tau(np.ones((1, 3)), np.array([[1.0, 2.0, 3.0]]))[0])
-    assert np.isnan(kendall_tau(np.array([[1.0, NAN, 3.0]]), np.array([[1.0, 2.0, 3.0]]))[0])
 
 
 def test_spearman_of_each_row_is_scipys_over_what_both_have() -> None:

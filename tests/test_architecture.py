@@ -43,7 +43,7 @@ def test_harness_knows_no_method_package() -> None:
 
 def test_metrics_know_no_model_and_no_data() -> None:
     for file in files("bench/metrics"):
-        allowed = ("bench.metrics", "bench.maps", "bench.registry", "bench.seeds", "bench.contracts")
+        allowed = ("bench.metrics", "bench.maps", "bench.registry", "bench.seeds", "bench.contracts", "bench.devices")
         assert all(name.startswith(allowed) for name in imports(file)), file
 
 
