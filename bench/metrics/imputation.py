@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import splu, spsolve_triangular
 from torch import Tensor
 
 from bench.seeds import generator
 
 #: Standard deviation of the noise on imputed pixels, in units of the normalised image; that of the authors' code.
 NOISE = 0.01
+#: Added to the diagonal: keeps a region that nothing known touches from being singular.
+_SHIFT = 1e-12
 #: Neighbour (down, right) -> its weight: 1/6 beside, 1/12 diagonally (section 4.2 of the paper).
 _WEIGHTS = {
     (down, right): 1 / 12 if down and right else 1 / 6
@@ -60,9 +66,10 @@ def impute_steps(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None = 
 
     The missing pixels solve (D - W) u = W x, where W holds the weights between neighbours and D their sums. The systems
     are nested: ordered by rank, that of step k is the upper left block of the last one. With r = (D - W) x of the whole
-    image, the same at every step, the missing pixels are x - A⁻¹ r for each block A; so one Cholesky factor does for
-    all steps. At the border of the image or of the field of view the neighbours that exist share the weight. A region
-    that nothing known touches becomes its own mean, but for rounding.
+    image, the same at every step, the missing pixels are x - A⁻¹ r for each block A; so one sparse factor A = L U does
+    for all steps, as its upper left blocks are those of the steps. At the border of the image or of the field of view
+    the neighbours that exist share the weight. A region that nothing known touches becomes its own mean, but for
+    rounding. Solved in float64 on the host.
 
     Source: arXiv:2202.00449, section 4.2, without the noise.
     Deviation: the border of the field of view counts as the border of the image.
@@ -80,35 +87,41 @@ def impute_steps(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None = 
     missing = (inside & (ranks < steps)).flatten().nonzero().squeeze(1)
     order = ranks.flatten()[missing].argsort(stable=True)
     missing = missing[order]
-    system, residual = _system(image, missing, inside)
-    factor = torch.linalg.cholesky(system)
-    half = torch.linalg.solve_triangular(factor, residual, upper=False)
-    gone = ranks.flatten()[missing].unsqueeze(1) < torch.arange(steps + 1, device=image.device)  # (n,K+1)
-    parts = (half.unsqueeze(1) * gone.unsqueeze(2)).flatten(1)
-    change = torch.linalg.solve_triangular(factor.mT, parts, upper=True).view(len(missing), steps + 1, -1)
     imputed = image.expand(steps + 1, *image.shape).clone()
-    imputed.flatten(2)[:, :, missing] -= change.permute(1, 2, 0)
+    if not len(missing):
+        return imputed
+    system, residual = _system(image, missing, inside)
+    # Pivots are taken on the diagonal, so that the blocks stay those of the steps.
+    factor = splu(system, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    place = torch.from_numpy(np.argsort(factor.perm_r)).to(missing.device)  # SuperLU may reorder what is independent
+    gone = ranks.flatten()[missing[place]].unsqueeze(1) < torch.arange(steps + 1, device=image.device)  # (n,K+1)
+    half = factor.U @ factor.solve(residual)[np.argsort(factor.perm_c)]  # L⁻¹ r
+    parts = (half[:, None] * gone.cpu().numpy()[:, :, None]).reshape(len(missing), -1)
+    change = spsolve_triangular(factor.U, parts, lower=False, overwrite_b=True).reshape(len(missing), steps + 1, -1)
+    imputed.flatten(2)[:, :, missing[place]] -= torch.from_numpy(change).to(image).permute(1, 2, 0)
     return imputed
 
 
-def _system(image: Tensor, missing: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+def _system(image: Tensor, missing: Tensor, inside: Tensor) -> tuple[csc_array, NDArray[np.float64]]:
     """The blocks of D - W (n,n) and (D - W) x (n,3) that belong to the missing pixels, given by flat indices (n,)."""
     height, width = inside.shape
-    pixels = image.flatten(1).T
+    pixels = image.flatten(1).T.double()
     numbers = torch.arange(height * width, device=image.device).view(height, width)
     padded = F.pad(numbers.masked_fill(~inside, -1), (1, 1, 1, 1), value=-1)
-    count = len(missing)
+    each = torch.arange(len(missing), device=image.device)
     place = torch.full((height * width,), -1, device=image.device)
-    place[missing] = torch.arange(count, device=image.device)
-    system = image.new_zeros(count, count)
-    residual = image.new_zeros(count, len(image))
-    # The rounding error keeps the factor of a region that nothing known touches from breaking down.
-    system.diagonal().add_(8 * torch.finfo(image.dtype).eps)
+    place[missing] = each
+    diagonal = torch.full_like(each, _SHIFT, dtype=torch.double)
+    residual = torch.zeros(len(missing), len(image), dtype=torch.double, device=image.device)
+    rows, columns, values = [each], [each], [diagonal]
     for (down, right), weight in _WEIGHTS.items():
         neighbour = padded[1 + down : 1 + down + height, 1 + right : 1 + right + width].flatten()[missing]
-        exists = weight * (neighbour >= 0).to(image)
-        system.diagonal().add_(exists)
+        exists = weight * (neighbour >= 0).double()
+        diagonal += exists
         residual += exists.unsqueeze(1) * (pixels[missing] - pixels[neighbour])
         row = ((neighbour >= 0) & (place[neighbour] >= 0)).nonzero().squeeze(1)
-        system[row, place[neighbour[row]]] = -weight
-    return system, residual
+        rows.append(row)
+        columns.append(place[neighbour[row]])
+        values.append(torch.full_like(row, -weight, dtype=torch.double))
+    one, other, value = (torch.cat(parts).cpu().numpy() for parts in (rows, columns, values))
+    return csc_array((value, (one, other)), shape=(len(missing), len(missing))), residual.cpu().numpy()
