@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,20 @@ from bench.seeds import seed_of
 
 if TYPE_CHECKING:
     from bench.scoring import Scorer
+
+
+class _Measured(NamedTuple):
+    """Values (N,) or, one column a step, (N,K) of the images at these places (N,) of a portion."""
+
+    at: np.ndarray
+    metric: str
+    variant: str
+    values: Tensor
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Number of each column; -1 where there are none."""
+        return np.array([-1]) if self.values.ndim == 1 else np.arange(self.values.shape[1])
 
 
 class Portion:
@@ -135,15 +149,16 @@ class Portion:
         values, ids = maps.cpu().numpy(), self.about["image"].tolist()
         scored.bad_maps = [one for one, map_ in zip(ids, values, strict=True) if not np.isfinite(map_).all()]
         scored.maps = {at: one for at, one in zip(self.positions.tolist(), values, strict=True) if at in keep}
-        for rows in self._evaluate(explainer, metrics, maps, scored.problems):
-            scored.frames.append(rows)
-            scored.kinds.add((rows["metric"].iloc[0], rows["variant"].iloc[0]))
+        found = list(self._evaluate(explainer, metrics, maps, scored.problems))
+        if found:
+            scored.frames.append(self._frame(found))
+            scored.kinds = {(one.metric, one.variant) for one in found}
         return scored
 
     def _evaluate(
         self, explainer: Explainer, metrics: list[MetricRequest], maps: Tensor, problems: dict[str, str]
-    ) -> Iterator[pd.DataFrame]:
-        """Rows of every metric, each on the images that it is read on."""
+    ) -> Iterator[_Measured]:
+        """Every metric and curve, each on the images that it is read on."""
         diseased = self.scorer.explained.diseased[self.positions]
         subsets = {
             "diseased": diseased,
@@ -155,7 +170,7 @@ class Portion:
             wanted = [request for request in metrics if _subset(request) == subset]
             if chosen.any() and wanted:
                 inputs = self._inputs(explainer, maps, subset, np.flatnonzero(chosen))
-                yield from self._rows(wanted, inputs, np.flatnonzero(chosen), problems)
+                yield from self._measure(wanted, inputs, np.flatnonzero(chosen), problems)
 
     def _inputs(self, explainer: Explainer, maps: Tensor, subset: str, at: np.ndarray) -> MetricInputs:
         scorer, positions = self.scorer, self.positions[at]
@@ -188,9 +203,9 @@ class Portion:
             )
         return self._occluders[subset]
 
-    def _rows(
+    def _measure(
         self, metrics: list[MetricRequest], inputs: MetricInputs, at: np.ndarray, problems: dict[str, str]
-    ) -> Iterator[pd.DataFrame]:
+    ) -> Iterator[_Measured]:
         kept: set[tuple[str, str]] = set()
         metrics = [request for request in metrics if _has_inputs(request, inputs)]
         _prepare(metrics, inputs)
@@ -198,7 +213,7 @@ class Portion:
             info, variant = request.info, request.variant
             try:
                 values = info.function(*(inputs.get(need, variant) for need in info.needs))
-                yield self._frame(at, info.name, variant, check_values(info.name, values, len(at)))
+                yield _Measured(at, info.name, variant, check_values(info.name, values, len(at)))
             except Exception as error:  # a metric of a plugin that fails must not take the others with it
                 if is_out_of_memory(error):
                     raise
@@ -207,17 +222,17 @@ class Portion:
             for curve in sorted(KEPT_CURVES & set(info.needs)):
                 if (curve, variant) not in kept:
                     kept.add((curve, variant))
-                    yield self._frame(at, curve, variant, inputs.get(curve, variant))
+                    yield _Measured(at, curve, variant, inputs.get(curve, variant))
 
-    def _frame(self, at: np.ndarray, metric: str, variant: str, values: Tensor) -> pd.DataFrame:
-        """Values (N,) or, one column a step, (N,K) as long rows."""
-        steps = 1 if values.ndim == 1 else values.shape[1]
-        frame = self.about.iloc[np.repeat(at, steps)].reset_index(drop=True)
-        return frame.assign(
-            metric=metric,
-            variant=variant,
-            step=-1 if values.ndim == 1 else np.tile(np.arange(steps), len(at)),
-            value=values.detach().double().cpu().numpy().ravel(),
+    def _frame(self, found: list[_Measured]) -> pd.DataFrame:
+        """Long rows of all values."""
+        counts = [one.values.numel() for one in found]
+        at = np.concatenate([np.repeat(one.at, len(one.steps)) for one in found])
+        return self.about.iloc[at].assign(
+            metric=np.repeat([one.metric for one in found], counts),
+            variant=np.repeat([one.variant for one in found], counts),
+            step=np.concatenate([np.tile(one.steps, len(one.at)) for one in found]),
+            value=np.concatenate([one.values.detach().double().cpu().numpy().ravel() for one in found]),
         )
 
 

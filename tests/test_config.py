@@ -47,7 +47,7 @@ def test_a_config_extends_another(tmp_path: Path) -> None:
     quick, again = load_config("quick"), load_config(str(tmp_path / "again.toml"))
     assert (again.run.seeds, again.training.epochs) == ([7], 3)
     assert again.run.heads == quick.run.heads
-    assert again.datasets["elpv"].data == {"size": 64, "train": 9}
+    assert again.datasets["elpv"].data == {"size": 56, "train": 9}
     (tmp_path / "loop.toml").write_text('extends = "loop.toml"\n')
     with pytest.raises(UserError, match="extends itself"):
         load_config(str(tmp_path / "loop.toml"))
