@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.cams import precise, weighted
-from bench.contracts import Classifier
+from bench.contracts import Classifier, UserError
 from bench.feature_pass import FeatureExplainer, FeaturePass
 from bench.registry import register_explainer
 
@@ -22,6 +22,7 @@ class ScoreCAM(FeatureExplainer):
 
     Args:
         batch_size: masked images per forward pass.
+        precision: of these passes, ``float32`` or ``bf16`` (autocast: faster, and logits that are rounded).
 
     Source: arXiv:1910.01279.
     Deviation: raw logits, without the baseline's logit, which the softmax cancels.
@@ -29,13 +30,16 @@ class ScoreCAM(FeatureExplainer):
 
     name, family, signed, paper = "scorecam", "post-hoc", False, "arXiv:1910.01279"
 
-    def __init__(self, batch_size: int = 32) -> None:
-        self.batch_size = batch_size
+    def __init__(self, batch_size: int = 32, precision: str = "float32") -> None:
+        if precision not in ("float32", "bf16"):
+            raise UserError(f"scorecam: precision is float32 or bf16, not {precision!r}")
+        self.batch_size, self.precision = batch_size, precision
 
     def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
         """Pass of N images, targets (N,) -> raw map (N,h,w) on the feature grid, at least 0."""
         features = shared.features
-        scores = shared.keep(self.name, lambda: self._scores(shared.classifier, shared.images, features))
+        part = self.name, self.precision
+        scores = shared.keep(part, lambda: self._scores(shared.classifier, shared.images, features))
         own = scores[torch.arange(len(targets), device=targets.device), :, targets]
         return weighted(precise(features), precise(own).softmax(dim=1)).relu().float()
 
@@ -44,7 +48,9 @@ class ScoreCAM(FeatureExplainer):
         constant = features.amax(dim=(2, 3)) == features.amin(dim=(2, 3))
         live = (~constant).nonzero()
         masked = torch.cat([live, constant.nonzero()[:1]])  # pairs of image and channel
-        logits = torch.cat([classifier(_mask(images, features, part)) for part in masked.split(self.batch_size)])
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = torch.cat([classifier(_mask(images, features, part)) for part in masked.split(self.batch_size)])
+        logits = logits.float()
         scores = logits.new_empty(*constant.shape, logits.shape[1])
         scores[~constant], scores[constant] = logits[: len(live)], logits[len(live) :]
         return scores

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import baselines
 from baselines.scorecam import ScoreCAM
-from bench.contracts import Batch, Classifier
+from bench.contracts import Batch, Classifier, UserError
 from bench.feature_pass import FeaturePass
 from bench.registry import EXPLAINERS, HEADS
 from softcam import SoftCAM
@@ -162,6 +162,16 @@ def test_scorecam_equals_the_oracle(kind: str) -> None:
 
             expected = oracles.score_cam(x[index].double().numpy(), features[index], logit)
             np.testing.assert_allclose(ours[index, target], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_scorecam_in_bf16_is_about_the_same_map() -> None:
+    classifier = tiny_classifiers()["black box"]
+    full, half = (ScoreCAM(precision=one).explain(classifier, images(), TARGETS) for one in ("float32", "bf16"))
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, full)
+    torch.testing.assert_close(half, full, rtol=0.05, atol=0.01 * full.max().item())
+    with pytest.raises(UserError, match="float32 or bf16, not 'fp8'"):
+        ScoreCAM(precision="fp8")
 
 
 @pytest.mark.parametrize(("classifier", "passes"), [("black box", 3 * 6), ("constant channels", 3 * 3 + 1)])

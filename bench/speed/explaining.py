@@ -12,6 +12,7 @@ from bench.contracts import Batch, Classifier, Explainer
 from bench.cost import Cost, CostMeter
 from bench.feature_pass import FeaturePass
 from bench.registry import EXPLAINERS
+from bench.speed.limits import precisions
 from bench.speed.scene import Scene, Task
 
 BLACK_BOX, ON_SOFTCAM = "one map of the black box", "one map of the SoftCAM"
@@ -106,6 +107,11 @@ def _explain_classes(explainers: list[Explainer], classifier: Classifier, batch:
     return len(batch.images)
 
 
+def scorecam_in(precision: str) -> str:
+    """As it is named on the command line."""
+    return SCORECAM if precision == "float32" else f"{SCORECAM}@precision={precision}"
+
+
 def _all_classes(scene: Scene, costs: Mapping[str, Cost]) -> list[Task]:
     explainers = {name: EXPLAINERS[name]() for name in costs}
     cams = [one for name, one in explainers.items() if is_feature_map_cam(one, costs[name])]
@@ -116,8 +122,10 @@ def _all_classes(scene: Scene, costs: Mapping[str, Cost]) -> list[Task]:
     ]
     if SCORECAM in costs:
         few = batch(_images_of(scene, costs[SCORECAM]))
-        run = partial(_explain_classes, [explainers[SCORECAM]], scene.blackbox, few)
-        tasks.append(Task(ALL_CLASSES, SCORECAM, run))
+        make: Callable[..., Explainer] = EXPLAINERS[SCORECAM]
+        for precision in precisions(scene):
+            run = partial(_explain_classes, [make(precision=precision)], scene.blackbox, few)
+            tasks.append(Task(ALL_CLASSES, scorecam_in(precision), run))
     return tasks
 
 

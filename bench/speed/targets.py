@@ -57,19 +57,21 @@ def targets(scene: Scene, names: Iterable[str]) -> list[Target]:
     found = [
         Target(f"{together}: {explaining.CAMS}", FORWARD, 1.2, 1, "a float32 forward", is_speed=False),
         Target(f"{together}: {explaining.SOFTCAM}", best, 1.02, 1, "a best float32 forward", is_speed=False),
-        Target(f"{together}: {explaining.SCORECAM}", best, 0.9, forwards, f"{forwards} best float32 forwards"),
-        Target(
-            f"{together}: {explaining.SCORECAM}",
-            f"{explaining.BLACK_BOX}: {explaining.SCORECAM}@pytorch-grad-cam",
-            4,
-            CLASSES,
-            f"pytorch-grad-cam for {CLASSES} classes",
-        ),
+        *_scorecam_targets(forwards),
         Target(f"{learning.WORK}: {learning.EPOCH}", f"{learning.WORK}: {learning.BARE}", 0.95, 1, "a bare loop"),
         Target(f"{learning.WORK}: {learning.AUGMENTED}", f"{learning.WORK}: {learning.BARE}", 0.95, 1, "a bare loop"),
         *_occlusion_targets(),
     ]
     return [target for target in found if {target.task, target.against} <= measured]
+
+
+def _scorecam_targets(forwards: int) -> Iterable[Target]:
+    library = f"{explaining.BLACK_BOX}: {explaining.SCORECAM}@pytorch-grad-cam"
+    for precision in ("float32", "bf16"):
+        task = f"{explaining.ALL_CLASSES}: {explaining.scorecam_in(precision)}"
+        words = f"{forwards} best {precision} forwards"
+        yield Target(task, f"{limits.WORK}: best {precision}", 0.9, forwards, words)
+        yield Target(task, library, 4, CLASSES, f"pytorch-grad-cam for {CLASSES} classes")
 
 
 def _occlusion_targets() -> Iterable[Target]:
