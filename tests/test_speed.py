@@ -140,16 +140,26 @@ def test_tasks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(timing.time, "perf_counter", _ticks().__next__)
     seconds = timing.seconds_per_image([task("a"), task("b")], 3, CPU, lambda number: None)
-    assert log == ["a", "b"] * 4
+    assert log == ["a", "b"] * 4  # runs of three seconds are long
     assert {name: values.tolist() for name, values in seconds.items()} == {"work: a": [1.5] * 3, "work: b": [1.5] * 3}
 
 
-def _ticks() -> Iterator[float]:
-    """A clock that shows three seconds more whenever it is read."""
+def test_a_short_first_run_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_SHORTEST", 0.5)
+    log: list[str] = []
+    task = Task("work", "a", lambda: log.append("a") or 2)
+    monkeypatch.setattr(timing.time, "perf_counter", _ticks(0.25).__next__)
+    seconds = timing.seconds_per_image([task], 1, CPU, lambda number: None)
+    assert len(log) == 2 * (1 + 2)
+    assert seconds["work: a"].tolist() == [0.125]
+
+
+def _ticks(step: float = 3.0) -> Iterator[float]:
+    """A clock that shows a step more whenever it is read."""
     now = 0.0
     while True:
         yield now
-        now += 3.0
+        now += step
 
 
 SECONDS = {"slow": np.array([8.0, 10.0, 30.0]), "fast": np.array([1.0, 2.0, 5.0]), FORWARD: np.array([2.0, 1.0, 4.0])}
