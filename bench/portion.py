@@ -80,11 +80,15 @@ class Portion:
         """What the feature map and the head make of the images."""
         return FeaturePass(self.scorer.inference.classifier, self.images)
 
-    @cached_property
+    @property
     def once(self) -> Portion:
         """Every image once, where each is explained for one class after the other; else itself."""
+        return self._once or self  # a portion that held itself would outlive its last user
+
+    @cached_property
+    def _once(self) -> Portion | None:
         classes = self.scorer.classes
-        return Portion(self.scorer.once, self.positions[::classes]) if classes else self
+        return Portion(self.scorer.once, self.positions[::classes]) if classes else None
 
     def batch(self, name: str, explainer: Explainer) -> Batch:
         """What this explainer is given."""
@@ -115,7 +119,7 @@ class Portion:
 
     def _forget(self) -> None:
         """Everything that is shared is made anew when it is next asked for."""
-        for part in ("images", "shared", "once"):
+        for part in ("images", "shared", "_once"):
             vars(self).pop(part, None)
         self._occluders.clear()
 

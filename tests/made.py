@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 
+import run_benchmark
 from bench.config import Config, parse_config
 from bench.contracts import Sample
 from bench.plan import make_plan
 from bench.registry import ALL_REGISTRIES, dataset
 from bench.runner import Options, Outcome, run
 from bench.seeds import generator
+
+run_benchmark.register()
 
 SIZE = 32
 COUNTS = {"train": 16, "val": 8, "test": 8}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from bench import precision
 from bench.config import Config
 from bench.contracts import Batch, Classifier, Explainer
 from bench.files import read_json
+from bench.portion import Portion
 from bench.registry import EXPLAINERS
 from tests.made import registered_squares, run_tiny, tiny_config
 
@@ -52,6 +55,27 @@ def test_portions_do_not_matter(tmp_path: Path) -> None:
             for name in one.files:
                 np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-6)
     assert not list(tmp_path.glob("*/cells/*/*/pieces/*"))
+
+
+def test_a_portion_goes_when_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, whenever the garbage collector comes: memory must not grow with the number of images."""
+    alive: weakref.WeakSet[Portion] = weakref.WeakSet()
+    most: list[int] = []
+    real = Portion.score
+
+    def watched(self: Portion, *arguments: Any) -> Any:
+        alive.add(self)
+        most.append(len(alive))
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Portion, "score", watched)
+    gc.disable()
+    try:
+        assert run_tiny(tmp_path / "run", config(2)).problems == []
+    finally:
+        gc.enable()
+    assert len(most) > 4
+    assert set(most) == {1}
 
 
 def test_stopped_between_portions_goes_on_behind_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
