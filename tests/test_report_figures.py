@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from bench.metrics import topk_precision
-from bench.report.curve_figures import distinct_looks, first_variant
+from bench.report.curve_figures import DELETION, distinct_looks, first_curves
 from bench.report.curves import best_post_hoc, hit_share, image_curves, mean_curve, method_curves, relative_to_intact
 from bench.report.figures import draw_figures
 from bench.report.frames import Frames, load_frames
@@ -105,8 +105,7 @@ def test_best_post_hoc_methods_are_those_with_the_best_mean_over_data_sets() -> 
 
 
 def test_method_curves_are_of_the_compared_methods(frames: Frames) -> None:
-    hits = compared_rows(frames, "topk_hits")
-    curves = method_curves(hits, methods_in(frames, hits), hit_share)
+    curves = method_curves(frames, "topk_hits", "", hit_share)
     assert list(curves) == ["first", "folder:/a <b>"]
     assert [one.label for one in curves["first"]] == ["own", "post_a", "post_b", "noise"]
     stored = pd.read_parquet(next(frames.store.folder.glob("cells/first/*-own-*/scores/evidence.parquet")))
@@ -126,8 +125,9 @@ def test_points_are_the_means_of_precision_and_sensitivity(frames: Frames) -> No
 
 
 def test_the_first_operator_is_the_one_the_run_asked_for_first(frames: Frames) -> None:
-    assert compared_rows(frames, "deletion_curve")["variant"].iloc[0] == "blur"
-    assert first_variant(frames, "deletion_curve") == "zero"
+    stored = pd.read_parquet(next(frames.store.folder.glob("cells/first/*/scores/post_a.parquet")))
+    assert stored.loc[stored["metric"] == "deletion_curve", "variant"].iloc[0] == "blur"
+    assert first_curves(frames, DELETION)[0] == "zero"
 
 
 def test_coloured_methods_never_share_a_colour() -> None:

@@ -15,13 +15,14 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.files import read_json, replacing, write_json
+from bench.files import read_json, write_json
 from bench.report.collect import every_table, lacking
-from bench.report.counterfactual import with_counterfactual
+from bench.report.counterfactual import counterfactual_rows, with_counterfactual
 from bench.report.decisions import weigh
 from bench.report.figures import draw_figures
 from bench.report.formats import html, write_table
 from bench.report.frames import Frames, load_frames
+from bench.report.long_frame import write_long_frame
 from bench.report.page import write_page
 from bench.report.reported import FILE as REPORTED
 from bench.report.signatures import add_notes, signatures
@@ -53,8 +54,7 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
     if is_stale:
         for name, table in tables.items():
             write_table(table, folder / "tables", name)
-        with replacing(folder / "scores.parquet") as temporary:
-            frames.scores.to_parquet(temporary, index=False)
+        write_long_frame(frames, counterfactual_rows(frames), folder / "scores.parquet")
         captions |= decisions.draw(frames, folder / "figures")
         _remove_others(folder / "tables", tables)
         _remove_others(folder / "figures", captions)

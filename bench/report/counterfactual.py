@@ -46,6 +46,11 @@ def with_counterfactual(frames: Frames) -> Frames:
     return replace(frames, scores=scores, record=frames.record | {"metrics": [*_FACTS, *frames.record["metrics"]]})
 
 
+def counterfactual_rows(frames: Frames) -> pd.DataFrame:
+    """The rows that ``with_counterfactual`` added."""
+    return frames.scores[frames.scores["metric"].isin(SCORES)] if len(frames.scores) else frames.scores
+
+
 def lesion_scores(
     rows: pd.DataFrame, weight: str, scores: dict[str, Callable[[Floats, Floats], float]]
 ) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,7 +21,7 @@ from bench.report.curves import (
 )
 from bench.report.frames import Frames
 from bench.report.masks import masks_note
-from bench.report.methods import Method, averaging_note, compared_rows, methods_in, of_family
+from bench.report.methods import Method, averaging_note, methods_in, of_family
 from bench.report.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 
 _CHANCE = Look(GREY, width=0.7)
@@ -35,7 +36,8 @@ class Plot:
         metric: rows that hold the curves.
         transform: their values (N,K) -> what is averaged over images.
         better: whether higher is better.
-        relative: the x axis is the share of all steps, from 0; else the number of the step, from 1.
+        occlusion: there is one for each operator, and the x axis is the share of all steps, from 0; else the number of
+            the step, from 1.
         caption: what is averaged and which direction is better.
         highest: possible value.
     """
@@ -44,7 +46,7 @@ class Plot:
     stem: str
     transform: Callable[[Floats], Floats]
     better: bool
-    relative: bool
+    occlusion: bool
     x: str
     y: str
     caption: str
@@ -52,7 +54,7 @@ class Plot:
 
     def steps(self, count: int) -> Floats:
         """Where ``count`` steps are on the x axis."""
-        return np.linspace(0, 1, count) if self.relative else np.arange(1.0, count + 1)
+        return np.linspace(0, 1, count) if self.occlusion else np.arange(1.0, count + 1)
 
 
 TOPK = Plot(
@@ -60,7 +62,7 @@ TOPK = Plot(
     "topk_precision",
     hit_share,
     better=True,
-    relative=False,
+    occlusion=False,
     x="k (most activated patches)",
     y="top-k precision ↑",
     caption="Top-k localisation precision: share of the k most activated patches that contain lesion, mean over "
@@ -71,7 +73,7 @@ DELETION = Plot(
     "deletion_curves",
     relative_to_intact,
     better=False,
-    relative=True,
+    occlusion=True,
     x="share of the {steps} deletion steps",
     y="target probability / intact ↓",
     caption="Deletion: probability of the explained class, relative to the intact image, while the most important "
@@ -83,7 +85,7 @@ INSERTION = Plot(
     "insertion_curves",
     lambda curves: curves,
     better=True,
-    relative=True,
+    occlusion=True,
     x="share of the {steps} insertion steps",
     y="target probability ↑",
     caption="Insertion: probability of the explained class while the most important patches are revealed in the "
@@ -93,31 +95,30 @@ INSERTION = Plot(
 
 def topk_precision(frames: Frames) -> Iterator[Drawing]:
     """Top-k precision against k, with the chance of a random patch."""
-    yield from _draw(frames, TOPK, "")
+    yield from _draw(frames, TOPK)
 
 
 def deletion_curves(frames: Frames) -> Iterator[Drawing]:
     """Probability while patches are deleted, for the first occlusion operator that the run has."""
-    yield from _draw(frames, DELETION, first_variant(frames, DELETION.metric))
+    yield from _draw(frames, DELETION)
 
 
 def insertion_curves(frames: Frames) -> Iterator[Drawing]:
     """Probability while patches are inserted, for the first occlusion operator that the run has."""
-    yield from _draw(frames, INSERTION, first_variant(frames, INSERTION.metric))
+    yield from _draw(frames, INSERTION)
 
 
-def first_variant(frames: Frames, metric: str) -> str:
-    """The first operator, in the order in which the run asked for them, that a curve was computed with."""
-    present = set(compared_rows(frames, metric)["variant"].unique())
+def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:
+    """The first operator, in the order in which the run asked for them, that there are curves of; none without."""
     asked = dict.fromkeys(facts["variant"] for facts in frames.record["metrics"])
-    return next((variant for variant in asked if variant in present), "")
+    for variant in asked if plot.occlusion else [""]:
+        if curves := method_curves(frames, plot.metric, variant, plot.transform, (0, plot.highest)):
+            return variant, curves
+    return "", {}
 
 
-def _draw(frames: Frames, plot: Plot, variant: str) -> Iterator[Drawing]:
-    rows = compared_rows(frames, plot.metric)
-    rows = rows[rows["variant"] == variant]
-    methods = methods_in(frames, rows)
-    curves = method_curves(rows, methods, plot.transform, (0, plot.highest))
+def _draw(frames: Frames, plot: Plot) -> Iterator[Drawing]:
+    variant, curves = first_curves(frames, plot)
     if not curves:
         return
     looks = distinct_looks(best_post_hoc(curves, plot.better))
@@ -131,9 +132,10 @@ def _draw(frames: Frames, plot: Plot, variant: str) -> Iterator[Drawing]:
         if plot is TOPK and chance is not None:
             axis.axhline(chance, **_CHANCE.line(), zorder=1.5)
     axes[0].set_ylim(bottom=0)  # of all panels, now that every curve has its say in the top
-    if not plot.relative:
+    if not plot.occlusion:
         axes[0].set_xticks([1, *range(5, count + 1, 5)])
-    drawn = [method for method in methods if any(method in of_dataset for of_dataset in curves.values())]
+    present = {(method.explainer, method.head) for of_dataset in curves.values() for method in of_dataset}
+    drawn = methods_in(frames, pd.DataFrame(present, columns=["explainer", "head"]))
     _legend(figure, drawn, looks, plot is TOPK)
     notes = [_best_note(drawn, len(looks)), _undefined_note(curves), _bands_note(drawn), averaging_note(frames, drawn)]
     notes += [masks_note(frames, curves)] if plot is TOPK else []

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.report.methods import Method
+from bench.report.frames import Frames
+from bench.report.methods import Method, compared_curves, methods_in
 from bench.statistics import bootstrap_weights, limits, mean_over, weighted_means
 
 Floats = NDArray[np.float64]
@@ -75,20 +76,24 @@ def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[floa
 
 
 def method_curves(
-    rows: pd.DataFrame,
-    methods: list[Method],
+    frames: Frames,
+    metric: str,
+    variant: str,
     transform: Callable[[Floats], Floats],
     possible: tuple[float, float] = (-np.inf, np.inf),
 ) -> dict[str, dict[Method, Curve]]:
-    """Data set -> method -> curve, in the order of the methods; methods without any value are left out."""
-    parts = dict(iter(rows.groupby(["dataset", "explainer", "head"], sort=False)))
+    """Data set -> compared method -> curve, of one backbone; methods without any value are left out."""
+    curves = {
+        (dataset, explainer, head): mean_curve(*image_curves(rows, transform), possible)
+        for (dataset, _, head, explainer, _), rows in compared_curves(frames, metric, variant)
+    }
+    methods = methods_in(frames, pd.DataFrame([key[1:] for key in curves], columns=["explainer", "head"]))
     found: dict[str, dict[Method, Curve]] = {}
-    for name in rows["dataset"].unique():
+    for dataset in dict.fromkeys(key[0] for key in curves):
         for method in methods:
-            part = parts.get((name, method.explainer, method.head))
-            curve = None if part is None else mean_curve(*image_curves(part, transform), possible)
+            curve = curves.get((dataset, method.explainer, method.head))
             if curve is not None and curve.n:
-                found.setdefault(name, {})[method] = curve
+                found.setdefault(dataset, {})[method] = curve
     return found
 
 

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bench.registry import DATASETS, METRICS, Registry
 from bench.store import OWN_CLASS, CellKey, CellStore, RunStore
 
 CELL = ["dataset", "backbone", "head", "seed"]
+_IS_STEP = pc.field("step") >= 0
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: what several tables ask for is kept for the frames
@@ -24,7 +27,8 @@ class Frames:
     Attributes:
         record: run.json.
         cells: one row a cell: the columns of ``CELL``, status and the rest of cell.json in ``record``.
-        scores: long rows of every finished explainer with the cell's columns, explainer and its family.
+        scores: long rows of every finished explainer with the cell's columns, explainer and its family; without the
+            steps of curves, which are most of what a run stores and are read by ``curve`` where they are needed.
         own_class: the same of further images, each explained for its true class (data sets of more than two classes);
             only scores by class may read them.
         cost: dataset, …, explainer, metric, value: passes, seconds and memory of a map.
@@ -54,6 +58,20 @@ class Frames:
     def cell(self, row: Any) -> CellStore:
         """The files of a cell, named by anything that has the columns of ``CELL`` as attributes."""
         return self.store.cell(CellKey(row.dataset, row.backbone, row.head, int(row.seed)))
+
+    @cached_property
+    def explained(self) -> pd.DataFrame:
+        """One row a cell and finished explainer, with its family."""
+        columns = [*CELL, "explainer", "family"]
+        some = [rows[columns] for rows in (self.scores, self.cost) if len(rows)]
+        return pd.concat(some).drop_duplicates() if some else pd.DataFrame(columns=columns)
+
+    def curve(self, row: Any, metric: str, variant: str) -> pd.DataFrame:
+        """Image, group, step, value and seed of a curve of one explainer on one cell, which ``row`` names."""
+        wanted = (pc.field("metric") == metric) & (pc.field("variant") == variant) & _IS_STEP
+        file = self.cell(row).scores_file(row.explainer)
+        rows = pq.read_table(file, columns=["image", "group", "step", "value"], filters=wanted).to_pandas()
+        return rows.assign(seed=row.seed)
 
 
 def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
@@ -121,7 +139,7 @@ def part_explainers(record: dict[str, Any], cell: CellStore, part: str) -> list[
 def _scores(record: dict[str, Any], key: CellKey, cell: CellStore, explainers: list[str]) -> Iterator[pd.DataFrame]:
     """Rows of explainers of a cell, or of a part of one."""
     for name in explainers:
-        rows = pd.read_parquet(cell.scores_file(name))
+        rows = pq.read_table(cell.scores_file(name), filters=~_IS_STEP).to_pandas()
         yield rows.assign(**vars(key), explainer=name, family=record["explainers"][name]["family"])
 
 

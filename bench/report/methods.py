@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +43,20 @@ def compared_rows(frames: Frames, metric: str | None = None) -> pd.DataFrame:
     if not len(scores):
         return pd.DataFrame(columns=[*SCORE_COLUMNS, *CELL, "explainer", "family"])
     return main_rows(frames if metric is None else replace(frames, scores=scores[scores["metric"] == metric]))
+
+
+def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Data set, backbone, head, explainer and family of each method that is compared and has the curve, and its steps.
+
+    Yields:
+        The names, and rows image, group, step, value and seed of all its seeds.
+    """
+    names = ["dataset", "backbone", "head", "explainer", "family"]
+    compared = main_rows(replace(frames, scores=frames.explained))
+    for method, cells in compared.groupby(names, sort=False):
+        rows = pd.concat([frames.curve(cell, metric, variant) for cell in cells.itertuples()])
+        if len(rows):
+            yield tuple(map(str, method)), rows
 
 
 def methods_in(frames: Frames, rows: pd.DataFrame) -> list[Method]:

@@ -125,9 +125,8 @@ def metric_rows(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
 
 @lru_cache(maxsize=1)
 def _by_metric(frames: Frames) -> dict[Any, pd.DataFrame]:
-    """Name and variant of a metric -> its rows, without steps."""
-    scores = frames.scores
-    return dict(iter(scores[scores["step"] == -1].groupby(["metric", "variant"]))) if len(scores) else {}
+    """Name and variant of a metric -> its rows."""
+    return dict(iter(frames.scores.groupby(["metric", "variant"]))) if len(frames.scores) else {}
 
 
 def pairs(frames: Frames, metric: dict[str, Any]) -> Iterator[tuple[str, str, Paired]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.report.curves import hit_share, image_curves, mean_curve
 from bench.report.frames import Frames
-from bench.report.methods import compared_rows
+from bench.report.methods import compared_curves
 from bench.report.reported import Reported, reported_values
 from bench.report.tables import MEANS, OVERALL, Column, TableData, row_order, weights_note
 from bench.statistics import Estimate
@@ -112,12 +112,16 @@ def _with_spread(frames: Frames, table: TableData) -> TableData:
 
 def _topk_precision(frames: Frames) -> TableData:
     """Precision at several k, from the stored patch hits."""
-    hits, order = compared_rows(frames, "topk_hits"), row_order(frames)
-    columns = {k: column for k, column in PRECISIONS.items() if len(hits) and k <= hits["step"].max() + 1}
+    order = row_order(frames)
+    curves = {
+        (dataset, backbone, explainer, head): mean_curve(*image_curves(rows, hit_share), (0, 1))
+        for (dataset, backbone, head, explainer, family), rows in compared_curves(frames, "topk_hits", "")
+        if family != "control"
+    }
+    longest = max((len(curve.mean) for curve in curves.values()), default=0)
+    columns = {k: column for k, column in PRECISIONS.items() if k <= longest}
     table = TableData("", _METHOD, list(columns.values()))
-    parts = hits[hits["family"] != "control"].groupby(_METHOD, sort=False)
-    for key, rows in sorted(parts, key=lambda item: order(item[0])):
-        curve = mean_curve(*image_curves(rows, hit_share), (0, 1))
+    for key, curve in sorted(curves.items(), key=lambda item: order(item[0])):
         row: dict[str, Any] = dict(zip(_METHOD, key, strict=True))
         for k, column in columns.items():
             mean, low, high = (float(values[k - 1]) for values in (curve.mean, curve.low, curve.high))

@@ -157,11 +157,11 @@ def mark_unsound(tables: dict[str, TableData], found: list[Judgement]) -> None:
     pooled = _failing(_of(found, POOLED))
     for table in [table for name, table in tables.items() if name != "metric_soundness"]:
         table.columns = [replace(one, mark=MARK) if one.name in pooled else one for one in table.columns]
-        named = {metric: pooled[metric] for metric in {column.name for column in table.columns} & set(pooled)}
+        named = {column.name: pooled[column.name] for column in table.columns if column.name in pooled}
         if isinstance(table, FrameTable) and {"dataset", "metric"} <= set(table.keys):
             named |= _mark_rows(table, found)
         elif "metric" in table.keys:
-            for text in {str(row["metric"]) for row in table.rows}:
+            for text in dict.fromkeys(str(row["metric"]) for row in table.rows):
                 bare = text.rstrip(" ↑↓")
                 for metric in [metric for metric in pooled if bare in _names(metric)]:
                     table.marked[text], named[metric] = text.replace(bare, bare + MARK), pooled[metric]
