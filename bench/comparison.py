@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import sparse, stats
 
 from bench.statistics import (
     ABSOLUTE,
@@ -23,6 +23,7 @@ from bench.statistics import (
     bootstrap_weights,
     limits,
     mean_over,
+    ratio,
     weighted_means,
 )
 
@@ -140,7 +141,9 @@ def means(values: Floats) -> Floats:
 def group_means(values: Floats, groups: NDArray[np.object_]) -> Floats:
     """Values (N,M) of images, nan where undefined -> means (G,M) over the images of each group, in order of names."""
     names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    return weighted_means((np.arange(len(names))[:, None] == member).astype(float), values)
+    defined, images = np.isfinite(values), np.arange(len(member))
+    belongs = sparse.csr_array((np.ones(len(member)), (member, images)), shape=(len(names), len(member)))
+    return ratio(belongs @ np.where(defined, values, 0), belongs @ defined.astype(float))
 
 
 def signed_rank(differences: Floats) -> tuple[float, float]:

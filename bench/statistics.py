@@ -52,19 +52,18 @@ def bootstrap_weights(groups: NDArray[np.object_] | pd.Series, resamples: int = 
         resamples: B.
 
     Returns:
-        (B,N), read-only. The draw is seeded by the group names, so that scores of the same images are resampled alike.
+        (B,N). The draw is seeded by the group names, so that scores of the same images are resampled alike.
     """
-    return _weights(tuple(map(str, groups)), resamples)
+    return _weights(tuple(map(str, groups)), resamples).astype(float)
 
 
 @lru_cache(maxsize=8)  # the scores of a table are of the same few sets of images
-def _weights(groups: tuple[str, ...], resamples: int) -> Floats:
+def _weights(groups: tuple[str, ...], resamples: int) -> NDArray[np.unsignedinteger[Any]]:
+    """In as few bytes as hold them: there is one for every image and resample."""
     names, member = np.unique(groups, return_inverse=True)
     generator = np.random.default_rng(seed_of("bootstrap", *names))
     counts = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    weights = counts[:, member].astype(float)
-    weights.flags.writeable = False
-    return weights
+    return counts.astype(np.min_scalar_type(counts.max()))[:, member]
 
 
 def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +17,7 @@ from bench.store import OWN_CLASS, CellKey, CellStore, RunStore
 
 CELL = ["dataset", "backbone", "head", "seed"]
 _IS_STEP = pc.field("step") >= 0
+_IS_COST = pc.field("image") == ""
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: what several tables ask for is kept for the frames
@@ -86,6 +86,7 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
     cells = pd.DataFrame([vars(key) | _cell_facts(store.cell(key), record["plan"]) for key in keys])
     scores: list[pd.DataFrame] = []
     own_class: list[pd.DataFrame] = []
+    cost: list[pd.DataFrame] = []
     predictions: list[pd.DataFrame] = []
     training: list[pd.DataFrame] = []
     probes: dict[str, list[pd.DataFrame]] = {}
@@ -98,18 +99,18 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
             training.append(pd.read_csv(cell.training).assign(**about))
         current = [name for name in record["explained_by"][key.head] if cell.is_current(name)]
         beside = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
-        scores += _scores(record, key, cell, current)
-        own_class += _scores(record, key, cell.part(OWN_CLASS), beside)
+        scores += _rows(record, key, cell, current, ~_IS_STEP & ~_IS_COST)
+        own_class += _rows(record, key, cell.part(OWN_CLASS), beside, ~_IS_STEP & ~_IS_COST)
+        cost += _rows(record, key, cell, current, _IS_COST)
         for name in record.get("probes", {}):
             probes.setdefault(name, []).extend(_probe_rows(record, key, cell, name))
-    everything, own = _concat(scores), _concat(own_class)
     return Frames(
         store=store,
         record=record,
         cells=cells,
-        scores=everything[~_is_cost(everything)],
-        own_class=own[~_is_cost(own)],
-        cost=everything[_is_cost(everything)],
+        scores=_concat(scores),
+        own_class=_concat(own_class),
+        cost=_concat(cost),
         predictions=_concat(predictions),
         training=_concat(training),
         probes={name: _concat(rows) for name, rows in probes.items() if rows},
@@ -136,10 +137,12 @@ def part_explainers(record: dict[str, Any], cell: CellStore, part: str) -> list[
     return [name for name in record["explainers"] if cell.part_is_current(part, name)]
 
 
-def _scores(record: dict[str, Any], key: CellKey, cell: CellStore, explainers: list[str]) -> Iterator[pd.DataFrame]:
+def _rows(
+    record: dict[str, Any], key: CellKey, cell: CellStore, explainers: list[str], wanted: pc.Expression
+) -> Iterator[pd.DataFrame]:
     """Rows of explainers of a cell, or of a part of one."""
     for name in explainers:
-        rows = pq.read_table(cell.scores_file(name), filters=~_IS_STEP).to_pandas()
+        rows = pq.read_table(cell.scores_file(name), filters=wanted).to_pandas()
         yield rows.assign(**vars(key), explainer=name, family=record["explainers"][name]["family"])
 
 
@@ -149,10 +152,6 @@ def _probe_rows(record: dict[str, Any], key: CellKey, cell: CellStore, name: str
     for of, family in families.items():
         if cell.probe_is_current(name, of):
             yield pd.read_parquet(cell.probe_file(name, of)).assign(**vars(key), explainer=of, family=family)
-
-
-def _is_cost(rows: pd.DataFrame) -> np.ndarray:
-    return (rows["image"] == "").to_numpy() if len(rows) else np.array([], dtype=bool)
 
 
 def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:

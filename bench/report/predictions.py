@@ -13,6 +13,7 @@ from bench.statistics import Floats, bootstrap_weights, limits
 #: Lowest and highest possible scores, in the order of ``CLASSIFICATION_SCORES``.
 POSSIBLE = np.array([[-1 if name == "kappa" else 0, 1] for name in CLASSIFICATION_SCORES]).T
 _RESAMPLES = 500
+_PARTS = 10  # of the resamples, one after the other: each takes several numbers an image and resample
 
 
 def seed_scores(rows: pd.DataFrame, seeds: Iterable[int], healthy: int | None) -> Floats:
@@ -24,8 +25,9 @@ def _scores(rows: pd.DataFrame, healthy: int | None) -> Floats:
     rows = rows.sort_values("image")
     logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
     weights = np.concatenate([np.ones((1, len(rows))), bootstrap_weights(rows["group"], _RESAMPLES)])
-    scores = classification_scores(logits, rows["label"].to_numpy(dtype=int), weights, healthy)
-    return np.stack(list(scores.values()), axis=1)
+    labels = rows["label"].to_numpy(dtype=int)
+    parts = [classification_scores(logits, labels, some, healthy) for some in np.array_split(weights, _PARTS)]
+    return np.concatenate([np.stack(list(scores.values()), axis=1) for scores in parts])
 
 
 def with_limits(samples: Floats, groups: int) -> tuple[Floats, Floats, Floats]:
