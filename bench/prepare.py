@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench.config import Config, DataSection
 from bench.contracts import DatasetInfo, Sample, Samples
@@ -18,6 +20,8 @@ from bench.explained import Explained, choose_explained, gallery_positions
 from bench.files import replacing
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
 from bench.training import TrainingData
+
+_TWINS = 100
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,19 @@ class Prepared:
     def classes(self) -> tuple[str, ...]:
         """Class names by index."""
         return self.test.classes
+
+    @cached_property
+    def twins(self) -> tuple[Tensor, Tensor] | None:
+        """Positions (n,) in ``explain`` of the first diseased images, and the same scenes (n,3,H,W) without lesions.
+
+        Rendered once for all classifiers. None where the data set cannot render twins, or has no healthy class or no
+        diseased image.
+        """
+        twin, healthy = getattr(self.samples, "twin", None), self.info.healthy
+        diseased = np.flatnonzero(self.explain.labels != healthy)[:_TWINS]
+        if twin is None or healthy is None or not len(diseased):
+            return None
+        return torch.from_numpy(diseased), torch.stack([twin(index) for index in diseased.tolist()])
 
 
 def prepare(

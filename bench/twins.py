@@ -12,28 +12,22 @@ from bench.training import TrainingData
 
 
 def twin_facts(
-    prepared: Prepared, classifier: Classifier, data: TrainingData, device: torch.device, limit: int = 100
+    prepared: Prepared, classifier: Classifier, data: TrainingData, device: torch.device
 ) -> dict[str, float] | None:
     """How many true positives there are, and the share of them whose healthy twin is called healthy.
 
-    Reads at most ``limit`` diseased test images. None where the data set cannot render twins or has no healthy class.
+    Reads ``prepared.twins``. None where there are none.
     """
-    twin, healthy = getattr(prepared.samples, "twin", None), prepared.info.healthy
-    if twin is None or healthy is None:
+    if prepared.twins is None:
         return None
-    diseased = [index for index, label in enumerate(prepared.explain.labels) if label != healthy][:limit]
     true_positives, fooled = 0, 0
     with evaluating(classifier), torch.inference_mode():
-        for start in range(0, len(diseased), 16):
-            indices = diseased[start : start + 16]
-            images = prepared.explain.batch(torch.tensor(indices))
-            twins = torch.stack([twin(index) for index in indices])
-            both = normalise(torch.cat([images, twins]).to(device), data.mean, data.std)
-            intact, removed = classifier(both).argmax(dim=1).chunk(2)
-            labels = torch.as_tensor(prepared.explain.labels[indices]).to(device)
-            hits = intact == labels
+        for indices, twins in zip(*(part.split(16) for part in prepared.twins), strict=True):
+            both = torch.cat([prepared.explain.batch(indices), twins])
+            intact, removed = classifier(normalise(both.to(device), data.mean, data.std)).argmax(dim=1).chunk(2)
+            hits = intact == torch.as_tensor(prepared.explain.labels[indices.numpy()]).to(device)
             true_positives += int(hits.sum())
-            fooled += int((removed[hits] == healthy).sum())
+            fooled += int((removed[hits] == prepared.info.healthy).sum())
     return {
         "true_positives": true_positives,
         "called_healthy": fooled / true_positives if true_positives else float("nan"),

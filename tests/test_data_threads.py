@@ -9,7 +9,6 @@ import torch
 from bench.contracts import Sample, UserError
 from bench.data import loading
 from bench.data.threads import in_order, usable_threads
-from bench.registry import DATASETS
 from tests.test_data_cache import Uneven, assert_same
 from tests.test_data_loading import Generated, load, sample
 
@@ -75,6 +74,7 @@ def test_a_split_is_the_same_with_four_threads(tmp_path: Path, monkeypatch: pyte
     """Bad file, late regions, and an order that is turned round on purpose."""
 
     class Reversed(Uneven):
+        files = (Path(__file__),)
         later = threading.Event()
 
         def __getitem__(self, index: int) -> Sample:
@@ -91,20 +91,11 @@ def test_a_split_is_the_same_with_four_threads(tmp_path: Path, monkeypatch: pyte
     assert_same(*found)
 
 
-@pytest.mark.parametrize("name", ["fundus-phantom", "oct-phantom", "cxr-phantom"])
-def test_a_phantom_is_the_same_with_four_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    import bench.data.phantoms  # noqa: F401 (registers them)
-
-    found = []
-    for threads in (1, 4):
-        monkeypatch.setattr(loading, "usable_threads", lambda threads=threads: threads)
-        request = loading.Request(tmp_path, 64, 0, {"train": 6})
-        found.append(loading.load_split(DATASETS[name], request, "train", tmp_path / str(threads)))
-    assert_same(*found)
-
-
-def test_samples_without_files_are_read_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They may be drawn from one generator, in order."""
+@pytest.mark.parametrize("lists", [False, True])
+def test_samples_without_files_are_read_by_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: bool
+) -> None:
+    """They may be drawn from one generator, in order; and Python draws one at a time whatever the threads."""
     monkeypatch.setattr(loading, "usable_threads", lambda: 4)
     readers = set()
 
@@ -116,6 +107,8 @@ def test_samples_without_files_are_read_by_one_thread(tmp_path: Path, monkeypatc
             readers.add(threading.current_thread())
             return sample(index)
 
+    if lists:
+        Drawn.files = ()  # type: ignore[attr-defined]
     load(lambda root, split: Drawn(), tmp_path)
     assert readers == {threading.current_thread()}
 
@@ -127,6 +120,8 @@ def test_the_first_sample_that_breaks_the_contract_is_named(
     monkeypatch.setattr(loading, "usable_threads", lambda: threads)
 
     class Broken(Generated):
+        files = (Path(__file__),)
+
         def __getitem__(self, index: int) -> Sample:
             if index in (2, 3):
                 raise RuntimeError(f"no {index}")

@@ -1,0 +1,64 @@
+"""The share of diseased images that are called healthy once their lesions are gone."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench import prepare
+from bench.contracts import Classifier
+from bench.prepare import Prepared
+from bench.training import TrainingData
+from bench.twins import twin_facts
+from tests.scenes import PLACES, SIDE, Scenes, subject_of
+
+COUNT = 45  # of every five scenes one is healthy
+CPU = torch.device("cpu")
+
+
+def subject(first_place: float) -> tuple[Prepared, Classifier]:
+    """A linear model that reads the first place, where every diseased scene has a lesion; at 0 it calls none ill."""
+    weight = torch.zeros(SIDE, SIDE)
+    row, column = PLACES[0]
+    weight[row : row + 4, column : column + 4] = first_place
+    made = subject_of(weight, COUNT)
+    unread: Any = None
+    info: Any = made.prepared.info
+    return Prepared(info, unread, unread, made.scorer.split, unread, Scenes(COUNT)), made.scorer.classifier
+
+
+def facts(prepared: Prepared, classifier: Classifier) -> dict[str, float] | None:
+    unread: Any = None
+    return twin_facts(prepared, classifier, TrainingData(unread, unread, "", (0.0,) * 3, (1.0,) * 3), CPU)
+
+
+def test_a_model_that_reads_the_lesions_calls_every_twin_healthy() -> None:
+    assert facts(*subject(1.0)) == {"true_positives": 36, "called_healthy": 1.0}
+
+
+def test_a_model_without_a_true_positive_has_no_share() -> None:
+    found = facts(*subject(0.0))
+    assert found is not None
+    assert found["true_positives"] == 0
+    assert np.isnan(found["called_healthy"])
+
+
+def test_a_model_that_reads_something_else_still_calls_the_twins_ill() -> None:
+    prepared, classifier = subject(1.0)
+
+    def always_ill(images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[0.0, 1.0]]).repeat(len(images), 1)
+
+    classifier.forward = always_ill  # type: ignore[method-assign]
+    assert facts(prepared, classifier) == {"true_positives": 36, "called_healthy": 0.0}
+
+
+def test_twins_are_rendered_once_for_all_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "_TWINS", 10)
+    prepared, classifier = subject(1.0)
+    rendered: list[int] = []
+    monkeypatch.setattr(Scenes, "twin", lambda self, index: rendered.append(index) or self._render([]))
+    for _ in range(2):
+        assert facts(prepared, classifier) == {"true_positives": 10, "called_healthy": 1.0}
+    assert len(rendered) == 10
