@@ -37,6 +37,7 @@ def test_every_step_is_the_dense_system(fov, dtype):
         np.testing.assert_allclose(ours[step], expected, atol=1e-10 if dtype == torch.float64 else 2e-4)
 
 
+@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning")  # theirs
 def test_every_step_is_what_pytorch_grad_cam_imputes():
     image, ranks = patches(seed=1)
     ours = metrics.impute_steps(image, ranks, STEPS)
