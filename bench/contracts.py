@@ -290,7 +290,7 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample:
-        """Depends on ``index`` alone where there are ``files``: then several threads call it, in any order."""
+        """Depends on ``index`` alone where there are ``files``: if it names any, several threads call, in any order."""
         ...
 
 

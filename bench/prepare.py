@@ -21,6 +21,7 @@ from bench.files import replacing
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
 from bench.training import TrainingData
 
+#: Of how many diseased images twins are rendered.
 _TWINS = 100
 
 
@@ -50,10 +51,10 @@ class Prepared:
 
     @cached_property
     def twins(self) -> tuple[Tensor, Tensor] | None:
-        """Positions (n,) in ``explain`` of the first diseased images, and the same scenes (n,3,H,W) without lesions.
+        """Positions (n,) in ``explain`` of its diseased images, and the same scenes (n,3,H,W) without their lesions.
 
-        Rendered once for all classifiers. None where the data set cannot render twins, or has no healthy class or no
-        diseased image.
+        The first 100 at most, rendered once for all classifiers. None where the data set cannot render twins, or has
+        no healthy class or no diseased image.
         """
         twin, healthy = getattr(self.samples, "twin", None), self.info.healthy
         diseased = np.flatnonzero(self.explain.labels != healthy)[:_TWINS]

@@ -17,7 +17,7 @@ from bench.registry import ALL_REGISTRIES, dataset
 from bench.runner import Options, Outcome, run
 from bench.seeds import generator
 
-run_benchmark.register()
+run_benchmark.register()  # the tiny config names heads, explainers and metrics
 
 SIZE = 32
 COUNTS = {"train": 16, "val": 8, "test": 8}

@@ -145,7 +145,7 @@ def _decoded(
         return sample if fitted else resized(sample, size)
 
     indices = range(writer.done, len(samples))
-    threads = usable_threads() if getattr(samples, "files", ()) else 1
+    threads = usable_threads() if len(getattr(samples, "files", ())) else 1
     with closing(in_order(decode, indices, threads)) as results:
         for index, result in zip(indices, results, strict=True):
             if tell and index % _TELL_EVERY == 0:

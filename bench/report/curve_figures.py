@@ -110,7 +110,7 @@ def insertion_curves(frames: Frames) -> Iterator[Drawing]:
 
 def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:
     """The first operator, in the order in which the run asked for them, that there are curves of; none without."""
-    asked = dict.fromkeys(facts["variant"] for facts in frames.record["metrics"])
+    asked = dict.fromkeys(facts["variant"] for facts in frames.record["metrics"] if facts["variant"])
     for variant in asked if plot.occlusion else [""]:
         if curves := method_curves(frames, plot.metric, variant, plot.transform, (0, plot.highest)):
             return variant, curves

@@ -82,7 +82,13 @@ def method_curves(
     transform: Callable[[Floats], Floats],
     possible: tuple[float, float] = (-np.inf, np.inf),
 ) -> dict[str, dict[Method, Curve]]:
-    """Data set -> compared method -> curve, of one backbone; methods without any value are left out."""
+    """Data set -> compared method -> curve; methods without any value are left out.
+
+    Raises:
+        ValueError: the frames are of several backbones.
+    """
+    if frames.cells["backbone"].nunique() > 1:
+        raise ValueError("curves are drawn of one backbone at a time")
     curves = {
         (dataset, explainer, head): mean_curve(*image_curves(rows, transform), possible)
         for (dataset, _, head, explainer, _), rows in compared_curves(frames, metric, variant)

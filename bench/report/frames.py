@@ -17,7 +17,6 @@ from bench.store import OWN_CLASS, CellKey, CellStore, RunStore
 
 CELL = ["dataset", "backbone", "head", "seed"]
 _IS_STEP = pc.field("step") >= 0
-_IS_COST = pc.field("image") == ""
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: what several tables ask for is kept for the frames
@@ -61,10 +60,9 @@ class Frames:
 
     @cached_property
     def explained(self) -> pd.DataFrame:
-        """One row a cell and finished explainer, with its family."""
+        """One row a cell and finished explainer that has scores, with its family."""
         columns = [*CELL, "explainer", "family"]
-        some = [rows[columns] for rows in (self.scores, self.cost) if len(rows)]
-        return pd.concat(some).drop_duplicates() if some else pd.DataFrame(columns=columns)
+        return self.scores[columns].drop_duplicates() if len(self.scores) else pd.DataFrame(columns=columns)
 
     def curve(self, row: Any, metric: str, variant: str) -> pd.DataFrame:
         """Image, group, step, value and seed of a curve of one explainer on one cell, which ``row`` names."""
@@ -99,11 +97,12 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
             training.append(pd.read_csv(cell.training).assign(**about))
         current = [name for name in record["explained_by"][key.head] if cell.is_current(name)]
         beside = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
-        scores += _rows(record, key, cell, current, ~_IS_STEP & ~_IS_COST)
-        own_class += _rows(record, key, cell.part(OWN_CLASS), beside, ~_IS_STEP & ~_IS_COST)
-        cost += _rows(record, key, cell, current, _IS_COST)
+        for rows in _rows(record, key, cell, current):
+            scores.append(rows[rows["image"] != ""])
+            cost.append(rows[rows["image"] == ""])
+        own_class += [rows[rows["image"] != ""] for rows in _rows(record, key, cell.part(OWN_CLASS), beside)]
         for name in record.get("probes", {}):
-            probes.setdefault(name, []).extend(_probe_rows(record, key, cell, name))
+            probes.setdefault(name, []).extend(_probe_rows(record, key, cell, name, current))
     return Frames(
         store=store,
         record=record,
@@ -137,18 +136,18 @@ def part_explainers(record: dict[str, Any], cell: CellStore, part: str) -> list[
     return [name for name in record["explainers"] if cell.part_is_current(part, name)]
 
 
-def _rows(
-    record: dict[str, Any], key: CellKey, cell: CellStore, explainers: list[str], wanted: pc.Expression
-) -> Iterator[pd.DataFrame]:
-    """Rows of explainers of a cell, or of a part of one."""
+def _rows(record: dict[str, Any], key: CellKey, cell: CellStore, explainers: list[str]) -> Iterator[pd.DataFrame]:
+    """Rows of explainers of a cell, or of a part of one, without the steps of curves."""
     for name in explainers:
-        rows = pq.read_table(cell.scores_file(name), filters=wanted).to_pandas()
+        rows = pq.read_table(cell.scores_file(name), filters=~_IS_STEP).to_pandas()
         yield rows.assign(**vars(key), explainer=name, family=record["explainers"][name]["family"])
 
 
-def _probe_rows(record: dict[str, Any], key: CellKey, cell: CellStore, name: str) -> Iterator[pd.DataFrame]:
+def _probe_rows(
+    record: dict[str, Any], key: CellKey, cell: CellStore, name: str, explainers: list[str]
+) -> Iterator[pd.DataFrame]:
     """Rows of a probe of a cell, with the cell's columns; explainer and family are empty for one of the whole cell."""
-    families = {"": ""} | {one: record["explainers"][one]["family"] for one in record["explained_by"][key.head]}
+    families = {"": ""} | {one: record["explainers"][one]["family"] for one in explainers}
     for of, family in families.items():
         if cell.probe_is_current(name, of):
             yield pd.read_parquet(cell.probe_file(name, of)).assign(**vars(key), explainer=of, family=family)

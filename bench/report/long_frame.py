@@ -17,7 +17,7 @@ _ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in (*CELL
 
 
 def write_long_frame(frames: Frames, derived: pd.DataFrame, path: Path) -> None:
-    """One row an image, method, metric and step, the steps of curves included; one explainer is read at a time.
+    """One row an image, method, metric and step, without those of the cost; one explainer is read at a time.
 
     Args:
         derived: rows of ``frames.scores`` that no explainer's file holds.

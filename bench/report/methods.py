@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -39,20 +39,20 @@ class Method:
 
 def compared_rows(frames: Frames, metric: str | None = None) -> pd.DataFrame:
     """Rows of the methods that the main tables compare, of one metric or of all; the columns are there without any."""
-    scores = frames.scores
-    if not len(scores):
+    if not len(frames.scores):
         return pd.DataFrame(columns=[*SCORE_COLUMNS, *CELL, "explainer", "family"])
-    return main_rows(frames if metric is None else replace(frames, scores=scores[scores["metric"] == metric]))
+    rows = main_rows(frames)
+    return rows if metric is None else rows[rows["metric"] == metric]
 
 
 def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Data set, backbone, head, explainer and family of each method that is compared and has the curve, and its steps.
+    """Data set, backbone, head, explainer and family of the methods that the main tables compare, and their steps.
 
     Yields:
-        The names, and rows image, group, step, value and seed of all its seeds.
+        The names, and rows image, group, step, value and seed of all its seeds; no method without the curve.
     """
     names = ["dataset", "backbone", "head", "explainer", "family"]
-    compared = main_rows(replace(frames, scores=frames.explained))
+    compared = compared_rows(frames)[[*CELL, "explainer", "family"]].drop_duplicates()
     for method, cells in compared.groupby(names, sort=False):
         rows = pd.concat([frames.curve(cell, metric, variant) for cell in cells.itertuples()])
         if len(rows):
