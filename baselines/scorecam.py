@@ -62,6 +62,6 @@ def _mask(images: Tensor, features: Tensor, pairs: Tensor) -> Tensor:
     cells = precise(features[image, channel])
     masks = F.interpolate(cells[:, None], size=images.shape[2:], mode="bilinear", align_corners=True)
     lowest, highest = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
-    masks = (masks - lowest) / (highest - lowest + 1e-8)
     constant = cells.amax(dim=(1, 2)) == cells.amin(dim=(1, 2))  # where rounding alone would make a mask
-    return images[image] * masks.masked_fill(constant[:, None, None, None], 0).to(images.dtype)
+    masks.sub_(lowest).div_(highest - lowest + 1e-8).masked_fill_(constant[:, None, None, None], 0)
+    return images[image].mul_(masks)  # in place throughout: fresh memory costs more than the arithmetic
