@@ -23,7 +23,7 @@ from bench.devices import has_fast_bf16, with_smaller_batches
 from bench.files import replacing
 from bench.plan import PlannedHead
 from bench.prepare import Prepared
-from bench.progress import RunProgress
+from bench.progress import Progress
 from bench.registry import BACKBONES
 from bench.store import CellKey, CellStore, digest, file_digest, source_digest
 from bench.training import TrainingData, predict_split, train
@@ -52,7 +52,7 @@ class CellClassifier:
     head: PlannedHead
     config: Config
     device: torch.device
-    progress: RunProgress
+    progress: Progress
     source: CellClassifier | None = None
     init: Checkpoint | None = None
     computed: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,12 +64,16 @@ def benchmark(
     batch_size: Annotated[int | None, _option("images a batch, in training and explaining")] = None,
     precision: Annotated[str, _option("of occluded images: float32, bf16, auto")] = "auto",
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="data sets at a time, each in a process [cores; 1 on CUDA]", show_default=False),
+    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable images out, counted")] = False,
 ) -> None:
     """Train black boxes and their SoftCAM twins, explain both, score the explanations, write tables and figures."""
     if context.invoked_subcommand is not None:
         return
-    problems = _register(context, plugins)
+    problems = _register(context.obj, plugins)
     from bench.config import parse_config
     from bench.devices import choose_device
     from bench.inference import checked_precision
@@ -90,18 +95,18 @@ def benchmark(
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
-    options = Options(data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision)
+    options = Options(data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision, workers)
     _announce(name, options, plan)
-    _execute(merged, plan, options, problems)
+    _execute(merged, plan, options, problems, partial(_register, context.obj, plugins))
 
 
-def _execute(config: Any, plan: Any, options: Any, problems: list[str]) -> None:
+def _execute(config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object]) -> None:
     """Run and report; ends with exit code 0, 1 where something failed, 130 after Ctrl-C."""
     from bench.report.build import build_report
     from bench.runner import run
 
     try:
-        outcome = run(config, plan, options, console, problems)
+        outcome = run(config, plan, options, console, problems, register)
         build_report(options.out, console, only_if_stale=not outcome.computed)
     except KeyboardInterrupt:  # click would say no more than "Aborted!"
         console.print(f"stopped; what is finished is in {options.out}, the same command goes on from there")
@@ -111,10 +116,10 @@ def _execute(config: Any, plan: Any, options: Any, problems: list[str]) -> None:
     raise typer.Exit(1 if outcome.problems else 0)
 
 
-def _register(context: typer.Context, plugins: str | None) -> list[str]:
+def _register(register: Callable[[], object], plugins: str | None) -> list[str]:
     """Fill the registries, before any other import adds to them out of order -> a line for each plugin that failed."""
     files = [Path(file) for file in _names(plugins) or []]
-    context.obj()
+    register()
     return load_plugins(files)
 
 
@@ -191,7 +196,7 @@ def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tu
         with suppress(Exception), stand_ins():  # the real modules then say what is wrong, if it is more than stand-ins
             context.obj()
             return [], read()
-    return _register(context, plugins), read()
+    return _register(context.obj, plugins), read()
 
 
 @app.command()
@@ -215,7 +220,7 @@ def export(
     plugins: Annotated[str | None, _option("Python files that add the backbone or head")] = None,
 ) -> None:
     """Write a trained classifier: weights, model card, ONNX."""
-    for problem in _register(context, plugins):
+    for problem in _register(context.obj, plugins):
         console.print(Text(problem, style="red"))
     from bench.export import export_cell
 
@@ -236,7 +241,7 @@ def speed(
     out: Annotated[Path, _option("folder to write to [results/speed]")] = Path("results/speed"),
 ) -> None:
     """Time everything beside bare passes and other libraries."""
-    _register(context, None)
+    _register(context.obj, None)
     from bench.devices import choose_device
     from bench.speed.command import measure_speed
     from bench.speed.scene import Setting
@@ -257,7 +262,7 @@ def check_data(
     out: Annotated[Path | None, _option("page of samples [check-<name>.png]")] = None,
 ) -> None:
     """Read every image of a data set, list what is wrong (exit code 1), draw a page of samples."""
-    for problem in _register(context, plugins):
+    for problem in _register(context.obj, plugins):
         console.print(Text(problem, style="red"))
     from bench.check import check_dataset
     from bench.config import parse_config

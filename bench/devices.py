@@ -104,8 +104,8 @@ def _resident_kib(field: str) -> float:
     return next((float(line.split()[1]) for line in lines if line.startswith(field + ":")), float("nan"))
 
 
-def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """What a reader must know to judge the seconds of a run."""
+def describe_machine(device: torch.device, processes: int = 1) -> dict[str, str | int]:
+    """What a reader must know to judge the seconds of a run, and its last digits: these hang on the threads too."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -115,7 +115,8 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
         "cpu": cpu,
-        "threads": torch.get_num_threads(),
+        "processes": processes,
+        "threads": max(1, torch.get_num_threads() // processes),
         "bf16": str(has_fast_bf16(device)),
         "platform": platform.platform(),
     }

@@ -20,7 +20,7 @@ from bench.errors import one_line
 from bench.files import replacing
 from bench.plan import MetricRequest
 from bench.portion import Portion
-from bench.progress import RunProgress
+from bench.progress import Progress
 from bench.scored import Scored
 from bench.scoring import Scorer
 from bench.store import SCORE_COLUMNS, CellStore, MapsWriter, read_metadata, write_scores
@@ -72,7 +72,7 @@ class Explaining:
 
     scorer: Scorer
     store: CellStore
-    progress: RunProgress
+    progress: Progress
     what: str
     save_maps: bool
 

@@ -1,54 +1,27 @@
-"""Works through a plan cell by cell; whatever fails is kept with its reason, and the rest goes on."""
+"""A run: works through a plan data set by data set, and keeps the record of it."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from bench.cell import Cell
-from bench.classifiers import CellClassifier, step_of
 from bench.config import Config
-from bench.contracts import NotApplicable
 from bench.devices import describe_machine
-from bench.errors import one_line
-from bench.image_facts import lesion_facts, write_if_new
-from bench.plan import MetricRequest, Plan, plan_head
-from bench.prepare import Prepared, facts, prepare, write_gallery_images
+from bench.plan import MetricRequest, Plan
 from bench.progress import RunProgress
-from bench.store import CellKey, RunStore, digest
+from bench.store import RunStore, digest
+from bench.work import PREPARE, Options, Work, steps_of
+from bench.workers import Assignment, choose_workers, work_apart
 
-PREPARE = "prepare"
 _PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "torchcam", "scipy", "scikit-learn", "pandas", "numpy")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says beside the config; ``cache`` holds decoded images for any number of runs."""
-
-    root: Path
-    out: Path
-    device: torch.device
-    save_maps: bool = False
-    skip_bad: bool = False
-    splits: Path | None = None
-    cache: Path | None = None
-    precision: str = "auto"
-
-    @property
-    def cache_folder(self) -> Path:
-        """The folder ``cache`` beside the run's own, where none is given: runs with other configs share it."""
-        return self.cache or self.out.parent / "cache"
 
 
 @dataclass
@@ -59,125 +32,50 @@ class Outcome:
     computed: bool
 
 
-def run(config: Config, plan: Plan, options: Options, console: Console, problems: list[str]) -> Outcome:
+def run(
+    config: Config,
+    plan: Plan,
+    options: Options,
+    console: Console,
+    problems: list[str],
+    register: Callable[[], object] | None = None,
+) -> Outcome:
     """Do everything in the plan that the store does not hold yet.
 
     Args:
         problems: lines about plugins that were left out; they belong to the outcome.
+        register: makes everything known by name in a new process; without it there is none but this one.
 
     Raises:
         UserError: the folder cannot be written to, or another run works in it.
     """
     store = RunStore(options.out)
+    workers = choose_workers(options, len(plan.datasets)) if register else 1
     steps = [PREPARE] * len(plan.datasets)
     steps += [step for key in plan.cells for step in steps_of(plan, key)]
-    with store.lock(), RunProgress(console, steps) as progress:
-        work = _Work(config, plan, options, store, progress, new_record(config, plan, options), list(problems))
-        store.write_record(work.record)
+    with store.lock(), RunProgress(console, steps, workers) as progress:
+        record = new_record(config, plan, options, workers)
+        store.write_record(record)
         for problem in problems:
             progress.say(problem, style="red")
-        for name in plan.datasets:
-            work.dataset(name)
-        work.record |= {"finished": _now(), "problems": work.problems}
-        store.write_record(work.record)
-        return Outcome(work.problems, work.computed)
+
+        def note(name: str, facts: dict[str, Any]) -> None:
+            record["datasets"][name] |= facts
+            store.write_record(record)
+
+        if register and workers > 1:
+            assignment = Assignment(register, config, options, record["plan"], record["machine"]["threads"])
+            done = work_apart(assignment, plan, workers, progress, note)
+        else:
+            done = {
+                name: Work(name, config, plan, options, record["plan"], progress, note).run() for name in plan.datasets
+            }
+        problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]
+        store.write_record(record | {"finished": _now(), "problems": problems})
+        return Outcome(problems, any(one.computed for one in done.values()))
 
 
-@dataclass
-class _Work:
-    config: Config
-    plan: Plan
-    options: Options
-    store: RunStore
-    progress: RunProgress
-    record: dict[str, Any]
-    problems: list[str]
-    computed: bool = False
-
-    def dataset(self, name: str) -> None:
-        """Prepare one data set and run its cells."""
-        cells = [key for key in self.plan.cells if key.dataset == name]
-        prepared = None
-        with self._guard(name, cells), self.progress.step(PREPARE, f"{name}: reading the images"):
-            prepared = prepare(
-                self.plan.datasets[name],
-                self.plan.configs[name],
-                self.options.root,
-                self.options.cache_folder,
-                self.options.skip_bad,
-                self.options.splits,
-                self.progress.update,
-            )
-            self.record["datasets"][name] |= facts(prepared)
-            write_gallery_images(self.store.images_file(name), prepared, self.plan.configs[name].explain.gallery)
-            write_if_new(self.store.lesions_file(name), lesion_facts(prepared.explain, prepared.explained))
-            self.store.write_record(self.record)
-        if prepared is None:
-            self.progress.skip(*(step for key in cells for step in steps_of(self.plan, key)))
-            return
-        for key in cells:
-            with self._guard(str(key), [key]):
-                self._cell(key, prepared)
-
-    def _classifier(self, key: CellKey, prepared: Prepared) -> CellClassifier:
-        planned = self.plan.cells.get(key) or plan_head(self.config, key)
-        source = replace(key, head=planned.head.converts) if planned.head.converts else None
-        return CellClassifier(
-            key,
-            self.store.cell(key),
-            prepared,
-            planned,
-            self.config.for_dataset(key.dataset, key.backbone),
-            self.options.device,
-            self.progress,
-            None if source is None else self._classifier(source, prepared),
-            self.plan.init,
-        )
-
-    def _cell(self, key: CellKey, prepared: Prepared) -> None:
-        cell = Cell(
-            self._classifier(key, prepared),
-            self.store.cell(key),
-            self.record["plan"],
-            self.plan.parameters,
-            self.options.precision,
-        )
-        problems = cell.run(self.plan.explainers_of(key), self.plan.metrics, self.plan.probes, self.options.save_maps)
-        self.computed |= cell.computed
-        for problem in problems:
-            self._problem(problem)
-        if cell.computed:
-            self.progress.milestone(f"{key}: done")
-
-    def _problem(self, text: str) -> None:
-        self.problems.append(text)
-        self.progress.say(text, style="red")
-
-    @contextmanager
-    def _guard(self, what: str, cells: list[CellKey]) -> Iterator[None]:
-        """Keep a failure, with its traceback, in the cells that it hits, and go on."""
-        try:
-            yield
-        except NotApplicable as error:
-            self._note(cells, status="skipped", reason=one_line(error))
-            self.progress.say(f"{what} skipped: {one_line(error)}", style="yellow")
-        except Exception as error:
-            reason = one_line(error)
-            self._note(cells, status="failed", reason=reason, traceback=traceback.format_exc())
-            self._problem(f"{what} failed: {reason}")
-
-    def _note(self, cells: list[CellKey], **facts: str) -> None:
-        for key in cells:
-            cell = self.store.cell(key)
-            cell.write_record(cell.record | facts | {"plan": self.record["plan"]})
-
-
-def steps_of(plan: Plan, key: CellKey) -> list[str]:
-    """The kinds of steps that a cell takes, for the estimate of the time left."""
-    return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"probe {name}" for name in plan.probes)]
-
-
-def new_record(config: Config, plan: Plan, options: Options) -> dict[str, Any]:
+def new_record(config: Config, plan: Plan, options: Options, workers: int) -> dict[str, Any]:
     """What run.json says before anything is computed: config, plan, facts about the methods, versions, machine."""
     return {
         "config": config.model_dump(),
@@ -214,7 +112,7 @@ def new_record(config: Config, plan: Plan, options: Options) -> dict[str, Any]:
         "metrics": [_metric_facts(request) for request in plan.metrics],
         "git": _git_state(),
         "packages": _versions(),
-        "machine": describe_machine(options.device),
+        "machine": describe_machine(options.device, workers),
         "started": _now(),
     }
 

@@ -276,10 +276,17 @@ def _caption(frames: Frames, family: str) -> str:
         "exactness": "Inherent methods only.",
         "complexity": "Neither direction is better.",
         "cost": f"Mean cost of one map on {machine['gpu'] if machine['gpu'] != 'none' else machine['cpu']}, "
-        f"{machine['threads']} threads; memory above that of the model and the images.",
+        f"{_threads(machine)}; memory above that of the model and the images.",
     }
     body = notes.get(family, "") + ("" if family in ("classification", "cost") else f" {MEANS}")
     return f"{family.replace('_', ' ').capitalize()}. {body} {weights_note(frames)}".replace("  ", " ")
+
+
+def _threads(machine: dict[str, Any]) -> str:
+    """What a map was computed by, and beside how many others."""
+    threads, processes = machine["threads"], machine.get("processes", 1)
+    text = f"{threads} thread{'s' * (threads > 1)}"
+    return f"{text} of each of {processes} processes" if processes > 1 else text
 
 
 def weights_note(frames: Frames) -> str:
