@@ -102,11 +102,12 @@ def benchmark(
 
 def _execute(config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object]) -> None:
     """Run and report; ends with exit code 0, 1 where something failed, 130 after Ctrl-C."""
-    from bench.report.build import build_report
     from bench.runner import run
 
     try:
         outcome = run(config, plan, options, console, problems, register)
+        from bench.report.build import build_report  # not before: other processes of the run need not read it
+
         build_report(options.out, console, only_if_stale=not outcome.computed)
     except KeyboardInterrupt:  # click would say no more than "Aborted!"
         console.print(f"stopped; what is finished is in {options.out}, the same command goes on from there")

@@ -67,9 +67,8 @@ def run(
             assignment = Assignment(register, config, options, record["plan"], record["machine"]["threads"])
             done = work_apart(assignment, plan, workers, progress, note)
         else:
-            done = {
-                name: Work(name, config, plan, options, record["plan"], progress, note).run() for name in plan.datasets
-            }
+            works = [Work(name, config, plan, options, record["plan"], progress, note) for name in plan.datasets]
+            done = {work.name: list(work.run())[-1] for work in works}
         problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]
         store.write_record(record | {"finished": _now(), "problems": problems})
         return Outcome(problems, any(one.computed for one in done.values()))

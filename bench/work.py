@@ -52,10 +52,17 @@ class Options:
 
 @dataclass
 class Done:
-    """What came of a data set: a line for everything that failed, and whether anything was computed."""
+    """What came of a data set.
+
+    Attributes:
+        problems: a line for everything that failed.
+        computed: whether there was anything to do.
+        cells: those that are over.
+    """
 
     problems: list[str] = field(default_factory=list)
     computed: bool = False
+    cells: list[CellKey] = field(default_factory=list)
 
 
 @dataclass
@@ -76,18 +83,20 @@ class Work:
     note: Callable[[str, dict[str, Any]], None]
     done: Done = field(default_factory=Done)
 
-    def run(self) -> Done:
-        """Do all of it that the store does not hold yet."""
+    def run(self) -> Iterator[Done]:
+        """Do all of it that the store does not hold yet -> what came of it so far, after every cell."""
         prepared = None
         with self.guard(self.name, self.cells), self.progress.step(PREPARE, f"{self.name}: reading the images"):
             prepared = self._prepare()
         if prepared is None:
             self.progress.skip(*(step for key in self.cells for step in steps_of(self.plan, key)))
-            return self.done
+            yield self.done
+            return
         for key in self.cells:
             with self.guard(str(key), [key]):
                 self._cell(key, prepared)
-        return self.done
+            self.done.cells.append(key)
+            yield self.done
 
     @property
     def cells(self) -> list[CellKey]:

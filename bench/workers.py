@@ -14,9 +14,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -62,11 +62,11 @@ class Assignment:
 
 @dataclass
 class _Worker:
-    """A process, the data set that it works on, and what came of that, once it has said so."""
+    """A process, the data set that it works on, and what has come of that so far."""
 
     name: str
     process: BaseProcess
-    done: Done | None = None
+    done: Done = field(default_factory=Done)
 
 
 def work_apart(
@@ -85,7 +85,7 @@ def work_apart(
         progress, note: as for ``Work``.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] in _PACKAGES])
+    _start_server()
     waiting = deque(sorted(plan.datasets, key=lambda name: -plan.configs[name].data.size))
     running: dict[Any, _Worker] = {}
     done: dict[str, Done] = {}
@@ -95,8 +95,8 @@ def work_apart(
                 ours, theirs = context.Pipe(duplex=False)
                 name = waiting.popleft()
                 process = context.Process(target=_work, args=(assignment, name, theirs))
-                running[ours] = _Worker(name, process)
                 process.start()
+                running[ours] = _Worker(name, process)
                 theirs.close()  # its other end is then the process's alone, and says when that is gone
             for connection in wait(list(running)):
                 worker = running[connection]
@@ -104,10 +104,25 @@ def work_apart(
                     continue
                 del running[connection]
                 worker.process.join()
-                done[worker.name] = worker.done or _died(worker, assignment, plan, progress, note)
+                done[worker.name] = (
+                    worker.done if not worker.process.exitcode else _died(worker, assignment, plan, progress, note)
+                )
     finally:
         _end([worker.process for worker in running.values()])
     return done
+
+
+def _start_server() -> None:
+    """Processes begin as copies of one that has imported what this one has, and is deaf to Ctrl-C, as they are.
+
+    Ctrl-C is for this process, which ends the others.
+    """
+    forkserver.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] in _PACKAGES])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _hears(connection: Any, worker: _Worker, progress: RunProgress, note: Callable[..., None]) -> bool:
@@ -126,11 +141,13 @@ def _hears(connection: Any, worker: _Worker, progress: RunProgress, note: Callab
 def _died(
     worker: _Worker, assignment: Assignment, plan: Plan, progress: RunProgress, note: Callable[..., None]
 ) -> Done:
-    """The data set of a process that ended without a word has failed, with all its cells."""
-    work = Work(worker.name, assignment.config, plan, assignment.options, assignment.plan_id, progress, note)
-    with work.guard(worker.name, work.cells):
+    """The cells that a process had not finished when it died have failed."""
+    work = Work(
+        worker.name, assignment.config, plan, assignment.options, assignment.plan_id, progress, note, worker.done
+    )
+    with work.guard(worker.name, [key for key in work.cells if key not in worker.done.cells]):
         raise UserError(
-            f"its process ended with exit code {worker.process.exitcode}, as where memory runs out; "
+            f"its process died with exit code {worker.process.exitcode} (-9 where memory runs out); "
             "the same command goes on from there, with --workers 1 in one process"
         )
     return work.done
@@ -145,7 +162,6 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 def _work(assignment: Assignment, name: str, connection: Connection) -> None:
     """What a process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's, which ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(assignment.threads)
     assignment.register()
@@ -156,7 +172,8 @@ def _work(assignment: Assignment, name: str, connection: Connection) -> None:
 
     plan = make_plan(assignment.config, assignment.options.root)
     progress, note = SentProgress(send), partial(send, "note")
-    send("done", Work(name, assignment.config, plan, assignment.options, assignment.plan_id, progress, note).run())
+    for done in Work(name, assignment.config, plan, assignment.options, assignment.plan_id, progress, note).run():
+        send("done", done)
 
 
 def _end_with_parent() -> None:
