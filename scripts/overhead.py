@@ -2,15 +2,19 @@
 
 python scripts/overhead.py --datasets all --out results/overhead
 
-Takes the arguments of run_benchmark.py, does that run, and prints how its wall time is divided: passes forward and
-back through a classifier and steps of its optimiser; everything else between start and report; the report.
+Takes the arguments of run_benchmark.py, does that run, and prints how the time of its processes is divided: passes
+forward and back through a classifier and steps of its optimiser; everything else that is done on data sets; the rest of
+the wall time, which is start-up, waiting for the last process, and the report.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,10 @@ import torch
 import run_benchmark
 from bench import cli, runner
 from bench.contracts import Classifier
+from bench.work import Done, Work
+
+#: Names the file that every process adds a line to for each of its data sets.
+_FILE = "OVERHEAD_FILE"
 
 
 class Stopwatch:
@@ -47,26 +55,45 @@ class Stopwatch:
         return call
 
 
-def main() -> None:
-    """Run, then print the shares."""
-    network, work = Stopwatch(), Stopwatch()
+def register() -> None:
+    """Make everything known, in this process or another one of the run, and time what it does."""
+    run_benchmark.register()
+    network, run = Stopwatch(), Work.run
     for name in ("forward", "forward_features", "forward_head", "forward_training"):
         network.watch(Classifier, name)
     network.watch(torch.autograd.graph, "_engine_run_backward")
     torch.autograd._engine_run_backward = torch.autograd.graph._engine_run_backward  # type: ignore[attr-defined]
     network.watch(torch._tensor.Tensor, "backward")
     network.watch(torch.optim.SGD, "step")
-    work.watch(runner, "run")
+
+    def timed(work: Work) -> Iterator[Done]:
+        started, before = time.perf_counter(), network.seconds
+        yield from run(work)
+        seconds = {"work": time.perf_counter() - started, "network": network.seconds - before}
+        with Path(os.environ[_FILE]).open("a") as file:
+            file.write(json.dumps(seconds) + "\n")
+
+    Work.run = timed  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Run, then print the shares."""
+    whole = Stopwatch()
+    whole.watch(runner, "run")
     started = time.perf_counter()
-    try:
-        cli.main(run_benchmark.register)
-    except SystemExit as stop:
-        if stop.code:
-            raise
-    total = time.perf_counter() - started
-    outside = work.seconds - network.seconds
-    print(f"{total:.0f} s; before the report {network.seconds:.0f} s in the network and {outside:.0f} s outside it")
-    print(f"({outside / work.seconds:.0%} of that time); start-up and report {total - work.seconds:.0f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(os.environ.setdefault(_FILE, f"{folder}/seconds"))
+        try:
+            cli.main(register)
+        except SystemExit as stop:
+            if stop.code:
+                raise
+        total = time.perf_counter() - started
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+    work, network = (sum(line[name] for line in lines) for name in ("work", "network"))
+    outside, rest = work - network, total - whole.seconds
+    print(f"{total:.0f} s; {work:.0f} s of all processes on {len(lines)} data sets: {network:.0f} s in the network and")
+    print(f"{outside:.0f} s outside it ({outside / work:.0%}); start-up and report {rest:.0f} s")
 
 
 if __name__ == "__main__":
