@@ -77,18 +77,34 @@ def test_what_nothing_known_touches_is_its_mean(dtype):
     assert torch.equal(island[:, 3:], image[:, 3:])
 
 
+def dense(imputation, at, images):
+    """All steps (K+1,3,H,W) of an image."""
+    missing, values = imputation.of(at)
+    whole = images[at].expand(len(values), -1, -1, -1).flatten(2).clone()
+    whole[:, :, missing] = values.transpose(1, 2)
+    return whole.unflatten(2, images.shape[2:])
+
+
 def test_the_noise_hangs_on_the_id_alone():
     images = torch.zeros(3, 3, 40, 40)
     ranks = torch.full((3, 40, 40), 2)
     ranks[:, :20], ranks[:, 20:30] = 0, 1
-    every = torch.arange(3).repeat_interleave(3), torch.arange(3).repeat(3)
-    filled = LinearImputation(images, ranks, 2, ["a", "b", "a"], None)(*every).view(3, 3, 3, 40, 40)
+    imputation = LinearImputation(images, ranks, 2, ["a", "b", "a"], None)
+    filled = torch.stack([dense(imputation, at, images) for at in range(3)])
     assert torch.equal(filled[0], filled[2])
     assert not torch.allclose(filled[0], filled[1])
     assert torch.equal(filled[0, 1, :, :20], filled[0, 2, :, :20])  # the same draw at every step
-    assert filled[:2, 2].std().item() == pytest.approx(NOISE, rel=0.05)
-    alone = LinearImputation(images[1:2], ranks[1:2], 2, ["b"], None)(torch.tensor([0]), torch.tensor([2]))
-    assert torch.equal(alone[0], filled[1, 2])
+    assert filled[:2, 2, :, :30].std().item() == pytest.approx(NOISE, rel=0.05)
+    assert filled[0, 0].count_nonzero() == filled[0, 1, :, 20:].count_nonzero() == 0  # none on what is not missing
+    alone = LinearImputation(images[1:2], ranks[1:2], 2, ["b"], None)
+    assert torch.equal(dense(alone, 0, images[1:2]), filled[1])
+
+
+def test_no_noise_outside_the_field_of_view():
+    image, ranks = patches()
+    missing, _ = LinearImputation(image[None], ranks[None], STEPS, ["a"], disc()[None]).of(0)
+    expected = (disc() & (ranks < STEPS)).flatten().nonzero().squeeze(1)
+    assert torch.equal(missing.sort().values, expected)
 
 
 @pytest.mark.parametrize("fov", [None, left_half()])

@@ -28,7 +28,7 @@ _WEIGHTS = {
 
 
 class LinearImputation:
-    """What stands in the place of removed patches: called with images (n,) and steps (n,) -> (n,3,H,W).
+    """What stands in the place of removed patches.
 
     Unlike the fixed fills it depends on all that is missing. The noise hangs on the image's id alone, so that
     explainers are compared on the same draw.
@@ -45,19 +45,20 @@ class LinearImputation:
         self, images: Tensor, ranks: Tensor, steps: int, ids: Sequence[object] | None, fov: Tensor | None
     ) -> None:
         self.images, self.ranks, self.steps, self.ids, self.fov = images, ranks, steps, ids, fov
-        self._last: tuple[int, Tensor] = (-1, images)
+        self._last: tuple[int, tuple[Tensor, Tensor]] | None = None
 
-    def __call__(self, image: Tensor, step: Tensor) -> Tensor:
-        """Images (n,), steps (n,) -> (n,3,H,W); equal images in a row are computed once."""
-        return torch.stack([self._of(at)[done] for at, done in zip(image.tolist(), step.tolist(), strict=True)])
+    def of(self, at: int) -> tuple[Tensor, Tensor]:
+        """Flat indices (m,) of the pixels of one image that are missing in the end, and their values (K+1,m,3).
 
-    def _of(self, at: int) -> Tensor:
-        """All steps (K+1,3,H,W) of one image."""
-        if self._last[0] != at:
+        A value is that of the image as long as the pixel is not missing. The last image is kept.
+        """
+        if self._last is None or self._last[0] != at:
             image, fov = self.images[at], None if self.fov is None else self.fov[at]
             draw = generator("noise of imputed pixels", 0 if self.ids is None else self.ids[at])
             noise = NOISE * torch.randn(image.shape, generator=draw).to(image)
-            self._last = at, impute_steps(image, self.ranks[at], self.steps, fov) + noise
+            missing, is_gone, change = _solve(image, self.ranks[at], self.steps, fov)
+            values, drawn = (one.flatten(1)[:, missing].T for one in (image, noise))
+            self._last = at, (missing, values - change + drawn * is_gone.unsqueeze(2))
         return self._last[1]
 
 
@@ -83,23 +84,34 @@ def impute_steps(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None = 
     Returns:
         (K+1,3,H,W)
     """
+    missing, _, change = _solve(image, ranks, steps, fov)
+    imputed = image.expand(steps + 1, *image.shape).clone()
+    imputed.flatten(2)[:, :, missing] -= change.transpose(1, 2)
+    return imputed
+
+
+def _solve(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Flat indices (m,) of missing pixels, whether they are after each step (K+1,m), what to take off them (K+1,m,3).
+
+    Nothing is taken off what is not missing. See ``impute_steps``.
+    """
     inside = torch.ones_like(ranks, dtype=torch.bool) if fov is None else fov
     missing = (inside & (ranks < steps)).flatten().nonzero().squeeze(1)
-    order = ranks.flatten()[missing].argsort(stable=True)
-    missing = missing[order]
-    imputed = image.expand(steps + 1, *image.shape).clone()
+    missing = missing[ranks.flatten()[missing].argsort(stable=True)]
+    step = torch.arange(steps + 1, device=image.device).unsqueeze(1)
     if not len(missing):
-        return imputed
+        return missing, missing < step, image.new_zeros(steps + 1, 0, len(image))
     system, residual = _system(image, missing, inside)
     # Pivots are taken on the diagonal, so that the blocks stay those of the steps.
     factor = splu(system, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    place = torch.from_numpy(np.argsort(factor.perm_r)).to(missing.device)  # SuperLU may reorder what is independent
-    gone = ranks.flatten()[missing[place]].unsqueeze(1) < torch.arange(steps + 1, device=image.device)  # (n,K+1)
+    missing = missing[
+        torch.from_numpy(np.argsort(factor.perm_r)).to(missing.device)
+    ]  # it may reorder what is independent
+    is_gone = ranks.flatten()[missing] < step
     half = factor.U @ factor.solve(residual)[np.argsort(factor.perm_c)]  # L⁻¹ r
-    parts = (half[:, None] * gone.cpu().numpy()[:, :, None]).reshape(len(missing), -1)
+    parts = (half[:, None] * is_gone.T.cpu().numpy()[:, :, None]).reshape(len(missing), -1)
     change = spsolve_triangular(factor.U, parts, lower=False, overwrite_b=True).reshape(len(missing), steps + 1, -1)
-    imputed.flatten(2)[:, :, missing[place]] -= torch.from_numpy(change).to(image).permute(1, 2, 0)
-    return imputed
+    return missing, is_gone, torch.from_numpy(change).to(image).transpose(0, 1)
 
 
 def _system(image: Tensor, missing: Tensor, inside: Tensor) -> tuple[csc_array, NDArray[np.float64]]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from math import ceil
+from operator import itemgetter
 
 import torch
 import torch.nn.functional as F
@@ -27,13 +29,23 @@ class Schedule:
 
     Attributes:
         order: (N,P) indices into the flattened grid of patches, -1 behind the last.
-        filled: (N,K+1) how many of the first patches of the order are filled.
+        filled: (N,K+1) how many of the first patches of the order are filled: rising or falling from step to step.
         fill: a name in ``FILLS``, or (N,3,H,W), or a function.
     """
 
     order: Tensor
     filled: Tensor
     fill: str | Tensor | Fill
+
+    @cached_property
+    def orders(self) -> list[list[int]]:
+        """``order`` on the host."""
+        return self.order.tolist()
+
+    @cached_property
+    def counts(self) -> list[list[int]]:
+        """``filled`` on the host."""
+        return self.filled.tolist()
 
 
 def deletion(order: Tensor, steps: int, fill: str | Tensor | Fill) -> Schedule:
@@ -139,83 +151,98 @@ class Occluder:
         if not len(places):
             return
         number, image, step = torch.unravel_index(places, keys.shape)
-        rows = list(zip(number.tolist(), image.tolist(), strict=True))
+        rows = list(zip(number.tolist(), image.tolist(), step.tolist(), strict=True))
 
         def predict(size: int) -> Tensor:
             starts = range(0, len(rows), size)
-            parts = [self._predict(schedules, rows[at : at + size], step[at : at + size], size) for at in starts]
-            return torch.cat(parts)
+            return torch.cat([self._predict(schedules, rows[at : at + size], size) for at in starts])
 
         found, self.batch_size = with_smaller_batches(predict, self.batch_size)
         known = [] if self._logits is None else [self._logits]
         self._keys, ranked = torch.cat([self._keys, unique[is_new][order]]).sort()
         self._logits = torch.cat([*known, found])[ranked]
 
-    def _predict(self, schedules: Sequence[Schedule], rows: list[tuple[int, int]], step: Tensor, size: int) -> Tensor:
-        """Logits (n,C) of variants, given by (schedule, image) in runs and step (n,), in a batch of this size."""
+    def _predict(self, schedules: Sequence[Schedule], rows: list[tuple[int, int, int]], size: int) -> Tensor:
+        """Logits (n,C) of variants, given by schedule, image and step, in a batch of this size."""
         buffer, start = self._buffer[:size], 0
-        for (which, at), run in groupby(rows):
-            stop = start + len(list(run))
-            self._build(schedules[which], at, step[start:stop], buffer[start:stop])
-            start = stop
-        height, width = self.images.shape[2:]
-        return self.predict(buffer.unflatten(1, (height, width, -1)).permute(0, 3, 1, 2))[:start].float()
+        for (which, at), run in groupby(rows, key=itemgetter(0, 1)):
+            steps = [step for _, _, step in run]
+            self._build(schedules[which], at, steps, buffer[start : start + len(steps)])
+            start += len(steps)
+        return self.predict(buffer.permute(0, 3, 1, 2))[:start].float()
 
-    def _build(self, schedule: Schedule, at: int, step: Tensor, rows: Tensor) -> None:
-        """Write one image after these steps (n,) to rows (n,H·W·3)."""
-        ranks = self._ranks(schedule.order[at : at + 1]).expand(-1, -1, self.images.shape[1]).reshape(1, -1)
-        is_filled = ranks < schedule.filled[at][step].unsqueeze(1)
-        torch.where(is_filled, self._filled(schedule, at, step), self._pixels[at : at + 1], out=rows)
+    def _build(self, schedule: Schedule, at: int, steps: list[int], rows: Tensor) -> None:
+        """Write one image after these steps to rows (n,H,W,3): what they have in common, then what differs."""
+        intact = self._pixels[at]
+        if schedule.fill == "noise":
+            missing, values = self._imputed(schedule).of(at)
+            rows.copy_(intact)
+            rows.flatten(1, 2).index_copy_(1, missing, values[steps].to(rows))
+            return
+        source = self._source(schedule, at, steps)
+        order, counts = schedule.orders[at], [schedule.counts[at][step] for step in steps]
+        least = min(counts)
+        rows.copy_(source.where(self._ranks(schedule.order[at]) < least, intact) if least else intact)
+        source = source.expand_as(rows)
+        for rank in range(least, max(counts)):
+            those = [row for row, count in enumerate(counts) if count > rank]
+            place = (slice(those[0], those[-1] + 1), *self._place_of(order[rank]))
+            rows[place].copy_(source[place])
 
-    def _filled(self, schedule: Schedule, at: int, step: Tensor) -> Tensor:
-        """What is put in (1 or n,H·W·3)."""
+    def _place_of(self, patch: int) -> tuple[slice, slice]:
+        """Rows and columns of the pixels of a patch."""
+        row, column = divmod(patch, ceil(self.images.shape[3] / self.patch))
+        return slice(row * self.patch, (row + 1) * self.patch), slice(column * self.patch, (column + 1) * self.patch)
+
+    def _source(self, schedule: Schedule, at: int, steps: list[int]) -> Tensor:
+        """The pixels (1 or n,H,W,3) that are put in after these steps."""
         fill = schedule.fill
-        if fill == "noise":
-            return self._flat(self._imputed(schedule)(step.new_full(step.shape, at), step))
         if callable(fill):
-            return self._flat(fill(step.new_full(step.shape, at), step))
+            step = torch.tensor(steps, device=self.images.device)
+            return self._channels_last(fill(torch.full_like(step, at), step))
         if isinstance(fill, Tensor):
             one, fov = slice(at, at + 1), None if self.fov is None else self.fov[at : at + 1]
-            return self._flat(fill_images(self.images[one], fill.expand_as(self.images)[one], self.patch, None, fov))
+            return self._channels_last(
+                fill_images(self.images[one], fill.expand_as(self.images)[one], self.patch, None, fov)
+            )
         if fill not in self._fills:
             named = self.donors() if fill == "donor" and self.donors else fill
-            self._fills[fill] = self._flat(fill_images(self.images, named, self.patch, self.black, self.fov))
+            self._fills[fill] = self._channels_last(fill_images(self.images, named, self.patch, self.black, self.fov))
         return self._fills[fill][at : at + 1]
 
     def _imputed(self, schedule: Schedule) -> LinearImputation:
         """Noisy linear imputation along a schedule; the last one is kept, with the images that it has solved."""
         if getattr(self, "_last", (None,))[0] is not schedule:
-            ranks = self._ranks(schedule.order).squeeze(2).unflatten(1, self.images.shape[2:])
+            ranks = torch.stack([self._ranks(order) for order in schedule.order]).squeeze(3)
             steps = schedule.filled.shape[1] - 1
             self._last = schedule, LinearImputation(self.images, ranks, steps, self.ids, self.fov)
         return self._last[1]
 
     def _ranks(self, order: Tensor) -> Tensor:
-        """Order (n,P) -> (n,H·W,1) rank of the patch that each pixel lies in; P where the patch is not in the order."""
-        patches = order.shape[1]
-        kind = torch.int16 if patches < 2**15 else torch.int32
-        ranks = torch.full((len(order), patches + 1), patches, dtype=kind, device=order.device)
-        place = torch.arange(patches, dtype=kind, device=order.device).expand_as(order)
-        ranks.scatter_(1, order.where(order >= 0, patches), place)  # the spare column takes the -1
-        return ranks[:, self._patch_of_pixel].unsqueeze(2)
+        """Order (P,) -> (H,W,1) rank of the patch that each pixel lies in; P where the patch is not in the order."""
+        patches = len(order)
+        ranks = torch.full((patches + 1,), patches, device=order.device)
+        ranks[order] = torch.arange(patches, device=order.device)  # the spare one takes what belongs to -1
+        return ranks[:patches][self._patch_of_pixel].unsqueeze(2)
 
     @cached_property
     def _patch_of_pixel(self) -> Tensor:
-        """(H·W,) number of the patch that each pixel lies in."""
+        """(H,W) number of the patch that each pixel lies in."""
         rows, columns = (torch.arange(side, device=self.images.device) // self.patch for side in self.images.shape[2:])
-        return (rows.unsqueeze(1) * (columns[-1] + 1) + columns).flatten()
+        return rows.unsqueeze(1) * (columns[-1] + 1) + columns
 
     @cached_property
     def _pixels(self) -> Tensor:
-        return self._flat(self.images)
+        """(N,H,W,3)"""
+        return self._channels_last(self.images)
 
     @cached_property
     def _buffer(self) -> Tensor:
-        return self._pixels.new_zeros(self.batch_size, self._pixels.shape[1])
+        return self._pixels.new_zeros(self.batch_size, *self._pixels.shape[1:])
 
-    def _flat(self, images: Tensor) -> Tensor:
-        """Images (n,3,H,W) -> (n,H·W·3): what differs between steps is then one pass over adjacent values."""
-        return images.to(self.dtype).permute(0, 2, 3, 1).flatten(1)
+    def _channels_last(self, images: Tensor) -> Tensor:
+        """Images (n,3,H,W) -> (n,H,W,3), adjacent in memory: the layout of the network, seen without a copy."""
+        return images.to(self.dtype).permute(0, 2, 3, 1).contiguous()
 
 
 def occlusion_logits(
