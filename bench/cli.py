@@ -61,13 +61,10 @@ def benchmark(
     out: Annotated[Path | None, _option("run folder [results/<config>]")] = None,
     cache: Annotated[Path | None, _option("folder of decoded images [cache beside --out]")] = None,
     device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [cores; CUDA: 1]")] = None,
     batch_size: Annotated[int | None, _option("images a batch, in training and explaining")] = None,
     precision: Annotated[str, _option("of occluded images: float32, bf16, auto")] = "auto",
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="data sets at a time, each in a process [cores; 1 on CUDA]", show_default=False),
-    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable images out, counted")] = False,
 ) -> None:
     """Train black boxes and their SoftCAM twins, explain both, score the explanations, write tables and figures."""
