@@ -44,10 +44,10 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.relu1 = nn.ReLU()
+        self.relu1 = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.relu2 = nn.ReLU()
+        self.relu2 = nn.ReLU(inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels:
             self.shortcut = nn.Sequential(
@@ -66,7 +66,9 @@ class CompactResNet(nn.Module):
     def __init__(self, num_classes: int = 2, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
         super().__init__()
         first, second, third = widths
-        self.stem = nn.Sequential(nn.Conv2d(3, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU(inplace=True)
+        )
         self.stages = nn.Sequential(
             ResidualBlock(first, second, 2),
             ResidualBlock(second, third, 2),

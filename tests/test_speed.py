@@ -47,8 +47,8 @@ def forwards(task: Task, classifier: nn.Module) -> tuple[int, int]:
 
 
 def test_bare_forwards_are_of_the_same_function(scene: Scene) -> None:
-    assert not any(isinstance(part, nn.BatchNorm2d) for part in scene.inference.modules())
-    torch.testing.assert_close(scene.inference(scene.images), scene.plain(scene.images))
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in scene.blackbox.modules())
+    torch.testing.assert_close(scene.blackbox(scene.images), scene.plain(scene.images))
     assert [task.run() for task in limits.limit_tasks(scene)] == [4] * (1 + len(limits.precisions(scene)))
 
 
@@ -99,7 +99,7 @@ def test_softcam_maps_of_all_classes_are_one_pass(scene: Scene, costs: explainin
 def test_curves_forward_every_variant(scene: Scene) -> None:
     tasks = {task.what: task for task in occluding.occluding_tasks(scene)}
     variants = TINY.images * (TINY.steps + 1)
-    assert forwards(tasks["harness float32"], scene.inference) == (variants, -(-variants // TINY.batch) * TINY.batch)
+    assert forwards(tasks["harness float32"], scene.blackbox) == (variants, -(-variants // TINY.batch) * TINY.batch)
     assert forwards(tasks[occluding.LOOP], scene.plain) == (TINY.steps + 1, TINY.steps + 1)
 
 
@@ -128,7 +128,7 @@ def test_training_tasks_see_every_image(scene: Scene, monkeypatch: pytest.Monkey
     for task in learning.learning_tasks(scene):
         seen.clear()
         assert task.run() == sum(seen) == 4
-    assert not any(weight.requires_grad for weight in scene.blackbox.parameters())
+    assert not any(weight.requires_grad for weight in scene.plain.parameters())
 
 
 def test_tasks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:

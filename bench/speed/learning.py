@@ -43,7 +43,7 @@ def _split(scene: Scene) -> Split:
 
 
 def _trainable(scene: Scene) -> Classifier:
-    return copy.deepcopy(scene.blackbox).requires_grad_(True).train()
+    return copy.deepcopy(scene.plain).to(memory_format=torch.channels_last).requires_grad_(True).train()
 
 
 def _bare(scene: Scene, split: Split) -> Callable[[], int]:

@@ -19,7 +19,7 @@ def limit_tasks(scene: Scene) -> list[Task]:
     plain = images.contiguous()
     tasks = [Task(WORK, "float32", lambda: _forward(scene.plain, plain, scene, "float32"), "limit")]
     for precision in precisions(scene):
-        run = _later(scene.inference, images, scene, precision)
+        run = _later(scene.blackbox, images, scene, precision)
         tasks.append(Task(WORK, f"best {precision}", run, "limit"))
     return tasks
 

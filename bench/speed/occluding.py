@@ -36,7 +36,7 @@ def maps(scene: Scene) -> Tensor:
 def _curves(scene: Scene, precision: Precision) -> Callable[[], int]:
     images, _ = scene.batch(scene.setting.images)
     patch = patch_at(scene.setting.size)
-    engine = Engine(scene.inference, precision, scene.setting.batch)
+    engine = Engine(scene.blackbox, precision, scene.setting.batch)
 
     def run() -> int:
         order = patch_order(maps(scene), patch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -50,8 +49,7 @@ class Scene:
 
     Attributes:
         plain: the black box in float32 as a user of another library has it: torch's default layout.
-        blackbox, softcam: the classifiers as the harness holds them: channels_last, evaluation mode.
-        inference: the copy of the black box that the harness scores with.
+        blackbox, softcam: the copies that the harness explains and scores with.
         images: (N,3,H,W) normalised noise in the default layout. targets: (N,), half of them class 1.
     """
 
@@ -60,7 +58,6 @@ class Scene:
     plain: Classifier
     blackbox: Classifier
     softcam: EvidenceClassifier
-    inference: Classifier
     images: Tensor
     targets: Tensor
 
@@ -96,22 +93,14 @@ def make_scene(setting: Setting, device: torch.device) -> Scene:
     Raises:
         UserError: there is no such backbone, or no SoftCAM can stand on it.
     """
-    blackbox, softcam = (_classifier(setting.backbone, head, device) for head in ("blackbox", "softcam-dense"))
-    if not isinstance(softcam, EvidenceClassifier):
-        raise UserError(f"backbone {setting.backbone!r} gives no class evidence")
     generator = torch.Generator().manual_seed(0)
     count = max(setting.images, setting.batch)
     images = torch.randn(count, 3, setting.size, setting.size, generator=generator).to(device)
-    return Scene(
-        setting,
-        device,
-        copy.deepcopy(blackbox),
-        blackbox.to(memory_format=torch.channels_last),
-        softcam.to(memory_format=torch.channels_last),
-        inference_copy(blackbox, images[:1]),
-        images,
-        torch.arange(count, device=device) % CLASSES,
-    )
+    plain, plain_softcam = (_classifier(setting.backbone, head, device) for head in ("blackbox", "softcam-dense"))
+    blackbox, softcam = (inference_copy(one, images[:1]) for one in (plain, plain_softcam))
+    if not isinstance(softcam, EvidenceClassifier):
+        raise UserError(f"backbone {setting.backbone!r} gives no class evidence")
+    return Scene(setting, device, plain, blackbox, softcam, images, torch.arange(count, device=device) % CLASSES)
 
 
 def made_split(pixels: NDArray[np.uint8], classes: int) -> Split:
