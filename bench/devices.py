@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
 import torch
 
 from bench.contracts import UserError
 
 Result = TypeVar("Result")
+#: Of mallopt (malloc.h): from how many bytes on an array has pages of its own.
+_MMAP_THRESHOLD = -3
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -102,6 +106,18 @@ def _resident_kib(field: str) -> float:
         return float("nan")
     lines = _STATUS.read_text().splitlines()
     return next((float(line.split()[1]) for line in lines if line.startswith(field + ":")), float("nan"))
+
+
+def give_memory_back() -> None:
+    """From now on return what is freed to the system at once, where the C library is glibc.
+
+    Arrays of ever other sizes, one for each image and resample, else leave holes in a heap that grows with them.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_MMAP_THRESHOLD, 64 * 1024)
+        libc.malloc_trim(0)
 
 
 def describe_machine(device: torch.device, processes: int = 1) -> dict[str, str | int]:

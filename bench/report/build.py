@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.devices import give_memory_back
 from bench.files import read_json, write_json
 from bench.report.collect import every_table, lacking
 from bench.report.counterfactual import counterfactual_rows, with_counterfactual
@@ -45,6 +46,7 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
     Raises:
         UserError: this is not a run folder.
     """
+    give_memory_back()
     record = with_registered(RunStore(folder).record)
     state = _state(folder, record)
     is_stale = not (only_if_stale and read_json(folder / "report.json") == state)
@@ -110,6 +112,7 @@ def _result(drawing: Future[dict[str, str]]) -> dict[str, str]:
 
 def _draw(folder: Path, record: dict[str, Any]) -> dict[str, str]:
     """The record is that of the first process: nothing is registered here that could complete an older one."""
+    give_memory_back()
     return draw_figures(_frames(folder, record), folder / "figures")
 
 
