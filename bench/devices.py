@@ -101,6 +101,23 @@ class PeakMemory:
         self.mebibytes = max(0.0, peak - self._start) / 2**20
 
 
+def threads_of_each(processes: int) -> int:
+    """Threads of torch for each of some processes that share this one's."""
+    return max(1, torch.get_num_threads() // processes)
+
+
+def available_memory() -> float:
+    """Bytes that may still be used, by this machine or by the container that this is; infinite where nobody says so."""
+    limit, machine = Path("/sys/fs/cgroup/memory.max"), Path("/proc/meminfo")
+    found = [float("inf")]
+    if machine.exists():
+        lines = dict(line.split(":") for line in machine.read_text().splitlines())
+        found.append(float(lines["MemAvailable"].split()[0]) * 1024)
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        found.append(float(text))
+    return min(found)
+
+
 def _resident_kib(field: str) -> float:
     if not _STATUS.exists():
         return float("nan")
@@ -132,7 +149,7 @@ def describe_machine(device: torch.device, processes: int = 1) -> dict[str, str 
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
         "cpu": cpu,
         "processes": processes,
-        "threads": max(1, torch.get_num_threads() // processes),
+        "threads": threads_of_each(processes),
         "bf16": str(has_fast_bf16(device)),
         "platform": platform.platform(),
     }

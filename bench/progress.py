@@ -100,12 +100,12 @@ class RunProgress(Progress):
     Args:
         console: where to write.
         steps: the kind of every step that will come.
-        workers: how many steps are done at a time.
+        workers: how many steps are done at a time; may change.
     """
 
     def __init__(self, console: Console, steps: list[str], workers: int = 1) -> None:
         self.console = console
-        self._workers = workers
+        self.workers = workers
         self._waiting: dict[str, int] = defaultdict(int)
         for kind in steps:
             self._waiting[kind] += 1
@@ -155,5 +155,5 @@ class RunProgress(Progress):
         if not known:
             return ""
         typical = sum(known.values()) / len(known)
-        seconds = sum(count * known.get(kind, typical) for kind, count in self._waiting.items()) / self._workers
+        seconds = sum(count * known.get(kind, typical) for kind, count in self._waiting.items()) / self.workers
         return f"about {clock(seconds)} left"

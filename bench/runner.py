@@ -18,7 +18,7 @@ from bench.devices import describe_machine
 from bench.plan import MetricRequest, Plan
 from bench.progress import RunProgress
 from bench.store import RunStore, digest
-from bench.work import PREPARE, Options, Work, steps_of
+from bench.work import Options, Work
 from bench.workers import Assignment, choose_workers, work_apart
 
 _PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "torchcam", "scipy", "scikit-learn", "pandas", "numpy")
@@ -51,9 +51,7 @@ def run(
     """
     store = RunStore(options.out)
     workers = choose_workers(options, len(plan.datasets)) if register else 1
-    steps = [PREPARE] * len(plan.datasets)
-    steps += [step for key in plan.cells for step in steps_of(plan, key)]
-    with store.lock(), RunProgress(console, steps, workers) as progress:
+    with store.lock(), RunProgress(console, [], workers) as progress:
         record = new_record(config, plan, options, workers)
         store.write_record(record)
         for problem in problems:
@@ -63,11 +61,11 @@ def run(
             record["datasets"][name] |= facts
             store.write_record(record)
 
+        works = [Work(name, config, plan, options, record["plan"], progress, note) for name in plan.datasets]
+        progress.expect(*(step for work in works for step in work.steps))
         if register and workers > 1:
-            assignment = Assignment(register, config, options, record["plan"], record["machine"]["threads"])
-            done = work_apart(assignment, plan, workers, progress, note)
+            done = work_apart(Assignment(register, config, options, record["plan"], workers), works, progress)
         else:
-            works = [Work(name, config, plan, options, record["plan"], progress, note) for name in plan.datasets]
             done = {work.name: list(work.run())[-1] for work in works}
         problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]
         store.write_record(record | {"finished": _now(), "problems": problems})

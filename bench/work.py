@@ -89,7 +89,7 @@ class Work:
         with self.guard(self.name, self.cells), self.progress.step(PREPARE, f"{self.name}: reading the images"):
             prepared = self._prepare()
         if prepared is None:
-            self.progress.skip(*(step for key in self.cells for step in steps_of(self.plan, key)))
+            self.progress.skip(*self.steps[1:])
             yield self.done
             return
         for key in self.cells:
@@ -102,6 +102,11 @@ class Work:
     def cells(self) -> list[CellKey]:
         """The cells of the data set, in the order of the plan."""
         return [key for key in self.plan.cells if key.dataset == self.name]
+
+    @property
+    def steps(self) -> list[str]:
+        """The kinds of all its steps, for the estimate of the time left."""
+        return [PREPARE, *(step for key in self.cells for step in cell_steps(self.plan, key))]
 
     @property
     def _store(self) -> RunStore:
@@ -176,6 +181,6 @@ class Work:
             cell.write_record(cell.record | facts | {"plan": self.plan_id})
 
 
-def steps_of(plan: Plan, key: CellKey) -> list[str]:
+def cell_steps(plan: Plan, key: CellKey) -> list[str]:
     """The kinds of steps that a cell takes, for the estimate of the time left."""
     return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"probe {name}" for name in plan.probes)]

@@ -3,8 +3,8 @@
 python scripts/overhead.py --datasets all --out results/overhead
 
 Takes the arguments of run_benchmark.py, does that run, and prints how the time of its processes is divided: passes
-forward and back through a classifier and steps of its optimiser; everything else that is done on data sets; the rest of
-the wall time, which is start-up, waiting for the last process, and the report.
+forward and back through a classifier and steps of its optimiser; everything else that is done on data sets; start-up
+and report.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def main() -> None:
     whole.watch(runner, "run")
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(os.environ.setdefault(_FILE, f"{folder}/seconds"))
+        file = Path(folder) / "seconds"
+        os.environ[_FILE] = str(file)
         try:
             cli.main(register)
         except SystemExit as stop:

@@ -60,7 +60,7 @@ def test_report_and_metrics_name_no_method(folder: str) -> None:
     from bench.registry import EXPLAINERS
 
     names = {name for name in EXPLAINERS if len(name) > 6} - {"softcam", "random"}  # these two are also words
-    for file in [*files(folder), ROOT / "bench/runner.py", ROOT / "bench/cell.py", ROOT / "bench/scoring.py"]:
+    for file in [*files(folder), ROOT / "bench/work.py", ROOT / "bench/cell.py", ROOT / "bench/scoring.py"]:
         strings = {
             node.value
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -15,120 +17,197 @@ import pandas as pd
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor
 
+from bench import workers
+from bench.contracts import Classifier, EvidenceClassifier, Explainer, Sample, UserError
+from bench.devices import available_memory
+from bench.files import replacing
 from bench.plan import make_plan
 from bench.progress import Progress, RunProgress, SentProgress
-from bench.registry import DATASETS, dataset
+from bench.registry import ALL_REGISTRIES, DATASETS, dataset, register_explainer
 from bench.runner import Options, Outcome, run
 from bench.store import CellKey, RunStore
-from bench.workers import choose_workers
 from tests.made import register_shapes, register_squares, squares, tiny_config
 
-SCORES = "cells/*/*/scores/*.parquet"
+HERE = Path(__file__).parent.parent
+CPU = torch.device("cpu")
 
 
-def dying(root: Path, split: str) -> Any:
-    """A data set whose process ends in the middle of the images, as when the system kills it."""
-    samples = squares(root, split)
-    if split == "test":
-        os._exit(7)
-    return samples
+def sleeping(root: Path, split: str) -> list[Sample]:
+    """A data set that is never read to the end: in the middle of a file it waits to be stopped."""
+    with replacing(root / "whole") as temporary:
+        temporary.touch()
+        (root / "asleep").touch()
+        time.sleep(600)
+    return squares(root, split)
+
+
+def leaving(root: Path, split: str) -> list[Sample]:
+    """A data set of a plugin that takes itself for a script."""
+    sys.exit()
+
+
+class DiesOfSoftCAM(Explainer):
+    """Ends its process when it is to explain the evidence of three classes."""
+
+    name, family, signed, paper = "dies", "post-hoc", True, "-"
+
+    def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+        if isinstance(classifier, EvidenceClassifier) and classifier(images).shape[1] == 3:
+            os._exit(7)
+        return images.sum(dim=1)
 
 
 def register() -> None:
     """What a new process must do to know the names of these tests."""
     register_squares()
     register_shapes()
-    dataset("dying", "other", ("plain", "square"), masks="pixel", source="-", licence="-", citation="-", in_all=False)(
-        dying
-    )
+    register_explainer(DiesOfSoftCAM)
+    for builder in (sleeping, leaving):
+        facts: dict[str, Any] = {"masks": "pixel", "source": "-", "licence": "-", "citation": "-", "in_all": False}
+        dataset(builder.__name__, "other", ("plain", "square"), **facts)(builder)
 
 
-def run_apart(out: Path, *names: str, console: Console | None = None, workers: int = 2) -> Outcome:
-    """The tiny run on several data sets; with one worker in this process."""
-    config = tiny_config(datasets=list(names))
-    options = Options(out, out, torch.device("cpu"), precision="float32", workers=workers)
-    quiet = console or Console(file=(out.parent / "log.txt").open("a"))
-    return run(config, make_plan(config, out), options, quiet, [], register)
+def failing_register() -> None:
+    """The names are not to be had."""
+    raise UserError("the plugin is gone")
 
 
 @pytest.fixture(autouse=True)
-def _known(monkeypatch: pytest.MonkeyPatch) -> Any:
-    known = set(DATASETS)
-    register()
+def _known() -> Iterator[None]:
+    known = [set(registry) for registry in ALL_REGISTRIES]
+    if "sleeping" not in DATASETS:
+        register()
     yield
-    for name in set(DATASETS) - known:
-        DATASETS.remove(name)
+    for registry, names in zip(ALL_REGISTRIES, known, strict=True):
+        for name in set(registry) - names:
+            registry.remove(name)
+
+
+def run_apart(
+    out: Path,
+    *names: str,
+    console: Console | None = None,
+    processes: int = 2,
+    setting: Callable[[], object] = register,
+    **section: Any,
+) -> Outcome:
+    """The tiny run on several data sets; with one process in this one."""
+    config = tiny_config(datasets=list(names), **section)
+    out.mkdir(parents=True, exist_ok=True)
+    options = Options(out, out, CPU, precision="float32", workers=processes)
+    quiet = console or Console(file=(out.parent / "log.txt").open("a"))
+    return run(config, make_plan(config, out), options, quiet, [], setting)
 
 
 @pytest.mark.parametrize(
     ("asked", "device", "data_sets", "expected"),
     [
-        (None, "cpu", 9, 1),
+        (None, "cpu", 9, 4),
+        (None, "cpu", 3, 3),
         (None, "cuda", 9, 1),
-        (3, "cpu", 9, 3),
+        (None, "mps", 9, 1),
+        (9, "cpu", 9, 9),
         (3, "cuda", 9, 3),
         (3, "cpu", 2, 2),
         (1, "cpu", 4, 1),
     ],
 )
-def test_number_of_workers(asked: int | None, device: str, data_sets: int, expected: int) -> None:
-    # tests have one thread
-    options = Options(Path(), Path(), torch.device(device), workers=asked)
-    assert choose_workers(options, data_sets) == expected
-
-
-def test_as_many_workers_as_threads_but_eight_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = Options(Path(), Path(), torch.device("cpu"))
+def test_number_of_workers(
+    asked: int | None, device: str, data_sets: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert choose_workers(options, 9) == 4
+    monkeypatch.setattr(workers, "available_memory", lambda: float("inf"))
+    options = Options(Path(), Path(), torch.device(device), workers=asked)
+    assert workers.choose_workers(options, data_sets) == expected
+
+
+@pytest.mark.parametrize(("gibibytes", "expected"), [(1, 1), (9, 2), (1000, 8)])
+def test_workers_need_memory(gibibytes: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    assert choose_workers(options, 20) == 8
+    monkeypatch.setattr(workers, "available_memory", lambda: gibibytes * 2.0**30)
+    assert workers.choose_workers(Options(Path(), Path(), CPU), 20) == expected
+
+
+def test_available_memory_is_that_of_the_machine() -> None:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < available_memory() <= pages
 
 
 def test_same_rows_apart_as_in_one_process(tmp_path: Path) -> None:
-    apart, alone = (
-        run_apart(tmp_path / "apart", "squares", "shapes"),
-        run_apart(tmp_path / "alone", "squares", "shapes", workers=1),
-    )
-    assert apart == alone == Outcome([], True)
-    files = sorted(file.relative_to(tmp_path / "alone") for file in (tmp_path / "alone").glob(SCORES))
-    assert len(files) == len(list((tmp_path / "apart").glob(SCORES))) >= 12
-    for file in files:
-        ours, theirs = (pd.read_parquet(tmp_path / run / file) for run in ("apart", "alone"))
-        costs = ours["image"] == ""  # seconds
-        pd.testing.assert_frame_equal(ours[~costs], theirs[~costs])
-    ours, theirs = (RunStore(tmp_path / run).record for run in ("apart", "alone"))
-    assert ours["datasets"] == theirs["datasets"]
-    assert ours["machine"] == theirs["machine"] | {"processes": 2}
-    assert not run_apart(tmp_path / "apart", "squares", "shapes").computed
+    done = [run_apart(tmp_path / str(count), "squares", "shapes", processes=count) for count in (1, 2)]
+    assert done == [Outcome([], True)] * 2
+    scores = "cells/*/*/scores/*.parquet"
+    files = [sorted(file.relative_to(out) for file in out.glob(scores)) for out in (tmp_path / "1", tmp_path / "2")]
+    assert files[0] == files[1]
+    assert len(files[0]) >= 12
+    for file in files[0]:
+        alone, apart = (pd.read_parquet(tmp_path / run / file) for run in ("1", "2"))
+        of_images = alone["image"] != ""  # the others are seconds
+        # the size of a batch, chosen by the clock, moves the last digit
+        pd.testing.assert_frame_equal(apart[of_images], alone[of_images], atol=1e-6)
+    alone, apart = (RunStore(tmp_path / run).record for run in ("1", "2"))
+    assert apart["datasets"] == alone["datasets"]
+    assert apart["machine"] == alone["machine"] | {"processes": 2}
+    assert not run_apart(tmp_path / "2", "squares", "shapes").computed
 
 
-def test_a_process_that_dies_takes_only_its_own_cells(tmp_path: Path) -> None:
-    outcome = run_apart(tmp_path / "run", "dying", "squares")
+def test_a_process_that_dies_takes_only_what_it_had_not_finished(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        outcome = run_apart(tmp_path / "run", "shapes", "squares", console=Console(file=file), explainers=["dies"])
     assert outcome.computed
     assert len(outcome.problems) == 1
-    assert outcome.problems[0].startswith("dying failed: its process died with exit code 7")
+    assert outcome.problems[0].startswith("shapes failed: its process died with exit code 7")
     store = RunStore(tmp_path / "run")
-    status = {
-        name: store.cell(CellKey(name, "compact", "blackbox", 0)).record["status"] for name in ("dying", "squares")
-    }
-    assert status == {"dying": "failed", "squares": "ok"}
+    cells = [CellKey(*name) for name in _product(("shapes", "squares"), ("blackbox", "softcam-sparse"))]
+    assert [store.cell(key).record["status"] for key in cells] == ["ok", "failed", "ok", "ok"]
+    assert store.cell(cells[0]).is_current("dies")
     assert store.record["problems"] == outcome.problems
 
 
-class _Stopped(Console):
-    """Ctrl-C at the first line that is printed."""
-
-    def print(self, *objects: Any, **named: Any) -> None:
-        raise KeyboardInterrupt
+def _product(datasets: tuple[str, ...], heads: tuple[str, ...]) -> Iterator[tuple[str, str, str, int]]:
+    return ((name, "compact", head, 0) for name in datasets for head in heads)
 
 
-def test_no_process_outlives_a_stop(tmp_path: Path) -> None:
+def test_a_process_that_leaves_early_has_failed(tmp_path: Path) -> None:
+    outcome = run_apart(tmp_path / "run", "leaving", "squares")
+    assert [problem.split(" (")[0] for problem in outcome.problems] == [
+        "leaving failed: its process died with exit code 0"
+    ]
+
+
+def test_why_a_process_could_not_begin(tmp_path: Path) -> None:
+    outcome = run_apart(tmp_path / "run", "squares", "shapes", setting=failing_register)
+    assert outcome.problems == ["squares failed: the plugin is gone", "shapes failed: the plugin is gone"]
+    record = RunStore(tmp_path / "run").cell(CellKey("squares", "compact", "blackbox", 0)).record
+    assert "in failing_register" in record["traceback"]
+
+
+def test_steps_of_a_dead_process_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[int] = []
+    left = RunProgress.__exit__
+    monkeypatch.setattr(
+        RunProgress, "__exit__", lambda self, *e: (waiting.append(sum(self._waiting.values())), left(self, *e))[1]
+    )
+    run_apart(tmp_path / "run", "shapes", "squares", explainers=["dies"])
+    assert waiting == [0]
+
+
+def test_ctrl_c_ends_the_others_and_leaves_no_half_file(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    stopper = threading.Thread(
+        target=lambda: _wait_for((out / "asleep").exists) and os.kill(os.getpid(), signal.SIGINT)
+    )
+    stopper.start()
     with pytest.raises(KeyboardInterrupt):
-        run_apart(tmp_path / "run", "squares", "shapes", console=_Stopped(file=(tmp_path / "log").open("w")))
+        run_apart(out, "sleeping", "squares")
+    stopper.join()
     assert active_children() == []
-    assert run_apart(tmp_path / "run", "squares", "shapes").problems == []
+    assert not [file for file in tmp_path.rglob("*") if file.suffix == ".tmp"]
+    assert not (out / "whole").exists()
+    assert run_apart(out, "squares", "shapes").problems == []
 
 
 SCRIPT = """
@@ -137,32 +216,86 @@ from pathlib import Path
 from tests.test_workers import register, run_apart
 if __name__ == "__main__":
     register()
-    run_apart(Path(sys.argv[1]), "squares", "shapes")
+    run_apart(Path(sys.argv[1]), "sleeping", "squares")
 """
 
 
 def test_no_process_outlives_a_killed_one(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
+    script, out = tmp_path / "script.py", tmp_path / "run"
     script.write_text(SCRIPT)
-    here = Path(__file__).parent.parent
-    first = subprocess.Popen([sys.executable, script, tmp_path / "run"], env=os.environ | {"PYTHONPATH": str(here)})
-    workers = _wait_for(lambda: [pid for server in _children(first.pid) for pid in _children(server)])
+    first = subprocess.Popen([sys.executable, script, out], env=os.environ | {"PYTHONPATH": str(HERE)})
+    assert _wait_for((out / "asleep").exists)
+    others = [pid for server in _children(first.pid) for pid in (server, *_children(server))]
+    assert len(others) >= 2
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert _wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    assert _wait_for(lambda: not any(map(_runs, others)))
 
 
 def _children(pid: int) -> list[int]:
-    file = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in file.read_text().split()] if file.exists() else []
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _wait_for(found: Any, seconds: float = 60) -> Any:
+def _runs(pid: int) -> bool:
+    """Whether there is such a process that is more than an entry nobody has asked for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _wait_for(found: Callable[[], bool], seconds: float = 60) -> bool:
     for _ in range(int(seconds / 0.05)):
-        if result := found():
-            return result
+        if found():
+            return True
         time.sleep(0.05)
-    return None
+    return False
+
+
+PLUGIN = """
+from bench.contracts import Explainer
+from bench.registry import register_explainer
+from tests.made import register_shapes, register_squares
+
+@register_explainer
+class Sum(Explainer):
+    name, family, signed, paper = "sum_of_channels", "post-hoc", True, "-"
+    def explain(self, classifier, images, targets):
+        return images.sum(dim=1)
+
+register_squares()
+register_shapes()
+"""
+
+
+def test_plugins_beside_a_module_of_our_name(tmp_path: Path) -> None:
+    """The processes import this repository, whatever lies where the command is given."""
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(PLUGIN)
+    (tmp_path / "bench.py").write_text("raise RuntimeError('this is not the benchmark')")
+    words = ["--config", "smoke", "--plugins", "plugin.py", "--explainers", "sum_of_channels", "--heads", "blackbox"]
+    words += [
+        "--datasets",
+        "squares,shapes",
+        "--workers",
+        "2",
+        "--metrics",
+        "gini",
+        "--out",
+        "run",
+        "--probes",
+        "agreement",
+    ]
+    done = subprocess.run(
+        [sys.executable, HERE / "run_benchmark.py", *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert RunStore(tmp_path / "run").record["machine"]["processes"] == 2
+    assert len(list((tmp_path / "run").glob("cells/*/*/scores/sum_of_channels.parquet"))) == 2
 
 
 def test_progress_is_passed_on_word_for_word() -> None:
@@ -189,11 +322,11 @@ def test_progress_is_passed_on_word_for_word() -> None:
     assert all(callable(getattr(Progress, kind)) for kind, *_ in heard)
 
 
-def test_time_left_counts_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_left_counts_the_workers(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("w") as file:
-        for workers in (1, 2):
-            progress = RunProgress(Console(file=file), ["train"] * 9, workers)
-            progress.end("train", 60.0)
+        progress = RunProgress(Console(file=file), ["train"] * 9)
+        progress.end("train", 60.0)
+        for progress.workers in (1, 2):
             progress.milestone("one")
     assert [line.split("(")[1] for line in log.read_text().splitlines()] == ["about 8:00 left)", "about 4:00 left)"]

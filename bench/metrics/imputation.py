@@ -104,9 +104,8 @@ def _solve(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None) -> tupl
     system, residual = _system(image, missing, inside)
     # Pivots are taken on the diagonal, so that the blocks stay those of the steps.
     factor = splu(system, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    missing = missing[
-        torch.from_numpy(np.argsort(factor.perm_r)).to(missing.device)
-    ]  # it may reorder what is independent
+    reordered = torch.from_numpy(np.argsort(factor.perm_r))  # SuperLU may move what is independent
+    missing = missing[reordered.to(missing.device)]
     is_gone = ranks.flatten()[missing] < step
     half = factor.U @ factor.solve(residual)[np.argsort(factor.perm_c)]  # L⁻¹ r
     parts = (half[:, None] * is_gone.T.cpu().numpy()[:, :, None]).reshape(len(missing), -1)

@@ -97,7 +97,7 @@ def _figures(folder: Path, record: dict[str, Any], is_stale: bool) -> Iterator[C
         yield lambda frames: draw_figures(frames, folder / "figures")
     else:
         ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
-        with ProcessPoolExecutor(1, get_context("forkserver"), initializer=signal.signal, initargs=ignore) as pool:
+        with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
             drawing = pool.submit(_draw, folder, record)
             yield lambda frames: _result(drawing) or draw_figures(frames, folder / "figures")
 
