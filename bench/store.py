@@ -1,7 +1,7 @@
 """The run folder: the only memory of a run. Every file is whole or absent, and knows what it was computed from.
 
 run.json                                     config, plan, facts, versions, machine
-lock                                         held by the process that works on the run
+lock                                         held by the process of the command, whatever others work for it
 data/<data set>.npz, .parquet                the few images and masks that the figures show; lesions of every image
 cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet
     explained.parquet                        logits of the explained images

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from bench import workers
 from bench.contracts import Classifier, EvidenceClassifier, Explainer, Sample, UserError
-from bench.devices import available_memory
 from bench.files import replacing
 from bench.plan import make_plan
 from bench.progress import Progress, RunProgress, SentProgress
@@ -128,11 +127,6 @@ def test_workers_need_memory(gibibytes: int, expected: int, monkeypatch: pytest.
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     monkeypatch.setattr(workers, "available_memory", lambda: gibibytes * 2.0**30)
     assert workers.choose_workers(Options(Path(), Path(), CPU), 20) == expected
-
-
-def test_available_memory_is_that_of_the_machine() -> None:
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < available_memory() <= pages
 
 
 def test_same_rows_apart_as_in_one_process(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 <data set>/<split>-<identity>/       a finished split; never changed
 <data set>/.tmp-<split>-<identity>/  one at work, locked by its run; after an interruption the next goes on with it
-<data set>/.tmp-<random>/            the same while another run holds that lock, or without an identity
+<data set>/.tmp-<random>/            the same while another process holds that lock, or without an identity
 """
 
 from __future__ import annotations

@@ -286,7 +286,7 @@ def _threads(machine: dict[str, Any]) -> str:
     """What a map was computed by, and beside how many others."""
     threads, processes = machine["threads"], machine.get("processes", 1)
     text = f"{threads} thread{'s' * (threads > 1)}"
-    return f"{text} of each of {processes} processes" if processes > 1 else text
+    return f"{text} of each of {processes} processes at work beside each other" if processes > 1 else text
 
 
 def weights_note(frames: Frames) -> str:
