@@ -33,6 +33,9 @@ Examples:
   run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
 """
 
+#: Options that name several things; the config's section ``run`` has them too.
+_LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "probes")
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 #: A file or pipe has no width of its own; the tables need about this.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -61,7 +64,7 @@ def benchmark(
     out: Annotated[Path | None, _option("run folder [results/<config>]")] = None,
     cache: Annotated[Path | None, _option("folder of decoded images [cache beside --out]")] = None,
     device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [cores; CUDA: 1]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [cores; GPU: 1]")] = None,
     batch_size: Annotated[int | None, _option("images a batch, in training and explaining")] = None,
     precision: Annotated[str, _option("of occluded images: float32, bf16, auto")] = "auto",
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
@@ -79,15 +82,7 @@ def benchmark(
 
     chosen_device = choose_device(device)
     name = config or ("standard" if chosen_device.type == "cuda" else "quick")
-    lists = {
-        "datasets": _names(datasets),
-        "backbones": _names(backbones),
-        "heads": _names(heads),
-        "explainers": _names(explainers),
-        "metrics": _names(metrics),
-        "seeds": _names(seeds),
-        "probes": _names(probes),
-    }
+    lists = {key: _names(context.params[key]) for key in _LISTS}
     merged = parse_config(_merge(name, lists, batch_size, init, shortcut), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
