@@ -108,13 +108,13 @@ def threads_of_each(processes: int) -> int:
 
 def available_memory() -> float:
     """Bytes that may still be used, by this machine or by the container that this is; infinite where nobody says so."""
-    limit, machine = Path("/sys/fs/cgroup/memory.max"), Path("/proc/meminfo")
+    group, machine = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
     found = [float("inf")]
     if machine.exists():
         lines = dict(line.split(":") for line in machine.read_text().splitlines())
         found.append(float(lines["MemAvailable"].split()[0]) * 1024)
-    if limit.exists() and (text := limit.read_text().strip()) != "max":
-        found.append(float(text))
+    with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit: "max"
+        found.append(float((group / "memory.max").read_text()) - float((group / "memory.current").read_text()))
     return min(found)
 
 

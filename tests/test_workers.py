@@ -23,7 +23,7 @@ from bench import workers
 from bench.contracts import Classifier, EvidenceClassifier, Explainer, Sample, UserError
 from bench.files import replacing
 from bench.plan import make_plan
-from bench.progress import Progress, RunProgress, SentProgress
+from bench.progress import RunProgress
 from bench.registry import ALL_REGISTRIES, DATASETS, dataset, register_explainer
 from bench.runner import Options, Outcome, run
 from bench.store import CellKey, RunStore
@@ -290,37 +290,3 @@ def test_plugins_beside_a_module_of_our_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert RunStore(tmp_path / "run").record["machine"]["processes"] == 2
     assert len(list((tmp_path / "run").glob("cells/*/*/scores/sum_of_channels.parquet"))) == 2
-
-
-def test_progress_is_passed_on_word_for_word() -> None:
-    heard: list[tuple[Any, ...]] = []
-    progress = SentProgress(lambda *message: heard.append(message))
-    with progress.step("train", "a text"):
-        pass
-    with pytest.raises(ValueError, match="no"), progress.step("gradcam", "another"):
-        raise ValueError("no")
-    progress.expect("a", "b")
-    progress.skip("c")
-    progress.say("red", style="red")
-    progress.milestone("done")
-    assert [message if message[0] != "end" else (*message[:2], message[2] is None) for message in heard] == [
-        ("update", "a text"),
-        ("end", "train", False),
-        ("update", "another"),
-        ("end", "gradcam", True),
-        ("expect", "a", "b"),
-        ("end", "c", True),
-        ("say", "red", "red"),
-        ("milestone", "done"),
-    ]
-    assert all(callable(getattr(Progress, kind)) for kind, *_ in heard)
-
-
-def test_time_left_counts_the_workers(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    with log.open("w") as file:
-        progress = RunProgress(Console(file=file), ["train"] * 9)
-        progress.end("train", 60.0)
-        for progress.workers in (1, 2):
-            progress.milestone("one")
-    assert [line.split("(")[1] for line in log.read_text().splitlines()] == ["about 8:00 left)", "about 4:00 left)"]

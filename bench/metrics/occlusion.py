@@ -222,9 +222,8 @@ class Occluder:
         """Order (P,) -> (H,W,1) rank of the patch that each pixel lies in; P where the patch is not in the order."""
         patches = len(order)
         ranks = torch.full((patches + 1,), patches, dtype=torch.int32, device=order.device)
-        ranks[order] = torch.arange(
-            patches, dtype=torch.int32, device=order.device
-        )  # the spare one takes what belongs to -1
+        place = torch.arange(patches, dtype=torch.int32, device=order.device)
+        ranks[order] = place  # the spare one at the end takes what belongs to -1
         return ranks[:patches][self._patch_of_pixel].unsqueeze(2)
 
     @cached_property
