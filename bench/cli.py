@@ -100,13 +100,13 @@ def _execute(config: Any, plan: Any, options: Any, problems: list[str], register
         outcome = run(config, plan, options, console, problems, register)
         from bench.report.build import build_report  # not before: other processes of the run need not read it
 
-        build_report(options.out, console, only_if_stale=not outcome.computed)
+        left = build_report(options.out, console, only_if_stale=not outcome.computed)
     except KeyboardInterrupt:  # click would say no more than "Aborted!"
         console.print(f"stopped; what is finished is in {options.out}, the same command goes on from there")
         raise typer.Exit(130) from None
     for problem in outcome.problems:
         console.print(Text(problem, style="red"), soft_wrap=True)
-    raise typer.Exit(1 if outcome.problems else 0)
+    raise typer.Exit(1 if outcome.problems or left else 0)
 
 
 def _register(register: Callable[[], object], plugins: str | None) -> list[str]:
@@ -201,7 +201,7 @@ def report(
     context.obj()
     from bench.report.build import build_report
 
-    build_report(run, console)
+    raise typer.Exit(1 if build_report(run, console) else 0)
 
 
 @app.command()

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from bench.anatomy import dissect
 from bench.building import rebuild
 from bench.config import Config, parse_config
 from bench.contracts import Classifier, EvidenceClassifier, Head, UserError
-from bench.files import replacing, write_text
+from bench.manifest import Manifest
 from bench.onnx_file import require_onnx, write_onnx
 from bench.registry import HEADS
 from bench.report.card import model_card
@@ -58,15 +57,17 @@ def export_cell(folder: Path, out: Path | None, onnx: bool) -> list[str]:
     run, key = find_cell(folder)
     cell = read_cell(run, key)
     out = out or run.folder / "export" / folder.parent.name / folder.name
-    _claim(out)
+    files = _claimed(out)
     for stale in (CARD, ONNX):  # of an earlier export, perhaps of other weights
-        (out / stale).unlink(missing_ok=True)
-    with replacing(out / WEIGHTS) as temporary:
+        files.remove(stale)
+    with files.replacing(WEIGHTS) as temporary:
         save_file(
             cell.classifier.state_dict(), temporary, {name: json.dumps(value) for name, value in cell.about.items()}
         )
-    compared = write_onnx(cell.classifier, cell.about, out / ONNX) if onnx else ""
-    write_text(out / CARD, model_card(cell.frames, cell.config, cell.about, cell.classifier, compared))
+    compared = write_onnx(cell.classifier, cell.about, files.replacing(ONNX)) if onnx else ""
+    with files.replacing(CARD) as temporary:
+        card = model_card(cell.frames, cell.config, cell.about, cell.classifier, compared)
+        temporary.write_text(card, encoding="utf-8")
     lines = [f"{out / ONNX}: {compared}"] if onnx else []
     return [f"{key}: {out / WEIGHTS}, {out / CARD}", *lines, *_advice(cell.classifier)]
 
@@ -126,25 +127,22 @@ def _head(record: dict[str, Any], key: CellKey) -> Head:
         raise UserError(f"{key}: head {record['base']!r} no longer takes {record['parameters']}: {error}") from error
 
 
-def _claim(out: Path) -> None:
-    """Make the folder; only an earlier export is written over, because the names in it are common ones.
+def _claimed(out: Path) -> Manifest:
+    """The folder, if it is new, empty or holds an earlier export as it was written.
 
     Raises:
-        UserError: the folder holds something else, or cannot be made.
+        UserError: it holds something else, or is not a folder.
     """
+    files = Manifest(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        is_foreign = not files.exists and any(out.iterdir())
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
-    if not any(out.iterdir()):
-        return
-    try:
-        with safe_open(str(out / WEIGHTS), framework="pt") as file:
-            ours = "training" in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        ours = False
-    if not ours:
+    if is_foreign:
         raise UserError(f"{out} holds other files; choose an --out that is empty or not there yet")
+    files.require(WEIGHTS, CARD, ONNX)
+    return files
 
 
 def _advice(classifier: Classifier) -> list[str]:

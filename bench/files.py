@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+
+#: Gives a temporary file to write, which takes its final place afterwards: ``replacing(path)``.
+Place = AbstractContextManager[Path]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Classifier, EvidenceClassifier, MissingData, UserError
 from bench.data.split import normalise
-from bench.files import replacing
+from bench.files import Place
 from bench.seeds import generator
 
 #: Largest difference from PyTorch, in logits and evidence, that an exported file may have.
@@ -44,13 +44,13 @@ def require_onnx() -> None:
         raise MissingData(f"--onnx needs {' and '.join(absent)}: pip install -e '.[onnx]'")
 
 
-def write_onnx(classifier: Classifier, about: dict[str, Any], path: Path) -> str:
+def write_onnx(classifier: Classifier, about: dict[str, Any], place: Place) -> str:
     """Write ``images`` (N,3,H,W) -> ``logits`` (N,C) and, where there is any, ``evidence`` (N,C,h,w); N is free.
 
     Args:
         classifier: in evaluation mode, on the CPU.
         about: becomes the metadata of the file; its size, mean and std make the images of the comparison.
-        path: absent or unchanged where the comparison fails.
+        place: of the file, which stays absent or unchanged where the comparison fails.
 
     Returns:
         What was compared, as a sentence for the reader.
@@ -61,7 +61,7 @@ def write_onnx(classifier: Classifier, about: dict[str, Any], path: Path) -> str
     model = _Outputs(classifier).eval()
     names = ["logits", "evidence"] if isinstance(classifier, EvidenceClassifier) else ["logits"]
     example = torch.zeros(2, 3, about["size"], about["size"])  # a batch of one would become part of the graph
-    with replacing(path) as temporary, _quiet():
+    with place as temporary, _quiet():
         program = torch.onnx.export(
             model,
             (example,),

@@ -17,6 +17,7 @@ from bench.config import Config
 from bench.devices import describe_machine
 from bench.plan import MetricRequest, Plan
 from bench.progress import RunProgress
+from bench.run_folder import check_run_folder
 from bench.store import RunStore, digest
 from bench.work import Options, Work
 from bench.workers import Assignment, choose_workers, work_apart
@@ -47,8 +48,9 @@ def run(
         register: makes everything known by name in a new process; without it there is none but this one.
 
     Raises:
-        UserError: the folder cannot be written to, or another run works in it.
+        UserError: the folder holds something else than a run, cannot be written to, or another run works in it.
     """
+    check_run_folder(options.out)
     store = RunStore(options.out)
     workers = choose_workers(options, len(plan.datasets)) if register else 1
     with store.lock(), RunProgress(console, [], workers) as progress:

@@ -124,6 +124,8 @@ class CellStore:
             return
         if current is not None:
             aside = self._aside(current)
+            if aside.exists() and CellStore(aside).record.get("training") != current:
+                raise UserError(f"{aside} is in the way and not of this cell; move it")
             shutil.rmtree(aside, ignore_errors=True)
             self.folder.rename(aside)
         if self._aside(fingerprint).exists():
@@ -247,7 +249,7 @@ class RunStore:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / "lock").open("w")
+            file = (self.folder / "lock").open("a")
         except OSError as error:
             raise UserError(f"cannot write to {self.folder}: {error.strerror}; choose another --out") from error
         with file:

@@ -31,7 +31,7 @@ from bench.config import ExplainSection
 from bench.devices import PeakMemory, describe_machine
 from bench.explained import Explained
 from bench.explaining import Explaining, Job
-from bench.files import replacing, write_text
+from bench.manifest import Manifest
 from bench.plan import resolve_metrics
 from bench.progress import RunProgress
 from bench.registry import EXPLAINERS, HEADS
@@ -194,12 +194,15 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="timings of each point")] = 3,
 ) -> None:
     """Measure, fit, write."""
+    files = Manifest(out)
+    files.require(*(f"scaling.{suffix}" for suffix in ("csv", "md", "png", "pdf")))
     points = measure_grid(repeats)
-    with replacing(out / "scaling.csv") as temporary:
+    with files.replacing("scaling.csv") as temporary:
         points.to_csv(temporary, index=False)
-    write_text(out / "scaling.md", report(points))
+    with files.replacing("scaling.md") as temporary:
+        temporary.write_text(report(points), encoding="utf-8")
     with paper_style():
-        save(draw(points), out, "scaling")
+        save(draw(points), files, "scaling")
     print(report(points))
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 import run_benchmark
 from bench.config import load_config, parse_config
+from bench.manifest import Manifest
 from bench.plan import make_plan
 from bench.report import figures
 from bench.report.frames import load_frames
@@ -98,5 +99,5 @@ def test_shipped_grid_fills_its_table_and_figure(name: str, tmp_path: Path, monk
     assert outcome.problems == []
     frames = load_frames(out)
     check(study_tables(frames)[study].numbers())
-    assert list(figures.draw_figures(frames, out)) == [study]
+    assert list(figures.draw_figures(frames, Manifest(out))) == [study]
     assert (out / f"{study}.png").exists()

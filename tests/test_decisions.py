@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
+from bench.manifest import Manifest
 from bench.report.decisions import missing, weigh
 from bench.report.floor_ceiling import PREVALENCE, floor_ceiling_table
 from bench.report.formats import write_table
@@ -135,13 +136,13 @@ def test_every_table_and_figure_is_written(frames: Frames, tmp_path: Path) -> No
     assert lacking.startswith("not there: critical_difference needs 5 data sets or backbones on them, this run has 1")
     assert list(tables) == ["verdicts", "price", "model_or_map", "strata", "floor_ceiling"]
     for name, table in tables.items():
-        write_table(table, tmp_path, name)
+        write_table(table, Manifest(tmp_path), name)
     assert pd.read_csv(tmp_path / "verdicts.csv")["sentence"].tolist() == decisions.verdicts["sentence"].tolist()
     spare = decisions.verdicts[decisions.verdicts["family"] == "localisation"].assign(metric="spare")
     more = replace(decisions, verdicts=pd.concat([decisions.verdicts, spare], ignore_index=True)).tables(frames)
     assert more["verdicts"].rows == tables["verdicts"].rows
     assert len(more["verdicts"].numbers()) == len(tables["verdicts"].rows) + len(spare)
-    stems = decisions.draw(frames, tmp_path)
+    stems = decisions.draw(frames, Manifest(tmp_path))
     assert list(stems) == ["win_matrix", "price_pareto", "model_or_map_localisation", "model_or_map_faithfulness"]
     assert all((tmp_path / f"{stem}.png").exists() for stem in stems)
 
@@ -152,5 +153,5 @@ def test_a_run_without_anything_to_compare(tmp_path: Path) -> None:
     assert decisions.tables(alone) == {}
     said = "".join(missing(replace(alone, record=alone.record | {"explainers": {}}), decisions))
     assert all(name in said for name in ("floor_ceiling", "verdicts", "price", "model_or_map"))
-    assert decisions.draw(alone, tmp_path) == {}
+    assert decisions.draw(alone, Manifest(tmp_path)) == {}
     assert weigh(made(tmp_path, pd.DataFrame())).tables(made(tmp_path, pd.DataFrame())) == {}

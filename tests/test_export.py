@@ -23,6 +23,7 @@ import run_benchmark
 from bench.building import load_classifier, normalisation
 from bench.contracts import Classifier, MissingData, UserError
 from bench.export import export_cell
+from bench.files import replacing
 from bench.onnx_file import write_onnx
 from bench.registry import BACKBONES, DATASETS, HEADS
 from bench.report.formats import entry
@@ -112,7 +113,7 @@ def test_onnx_of_other_backbones(tmp_path: Path, backbone: str) -> None:
     model = SoftCAM.from_classifier(plain, 3)
     excite(model, torch.randn(4, 3, 96, 96))
     model.eval()
-    said = write_onnx(model, ABOUT, tmp_path / "model.onnx")
+    said = write_onnx(model, ABOUT, replacing(tmp_path / "model.onnx"))
     assert "batches of 1 and 3" in said
     images = torch.randn(2, 3, 96, 96)
     logits, evidence = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"images": images.numpy()})
@@ -179,7 +180,7 @@ class _OtherWhenExported(nn.Module):
 def test_file_that_differs_is_not_kept(tmp_path: Path) -> None:
     wrong = Classifier(_OtherWhenExported(), nn.Flatten(), 3 * 96 * 96).eval()
     with pytest.raises(UserError, match="its logits differ from PyTorch's"):
-        write_onnx(wrong, ABOUT, tmp_path / "model.onnx")
+        write_onnx(wrong, ABOUT, replacing(tmp_path / "model.onnx"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -219,8 +220,19 @@ def test_earlier_export_is_replaced_as_a_whole(finished: Path, tmp_path: Path) -
     """An ONNX file of other weights must not stay beside new ones."""
     export_cell(cell_of(finished, "softcam-sparse"), tmp_path / "out", onnx=True)
     export_cell(cell_of(finished, "blackbox"), tmp_path / "out", onnx=False)
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"model.safetensors", "README.md"}
+    assert {file.name for file in (tmp_path / "out").glob("[!.]*")} == {"model.safetensors", "README.md"}
     assert load_classifier(tmp_path / "out" / "model.safetensors")[1]["head"] == "blackbox"
+
+
+def test_edited_card_is_kept(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_cell(cell_of(finished, "blackbox"), out, onnx=False)
+    (out / "README.md").write_text("mine")
+    before = (out / "model.safetensors").read_bytes()
+    with pytest.raises(UserError, match=r"README.md was changed since it was written and is not overwritten"):
+        export_cell(cell_of(finished, "softcam-sparse"), out, onnx=False)
+    assert (out / "README.md").read_text() == "mine"
+    assert (out / "model.safetensors").read_bytes() == before
 
 
 def test_folder_that_cannot_be_made(finished: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.files import replacing
 from bench.report.frames import CELL, Frames, load_frames
 from bench.report.long_frame import write_long_frame
 from bench.report.methods import compared_curves
@@ -20,7 +21,7 @@ def frames(tmp_path: Path) -> Frames:
 
 
 def written(frames: Frames, derived: pd.DataFrame, file: Path) -> pd.DataFrame:
-    write_long_frame(frames, derived, file)
+    write_long_frame(frames, derived, replacing(file))
     return pd.read_parquet(file).sort_values(ORDER, ignore_index=True)
 
 

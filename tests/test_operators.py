@@ -19,6 +19,7 @@ import bench.studies  # noqa: F401
 import softcam  # noqa: F401
 from bench.config import Config
 from bench.contracts import Batch, Classifier, Explainer
+from bench.manifest import Manifest
 from bench.metrics import FILLS
 from bench.report.fair_resolution import fair_resolution_tables
 from bench.report.figures import draw_figures
@@ -166,7 +167,7 @@ def test_probe_scores_the_treated_maps(tmp_path: Path) -> None:
     tables = fair_resolution_tables(frames)
     assert [row["methods"] for row in tables["fair_resolution_agreement"].rows][:1] == ["3"]
     assert r"$\surd$" in latex(tables["fair_resolution"])
-    drawn = draw_figures(frames, tmp_path / "figures")
+    drawn = draw_figures(frames, Manifest(tmp_path / "figures"))
     assert "fair_resolution" in drawn
 
 

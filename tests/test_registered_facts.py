@@ -9,6 +9,7 @@ import pytest
 
 import bench.data
 import bench.metrics  # noqa: F401 (as the one before: registers)
+from bench.manifest import Manifest
 from bench.report.figures import draw_figures
 from bench.report.frames import load_frames
 from bench.report.masks import note_masks
@@ -19,7 +20,7 @@ from tests.report_store import make_run
 def test_stand_ins_for_lesions_are_named_where_localisation_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.report.figures.save", lambda figure, folder, stem: figure.draw_without_rendering())
+    monkeypatch.setattr("bench.report.figures.save", lambda figure, files, stem: figure.draw_without_rendering())
     make_run(tmp_path)
     frames = load_frames(tmp_path)
     said = "What counts as lesion is a stand-in on first: the whole quadrant."
@@ -29,7 +30,7 @@ def test_stand_ins_for_lesions_are_named_where_localisation_is_shown(
     localisation = {"variant": "", "family": "localisation", "higher_is_better": True}
     metrics = [*frames.record["metrics"], localisation | {"name": "activation_precision"}]
     told = replace(frames, record=frames.record | {"datasets": facts, "metrics": metrics})
-    captions = draw_figures(told, tmp_path)
+    captions = draw_figures(told, Manifest(tmp_path))
     assert {stem for stem, caption in captions.items() if said in caption} == {
         "topk_precision",
         "precision_sensitivity",

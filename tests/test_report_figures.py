@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
+from bench.files import replacing
+from bench.manifest import Manifest
 from bench.metrics import topk_precision
 from bench.report.curve_figures import DELETION, distinct_looks, first_curves
 from bench.report.curves import best_post_hoc, hit_share, image_curves, mean_curve, method_curves, relative_to_intact
@@ -203,10 +205,10 @@ def test_long_names_are_broken() -> None:
 
 def test_every_figure_is_written_and_nothing_else(frames: Frames, tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    captions = draw_figures(frames, tmp_path)
+    captions = draw_figures(frames, Manifest(tmp_path))
     galleries = ["gallery_first", next(stem for stem in captions if stem.startswith("gallery_folder"))]
     assert list(captions) == [*CURVES, *galleries, "training_curves", "accuracy_by_head"]
-    assert {file.name for file in tmp_path.iterdir()} == {
+    assert {file.name for file in tmp_path.glob("[!.]*")} == {
         f"{stem}.{end}" for stem in captions for end in ("png", "pdf")
     }
     assert dict(matplotlib.rcParams) == before
@@ -216,7 +218,7 @@ def test_every_figure_is_written_and_nothing_else(frames: Frames, tmp_path: Path
 @pytest.fixture
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are laid out but not written, which is most of their time."""
-    monkeypatch.setattr("bench.report.figures.save", lambda figure, folder, stem: figure.draw_without_rendering())
+    monkeypatch.setattr("bench.report.figures.save", lambda figure, files, stem: figure.draw_without_rendering())
 
 
 @pytest.mark.usefixtures("unsaved")
@@ -232,7 +234,7 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_figures_without_data_are_left_out(options: dict[str, Any], absent: list[str], tmp_path: Path) -> None:
     make_run(tmp_path, datasets=("first",), **options)
-    captions = draw_figures(load_frames(tmp_path), tmp_path / "figures")
+    captions = draw_figures(load_frames(tmp_path), Manifest(tmp_path / "figures"))
     everything = [*CURVES, "gallery_first", "training_curves", "accuracy_by_head"]
     assert list(captions) == [stem for stem in everything if stem not in absent]
 
@@ -244,18 +246,18 @@ def test_failed_cells_leave_gaps_and_nothing_at_all_draws_nothing(tmp_path: Path
     for count, row in enumerate(cells.itertuples(), start=1):
         load_frames(tmp_path).cell(row).write_record({"status": "failed", "reason": "broken", "plan": PLAN})
         if count == 1:
-            assert "topk_precision" in draw_figures(load_frames(tmp_path), tmp_path / "some")
+            assert "topk_precision" in draw_figures(load_frames(tmp_path), Manifest(tmp_path / "some"))
     store.write_record(store.record | {"datasets": {"first": {"side": {}}, "second": {"side": {}}}})
     frames = load_frames(tmp_path)
-    assert draw_figures(frames, tmp_path / "none") == {}
-    write_page(frames, {}, {}, [], tmp_path / "report.html")
+    assert draw_figures(frames, Manifest(tmp_path / "none")) == {}
+    write_page(frames, {}, {}, [], replacing(tmp_path / "report.html"))
     assert "broken" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("unsaved")
 def test_each_backbone_has_its_own_figures(tmp_path: Path) -> None:
     make_run(tmp_path, datasets=("first",), backbones=("small", "large"), seeds=(0, 1), explainers=("post_a",))
-    captions = draw_figures(load_frames(tmp_path), tmp_path / "figures")
+    captions = draw_figures(load_frames(tmp_path), Manifest(tmp_path / "figures"))
     assert next(iter(captions)) == "topk_precision_small"
     assert "accuracy_by_head_large" in captions
     assert "averaged over 2 seeds" in captions["topk_precision_large"]
@@ -266,7 +268,7 @@ def test_each_backbone_has_its_own_figures(tmp_path: Path) -> None:
 
 def test_page_says_what_was_run_and_links_to_its_files(frames: Frames, tmp_path: Path) -> None:
     tables = {"cost": ("What it costs.", "<table><tr><td>1</td></tr></table>")}
-    write_page(frames, {"deletion_curves": "Lower <is> better."}, tables, [], tmp_path / "report.html")
+    write_page(frames, {"deletion_curves": "Lower <is> better."}, tables, [], replacing(tmp_path / "report.html"))
     text = (tmp_path / "report.html").read_text()
     for wanted in (
         'src="figures/deletion_curves.png"',

@@ -22,6 +22,7 @@ import softcam  # noqa: F401
 from bench.comparison import mean_differences
 from bench.contracts import Batch, Classifier, Explainer
 from bench.data.loading import Request, load_split
+from bench.manifest import Manifest
 from bench.probes import Subject
 from bench.registry import DATASETS
 from bench.report.collect import every_table
@@ -300,7 +301,7 @@ def test_a_run_stores_tables_and_figures(tmp_path: Path) -> None:
     edges = {row["dataset"]: row for row in tables["shortcut"].rows if row["explainer"] == "edges"}
     assert edges[names[1]]["above_reference"].mean == 0  # the same scenes, and no model in it
     assert edges[names[1]]["tag_mass"].n == 6
-    captions = draw_figures(found, tmp_path / "figures")
+    captions = draw_figures(found, Manifest(tmp_path / "figures"))
     (forest,) = [stem for stem in captions if stem.startswith("shortcut_")]
     assert (tmp_path / "figures" / f"{forest}.png").exists()
     outlined = [stem for stem in captions if "planted tag" in captions[stem]]

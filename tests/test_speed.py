@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import run_benchmark
 from bench.cost import CostMeter
+from bench.manifest import Manifest
 from bench.registry import EXPLAINERS
 from bench.speed import explaining, learning, limits, occluding, timing
 from bench.speed.memory import in_fresh_process, peak_of
@@ -202,7 +203,7 @@ def test_table_and_bars(tmp_path: Path) -> None:
     seconds = {FORWARD: SECONDS[FORWARD], "a: slow": SECONDS["slow"], "a: fast": SECONDS["fast"]}
     goals = [Target("a: slow", "a: fast", 2, 1, "fast", is_speed=False)]
     table = rows(tasks, seconds, goals, {"a: slow": 12.4})
-    write(table, "Caption.", ["Note."], tmp_path)
+    write(table, "Caption.", ["Note."], Manifest(tmp_path))
     read = pd.read_csv(tmp_path / "speed.csv").set_index("what")
     assert read.loc["slow", ["seconds", "seconds_low", "seconds_high"]].tolist() == [10, 8, 30]
     assert read.loc["slow", ["x_forward", "x_forward_low", "x_forward_high"]].tolist() == [7.5, 4, 10]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from bench.manifest import Manifest
 from bench.report.domains import cross_domain
 from bench.report.figures import draw_figures
 from bench.report.frames import load_frames
@@ -250,7 +251,7 @@ def test_two_data_sets_of_one_modality_are_domains(names: tuple[str, str], tmp_p
 def test_every_study_is_drawn_even_where_a_data_set_has_no_masks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.report.figures.save", lambda figure, folder, stem: figure.draw_without_rendering())
+    monkeypatch.setattr("bench.report.figures.save", lambda figure, files, stem: figure.draw_without_rendering())
     heads = {"plain": PLAIN, "dense": DENSE, "dense max": head("dense", pooling="max")}
     heads |= {"a": sparse(2e-5), "b": sparse(5e-5)}
     sizes = {f"x@size={size}": {"base": "x", "size": size, "modality": "cxr"} for size in (64, 96)}
@@ -260,5 +261,5 @@ def test_every_study_is_drawn_even_where_a_data_set_has_no_masks(
             if cell(store, name, "y").scores_file(explainer).exists():
                 for metric in ("activation_precision", "activation_sensitivity", "topk_precision"):
                     set_scores(cell(store, name, "y"), explainer, metric, np.nan)
-    captions = draw_figures(load_frames(tmp_path), tmp_path / "figures")
+    captions = draw_figures(load_frames(tmp_path), Manifest(tmp_path / "figures"))
     assert {"lambda_sweep", "resolution", "pooling", "cross_domain"} <= set(captions)

@@ -12,6 +12,7 @@ from bench.check.page import write_page
 from bench.check.reading import read_dataset
 from bench.contracts import DatasetInfo, UserError
 from bench.data.loading import Request
+from bench.manifest import Manifest
 
 
 def check_dataset(info: DatasetInfo, request: Request, page: Path, console: Console) -> bool:
@@ -24,18 +25,21 @@ def check_dataset(info: DatasetInfo, request: Request, page: Path, console: Cons
         console: where to write.
 
     Raises:
-        UserError: files without which there is nothing to read are missing; ``page`` is no PNG or cannot be written.
+        UserError: files without which there is nothing to read are missing; ``page`` is no PNG, cannot be written, or
+            one of the two files exists and was not written by this command.
     """
     if page.suffix != ".png":
         raise UserError(f"--out {page}: the page of samples is a PNG file; give a name that ends with .png")
+    listed = page.with_name(f"{page.stem}-faults.csv")
+    files = Manifest(page.parent)
+    files.require(page.name, listed.name)
     console.print(Text(f"{info.name}: reading every image of its splits ({info.source})"), soft_wrap=True)
     reading = read_dataset(info, request, console)
-    listed = page.with_name(f"{page.stem}-faults.csv")
     try:
-        write_faults(reading, listed)
+        write_faults(reading, files.replacing(listed.name))
         if reading.splits:
             print_counts(info, reading, request.splits is not None, console)
-            write_page(info, reading, request.size, page)
+            write_page(info, reading, request.size, files.replacing(page.name))
     except OSError as error:
         raise UserError(f"cannot write {page} and {listed.name}: {error.strerror or error}") from error
     print_notes(reading, console)

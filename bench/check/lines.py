@@ -14,7 +14,7 @@ from rich.text import Text
 from bench.check.reading import Reading, ReadSplit
 from bench.contracts import DatasetInfo
 from bench.data.faults import Kind
-from bench.files import replacing
+from bench.files import Place
 
 _NAMED = 10
 _ALL = "all splits"
@@ -107,9 +107,9 @@ def print_faults(reading: Reading, listed: Path, console: Console) -> None:
             console.print(Text(f"  and {len(found) - _NAMED} more: see {listed}"), soft_wrap=True)
 
 
-def write_faults(reading: Reading, path: Path) -> None:
+def write_faults(reading: Reading, place: Place) -> None:
     """CSV file kind,file,reason; without rows where nothing is wrong."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with place as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("kind", "file", "reason"))
         rows.writerows((fault.kind, fault.file, fault.reason) for fault in reading.faults)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from bench.check.reading import SHOWN, Reading
 from bench.contracts import DatasetInfo, Sample
-from bench.files import replacing
+from bench.files import Place
 from bench.report.style import BLACK, GREY, paper_style
 from bench.report.tile_grid import outlines
 
@@ -27,14 +26,14 @@ _LONGEST_ID = 27
 _DPI = 200
 
 
-def write_page(info: DatasetInfo, reading: Reading, size: int, path: Path) -> None:
+def write_page(info: DatasetInfo, reading: Reading, size: int, place: Place) -> None:
     """Write a PNG with samples of each class (rows) and split (columns): six of each, three of four classes or more.
 
     Args:
         info: the data set.
         reading: what was read of it.
         size: side of the images in pixels.
-        path: of the PNG.
+        place: of the PNG.
     """
     classes = next((split.classes for split in reading.splits.values()), info.classes)
     block = _PER_LINE * (_TILE + _GAP) + _BETWEEN_SPLITS
@@ -51,7 +50,7 @@ def write_page(info: DatasetInfo, reading: Reading, size: int, path: Path) -> No
         for label, title in enumerate(classes):
             name = "\n".join(textwrap.wrap(title, 14))
             _write(figure, 0.1, _HEADER + label * row + _LABELS + _TILE / 2, name, weight="bold", size=9, va="center")
-        with replacing(path) as temporary:
+        with place as temporary:
             figure.savefig(temporary, format="png", dpi=_DPI)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from bench.contracts import DatasetInfo, Sample, Samples, UserError
 from bench.data.faults import Fault, Kind
 from bench.data.split import Split
-from bench.data.writer import META, SplitWriter
+from bench.data.writer import META, WRITTEN, SplitWriter
 
 _ABANDONED_AFTER = 7 * 24 * 3600.0
 _UNFINISHED, _LOCK = ".tmp-", "lock"
@@ -158,7 +158,9 @@ def _sweep(parent: Path) -> None:
     """Remove what interrupted runs have left long ago; younger folders may belong to a run at work."""
     for folder in parent.glob(f"{_UNFINISHED}*"):
         with suppress(FileNotFoundError):  # another run has just finished it
-            if time.time() - max(file.stat().st_mtime for file in (folder, *folder.iterdir())) > _ABANDONED_AFTER:
+            files = list(folder.iterdir())
+            is_old = time.time() - max(file.stat().st_mtime for file in (folder, *files)) > _ABANDONED_AFTER
+            if is_old and {file.name for file in files} <= WRITTEN | {_LOCK}:  # nothing that no run writes
                 shutil.rmtree(folder, ignore_errors=True)
 
 

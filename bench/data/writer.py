@@ -18,6 +18,8 @@ META = "meta.json"
 JOURNAL = "journal"
 #: File of each region -> the pixel of an image that has no such region.
 _BLANK = {"masks": b"\0", "fov": b"\1", "ignored": b"\0"}
+#: Names of all files that are written.
+WRITTEN = {META, JOURNAL, "images", *_BLANK}
 
 
 class SplitWriter:

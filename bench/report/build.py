@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from bench.devices import give_memory_back
-from bench.files import read_json, write_json
+from bench.manifest import Manifest, set_aside
 from bench.report.collect import every_table, lacking
 from bench.report.counterfactual import counterfactual_rows, with_counterfactual
 from bench.report.decisions import Decisions, weigh
@@ -34,14 +36,21 @@ from bench.store import RunStore, digest, source_digest
 
 #: From so many cells on a second process, which has to read them too, is worth its start.
 _MANY = 8
+_TABLES, _FIGURES, _PAGE, _FRAME, _STATE = "tables", "figures", "report.html", "scores.parquet", "report.json"
+_NAMED = 5
 
 
-def build_report(folder: Path, console: Console, only_if_stale: bool = False) -> None:
+def build_report(folder: Path, console: Console, only_if_stale: bool = False) -> list[str]:
     """Write tables, figures, page and the long frame of a run, and print the summary.
+
+    A file that the report did not write, or that was changed since, stays as it is and is named.
 
     Args:
         folder: a run folder.
         only_if_stale: leave the files alone where they were already made of these scores by this code.
+
+    Returns:
+        A line for everything that could not be written because such a file is in its place.
 
     Raises:
         UserError: this is not a run folder.
@@ -49,22 +58,26 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
     give_memory_back()
     record = with_registered(RunStore(folder).record)
     state = _state(folder, record)
-    is_stale = not (only_if_stale and read_json(folder / "report.json") == state)
-    with _figures(folder, record, is_stale) as drawn:
+    is_stale = not (only_if_stale and _stored_state(folder) == state)
+    files = Manifest(folder, lenient=True)
+    if is_stale:
+        _make_room(files, console)
+    with _figures(files, record, is_stale) as drawn:
         frames = _frames(folder, record)
         signs, decisions = signatures(frames), weigh(frames)
         tables = every_table(frames, decisions)
         add_notes(tables, signs)
         if is_stale:
-            _write(frames, tables, signs, decisions, drawn)
-            write_json(folder / "report.json", state)
+            _write(files, frames, tables, signs, decisions, drawn)
     print_summary(frames, tables, signs, console)
     print_verdicts(decisions.verdicts, console)
     for line in lacking(frames, decisions):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
+    return _finish(files, state, console) if is_stale else []
 
 
 def _write(
+    files: Manifest,
     frames: Frames,
     tables: dict[str, TableData],
     signs: list[Signature],
@@ -72,16 +85,43 @@ def _write(
     drawn: Callable[[Frames], dict[str, str]],
 ) -> None:
     """All files but the last; what can be done while the figures are drawn comes before asking for them."""
-    folder = frames.store.folder
     for name, table in tables.items():
-        write_table(table, folder / "tables", name)
-    write_long_frame(frames, counterfactual_rows(frames), folder / "scores.parquet")
+        write_table(table, files.inside(_TABLES), name)
+    write_long_frame(frames, counterfactual_rows(frames), files.replacing(_FRAME))
     pages = {name: (table.caption, html(table)) for name, table in tables.items()}
-    ours = decisions.draw(frames, folder / "figures")
+    ours = decisions.draw(frames, files.inside(_FIGURES))
     captions = drawn(frames) | ours
-    _remove_others(folder / "tables", tables)
-    _remove_others(folder / "figures", captions)
-    write_page(frames, captions, pages, signs, folder / "report.html")
+    write_page(frames, captions, pages, signs, files.replacing(_PAGE))
+
+
+def _make_room(files: Manifest, console: Console) -> None:
+    """Set aside what was written before there were notes, because it cannot be told from files of the user."""
+    derived = () if files.exists else (_TABLES, _FIGURES, _PAGE, _FRAME, _STATE)
+    if aside := set_aside(files.folder, derived):
+        line = f"tables and figures of an earlier version are now in {aside}; delete it if you do not need them"
+        console.print(Text(line, style="yellow"), soft_wrap=True)
+
+
+def _finish(files: Manifest, state: dict[str, str], console: Console) -> list[str]:
+    """Remove files of an earlier plan, which would pass for this one's -> a line for each that could not be written."""
+    foreign = files.tidy(_TABLES, _FIGURES)
+    if files.kept:
+        files.remove(_STATE)  # the next run then tries again
+    else:
+        with files.replacing(_STATE) as temporary:
+            temporary.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    files.compact()
+    lines = [
+        f"{files.folder / name} {why} and is left as it is; rename or delete it to have it written again"
+        for name, why in files.kept.items()
+    ]
+    if foreign:
+        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+        said = f"left as they are in {files.folder}, not written by this run or changed since: "
+        console.print(Text(said + ", ".join(foreign[:_NAMED]) + more, style="yellow"), soft_wrap=True)
+    for line in lines:
+        console.print(Text(line, style="yellow"), soft_wrap=True)
+    return lines
 
 
 def _frames(folder: Path, record: dict[str, Any]) -> Frames:
@@ -89,41 +129,43 @@ def _frames(folder: Path, record: dict[str, Any]) -> Frames:
 
 
 @contextmanager
-def _figures(folder: Path, record: dict[str, Any], is_stale: bool) -> Iterator[Callable[[Frames], dict[str, str]]]:
+def _figures(files: Manifest, record: dict[str, Any], is_stale: bool) -> Iterator[Callable[[Frames], dict[str, str]]]:
     """Gives the captions once the figures are drawn: of many cells by a second process, beside the tables."""
     if not is_stale:
         yield lambda frames: {}
     elif len(record["cells"]) < _MANY:
-        yield lambda frames: draw_figures(frames, folder / "figures")
+        yield lambda frames: draw_figures(frames, files.inside(_FIGURES))
     else:
         ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
         with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
-            drawing = pool.submit(_draw, folder, record)
-            yield lambda frames: _result(drawing) or draw_figures(frames, folder / "figures")
+            drawing = pool.submit(_draw, files.folder, record)
+            yield lambda frames: _result(drawing, files) or draw_figures(frames, files.inside(_FIGURES))
 
 
-def _result(drawing: Future[dict[str, str]]) -> dict[str, str]:
+def _result(drawing: Future[tuple[dict[str, str], Manifest]], files: Manifest) -> dict[str, str]:
     """Empty where the second process died, as under a script without a main guard or when memory runs out."""
     try:
-        return drawing.result()
+        captions, theirs = drawing.result()
     except BrokenProcessPool:
         return {}
+    files.written |= theirs.written
+    files.kept |= theirs.kept
+    return captions
 
 
-def _draw(folder: Path, record: dict[str, Any]) -> dict[str, str]:
+def _draw(folder: Path, record: dict[str, Any]) -> tuple[dict[str, str], Manifest]:
     """The record is that of the first process: nothing is registered here that could complete an older one."""
     give_memory_back()
-    return draw_figures(_frames(folder, record), folder / "figures")
+    files = Manifest(folder, lenient=True)
+    return draw_figures(_frames(folder, record), files.inside(_FIGURES)), files
 
 
-def _remove_others(folder: Path, stems: Iterable[str]) -> None:
-    """Files of an earlier plan would pass for this one's."""
-    kept = {folder / stem for stem in stems}
-    for file in [file for file in folder.rglob("*") if file.is_file()]:
-        if file.with_name(file.stem) not in kept:
-            file.unlink()
-    for inner in [inner for inner in folder.rglob("*") if inner.is_dir() and not any(inner.iterdir())]:
-        inner.rmdir()
+def _stored_state(folder: Path) -> Any:
+    """State at the last report; None where there is none, or the file is damaged."""
+    try:
+        return json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _state(folder: Path, record: dict[str, Any]) -> dict[str, str]:

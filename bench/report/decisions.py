@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 
+from bench.manifest import Manifest
 from bench.report.critical_difference import (
     critical_difference_diagrams,
     critical_difference_frame,
@@ -65,12 +65,12 @@ class Decisions:
                 stem, caption = f"{drawing.stem}_{file_name(backbone)}", f"{backbone}. {drawing.caption}"
                 yield replace(drawing, stem=stem, caption=caption) if len(backbones) > 1 else drawing
 
-    def draw(self, frames: Frames, folder: Path) -> dict[str, str]:
+    def draw(self, frames: Frames, files: Manifest) -> dict[str, str]:
         """Write every figure -> stem and caption."""
         captions = {}
         with paper_style():
             for drawing in self.drawings(frames):
-                save(drawing.figure, folder, drawing.stem)
+                save(drawing.figure, files, drawing.stem)
                 captions[drawing.stem] = drawing.caption
         return captions
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bench.manifest import Manifest
 from bench.report.class_maps import class_maps
 from bench.report.classifier_figures import accuracy_by_head, training_curves
 from bench.report.counterfactual_figure import counterfactual
@@ -45,7 +45,7 @@ FIGURES = (
 )
 
 
-def draw_figures(frames: Frames, folder: Path) -> dict[str, str]:
+def draw_figures(frames: Frames, files: Manifest) -> dict[str, str]:
     """Write ``<stem>.png`` (200 dpi) and ``<stem>.pdf`` of every figure; one set a backbone where there are several.
 
     Returns:
@@ -60,7 +60,7 @@ def draw_figures(frames: Frames, folder: Path) -> dict[str, str]:
             for draw in FIGURES:
                 for drawing in draw(part):
                     stem = f"{drawing.stem}_{file_name(backbone)}" if several else drawing.stem
-                    save(drawing.figure, folder, stem)
+                    save(drawing.figure, files, stem)
                     captions[stem] = f"{backbone}. {drawing.caption}" if several else drawing.caption
     return captions
 

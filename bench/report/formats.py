@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from html import escape
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 
-from bench.files import replacing, write_text
+from bench.manifest import Manifest
 from bench.report.reported import Reported
 from bench.report.tables import TableData
 from bench.statistics import Estimate
@@ -42,12 +41,13 @@ _ROUNDING = 1e-12  # of numbers of order 1 that were computed in double precisio
 _SEVERAL = "n is that of most scores; where a score has another, that stands behind it."
 
 
-def write_table(table: TableData, folder: Path, stem: str) -> None:
+def write_table(table: TableData, files: Manifest, stem: str) -> None:
     """Write ``stem.csv``, ``stem.md`` and ``stem.tex``."""
-    with replacing(folder / f"{stem}.csv") as temporary:
+    with files.replacing(f"{stem}.csv") as temporary:
         table.numbers().to_csv(temporary, index=False)
-    write_text(folder / f"{stem}.md", markdown(table))
-    write_text(folder / f"{stem}.tex", latex(table))
+    for suffix, text in (("md", markdown(table)), ("tex", latex(table))):
+        with files.replacing(f"{stem}.{suffix}") as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def number(value: float) -> str:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.files import replacing
+from bench.files import Place
 from bench.report.frames import CELL, Frames
 from bench.store import SCORE_SCHEMA
 
 _ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in (*CELL, "explainer", "family")}
 
 
-def write_long_frame(frames: Frames, derived: pd.DataFrame, path: Path) -> None:
+def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:
     """One row an image, method, metric and step, without those of the cost; one explainer is read at a time.
 
     Args:
         derived: rows of ``frames.scores`` that no explainer's file holds.
+        place: of the file.
     """
     schema = pa.schema([*SCORE_SCHEMA, *_ABOUT.items()])
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with place as temporary, pq.ParquetWriter(temporary, schema) as writer:
         if len(derived):
             writer.write_table(pa.Table.from_pandas(derived, schema=schema, preserve_index=False))
         for row in frames.explained.itertuples():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bench.files import write_text
+from bench.files import Place
 from bench.report.frames import Frames
 from bench.report.signatures import Signature
 from bench.report.summary import gaps
@@ -21,7 +21,7 @@ def write_page(
     captions: dict[str, str],
     tables: dict[str, tuple[str, str]],
     signs: list[Signature],
-    path: Path,
+    place: Place,
 ) -> None:
     """Write the page of a run beside its folders ``figures`` and ``tables``, which it links to.
 
@@ -29,7 +29,7 @@ def write_page(
         captions: stem -> caption of the figures, in the order of the page.
         tables: stem -> (caption, HTML table).
         signs: of failure, shown with their advice.
-        path: of the page.
+        place: of the page.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -50,7 +50,8 @@ def write_page(
         captions=captions,
         tables=tables,
     )
-    write_text(path, text)
+    with place as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _run_facts(frames: Frames) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib.style
@@ -14,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.files import replacing
+from bench.manifest import Manifest
 
 WIDTH = 7.0  # inches, the text width of a two-column paper
 FONT = 7.5  # points, at that width; nothing is smaller than 7
@@ -133,11 +132,11 @@ def _text(text: str) -> Line2D:
     return Line2D([], [], linestyle="none", label=text)
 
 
-def save(figure: Figure, folder: Path, stem: str) -> None:
+def save(figure: Figure, files: Manifest, stem: str) -> None:
     """Write ``stem.png`` and ``stem.pdf``; equal figures give equal files."""
     png: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}  # twice as fast as 6
     pdf: dict[str, Any] = {"metadata": {"CreationDate": None}}
     for suffix, options in (("png", png), ("pdf", pdf)):
-        with replacing(folder / f"{stem}.{suffix}") as temporary:
+        with files.replacing(f"{stem}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix, dpi=DPI, **options)
         figure.set_layout_engine("none")  # the layout of the first file is that of the second

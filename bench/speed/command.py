@@ -11,9 +11,10 @@ import torch
 from rich.console import Console
 
 from bench.devices import describe_machine
+from bench.manifest import Manifest
 from bench.speed.explaining import Costs, count_passes
 from bench.speed.memory import in_fresh_process, peak_by_name, peak_of
-from bench.speed.outcome import rows
+from bench.speed.outcome import FILES, rows
 from bench.speed.outcome import write as write_outcome
 from bench.speed.scene import Scene, Setting, Task, make_scene
 from bench.speed.targets import targets
@@ -32,8 +33,11 @@ def measure_speed(
         register: fills the registries, in the fresh processes that measure memory.
 
     Raises:
-        UserError: there is no such backbone, or no SoftCAM can stand on it.
+        UserError: there is no such backbone, no SoftCAM can stand on it, or one of the files exists and was not written
+            by this command.
     """
+    files = Manifest(out)
+    files.require(*FILES)
     console.print(f"speed: {about(setting)}; random weights, made images", soft_wrap=True)
     scene = make_scene(setting, device)
     costs = count_passes(scene)
@@ -42,7 +46,7 @@ def measure_speed(
     memory = {} if setting.quick else _memory(scene, tasks, costs, console, register)
     table = rows(tasks, seconds, targets(scene, seconds), memory)
     caption = f"{about(setting)}. {machine(device)}."
-    write_outcome(table, caption, _notes(setting, device), out)
+    write_outcome(table, caption, _notes(setting, device), files)
     console.print(f"{out / 'speed.md'}, and the same as .csv, .png and .pdf", soft_wrap=True)
 
 

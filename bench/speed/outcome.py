@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from bench.files import replacing, write_text
+from bench.manifest import Manifest
 from bench.report.formats import number
 from bench.report.style import GREY, WIDTH, legend_below, paper_style, save
 from bench.speed.scene import Maker, Task
 from bench.speed.targets import FORWARD, Target
 from bench.speed.timing import Floats, multiples
 
+FILES = ("speed.csv", "speed.md", "speed.png", "speed.pdf")
 #: Okabe and Ito's blue and orange, which every kind of colour blindness tells apart, and grey.
 COLORS: dict[Maker, str] = {"limit": GREY, "ours": "#0072B2", "peer": "#E69F00"}
 LABELS: dict[Maker, str] = {"limit": "bare network", "ours": "this benchmark", "peer": "other code"}
@@ -69,13 +69,14 @@ def markdown(table: pd.DataFrame, caption: str, notes: Sequence[str]) -> str:
     return f"{caption}\n\n{body}\n\n" + "".join(f"- {note}\n" for note in notes)
 
 
-def write(table: pd.DataFrame, caption: str, notes: Sequence[str], folder: Path) -> None:
+def write(table: pd.DataFrame, caption: str, notes: Sequence[str], files: Manifest) -> None:
     """Write ``speed.csv``, ``speed.md``, ``speed.png`` and ``speed.pdf``."""
-    with replacing(folder / "speed.csv") as temporary:
+    with files.replacing("speed.csv") as temporary:
         table.to_csv(temporary, index=False)
-    write_text(folder / "speed.md", markdown(table, caption, notes))
+    with files.replacing("speed.md") as temporary:
+        temporary.write_text(markdown(table, caption, notes), encoding="utf-8")
     with paper_style():
-        save(bars(table, caption), folder, "speed")
+        save(bars(table, caption), files, "speed")
 
 
 def bars(table: pd.DataFrame, caption: str) -> Figure:
