@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import classwise, donors, feature_pass, inference, inputs, maps
+from bench import classwise
 from bench.classifiers import CellClassifier
+from bench.code_digest import code_digest
 from bench.contracts import Explainer, MetricInfo
 from bench.data.split import Split
 from bench.explained import Explained, explained_class, gallery_positions
@@ -17,9 +18,10 @@ from bench.inputs import NEEDS_MASKS
 from bench.plan import MetricRequest
 from bench.precision import make_engine
 from bench.prepare import Prepared
-from bench.probes import Subject, run_probes
+from bench.probe_runner import run_probes
+from bench.probes import Subject
 from bench.scoring import Scorer
-from bench.store import CellKey, CellStore, digest, file_digest, read_metadata, source_digest
+from bench.store import CellKey, CellStore, digest, read_metadata
 
 
 @dataclass
@@ -116,7 +118,8 @@ class Cell:
     ) -> list[str]:
         """Compute and store what the store does not hold -> what a reader of the scores must know, in lines."""
         work = Explaining(scorer, self.store, self.trained.progress, str(self.key), save_maps)
-        jobs = [self._job(scorer, name, explainer, metrics) for name, explainer in explainers.items()]
+        wanted = {request.name: code_digest(request.info.function) for request in metrics}
+        jobs = [self._job(scorer, name, explainer, metrics, wanted) for name, explainer in explainers.items()]
         for job in jobs:
             with work.guard(job):
                 job.needless = self._why_not(scorer, job.explainer)
@@ -135,10 +138,11 @@ class Cell:
             return "the data set has no masks"
         return explainer.applies_to(scorer.inference.classifier)
 
-    def _job(self, scorer: Scorer, name: str, explainer: Explainer, metrics: list[MetricRequest]) -> Job:
-        """What is left to do for an explainer."""
+    def _job(
+        self, scorer: Scorer, name: str, explainer: Explainer, metrics: list[MetricRequest], wanted: dict[str, str]
+    ) -> Job:
+        """What is left to do for an explainer; ``wanted`` is the digest of the code of each metric."""
         fingerprint = self._explain_fingerprint(scorer, name, explainer)
-        wanted = {request.name: source_digest(request.info.function) for request in metrics}
         stored = self._stored_metrics(name, fingerprint)
         missing = [request for request in metrics if (stored or {}).get(request.name) != wanted[request.name]]
         if stored is None:
@@ -162,11 +166,10 @@ class Cell:
             gallery_positions(explained, self.prepared.explain, gallery) if several else gallery,
             name,
             self.parameters[name],
-            source_digest(type(explainer)),
             scorer.inference.precision,
-            file_digest(maps, inputs, donors, inference, feature_pass),
+            code_digest(explainer, Scorer, explained_class),
         )
-        return f"{main}-{digest(self.part, file_digest(classwise))}" if self.part else main
+        return f"{main}-{digest(self.part, code_digest(classwise))}" if self.part else main
 
     def _stored_metrics(self, name: str, fingerprint: str) -> dict[str, str] | None:
         """Metric -> digest of the code that computed it; None where the scores are of other settings, or not there."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from dataclasses import dataclass, replace
 
@@ -11,13 +10,12 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench import backbones, checkpoint, training
 from bench.anatomy import evaluating
 from bench.building import build_classifier, normalisation
 from bench.checkpoint import Checkpoint
+from bench.code_digest import code_digest
 from bench.config import Config
 from bench.contracts import Classifier, EvidenceClassifier, NotApplicable
-from bench.data import augment
 from bench.data.split import Split
 from bench.devices import has_fast_bf16, with_smaller_batches
 from bench.files import replacing
@@ -25,7 +23,7 @@ from bench.plan import PlannedHead
 from bench.prepare import Prepared
 from bench.progress import Progress
 from bench.registry import BACKBONES
-from bench.store import CellKey, CellStore, digest, file_digest, source_digest
+from bench.store import CellKey, CellStore, digest
 from bench.training import TrainingData, predict_split, train
 from bench.twins import twin_facts
 
@@ -81,14 +79,20 @@ class CellClassifier:
             self.config.run.pretrained,
             self.config.training.model_dump(),
             data.info.modality,
-            file_digest(training, augment, backbones),
-            *_own_code(self.key.backbone),
+            code_digest(*self._code),
             self.head.parameters,
-            source_digest(type(self.head.head)),
             has_fast_bf16(self.device),
             self.source.fingerprint if self.source else "",
-            *((self.init.digest, file_digest(checkpoint)) if self.init else ()),
+            self.init.digest if self.init else "",
         )
+
+    @property
+    def _code(self) -> list[object]:
+        """The code that makes the weights, the predictions and the facts that are recorded with them."""
+        code = [train, predict_split, build_classifier, BACKBONES[self.key.backbone].build, self.head.head, twin_facts]
+        if hasattr(self.prepared.samples, "twin"):
+            code.append(self.prepared.info.builder)
+        return [*code, *([self.init] if self.init else [])]
 
     @property
     def step(self) -> str:
@@ -216,13 +220,6 @@ class CellClassifier:
             lambda size: predict_split(classifier, split, indices, self.data.mean, self.data.std, self.device, size),
             self.config.explain.batch_size,
         )[0]
-
-
-def _own_code(backbone: str) -> list[str]:
-    """Hash of the file that builds a backbone, where it is not ``bench.backbones``."""
-    build = BACKBONES[backbone].build
-    module = inspect.getmodule(getattr(build, "func", build))
-    return [] if module in (None, backbones) else [file_digest(module)]
 
 
 def _best_epoch(history: pd.DataFrame) -> int:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.explained import Explained
 from bench.inputs import OCCLUDED
-from bench.plan import MetricRequest
 from bench.scoring import Scorer
-from bench.store import EVERY_CLASS, OWN_CLASS
+
+if TYPE_CHECKING:
+    from bench.plan import MetricRequest
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ Family = Literal["inherent", "post-hoc", "control"]
 #: One number for each of red, green and blue.
 Channels = tuple[float, float, float]
 SPLITS = ("train", "val", "test")
+#: Parts of a cell, as their folders are called.
+OWN_CLASS, EVERY_CLASS = "own_class", "every_class"
 
 
 # --- Models ----------------------------------------------------------------------------------------------------------

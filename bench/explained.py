@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.config import ExplainSection
 from bench.contracts import DatasetInfo
 from bench.data.split import Split
 from bench.seeds import seed_of
+
+if TYPE_CHECKING:
+    from bench.config import ExplainSection
 
 
 @dataclass(frozen=True)

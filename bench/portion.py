@@ -20,12 +20,12 @@ from bench.errors import one_line
 from bench.feature_pass import FeaturePass
 from bench.inputs import KEPT_CURVES, OCCLUDED, MetricInputs
 from bench.metrics import Occluder, patch_at
-from bench.plan import MetricRequest
 from bench.returned import check_maps, check_values
 from bench.scored import Scored
 from bench.seeds import seed_of
 
 if TYPE_CHECKING:
+    from bench.plan import MetricRequest
     from bench.scoring import Scorer
 
 

@@ -20,9 +20,7 @@ from bench.explained import Explained, choose_explained, gallery_positions
 from bench.files import replacing
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
 from bench.training import TrainingData
-
-#: Of how many diseased images twins are rendered.
-_TWINS = 100
+from bench.twins import render_twins
 
 
 @dataclass(frozen=True)
@@ -51,16 +49,8 @@ class Prepared:
 
     @cached_property
     def twins(self) -> tuple[Tensor, Tensor] | None:
-        """Positions (n,) in ``explain`` of its diseased images, and the same scenes (n,3,H,W) without their lesions.
-
-        The first 100 at most, rendered once for all classifiers. None where the data set cannot render twins, or has
-        no healthy class or no diseased image.
-        """
-        twin, healthy = getattr(self.samples, "twin", None), self.info.healthy
-        diseased = np.flatnonzero(self.explain.labels != healthy)[:_TWINS]
-        if twin is None or healthy is None or not len(diseased):
-            return None
-        return torch.from_numpy(diseased), torch.stack([twin(index) for index in diseased.tolist()])
+        """As ``render_twins``; rendered once for all classifiers."""
+        return render_twins(self.samples, self.explain, self.info.healthy)
 
 
 def prepare(

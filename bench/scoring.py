@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.config import ExplainSection
 from bench.contracts import Batch, Channels, Classifier, Explainer
 from bench.data.split import Split
 from bench.devices import with_smaller_batches
 from bench.explained import Explained
 from bench.inference import Engine
-from bench.plan import MetricRequest
 from bench.portion import Portion
 from bench.scored import Scored
+
+if TYPE_CHECKING:
+    from bench.config import ExplainSection
+    from bench.plan import MetricRequest
 
 
 @dataclass(frozen=True)

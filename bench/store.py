@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import inspect
 import json
 import re
 import shutil
@@ -26,7 +25,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,10 +32,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.contracts import UserError
+from bench.errors import UserError
 from bench.files import read_json, replacing, write_json
 
-OWN_CLASS, EVERY_CLASS = "own_class", "every_class"  # parts of a cell
 SCORE_SCHEMA = pa.schema(
     {
         **dict.fromkeys(("image", "group"), pa.string()),
@@ -55,24 +52,6 @@ def digest(*values: object) -> str:
     """A short hash of anything JSON can write; equal values give equal digests in every run."""
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def source_digest(thing: Any) -> str:
-    """Hash of the code that a class or function is written in, so that what changed code made is made anew.
-
-    Read is the file, or every file beside it where it is part of a package: its neighbours are what it is built from.
-    """
-    try:
-        file = Path(inspect.getfile(inspect.unwrap(thing)))
-    except TypeError:
-        return digest(repr(thing))
-    files = sorted(file.parent.glob("*.py")) if (file.parent / "__init__.py").exists() else [file]
-    return digest([one.read_text(encoding="utf-8") for one in files])
-
-
-def file_digest(*modules: ModuleType) -> str:
-    """Hash of the source files of these modules alone."""
-    return digest([Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules])
 
 
 @dataclass(frozen=True)

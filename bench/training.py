@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,15 @@ from torch import Tensor, nn
 
 from bench.anatomy import evaluating
 from bench.classification import auc, softmax
-from bench.config import TrainingSection
 from bench.contracts import Channels, Classifier, Head, UserError
 from bench.data.augment import Augmentation, augmentation
 from bench.data.split import Split, normalise
 from bench.devices import is_out_of_memory, training_autocast
 from bench.files import replacing
 from bench.seeds import seed_of
+
+if TYPE_CHECKING:
+    from bench.config import TrainingSection
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
+from torch import Tensor
 
 from bench.anatomy import evaluating
-from bench.contracts import Classifier
-from bench.data.split import normalise
-from bench.prepare import Prepared
-from bench.training import TrainingData
+from bench.contracts import Classifier, Sample, Samples
+from bench.data.split import Split, normalise
+
+if TYPE_CHECKING:
+    from bench.prepare import Prepared
+    from bench.training import TrainingData
+
+#: Number of diseased images whose twins are rendered.
+_TWINS = 100
+
+
+def render_twins(
+    samples: Sequence[Sample] | Samples, split: Split, healthy: int | None
+) -> tuple[Tensor, Tensor] | None:
+    """Renders the first diseased images of a split, 100 at most, without their lesions.
+
+    Args:
+        samples: what the builder of the data set returned for this split.
+        split: the images.
+        healthy: index of the class without lesions.
+
+    Returns:
+        Positions (n,) in the split, and the same scenes (n,3,H,W) without lesions. None where the data set cannot
+        render twins, or has no healthy class or no diseased image.
+    """
+    twin, diseased = getattr(samples, "twin", None), np.flatnonzero(split.labels != healthy)[:_TWINS]
+    if twin is None or healthy is None or not len(diseased):
+        return None
+    return torch.from_numpy(diseased), torch.stack([twin(index) for index in diseased.tolist()])
 
 
 def twin_facts(

@@ -21,7 +21,7 @@ import softcam  # noqa: F401
 from bench.classifiers import CellClassifier
 from bench.classwise import own_class_positions
 from bench.config import Config
-from bench.contracts import Batch, Classifier, EvidenceClassifier, Explainer
+from bench.contracts import EVERY_CLASS, OWN_CLASS, Batch, Classifier, EvidenceClassifier, Explainer
 from bench.data.split import normalise
 from bench.explained import Explained, gallery_positions
 from bench.metrics import patch_at
@@ -35,7 +35,7 @@ from bench.report.frames import Frames, load_frames
 from bench.report.gallery import load_images, overlays
 from bench.report.methods import compared_rows, methods_in
 from bench.report.tables import all_tables
-from bench.store import EVERY_CLASS, OWN_CLASS, CellKey, CellStore, RunStore, read_metadata
+from bench.store import CellKey, CellStore, RunStore, read_metadata
 from tests.made import register_shapes, registered_squares, run_tiny, tiny_config
 
 CLASSES = ["plain", "bright", "dark"]

@@ -14,8 +14,8 @@ from rich.progress import track
 from bench.contracts import SPLITS, DatasetInfo, MissingData, Sample, Samples, UserError
 from bench.data.checks import split_faults
 from bench.data.faults import Fault, Kind
-from bench.data.images import BadFile
-from bench.data.loading import Request, build_samples, classes_of, excluded_of, read_sample, resized
+from bench.data.images import BadFile, resized
+from bench.data.loading import Request, build_samples, classes_of, excluded_of, read_sample
 from bench.seeds import seed_of
 
 SHOWN = 6  # samples kept of each class and split, for the page

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import inspect
 import json
 import os
 import shutil
@@ -23,9 +22,13 @@ from typing import IO, Any
 
 import numpy as np
 
+from bench.code_digest import code_digest
 from bench.contracts import DatasetInfo, Sample, Samples, UserError
+from bench.data.checks import checked
 from bench.data.faults import Fault, Kind
+from bench.data.images import resized
 from bench.data.split import Split
+from bench.data.splitting import subsample
 from bench.data.writer import META, WRITTEN, SplitWriter
 
 _ABANDONED_AFTER = 7 * 24 * 3600.0
@@ -47,9 +50,8 @@ def identity_of(info: DatasetInfo, samples: Sequence[Sample] | Samples, request:
     if not hasattr(samples, "files"):
         return None
     asked = [value.resolve() if isinstance(value, Path) else value for value in request]
-    content = hashlib.sha256(repr((info.name, asked, _versions())).encode())
-    for code in _code_of(info.builder):
-        content.update(code.read_bytes())
+    code = code_digest(info.builder, subsample, checked, resized, SplitWriter)
+    content = hashlib.sha256(repr((info.name, asked, code, _versions())).encode())
     for file in sorted(samples.files):
         try:
             facts = file.stat()
@@ -67,14 +69,6 @@ def _versions() -> list[str]:
             return ""
 
     return [installed(package) for package in (*_PACKAGES, *_DICOM_DECODERS)]
-
-
-def _code_of(builder: Callable[..., Any]) -> list[Path]:
-    """This package, and the builder's own: all of its folder where it is a package, else its one file."""
-    file = Path(inspect.getfile(builder))
-    module = inspect.getmodule(builder)
-    own = sorted(file.parent.glob("*.py")) if module and module.__package__ else [file]
-    return sorted({*Path(__file__).parent.glob("*.py"), *own})
 
 
 def store(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from bench.contracts import UserError
+from bench.contracts import Sample, UserError
 from bench.data.faults import Kind
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -158,3 +159,16 @@ def resize_mask(mask: Tensor, size: int) -> Tensor:
 def _coverage(region: Tensor, size: int) -> Tensor:
     values = region[None, None].float()
     return F.interpolate(values, (size, size), mode="bilinear", antialias=True, align_corners=False)[0, 0]
+
+
+def resized(sample: Sample, size: int) -> Sample:
+    """The sample at ``size``×``size`` pixels, with its regions. A pixel that is lesion and ignored is lesion."""
+    mask = None if sample.mask is None else resize_mask(sample.mask, size)
+    ignored = None if sample.ignored is None else resize_ignored(sample.ignored, size)
+    return replace(
+        sample,
+        image=resize_image(sample.image, size),
+        mask=mask,
+        fov=None if sample.fov is None else resize_region(sample.fov, size),
+        ignored=ignored if mask is None or ignored is None else ignored & ~mask,
+    )

@@ -15,7 +15,7 @@ from bench.contracts import SPLITS, DatasetInfo, MissingData, Sample, Samples, U
 from bench.data.cache import identity_of, open_split, store
 from bench.data.checks import BadFiles, check_leaks, check_splits, checked
 from bench.data.faults import Fault
-from bench.data.images import BadFile, resize_ignored, resize_image, resize_mask, resize_region
+from bench.data.images import BadFile, resized
 from bench.data.split import Split
 from bench.data.splitting import subsample
 from bench.data.threads import in_order, usable_threads
@@ -197,19 +197,6 @@ def _require_size(sample: Sample, where: str, size: int, side: int) -> Sample:
         before = f" after images of {side}×{side}" if side else ""
         raise UserError(f"{where}: size {size} was asked for, the image is {height}×{width}{before}")
     return sample
-
-
-def resized(sample: Sample, size: int) -> Sample:
-    """The sample at ``size``×``size`` pixels, with its regions. A pixel that is lesion and ignored is lesion."""
-    mask = None if sample.mask is None else resize_mask(sample.mask, size)
-    ignored = None if sample.ignored is None else resize_ignored(sample.ignored, size)
-    return replace(
-        sample,
-        image=resize_image(sample.image, size),
-        mask=mask,
-        fov=None if sample.fov is None else resize_region(sample.fov, size),
-        ignored=ignored if mask is None or ignored is None else ignored & ~mask,
-    )
 
 
 def build_samples(info: DatasetInfo, request: Request, split: str) -> Sequence[Sample] | Samples:

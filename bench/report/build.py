@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from bench.code_digest import code_digest
 from bench.devices import give_memory_back
 from bench.manifest import Manifest, set_aside
 from bench.report.collect import every_table, lacking
@@ -32,7 +33,7 @@ from bench.report.signatures import Signature, add_notes, signatures
 from bench.report.summary import print_summary
 from bench.report.tables import TableData
 from bench.report.verdicts import print_verdicts
-from bench.store import RunStore, digest, source_digest
+from bench.store import RunStore, digest
 
 #: From so many cells on a second process, which has to read them too, is worth its start.
 _MANY = 8
@@ -174,5 +175,5 @@ def _state(folder: Path, record: dict[str, Any]) -> dict[str, str]:
     images = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((folder / "data").glob("*.*"))]
     facts = {key: value for key, value in record.items() if key not in ("started", "finished")}
     others = [file.read_text(encoding="utf-8") for file in (Path(__file__).with_name("page.html"), REPORTED)]
-    code = [source_digest(build_report), *others]
+    code = [code_digest(build_report), *others]
     return {"scores": digest(scores, images, facts), "code": digest(code)}

@@ -13,12 +13,13 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from bench.classification import softmax
+from bench.contracts import EVERY_CLASS
 from bench.report.frames import Frames, part_explainers
 from bench.report.gallery import SCALE, Images, cells_of, load_images, overlays, short_name
 from bench.report.methods import Method, averaging_note, compared_rows, methods_in, of_family
 from bench.report.style import BLACK, Drawing
 from bench.report.tile_grid import NAMES, TileGrid, color_bars, draw_tiles, wrapped, write_rows
-from bench.store import EVERY_CLASS, CellStore, file_name
+from bench.store import CellStore, file_name
 
 Floats = NDArray[np.float64]
 _POST_HOC = 3  # methods, the first that the run lists; the others' maps are in the store

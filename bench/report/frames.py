@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bench.contracts import OWN_CLASS
 from bench.registry import DATASETS, METRICS, Registry
-from bench.store import OWN_CLASS, CellKey, CellStore, RunStore
+from bench.store import CellKey, CellStore, RunStore
 
 CELL = ["dataset", "backbone", "head", "seed"]
 _IS_STEP = pc.field("step") >= 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from bench.code_digest import code_digest
 from bench.contracts import Batch, Classifier, Explainer, UserError
 from bench.explained import Explained
 from bench.maps import area_average, blur_to_grid
@@ -91,6 +93,10 @@ class FairResolution(Probe):
     def applies_to(self, subject: Subject) -> str:
         """Read are diseased images."""
         return "" if subject.scorer.explained.diseased.any() else "no diseased image is explained"
+
+    def depends_on(self, subject: Subject, explainer: Explainer | None) -> list[Any]:
+        """Lists the code of the metrics."""
+        return [(request.name, code_digest(request.info.function)) for request in self.metrics]
 
     def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """Columns image, group, metric, variant, value, higher_is_better, treatment, native_grid, common_grid."""

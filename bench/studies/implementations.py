@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.code_digest import code_digest
 from bench.contracts import Classifier, Explainer
 from bench.data.split import normalise
 from bench.devices import with_smaller_batches
@@ -21,7 +22,6 @@ from bench.metrics import Occluder, patch_at
 from bench.probes import Probe, Subject, register_probe
 from bench.registry import EXPLAINERS
 from bench.similarity import rank_correlation
-from bench.store import source_digest
 
 #: How a map is enlarged where its library leaves that to the user; the first is what this benchmark does.
 UPSAMPLINGS: dict[str, dict[str, Any]] = {
@@ -97,8 +97,8 @@ class Implementations(Probe):
         """The variants, whether they can run here, and the metrics."""
         variants = [EXPLAINERS[name] for name in variants_of(explainer.name if explainer else "")]
         return [
-            *((one.name, source_digest(one), one().applies_to(subject.classifier)) for one in variants),
-            *((request.name, source_digest(request.info.function)) for request in subject.metrics),
+            *((one.name, code_digest(one), one().applies_to(subject.classifier)) for one in variants),
+            *((request.name, code_digest(request.info.function)) for request in subject.metrics),
         ]
 
     def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:

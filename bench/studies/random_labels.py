@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 
 from bench.building import build_classifier
-from bench.classifiers import CellClassifier
 from bench.contracts import Classifier, Explainer, UserError
 from bench.data.split import Split
 from bench.probes import Probe, Subject, register_probe
@@ -19,6 +19,9 @@ from bench.seeds import generator
 from bench.similarity import rank_correlation
 from bench.studies.subset import Subset
 from bench.training import predict_split, train
+
+if TYPE_CHECKING:
+    from bench.classifiers import CellClassifier
 
 
 @register_probe

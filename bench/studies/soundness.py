@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,11 @@ from bench.contracts import Batch, Classifier, Explainer
 from bench.data.split import normalise
 from bench.explained import Explained
 from bench.metrics import patch_at
-from bench.plan import MetricRequest
 from bench.probes import Probe, Subject, register_probe
 from bench.scoring import Scorer
+
+if TYPE_CHECKING:
+    from bench.plan import MetricRequest
 
 Degrade = Callable[[Tensor, Sequence[int]], Tensor]
 _CELLS = 4  # a side of the blurred maps
