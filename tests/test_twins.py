@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import prepare
+from bench import twins
 from bench.contracts import Classifier
 from bench.prepare import Prepared
 from bench.training import TrainingData
@@ -63,7 +63,7 @@ def test_a_model_that_reads_something_else_still_calls_the_twins_ill() -> None:
 
 
 def test_twins_are_rendered_once_for_all_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "_TWINS", 10)
+    monkeypatch.setattr(twins, "_TWINS", 10)
     prepared, classifier = subject(0)
     rendered: list[int] = []
     monkeypatch.setattr(Scenes, "twin", lambda self, index: rendered.append(index) or self._render([]))
