@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.anatomy import evaluating
 from bench.contracts import Classifier, Explainer, Head, NotApplicable
+from bench.models.eval_mode import evaluating
 from bench.registry import backbone, register_explainer, register_head
 
 PAPER = "arXiv:2205.10268"

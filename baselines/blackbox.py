@@ -6,8 +6,8 @@ import copy
 
 from torch import nn
 
-from bench.anatomy import dissect
 from bench.contracts import Classifier, Head
+from bench.models.feature_extraction import dissect
 from bench.registry import register_head
 
 

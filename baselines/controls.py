@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.anatomy import evaluating
 from bench.contracts import Batch, Classifier, Explainer, UserError
+from bench.models.eval_mode import evaluating
 from bench.registry import register_explainer
 
 

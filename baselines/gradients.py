@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from bench.anatomy import evaluating
 from bench.contracts import Batch, Classifier, Explainer, Family
+from bench.models.eval_mode import evaluating
 from bench.registry import register_explainer
 
 

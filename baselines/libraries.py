@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from baselines.cams import EigenCAMMap, GradCAMMap, GradCAMPlusPlusMap, HiResCAMMap, LayerCAMMap, XGradCAMMap
 from baselines.scorecam import ScoreCAM
-from bench.anatomy import evaluating
 from bench.contracts import Classifier, Explainer, Family
+from bench.models.eval_mode import evaluating
 from bench.registry import register_explainer
 
 

@@ -6,8 +6,8 @@ import captum.attr
 import torch
 from torch import Tensor
 
-from bench.anatomy import evaluating
 from bench.contracts import Classifier, Explainer
+from bench.models.eval_mode import evaluating
 from bench.registry import register_explainer
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from baselines.cams import precise, weighted
 from bench.contracts import Classifier, UserError
-from bench.feature_pass import FeatureExplainer, FeaturePass
+from bench.models.shared_features import FeatureExplainer, FeaturePass
 from bench.registry import register_explainer
 
 

@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench.contracts import UserError
 from bench.registry import closest
-from bench.shortcut import parse_shortcut
-from bench.specs import parse_spec
+from bench.specs import parse_shortcut, parse_spec
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 

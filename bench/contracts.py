@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bench.errors import MissingData, NotApplicable, UserError  # noqa: F401 (named from here)
 
 if TYPE_CHECKING:
-    from bench.feature_pass import FeaturePass
+    from bench.models.shared_features import FeaturePass
 
 Family = Literal["inherent", "post-hoc", "control"]
 #: One number for each of red, green and blue.

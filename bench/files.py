@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 #: Gives a temporary file to write, which takes its final place afterwards: ``replacing(path)``.
 Place = AbstractContextManager[Path]
 
@@ -39,3 +41,10 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; None where there is none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def write_if_new(file: Path, frame: pd.DataFrame) -> None:
+    """Write a frame unless the file holds it: a file that did not change keeps its time, and the report its state."""
+    if not (file.exists() and pd.read_parquet(file).equals(frame)):
+        with replacing(file) as temporary:
+            frame.to_parquet(temporary, index=False)

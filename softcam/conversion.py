@@ -6,8 +6,8 @@ import copy
 
 from torch import nn
 
-from bench.anatomy import dissect
 from bench.contracts import EvidenceClassifier
+from bench.models.feature_extraction import dissect
 from softcam.evidence import EvidenceHead, SoftCAM, dropout_of
 
 

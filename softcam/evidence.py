@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bench.anatomy import Anatomy, dissect, evaluating
 from bench.contracts import EvidenceClassifier
+from bench.models.eval_mode import evaluating
+from bench.models.feature_extraction import Anatomy, dissect
 from softcam.pooling import POOLINGS, SpatialAttention
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Classifier, EvidenceClassifier
-from bench.feature_pass import FeatureExplainer, FeaturePass
+from bench.models.shared_features import FeatureExplainer, FeaturePass
 from bench.registry import register_explainer
 
 

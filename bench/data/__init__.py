@@ -1,6 +1,7 @@
 """Data sets. Importing this package registers the built-in ones; ``folder_dataset`` makes one of the reader's files."""
 
-from bench.data import elpv, eyepacs, idrid, kermany, phantoms, rsna
-from bench.data.folder import folder_dataset
+from bench.data import phantoms
+from bench.data.sources import elpv, eyepacs, idrid, kermany, rsna
+from bench.data.sources.folder import folder_dataset
 
 __all__ = ["elpv", "eyepacs", "folder_dataset", "idrid", "kermany", "phantoms", "rsna"]

@@ -22,14 +22,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from bench.code_digest import code_digest
 from bench.contracts import DatasetInfo, Sample, Samples, UserError
 from bench.data.checks import checked
-from bench.data.faults import Fault, Kind
-from bench.data.images import resized
+from bench.data.readers.faults import Fault, Kind
+from bench.data.readers.images import resized
 from bench.data.split import Split
 from bench.data.splitting import subsample
 from bench.data.writer import META, WRITTEN, SplitWriter
+from bench.store.code_digest import code_digest
 
 _ABANDONED_AFTER = 7 * 24 * 3600.0
 _UNFINISHED, _LOCK = ".tmp-", "lock"

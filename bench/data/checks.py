@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.contracts import DatasetInfo, Sample, UserError
-from bench.data.faults import Fault, Kind
-from bench.data.images import BadFile
+from bench.data.readers.faults import Fault, Kind
+from bench.data.readers.images import BadFile
 
 _NAMED = 5
 

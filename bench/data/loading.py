@@ -14,8 +14,8 @@ from typing import Any
 from bench.contracts import SPLITS, DatasetInfo, MissingData, Sample, Samples, UserError
 from bench.data.cache import identity_of, open_split, store
 from bench.data.checks import BadFiles, check_leaks, check_splits, checked
-from bench.data.faults import Fault
-from bench.data.images import BadFile, resized
+from bench.data.readers.faults import Fault
+from bench.data.readers.images import BadFile, resized
 from bench.data.split import Split
 from bench.data.splitting import subsample
 from bench.data.threads import in_order, usable_threads

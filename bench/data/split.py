@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
 from bench.contracts import Channels
-from bench.data.faults import Fault
+from bench.data.readers.faults import Fault
 
 Bools = NDArray[np.bool_]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import Sample
-from bench.data.faults import Fault
+from bench.data.readers.faults import Fault
 
 META = "meta.json"
 #: A line for every sample that is done, written after its pixels: what it does not name is not there.

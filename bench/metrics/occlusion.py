@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.devices import with_smaller_batches
+from bench.memory import with_smaller_batches
 from bench.metrics.fills import fill_images
 from bench.metrics.imputation import LinearImputation
 from bench.seeds import generator

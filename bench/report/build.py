@@ -17,23 +17,23 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench.code_digest import code_digest
-from bench.devices import give_memory_back
-from bench.manifest import Manifest, set_aside
-from bench.report.collect import every_table, lacking
-from bench.report.counterfactual import counterfactual_rows, with_counterfactual
-from bench.report.decisions import Decisions, weigh
-from bench.report.figures import draw_figures
-from bench.report.formats import html, write_table
-from bench.report.frames import Frames, load_frames, with_registered
-from bench.report.long_frame import write_long_frame
+from bench.memory import give_memory_back
+from bench.report.comparisons.decisions import Decisions, weigh
+from bench.report.comparisons.verdicts import print_verdicts
+from bench.report.contents import draw_figures, every_table
+from bench.report.failure_modes import Signature, add_notes, signatures
+from bench.report.frames.load import Frames, load_frames, with_registered, write_long_frame
+from bench.report.gaps import lacking
 from bench.report.page import write_page
-from bench.report.reported import FILE as REPORTED
-from bench.report.signatures import Signature, add_notes, signatures
+from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
 from bench.report.summary import print_summary
-from bench.report.tables import TableData
-from bench.report.verdicts import print_verdicts
-from bench.store import RunStore, digest
+from bench.report.tables.reported import FILE as REPORTED
+from bench.report.tables.table import TableData
+from bench.report.tables.writers import html, write_table
+from bench.store.code_digest import code_digest
+from bench.store.fingerprints import digest
+from bench.store.folders import RunStore
+from bench.store.manifest import Manifest, set_aside
 
 #: From so many cells on a second process, which has to read them too, is worth its start.
 _MANY = 8

@@ -10,10 +10,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench.files import Place
-from bench.report.frames import Frames
-from bench.report.signatures import Signature
-from bench.report.summary import gaps
-from bench.store import CellKey
+from bench.report.failure_modes import Signature
+from bench.report.frames.load import Frames
+from bench.report.gaps import gaps
+from bench.store.folders import CellKey
 
 
 def write_page(

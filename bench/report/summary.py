@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -10,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.domains import SHOWN, shown_columns
-from bench.report.formats import entry, number
-from bench.report.frames import Frames
-from bench.report.shortcut import not_tested
-from bench.report.signatures import Signature
-from bench.report.tables import Column, TableData
-from bench.store import CellKey
+from bench.report.failure_modes import Signature
+from bench.report.frames.load import Frames
+from bench.report.gaps import gaps
+from bench.report.studies.shortcut import not_tested
+from bench.report.sweeps.domains import SHOWN, shown_columns
+from bench.report.tables.table import Column, TableData
+from bench.report.tables.writers import entry, number
 
 _POST_HOC = 3
 
@@ -119,61 +118,3 @@ def twin_line(name: str, cells: pd.DataFrame) -> str:
 
 def _range(ordered: list[Any]) -> str:
     return f"{ordered[0]}" if ordered[0] == ordered[-1] else f"{ordered[0]}–{ordered[-1]}"
-
-
-def gaps(frames: Frames) -> list[str]:
-    """What the tables do not hold: data sets and metrics left out, all that failed, unusable maps."""
-    lines = [f"left out: {name}: {reason}" for name, reason in frames.record["absent"].items()]
-    lines += _skipped_metrics(frames) + _failed_probes(frames)
-    for facts, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        name, status = str(CellKey(**facts)), record.get("status", "not begun")
-        if status != "ok":
-            lines.append(f"{name} {status}{': ' + record['reason'] if record.get('reason') else ''}")
-        for explainer, outcome in record.get("explainers", {}).items():
-            if outcome["status"] == "failed" and explainer in frames.record["explainers"]:
-                lines.append(f"{name}: explainer {explainer!r} failed: {outcome['reason']}")
-            if outcome.get("bad_maps"):
-                lines.append(f"{name}: {explainer}: {len(outcome['bad_maps'])} maps hold NaN or infinite values")
-            for metric, why in outcome.get("problems", {}).items():
-                lines.append(f"{name}: {explainer}: metric {metric} failed: {why}")
-    return lines
-
-
-def _skipped_metrics(frames: Frames) -> list[str]:
-    """Once for each data set: why the metrics of a family could not be read there, and which ones."""
-    skipped: dict[tuple[str, str, str], list[str]] = {}
-    for key, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        for metric in frames.record["metrics"]:
-            if reason := record.get("metrics_skipped", {}).get(metric["name"]):
-                names = skipped.setdefault((key["dataset"], reason, metric["family"]), [])
-                names += [metric["name"]] if metric["name"] not in names else []
-    return [f"{name}: {why}: {family} skipped ({', '.join(names)})" for (name, why, family), names in skipped.items()]
-
-
-def _failed_probes(frames: Frames) -> list[str]:
-    return [
-        f"{key}: probe {probe!r}{f' of {of!r}' if of else ''} failed: {outcome['reason']}"
-        for key, probe, of, outcome in _probe_outcomes(frames)
-        if outcome["status"] == "failed"
-    ]
-
-
-def skipped_probes(frames: Frames) -> list[str]:
-    """Once for each data set and reason: the heads that a probe, by its design, does not apply to."""
-    skipped: dict[tuple[str, str, str], list[str]] = {}
-    for key, probe, _, outcome in _probe_outcomes(frames):
-        if outcome["status"] == "skipped":
-            heads = skipped.setdefault((key.dataset, probe, outcome["reason"]), [])
-            heads += [key.head] if key.head not in heads else []
-    return [f"{name}: probe {one!r} skipped on {', '.join(on)}: {why}" for (name, one, why), on in skipped.items()]
-
-
-def _probe_outcomes(frames: Frames) -> Iterator[tuple[CellKey, str, str, dict[str, Any]]]:
-    """Cell, probe, explainer ("" = the cell) and what happened, of the last plan: cell.json keeps earlier ones."""
-    for names, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        key = CellKey(**names)
-        for probe in frames.record.get("probes", {}):
-            outcomes = record.get("probes", {}).get(probe, {})
-            for of in ("", *frames.record["explained_by"][key.head]):
-                if of in outcomes:
-                    yield key, probe, of, outcomes[of]

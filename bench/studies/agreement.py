@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from bench.contracts import Explainer, UserError
-from bench.probes import Probe, Subject, register_probe
+from bench.studies.base import Probe, Subject, register_probe
 from bench.studies.subset import Subset
 
 

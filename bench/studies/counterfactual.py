@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.contracts import Explainer
 from bench.data.split import normalise
 from bench.maps import upsample
-from bench.probes import Probe, Subject, register_probe
+from bench.studies.base import Probe, Subject, register_probe
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.code_digest import code_digest
 from bench.contracts import Batch, Classifier, Explainer, UserError
-from bench.explained import Explained
+from bench.data.selection import Explained
+from bench.evaluation.context import Scorer
+from bench.evaluation.requests import resolve_metrics
 from bench.maps import area_average, blur_to_grid
-from bench.plan import resolve_metrics
-from bench.probes import Probe, Subject, register_probe
-from bench.scoring import Scorer
+from bench.store.code_digest import code_digest
+from bench.studies.base import Probe, Subject, register_probe
 
 Size = tuple[int, int]
 Treatment = Callable[[Tensor, Size, Size], Tensor]

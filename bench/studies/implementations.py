@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.code_digest import code_digest
 from bench.contracts import Classifier, Explainer
 from bench.data.split import normalise
-from bench.devices import with_smaller_batches
-from bench.inputs import MetricInputs
+from bench.evaluation.metric_inputs import MetricInputs
 from bench.maps import positive
+from bench.memory import with_smaller_batches
 from bench.metrics import Occluder, patch_at
-from bench.probes import Probe, Subject, register_probe
+from bench.metrics.similarity import rank_correlation
 from bench.registry import EXPLAINERS
-from bench.similarity import rank_correlation
+from bench.store.code_digest import code_digest
+from bench.studies.base import Probe, Subject, register_probe
 
 #: How a map is enlarged where its library leaves that to the user; the first is what this benchmark does.
 UPSAMPLINGS: dict[str, dict[str, Any]] = {

@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.building import build_classifier
 from bench.contracts import Classifier, Explainer, UserError
 from bench.data.split import Split
-from bench.probes import Probe, Subject, register_probe
+from bench.metrics.similarity import rank_correlation
+from bench.models.factory import build_classifier
 from bench.seeds import generator
-from bench.similarity import rank_correlation
+from bench.studies.base import Probe, Subject, register_probe
 from bench.studies.subset import Subset
-from bench.training import predict_split, train
+from bench.training.loop import predict_split, train
 
 if TYPE_CHECKING:
-    from bench.classifiers import CellClassifier
+    from bench.training.classifier import CellClassifier
 
 
 @register_probe

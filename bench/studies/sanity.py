@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Explainer, UserError
-from bench.probes import Probe, Subject, register_probe
+from bench.metrics.similarity import Floats, histogram_entropy, rank_correlation, relative_change
 from bench.seeds import generator
-from bench.similarity import Floats, histogram_entropy, rank_correlation, relative_change
+from bench.studies.base import Probe, Subject, register_probe
 from bench.studies.cascade import cascade
 from bench.studies.subset import Subset
 

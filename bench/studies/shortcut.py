@@ -19,15 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.classification import softmax
 from bench.contracts import Batch, Explainer
 from bench.data.split import normalise
-from bench.devices import with_smaller_batches
+from bench.evaluation.output_checks import check_maps
 from bench.maps import upsample
+from bench.memory import with_smaller_batches
 from bench.metrics import activation_precision
-from bench.probes import Probe, Subject, register_probe
-from bench.returned import check_maps
 from bench.seeds import seed_of
+from bench.statistics.classification import softmax
+from bench.studies.base import Probe, Subject, register_probe
 
 _PAPER = "doi:10.1038/s42256-021-00338-7, arXiv:2212.04629"
 

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.contracts import Batch, Classifier, Explainer
+from bench.data.selection import Explained
 from bench.data.split import normalise
-from bench.explained import Explained
+from bench.evaluation.context import Scorer
 from bench.metrics import patch_at
-from bench.probes import Probe, Subject, register_probe
-from bench.scoring import Scorer
+from bench.studies.base import Probe, Subject, register_probe
 
 if TYPE_CHECKING:
-    from bench.plan import MetricRequest
+    from bench.evaluation.requests import MetricRequest
 
 Degrade = Callable[[Tensor, Sequence[int]], Tensor]
 _CELLS = 4  # a side of the blurred maps

@@ -9,11 +9,11 @@ import pandas as pd
 from torch import Tensor
 
 from bench.contracts import Batch, Classifier, Explainer
-from bench.devices import with_smaller_batches
-from bench.probes import Subject
-from bench.returned import check_maps
+from bench.evaluation.output_checks import check_maps
+from bench.memory import with_smaller_batches
+from bench.metrics.similarity import Floats
 from bench.seeds import seed_of
-from bench.similarity import Floats
+from bench.studies.base import Subject
 
 
 @dataclass(frozen=True)

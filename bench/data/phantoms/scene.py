@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bench.contracts import SPLITS, Sample, UserError
 from bench.registry import dataset
 from bench.seeds import seed_of
-from bench.shortcut import Shortcut, parse_shortcut
+from bench.specs import Shortcut, parse_shortcut
 
 Array = np.ndarray
 Mask = NDArray[np.bool_]

@@ -1,0 +1,288 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.cli.mock_imports import stand_ins
+from bench.cli.plugins import installed_plugins, load_plugins
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.cli.listing import Listing
+
+
+EPILOG = """\b
+Examples:
+  run_benchmark.py --datasets all
+  run_benchmark.py --datasets fundus-phantom,folder:my_images
+  run_benchmark.py --config smoke --explainers softcam,gradcam
+  run_benchmark.py --datasets cxr-phantom --shortcut tag:0.9
+  run_benchmark.py --plugins my_method.py --out results/mine
+  run_benchmark.py check-data cxr --data-root data --splits released
+  run_benchmark.py report results/quick
+  run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
+"""
+
+#: Options that name several things; the config's section ``run`` has them too.
+_LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "probes")
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+#: A file or pipe has no width of its own; the tables need about this.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+
+
+def _option(text: str) -> Any:
+    return typer.Option(help=text, show_default=False)
+
+
+@app.callback(invoke_without_command=True, epilog=EPILOG)
+def benchmark(
+    context: typer.Context,
+    datasets: Annotated[str | None, _option("data sets, comma separated; all; folder:PATH")] = None,
+    backbones: Annotated[str | None, _option("backbones, comma separated")] = None,
+    heads: Annotated[str | None, _option("heads, comma separated")] = None,
+    explainers: Annotated[str | None, _option("explainers, comma separated; all")] = None,
+    metrics: Annotated[str | None, _option("metrics, comma separated; all; name@operator")] = None,
+    seeds: Annotated[str | None, _option("seeds, comma separated")] = None,
+    probes: Annotated[str | None, _option("studies beside the scores, comma separated")] = None,
+    shortcut: Annotated[str | None, _option("tag planted in every phantom: tag:0.9")] = None,
+    config: Annotated[str | None, _option("shipped config or TOML file [quick; standard on CUDA]")] = None,
+    data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
+    splits: Annotated[Path | None, _option("folder of released split files (docs/data.md)")] = None,
+    plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
+    init: Annotated[Path | None, _option("checkpoint that every training starts from")] = None,
+    out: Annotated[Path | None, _option("run folder [results/<config>]")] = None,
+    cache: Annotated[Path | None, _option("folder of decoded images [cache beside --out]")] = None,
+    device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [cores; GPU: 1]")] = None,
+    batch_size: Annotated[int | None, _option("images a batch, in training and explaining")] = None,
+    precision: Annotated[str, _option("of occluded images: float32, bf16, auto")] = "auto",
+    save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable images out, counted")] = False,
+) -> None:
+    """Train black boxes and their SoftCAM twins, explain both, score the explanations, write tables and figures."""
+    if context.invoked_subcommand is not None:
+        return
+    problems = _register(context.obj, plugins)
+    from bench.config import parse_config
+    from bench.devices import choose_device
+    from bench.evaluation.predictor import checked_precision
+    from bench.run.plan import make_plan
+    from bench.run.runner import Options
+
+    chosen_device = choose_device(device)
+    name = config or ("standard" if chosen_device.type == "cuda" else "quick")
+    lists = {key: _names(context.params[key]) for key in _LISTS}
+    merged = parse_config(_merge(name, lists, batch_size, init, shortcut), name)
+    plan = make_plan(merged, data_root)
+    folder = out or Path("results") / Path(name).stem
+    precision = checked_precision(precision)
+    options = Options(data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision, workers)
+    _announce(name, options, plan)
+    _execute(merged, plan, options, problems, partial(_register, context.obj, plugins))
+
+
+def _execute(config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object]) -> None:
+    """Run and report; ends with exit code 0, 1 where something failed, 130 after Ctrl-C."""
+    from bench.run.runner import run
+
+    try:
+        outcome = run(config, plan, options, console, problems, register)
+        from bench.report.build import build_report  # not before: other processes of the run need not read it
+
+        left = build_report(options.out, console, only_if_stale=not outcome.computed)
+    except KeyboardInterrupt:  # click would say no more than "Aborted!"
+        console.print(f"stopped; what is finished is in {options.out}, the same command goes on from there")
+        raise typer.Exit(130) from None
+    for problem in outcome.problems:
+        console.print(Text(problem, style="red"), soft_wrap=True)
+    raise typer.Exit(1 if outcome.problems or left else 0)
+
+
+def _register(register: Callable[[], object], plugins: str | None) -> list[str]:
+    """Fill the registries, before any other import adds to them out of order -> a line for each plugin that failed."""
+    files = [Path(file) for file in _names(plugins) or []]
+    register()
+    return load_plugins(files)
+
+
+def _names(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"an empty list of names: {text!r}; leave the flag out or name something")
+    return names
+
+
+def _folder(splits: Path | None) -> Path | None:
+    if splits is not None and not splits.is_dir():
+        raise UserError(f"--splits {splits}: no such folder; the folder of the released CSV files is expected")
+    return splits
+
+
+def _merge(
+    config: str, lists: dict[str, list[str] | None], batch_size: int | None, init: Path | None, shortcut: str | None
+) -> dict[str, Any]:
+    """The config's values with the flags laid over them."""
+    from bench.config import load_config
+    from bench.specs import plant
+
+    values = load_config(config).model_dump()
+    values["run"] |= {key: names for key, names in lists.items() if names is not None}
+    if shortcut is not None:
+        plant(shortcut, values["run"])
+    if init is not None:
+        values["run"]["init"] = str(init)
+    if batch_size is not None:
+        overrides = values["datasets"].values()
+        for section in (values, *overrides):  # a flag beats the own setting of a data set, and of a backbone on it
+            section["training"]["batch_size"] = section["explain"]["batch_size"] = batch_size
+        for backbone in (backbone for section in overrides for backbone in section["backbones"].values()):
+            backbone["training"]["batch_size"] = batch_size
+    return values
+
+
+def _announce(name: str, options: Any, plan: Any) -> None:
+    console.print(f"config {name} on {options.device}: {len(plan.cells)} classifiers on {', '.join(plan.datasets)}")
+    for absent, reason in plan.absent.items():
+        console.print(Text(f"left out: {absent}: {reason}", style="yellow"), soft_wrap=True)
+    console.print(f"writing to {options.out}, decoded images to {options.cache_folder}", soft_wrap=True)
+
+
+@app.command("list")
+def list_everything(
+    context: typer.Context,
+    data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
+    plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
+) -> None:
+    """Show all that can be named, and what is missing."""
+    problems, tables = _listing(context, data_root, plugins)
+    for problem in problems:
+        console.print(Text(problem, style="red"))
+    for title, columns, rows in tables:
+        table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table, "")
+
+
+def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tuple[list[str], list[Listing]]:
+    """Problems with plugins, and the tables; only plugins may need the heavy packages to say what they are."""
+
+    def read() -> list[Listing]:
+        from bench.cli.listing import listing
+
+        return listing(data_root)
+
+    if plugins is None and not installed_plugins() and "torch" not in sys.modules:
+        with suppress(Exception), stand_ins():  # the real modules then say what is wrong, if it is more than stand-ins
+            context.obj()
+            return [], read()
+    return _register(context.obj, plugins), read()
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="a run folder, such as results/quick")],
+) -> None:
+    """Rebuild tables, figures and page from the scores."""
+    context.obj()
+    from bench.report.build import build_report
+
+    raise typer.Exit(1 if build_report(run, console) else 0)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    cell: Annotated[Path, typer.Argument(help="a cell's folder: RUN/cells/DATA SET/BACKBONE-HEAD-sSEED")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="also model.onnx, compared with PyTorch")] = False,
+    out: Annotated[Path | None, _option("folder to write to [RUN/export/DATA SET/...]")] = None,
+    plugins: Annotated[str | None, _option("Python files that add the backbone or head")] = None,
+) -> None:
+    """Write a trained classifier: weights, model card, ONNX."""
+    for problem in _register(context.obj, plugins):
+        console.print(Text(problem, style="red"))
+    from bench.commands.export.command import export_cell
+
+    for line in export_cell(cell, out, onnx):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+@app.command()
+def speed(
+    context: typer.Context,
+    backbone: Annotated[str, _option("registered backbone [resnet18]")] = "resnet18",
+    size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [128]", show_default=False)] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="images a forward pass [16]", show_default=False)] = 16,
+    images: Annotated[int, typer.Option(min=1, help="occluded and trained on [16]", show_default=False)] = 16,
+    repeats: Annotated[int, typer.Option(min=3, help="timings of each task [3]", show_default=False)] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="no explainers of many passes, no memory")] = False,
+    device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
+    out: Annotated[Path, _option("folder to write to [results/speed]")] = Path("results/speed"),
+) -> None:
+    """Time everything beside bare passes and other libraries."""
+    _register(context.obj, None)
+    from bench.commands.speed.command import measure_speed
+    from bench.commands.speed.scene import Setting
+    from bench.devices import choose_device
+
+    setting = Setting(backbone, size, batch, images, repeats, quick=quick)
+    measure_speed(setting, choose_device(device), out, console, context.obj)
+
+
+@app.command("check-data")
+def check_data(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="a data set, or folder:PATH")],
+    data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
+    splits: Annotated[Path | None, _option("folder of released split files (docs/data.md)")] = None,
+    size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [256]", show_default=False)] = 256,
+    seed: Annotated[int, _option("of the split, where it is drawn [0]")] = 0,
+    plugins: Annotated[str | None, _option("Python files that add data sets")] = None,
+    out: Annotated[Path | None, _option("page of samples [check-<name>.png]")] = None,
+) -> None:
+    """Read every image of a data set, list what is wrong (exit code 1), draw a page of samples."""
+    for problem in _register(context.obj, plugins):
+        console.print(Text(problem, style="red"))
+    from bench.commands.check_data.command import check_dataset
+    from bench.config import parse_config
+    from bench.data.prepare import request_for
+    from bench.run.plan import make_plan
+    from bench.specs import parse_spec
+    from bench.store.folders import file_name
+
+    if parse_spec(name).base == "all":
+        raise UserError("check-data takes one data set at a time; python run_benchmark.py list shows them")
+    asked = {"run": {"datasets": [name]}, "data": {"size": size, "seed": seed}}
+    plan = make_plan(parse_config(asked, "check-data"), data_root)
+    info = plan.datasets[name]
+    request = request_for(info, plan.configs[name].data, data_root, skip_bad=True, splits=_folder(splits))
+    page = out or Path(f"check-{file_name(name)}.png")
+    raise typer.Exit(0 if check_dataset(info, request, page, console) else 1)
+
+
+def main(register: Callable[[], None]) -> None:
+    """Run the command line; a ``UserError`` is one line and exit code 2.
+
+    Args:
+        register: imports all that registers itself; called by the commands that need it, and not for ``--help``.
+    """
+    try:
+        app(obj=register)
+    except UserError as error:
+        console.print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        raise SystemExit(2) from None

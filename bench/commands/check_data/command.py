@@ -1,0 +1,49 @@
+"""``check-data``: reads a data set before anybody trains on it, lists what is wrong, draws a page of samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from bench.commands.check_data.page import write_page
+from bench.commands.check_data.printing import print_counts, print_faults, print_notes, write_faults
+from bench.commands.check_data.reading import read_dataset
+from bench.contracts import DatasetInfo, UserError
+from bench.data.loading import Request
+from bench.store.manifest import Manifest
+
+
+def check_dataset(info: DatasetInfo, request: Request, page: Path, console: Console) -> bool:
+    """Read a data set, say what is in it and what is wrong with it -> whether nothing is.
+
+    Args:
+        info: the data set.
+        request: how to read it, with ``skip_bad``.
+        page: PNG file of samples; all faults are listed in ``<its name>-faults.csv`` beside it.
+        console: where to write.
+
+    Raises:
+        UserError: files without which there is nothing to read are missing; ``page`` is no PNG, cannot be written, or
+            one of the two files exists and was not written by this command.
+    """
+    if page.suffix != ".png":
+        raise UserError(f"--out {page}: the page of samples is a PNG file; give a name that ends with .png")
+    listed = page.with_name(f"{page.stem}-faults.csv")
+    files = Manifest(page.parent)
+    files.require(page.name, listed.name)
+    console.print(Text(f"{info.name}: reading every image of its splits ({info.source})"), soft_wrap=True)
+    reading = read_dataset(info, request, console)
+    try:
+        write_faults(reading, files.replacing(listed.name))
+        if reading.splits:
+            print_counts(info, reading, request.splits is not None, console)
+            write_page(info, reading, request.size, files.replacing(page.name))
+    except OSError as error:
+        raise UserError(f"cannot write {page} and {listed.name}: {error.strerror or error}") from error
+    print_notes(reading, console)
+    print_faults(reading, listed, console)
+    samples = f"samples with their masks: {page}" if reading.splits else "no samples"
+    console.print(Text(f"All faults: {listed}; {samples}"), soft_wrap=True)
+    return not reading.faults

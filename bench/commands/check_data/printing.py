@@ -1,0 +1,115 @@
+"""What ``check-data`` says: counts beside the published ones, then every fault by kind."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.commands.check_data.reading import Reading, ReadSplit
+from bench.contracts import DatasetInfo
+from bench.data.readers.faults import Kind
+from bench.files import Place
+
+_NAMED = 10
+_ALL = "all splits"
+
+
+def print_counts(info: DatasetInfo, reading: Reading, compare: bool, console: Console) -> None:
+    """A row for each split and class, and one for each split; of all splits together where that can be compared.
+
+    Args:
+        info: the data set.
+        reading: what was read of it.
+        compare: show the numbers published for the authors' splits, and not the publisher's of all images.
+        console: where to write.
+    """
+    splits, published = reading.splits, info.published if compare else {}
+    if info.totals and not published:
+        whole = _together(splits.values())
+        splits = splits | {_ALL: whole}
+        published = {_ALL: min(info.totals, key=lambda stated: abs(sum(stated) - len(whole.ids)))}
+    columns = ("split", "class", "images", *(("published", "difference") if published else ()), "with mask", "groups")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < 2 else "right")
+    for name, split in splits.items():
+        for row in _rows(name, split, published):
+            table.add_row(*row, style="yellow" if published and row[4] not in ("", "0") else "")
+        table.add_section()
+    console.print(table)
+    if info.published and not compare:
+        said = "The published numbers of each split hold for the authors' splits: name their folder with --splits."
+        console.print(Text(said), soft_wrap=True)
+    if differing := [name for name, stated in published.items() if name in splits and _differs(splits[name], stated)]:
+        console.print(Text(f"Not the published numbers of images: {', '.join(differing)}", style="yellow"))
+
+
+def _together(splits: Collection[ReadSplit]) -> ReadSplit:
+    """All splits as one, without anything to show."""
+    whole = ReadSplit(next(iter(splits)).classes)
+    for split in splits:
+        whole.ids += split.ids
+        whole.groups += split.groups
+        whole.has_mask += split.has_mask
+        whole.label_list += split.label_list
+    return whole
+
+
+def _differs(split: ReadSplit, stated: tuple[int, ...]) -> bool:
+    counts = np.bincount(split.labels, minlength=len(split.classes)).tolist()
+    return (counts if len(stated) == len(counts) else [sum(counts)]) != list(stated)
+
+
+def _rows(name: str, split: ReadSplit, published: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, ...]]:
+    """The cells of each class of a split, then of all of it."""
+    stated = published.get(name, ())
+    for label in (*range(len(split.classes)), None):
+        chosen = split.labels == label if label is not None else np.full(len(split.ids), True)
+        indices = np.flatnonzero(chosen).tolist()
+        compared = ("", "")
+        if stated and (label is None or len(stated) == len(split.classes)):
+            expected = sum(stated) if label is None else stated[label]
+            compared = (f"{expected:,}", f"{len(indices) - expected:+,}" if len(indices) != expected else "0")
+        masks = sum(split.has_mask[index] for index in indices)
+        groups = len({split.groups[index] for index in indices})
+        title = "all" if label is None else split.classes[label]
+        yield name, title, f"{len(indices):,}", *(compared if published else ()), f"{masks:,}", f"{groups:,}"
+
+
+def print_notes(reading: Reading, console: Console) -> None:
+    """How many images are in no split and why, and what could not be checked."""
+    for reason, number in reading.left_out.items():
+        if number:
+            console.print(Text(f"Left out: {reason}: {number:,}"), soft_wrap=True)
+    for what in reading.unchecked:
+        console.print(Text(f"Not checked: {what}", style="yellow"), soft_wrap=True)
+
+
+def print_faults(reading: Reading, listed: Path, console: Console) -> None:
+    """Every kind of fault with its number and the first ten of it; ``listed`` is the file that holds them all."""
+    if not reading.faults:
+        console.print(Text("No faults found.", style="bold green"))
+        return
+    console.print(Text(f"Faults: {len(reading.faults)}", style="bold red"))
+    for kind in Kind:
+        found = [fault for fault in reading.faults if fault.kind == kind]
+        if found:
+            console.print(Text(f"{kind}: {len(found)}", style="red"))
+        for fault in found[:_NAMED]:
+            console.print(Text(f"  {fault.file}: {fault.reason}"), soft_wrap=True)
+        if len(found) > _NAMED:
+            console.print(Text(f"  and {len(found) - _NAMED} more: see {listed}"), soft_wrap=True)
+
+
+def write_faults(reading: Reading, place: Place) -> None:
+    """CSV file kind,file,reason; without rows where nothing is wrong."""
+    with place as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("kind", "file", "reason"))
+        rows.writerows((fault.kind, fault.file, fault.reason) for fault in reading.faults)

@@ -1,0 +1,122 @@
+"""Reads every file of a data set once and collects what is wrong, where a run would stop at the first of it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from bench.contracts import SPLITS, DatasetInfo, MissingData, Sample, Samples, UserError
+from bench.data.checks import split_faults
+from bench.data.loading import Request, build_samples, classes_of, excluded_of, read_sample
+from bench.data.readers.faults import Fault, Kind
+from bench.data.readers.images import BadFile, resized
+from bench.seeds import seed_of
+
+SHOWN = 6  # samples kept of each class and split, for the page
+
+
+@dataclass
+class ReadSplit:
+    """What is kept of the N usable images of a split, which are not kept themselves.
+
+    Attributes:
+        classes: C names.
+        ids, groups: N names each.
+        has_mask: N, whether anybody annotated the image.
+        label_list: N indices into ``classes``.
+        shown: class -> up to ``SHOWN`` samples for the page; those with a lesion first, else by chance.
+    """
+
+    classes: tuple[str, ...]
+    ids: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    has_mask: list[bool] = field(default_factory=list)
+    label_list: list[int] = field(default_factory=list)
+    shown: dict[int, list[Sample]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) indices into ``classes``."""
+        return np.asarray(self.label_list, dtype=np.int64)
+
+    def add(self, sample: Sample, size: int) -> None:
+        """Keep the facts of a sample and, if it is to be shown, its image at ``size`` pixels."""
+        self.ids.append(sample.id)
+        self.groups.append(sample.group)
+        self.has_mask.append(sample.mask is not None)
+        self.label_list.append(sample.label)
+        shown = sorted([*self.shown[sample.label], sample], key=_turn)[:SHOWN]
+        self.shown[sample.label] = [resized(one, size) if one is sample else one for one in shown]
+
+
+def _turn(sample: Sample) -> tuple[bool, int]:
+    has_lesion = sample.mask is not None and bool(sample.mask.any())
+    return not has_lesion, seed_of("check-data", sample.id)
+
+
+@dataclass
+class Reading:
+    """What was found in a data set.
+
+    Attributes:
+        splits: by name.
+        faults: everything that is wrong, without repetitions.
+        left_out: why images are in no split -> how many.
+        unchecked: what could not be checked, and why.
+    """
+
+    splits: dict[str, ReadSplit]
+    faults: list[Fault]
+    left_out: dict[str, int]
+    unchecked: list[str]
+
+
+def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Reading:
+    """Read every split of a data set, with a progress bar on a terminal.
+
+    Raises:
+        MissingData: files without which there is nothing to read, such as the released splits.
+    """
+    splits: dict[str, ReadSplit] = {}
+    faults: list[Fault] = []
+    left_out: dict[str, int] = {}
+    unchecked: list[str] = []
+    for name in dict.fromkeys((*SPLITS, info.explain_split)):
+        try:
+            samples = build_samples(info, request, name)
+        except MissingData:
+            raise
+        except UserError as error:  # often the same for each split: a CSV file that cannot be used
+            faults.append(Fault(info.name, str(error), Kind.SPLIT))
+            continue
+        splits[name], found = _read_split(info, samples, name, request.size, console)
+        faults += [*found, *getattr(samples, "unused_faults", ())]
+        left_out |= getattr(samples, "left_out", {})  # the same of each split: it is said of the whole data set
+        unchecked.append(getattr(samples, "unchecked", ""))
+    faults += split_faults(info, splits)
+    return Reading(splits, list(dict.fromkeys(faults)), left_out, list(dict.fromkeys(filter(None, unchecked))))
+
+
+def _read_split(
+    info: DatasetInfo, samples: Sequence[Sample] | Samples, name: str, size: int, console: Console
+) -> tuple[ReadSplit, list[Fault]]:
+    split, faults = ReadSplit(classes_of(info, samples)), excluded_of(samples)
+    indices = range(len(samples))
+    for index in track(indices, f"reading {name}", console=console, transient=True, disable=not console.is_terminal):
+        where = f"sample {index} of split {name!r}"
+        try:
+            split.add(read_sample(info, samples, index, where), size)
+        except BadFile as error:
+            faults.append(Fault(error.file, error.reason, error.kind))
+        except UserError as error:
+            faults.append(Fault(where, str(error).removeprefix(where).lstrip(": "), Kind.CONTRACT))
+    for id_, times in Counter(split.ids).items():
+        if times > 1:
+            faults.append(Fault(id_, f"is in split {name!r} {times} times; ids must be unique", Kind.DUPLICATE))
+    return split, faults

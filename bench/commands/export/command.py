@@ -1,0 +1,158 @@
+"""A trained classifier on its own: weights, model card and ONNX file, made from the run folder without any image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from bench.commands.export.model_card import model_card
+from bench.commands.export.onnx import require_onnx, write_onnx
+from bench.config import Config, parse_config
+from bench.contracts import Classifier, EvidenceClassifier, Head, UserError
+from bench.models.factory import rebuild
+from bench.models.feature_extraction import dissect
+from bench.registry import HEADS
+from bench.report.frames.load import Frames, load_frames
+from bench.store.folders import CellKey, RunStore
+from bench.store.manifest import Manifest
+
+WEIGHTS, CARD, ONNX = "model.safetensors", "README.md", "model.onnx"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished cell, rebuilt.
+
+    Attributes:
+        frames: of this cell alone.
+        config: what holds for its data set.
+        about: what a reader of the weights must know: the names of ``load_classifier``.
+    """
+
+    frames: Frames
+    config: Config
+    classifier: Classifier
+    about: dict[str, Any]
+
+
+def export_cell(folder: Path, out: Path | None, onnx: bool) -> list[str]:
+    """Write ``model.safetensors``, ``README.md`` and, if asked for, ``model.onnx`` -> lines for the user.
+
+    Args:
+        folder: of the cell, inside a run folder.
+        out: where to; ``export/<data set>/<cell>`` of the run where it is None.
+
+    Raises:
+        UserError: the folder is no finished cell of the run's last plan, ``out`` holds something else, or the ONNX
+            file does not compute what PyTorch does.
+        MissingData: a package that ``onnx`` needs is not installed.
+    """
+    if onnx:
+        require_onnx()
+    folder = folder.resolve()
+    run, key = find_cell(folder)
+    cell = read_cell(run, key)
+    out = out or run.folder / "export" / folder.parent.name / folder.name
+    files = _claimed(out)
+    for stale in (CARD, ONNX):  # of an earlier export, perhaps of other weights
+        files.remove(stale)
+    with files.replacing(WEIGHTS) as temporary:
+        save_file(
+            cell.classifier.state_dict(), temporary, {name: json.dumps(value) for name, value in cell.about.items()}
+        )
+    compared = write_onnx(cell.classifier, cell.about, files.replacing(ONNX)) if onnx else ""
+    with files.replacing(CARD) as temporary:
+        card = model_card(cell.frames, cell.config, cell.about, cell.classifier, compared)
+        temporary.write_text(card, encoding="utf-8")
+    lines = [f"{out / ONNX}: {compared}"] if onnx else []
+    return [f"{key}: {out / WEIGHTS}, {out / CARD}", *lines, *_advice(cell.classifier)]
+
+
+def find_cell(folder: Path) -> tuple[RunStore, CellKey]:
+    """The run that an absolute cell folder belongs to, and the cell's key.
+
+    Raises:
+        UserError: it is no folder of a cell in the run's last plan.
+    """
+    store = RunStore(folder.parent.parent.parent)
+    cells = "<run>/cells/<data set>/<backbone>-<head>-s<seed>"
+    if not (store.folder / "run.json").exists():
+        raise UserError(f"{folder} is no cell folder; give one such as {cells}")
+    keys = [CellKey(**names) for names in store.record["cells"]]
+    found = next((key for key in keys if store.cell(key).folder == folder), None)
+    if found is None:
+        raise UserError(f"{folder} is no cell of the last run in {store.folder}; give another, or repeat the run")
+    return store, found
+
+
+def read_cell(run: RunStore, key: CellKey) -> Exported:
+    """Rebuild the classifier of a finished cell from names and weights.
+
+    Raises:
+        UserError: the cell failed or is not finished.
+    """
+    frames = load_frames(run.folder, key)
+    facts, status, record = frames.record["datasets"][key.dataset], *frames.cells[["status", "record"]].iloc[0]
+    if status == "failed":
+        raise UserError(f"{key} failed, there is nothing to export: {record.get('reason', '')}")
+    if status != "ok" or "classes" not in facts:
+        raise UserError(f"{key} is not finished ({status}); repeat the command of the run")
+    config = parse_config(frames.record["config"], str(run.folder / "run.json")).for_dataset(key.dataset, key.backbone)
+    head = _head(record, key)
+    about = {
+        "dataset": key.dataset,
+        "backbone": key.backbone,
+        "head": record["base"],
+        "parameters": record["parameters"],
+        "seed": key.seed,
+        "classes": facts["classes"],
+        "mean": record["mean"],
+        "std": record["std"],
+        "size": facts["side"]["test"],
+        "training": record["training"],
+    }
+    tensors = load_file(run.cell(key).weights)
+    return Exported(frames, config, rebuild(key.backbone, head, tensors, len(facts["classes"])), about)
+
+
+def _head(record: dict[str, Any], key: CellKey) -> Head:
+    """The head as the cell was trained with it, whatever the defaults are today."""
+    try:
+        return HEADS[record["base"]](**record["parameters"])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{key}: head {record['base']!r} no longer takes {record['parameters']}: {error}") from error
+
+
+def _claimed(out: Path) -> Manifest:
+    """The folder, if it is new, empty or holds an earlier export as it was written.
+
+    Raises:
+        UserError: it holds something else, or is not a folder.
+    """
+    files = Manifest(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        is_foreign = not files.exists and any(out.iterdir())
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+    if is_foreign:
+        raise UserError(f"{out} holds other files; choose an --out that is empty or not there yet")
+    files.require(WEIGHTS, CARD, ONNX)
+    return files
+
+
+def _advice(classifier: Classifier) -> list[str]:
+    """Why there is no evidence, and what would give it."""
+    if isinstance(classifier, EvidenceClassifier):
+        return []
+    line = "a black box has logits and no evidence"
+    try:
+        converts = not dissect(classifier).not_linear
+    except ValueError:  # a foreign classifier that cannot be traced
+        converts = False
+    how = "; it pools and has one linear layer, so softcam.convert or the head tte gives its evidence exactly"
+    return [line + how if converts else line]

@@ -1,0 +1,148 @@
+"""Explanations: every registered explainer, the ones that share passes together, and other libraries'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from bench.commands.speed.forward import precisions
+from bench.commands.speed.scene import Scene, Task
+from bench.contracts import Batch, Classifier, Explainer
+from bench.evaluation.result import Cost, CostMeter
+from bench.models.shared_features import FeaturePass
+from bench.registry import EXPLAINERS
+
+BLACK_BOX, ON_SOFTCAM = "one map of the black box", "one map of the SoftCAM"
+ALL_CLASSES = "maps of all classes together"
+SCORECAM = "scorecam"
+SOFTCAM = "softcam"
+CAMS = "all feature-map CAMs"
+_SMALL = 64
+#: Work -> explainer -> passes of one map.
+Costs = dict[str, dict[str, Cost]]
+
+
+def explaining_tasks(scene: Scene, costs: Costs) -> list[Task]:
+    """One task for every explainer that applies, on either classifier, and those for all classes."""
+    singles = [
+        _single(scene, work, name, cost) for work, by_name in costs.items() for name, cost in sorted(by_name.items())
+    ]
+    return [*singles, *_all_classes(scene, costs[BLACK_BOX])]
+
+
+def count_passes(scene: Scene) -> Costs:
+    """Passes of one map by every explainer that applies to a classifier; with ``quick`` without the long ones."""
+    costs: Costs = {BLACK_BOX: {}, ON_SOFTCAM: {}}
+    for work, by_name in costs.items():
+        for name in EXPLAINERS:
+            explainer = EXPLAINERS[name]()
+            classifier = _classifier(scene, work, explainer)
+            if explainer.applies_to(classifier) or (explainer.variant_of and work == ON_SOFTCAM):
+                continue
+            cost = passes(scene, classifier, explainer)
+            if not scene.setting.quick or _weight(cost) <= scene.setting.batch:
+                by_name[name] = cost
+    return costs
+
+
+def _classifier(scene: Scene, work: str, explainer: Explainer) -> Classifier:
+    """Other libraries are given the network as their users have it."""
+    if work == ON_SOFTCAM:
+        return scene.softcam
+    return scene.plain if explainer.variant_of else scene.blackbox
+
+
+def is_feature_map_cam(explainer: Explainer, cost: Cost) -> bool:
+    """Whether the map is made of the feature map and the head: one forward pass, none back through the features."""
+    return (
+        explainer.family == "post-hoc"
+        and not explainer.variant_of
+        and cost.forwards == cost.images
+        and cost.backwards == 0
+    )
+
+
+def passes(scene: Scene, classifier: Classifier, explainer: Explainer) -> Cost:
+    """Forward and backward passes of one map, counted on a corner of an image, as they do not depend on the size."""
+    meter, batch = CostMeter(classifier, scene.device), _batch(scene, classifier, 1)
+    assert batch.masks is not None
+    corner = replace(batch, images=batch.images[..., :_SMALL, :_SMALL], masks=batch.masks[..., :_SMALL, :_SMALL])
+    with meter:
+        explainer.explain_batch(classifier, corner)
+    meter.cost.images = 1
+    return meter.cost
+
+
+def _weight(cost: Cost) -> int:
+    """Passes of one map, a backward one counting as two."""
+    return cost.forwards + 2 * cost.backwards
+
+
+def _images_of(scene: Scene, cost: Cost) -> int:
+    """As many images as make about a batch of passes: a map of hundreds of passes is timed on one image."""
+    return max(1, scene.setting.batch // max(1, _weight(cost) // 3))
+
+
+def _single(scene: Scene, work: str, name: str, cost: Cost) -> Task:
+    explainer = EXPLAINERS[name]()
+    classifier = _classifier(scene, work, explainer)
+    run = partial(_explain, explainer, classifier, _batch(scene, classifier, _images_of(scene, cost)))
+    return Task(work, name, run, "peer" if explainer.variant_of else "ours")
+
+
+def _explain(explainer: Explainer, classifier: Classifier, batch: Batch) -> int:
+    """One map an image -> images."""
+    explainer.explain_batch(classifier, batch)
+    return len(batch.images)
+
+
+def _explain_classes(explainers: list[Explainer], classifier: Classifier, batch: Batch) -> int:
+    """As the harness does it: maps of every class by all explainers, from one pass -> images."""
+    batch = replace(batch, shared=FeaturePass(classifier, batch.images))
+    for explainer in explainers:
+        explainer.explain_classes(classifier, batch)
+    return len(batch.images)
+
+
+def scorecam_in(precision: str) -> str:
+    """As it is named on the command line."""
+    return SCORECAM if precision == "float32" else f"{SCORECAM}@precision={precision}"
+
+
+def _all_classes(scene: Scene, costs: Mapping[str, Cost]) -> list[Task]:
+    explainers = {name: EXPLAINERS[name]() for name in costs}
+    cams = [one for name, one in explainers.items() if is_feature_map_cam(one, costs[name])]
+    batch = partial(_batch, scene, scene.blackbox)
+    tasks = [
+        Task(ALL_CLASSES, SOFTCAM, _evidence(scene)),
+        Task(ALL_CLASSES, CAMS, partial(_explain_classes, cams, scene.blackbox, batch(scene.setting.batch))),
+    ]
+    if SCORECAM in costs:
+        few = batch(_images_of(scene, costs[SCORECAM]))
+        make: Callable[..., Explainer] = EXPLAINERS[SCORECAM]
+        for precision in precisions(scene):
+            run = partial(_explain_classes, [make(precision=precision)], scene.blackbox, few)
+            tasks.append(Task(ALL_CLASSES, scorecam_in(precision), run))
+    return tasks
+
+
+def _evidence(scene: Scene) -> Callable[[], int]:
+    images, _ = scene.batch(scene.setting.batch)
+
+    def run() -> int:
+        with torch.inference_mode():
+            return len(scene.softcam.forward_evidence(images))
+
+    return run
+
+
+def _batch(scene: Scene, classifier: Classifier, count: int) -> Batch:
+    images, targets = scene.batch(count)
+    if classifier is scene.plain:
+        images = images.contiguous()
+    masks = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool, device=images.device)
+    masks[:, ::2] = True
+    return Batch(images, targets, masks, tuple(range(len(images))))

@@ -1,0 +1,166 @@
+"""Gets the images of a data set ready, and the facts about them that the report states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.config import Config, DataSection
+from bench.contracts import Channels, DatasetInfo, Sample, Samples
+from bench.data.loading import Request, Tell, build_samples, load_splits
+from bench.data.selection import Explained, choose_explained, gallery_positions
+from bench.data.split import Split, brightness_auc, channel_statistics
+from bench.files import replacing
+from bench.metrics import patch_at, random_patch_hit_rate, stride_at
+from bench.training.lesion_reliance import render_twins
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set as a cell needs it.
+
+    Attributes:
+        info: the registered facts.
+        data: training and validation images with their normalisation.
+        test: classified for the classification scores.
+        explain: the split whose ``explained`` images are explained.
+        samples: what the builder returned for that split; phantoms can render twins with it.
+    """
+
+    info: DatasetInfo
+    data: TrainingData
+    test: Split
+    explain: Split
+    explained: Explained
+    samples: Sequence[Sample] | Samples
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by index."""
+        return self.test.classes
+
+    @cached_property
+    def twins(self) -> tuple[Tensor, Tensor] | None:
+        """As ``render_twins``; rendered once for all classifiers."""
+        return render_twins(self.samples, self.explain, self.info.healthy)
+
+
+def prepare(
+    info: DatasetInfo,
+    config: Config,
+    root: Path,
+    cache: Path,
+    skip_bad: bool = False,
+    splits: Path | None = None,
+    tell: Tell | None = None,
+) -> Prepared:
+    """Decode, cache and check every split of a data set; see ``Request`` and ``load_splits`` for the arguments.
+
+    Raises:
+        UserError: missing or bad files, leakage between splits, or a split that cannot be learnt from.
+    """
+    request = request_for(info, config.data, root, skip_bad, splits)
+    loaded = load_splits(info, request, cache, tell)
+    samples = build_samples(info, request, info.explain_split)
+    mean, std = (info.mean, info.std) if info.mean and info.std else channel_statistics(loaded["train"])
+    data = TrainingData(loaded["train"], loaded["val"], info.modality, mean, std)
+    explain = loaded[info.explain_split]
+    explained = choose_explained(info, explain, config.explain)
+    return Prepared(info, data, loaded["test"], explain, explained, samples)
+
+
+def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: bool, splits: Path | None) -> Request:
+    """What a config's section on data asks of a data set; the explained split is as large as the test split."""
+    counts = {"train": section.train, "val": section.val, "test": section.test, info.explain_split: section.test}
+    return Request(root, section.size, section.seed, counts, skip_bad, splits, section.shortcut)
+
+
+def facts(prepared: Prepared) -> dict[str, Any]:
+    """What tables and captions say about a data set, as plain values."""
+    info, explained = prepared.info, prepared.explained
+    splits = {"train": prepared.data.train, "val": prepared.data.val, "test": prepared.test}
+    excluded = {id(split): split.excluded for split in (*splits.values(), prepared.explain)}
+    return {
+        "modality": info.modality,
+        "classes": list(prepared.classes),
+        "masks": info.masks,
+        "mask_is": info.mask_is,
+        "healthy": info.healthy,
+        "source": info.source,
+        "licence": info.licence,
+        "citation": info.citation,
+        "explain_split": info.explain_split,
+        "preprocessing": info.preprocessing,
+        "mean": list(prepared.data.mean),
+        "std": list(prepared.data.std),
+        "images": {
+            name: np.bincount(split.labels, minlength=len(prepared.classes)).tolist() for name, split in splits.items()
+        },
+        "excluded": [list(pair) for pairs in excluded.values() for pair in pairs],
+        "explained_diseased": int(explained.diseased.sum()),
+        "explained_healthy": int((~explained.diseased).sum()),
+        "explained_faithful": explained.faithful,
+        "side": {name: int(split.images.shape[-1]) for name, split in (splits | {"explain": prepared.explain}).items()},
+        "brightness_auc": brightness_auc(prepared.data.train, prepared.test),
+    } | _mask_facts(prepared)
+
+
+def _mask_facts(prepared: Prepared) -> dict[str, float]:
+    """Lesion's share of the pixels and chance of a patch hit, means over the explained diseased images with a lesion.
+
+    Ignored pixels do not count. Nothing where no explained diseased image has a lesion.
+    """
+    split, indices = prepared.explain, prepared.explained.indices[prepared.explained.diseased]
+    if split.masks is None:
+        return {}
+    masks = torch.from_numpy(split.masks[indices])
+    ignored = torch.zeros_like(masks) if split.ignored is None else torch.from_numpy(split.ignored[indices])
+    annotated = masks.flatten(1).any(dim=1)
+    if not annotated.any():
+        return {}
+    masks, ignored, size = masks[annotated], ignored[annotated], masks.shape[-1]
+    counted = (~ignored).float().mean(dim=(1, 2), keepdim=True)
+    chance = random_patch_hit_rate(masks, patch_at(size), stride_at(size), ignored)
+    return {"prevalence": (masks / counted).mean().item(), "topk_chance": chance.mean().item()}
+
+
+def write_gallery_images(file: Path, prepared: Prepared, count: int) -> None:
+    """Images, masks of lesions and tags, labels and ids of what the figures show, beside the run's other files."""
+    split = prepared.explain
+    indices = prepared.explained.indices[gallery_positions(prepared.explained, split, count)]
+    masks = np.zeros((len(indices), *split.images.shape[2:]), bool) if split.masks is None else split.masks[indices]
+    samples: Any = prepared.samples
+    tagged = [hasattr(samples, "is_tagged") and samples.is_tagged(index) for index in indices]
+    tags = np.zeros_like(masks)
+    for place in np.flatnonzero(tagged):
+        tags[place] = samples.tag_mask(indices[place])
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            images=split.images[indices],
+            masks=masks,
+            tags=tags,
+            labels=split.labels[indices],
+            ids=np.asarray(split.ids)[indices],
+        )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training and validation images with their modality and the normalisation of values in [0, 1]."""
+
+    train: Split
+    val: Split
+    modality: str
+    mean: Channels
+    std: Channels

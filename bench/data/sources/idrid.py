@@ -1,0 +1,187 @@
+"""IDRiD: fundus photographs from Nanded, India, 516 with grades and 81 with outlines of four lesion types.
+
+The 81 carry no grades of their own, and nobody says that ``IDRiD_01`` of the one part is ``IDRiD_001`` of the other:
+what is in both parts is known by its content.
+"""
+
+from __future__ import annotations
+
+import filecmp
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.contracts import SPLITS, MissingData, Sample, UserError
+from bench.data.readers.faults import Fault, Kind
+from bench.data.readers.images import SUFFIXES, read_image, read_mask_of
+from bench.data.readers.places import first_below, home_of
+from bench.data.readers.tables import key_of, read_labels
+from bench.data.sources.eyepacs import GRADES, PREPROCESSING, cropped
+from bench.data.splitting import split_off_validation, subsample
+from bench.registry import dataset
+
+_SEGMENTATION, _GRADING = "A. Segmentation", "B. Disease Grading"
+_IMAGES, _OUTLINES, _GRADES = "1. Original Images", "2. All Segmentation Groundtruths", "2. Groundtruths"
+_PARTS = {"train": "a. Training Set", "test": "b. Testing Set"}
+_TABLES = {"train": "*Training Labels.csv", "test": "*Testing Labels.csv"}
+#: Folders of the lesion types, without their numbers. The optic disc, outlined too, is no lesion.
+_LESIONS = ("Microaneurysms", "Haemorrhages", "Hard Exudates", "Soft Exudates")
+_GET = "https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid"
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph with its class, 1 where the grade is 1 or more, and its masks; None where it was not outlined."""
+
+    file: Path
+    id: str
+    label: int
+    masks: tuple[Path, ...] | None
+
+
+def missing(root: Path) -> str:
+    """Empty, or which of the two parts is not there."""
+    home = home_of(root, ("idrid", "IDRiD"))
+    absent = [f"{part}/{_IMAGES}" for part in (_SEGMENTATION, _GRADING) if _part(home, part) is None]
+    return f"no folder {' nor '.join(map(repr, absent))} in {home}; unpack the parts of {_GET} there" if absent else ""
+
+
+def _part(home: Path, part: str) -> Path | None:
+    """The folder of a part that holds its images: unpacking may have put it in another of the same name."""
+    images = first_below(home, f"{part}/{_IMAGES}/")
+    return images.parent if images else None
+
+
+def _folder(home: Path, part: str) -> Path:
+    folder = _part(home, part)
+    if folder is None:
+        raise MissingData(missing(home))
+    return folder
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES)
+
+
+def _graded(folder: Path, part: str) -> tuple[list[Photograph], list[Fault], Path, int]:
+    """Photographs of a part of the grading set, those that are absent, the table of both, and how many it lacks."""
+    table = first_below(folder / _GRADES, _TABLES[part])
+    if table is None:
+        raise MissingData(f"no {_TABLES[part]} in {folder / _GRADES}")
+    grades = read_labels(table, "Image name", "Retinopathy grade", len(GRADES))
+    found = {key_of(file.name): file for file in _pictures(folder / _IMAGES / _PARTS[part])}
+    reason = f"is in {table.name}, but its image is not there"
+    bad = [Fault(key, reason, Kind.ABSENT) for key in grades if key not in found]
+    kept = [
+        Photograph(found[key], f"grading-{part}/{found[key].stem}", int(grade >= 1), None)
+        for key, grade in grades.items()
+        if key in found
+    ]
+    return kept, bad, table, len(found.keys() - grades.keys())
+
+
+def _outlined(folder: Path) -> tuple[list[Photograph], list[Fault]]:
+    """Photographs of the segmentation set, all diseased, and the masks of no photograph.
+
+    Raises:
+        MissingData: there is no photograph, or not one has a mask.
+    """
+    outlines: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    for part in _PARTS.values():
+        for lesion in _LESIONS:
+            for file in sorted((folder / _OUTLINES / part).glob(f"*{lesion}/*.tif")):
+                outlines[part, file.stem.rpartition("_")[0].lower()].append(file)
+    photographs = []
+    for part in _PARTS.values():
+        for file in _pictures(folder / _IMAGES / part):
+            masks = outlines.pop((part, file.stem.lower()), [])
+            photographs.append(Photograph(file, f"segmentation/{file.stem}", 1, tuple(masks)))
+    if not any(one.masks for one in photographs):
+        raise MissingData(
+            f"{folder}: {len(photographs)} photographs in {_IMAGES!r}, none with a mask of its name in {_OUTLINES!r}; "
+            f"unpack the part {_SEGMENTATION!r} of {_GET} there"
+        )
+    stray = [str(file) for files in outlines.values() for file in files]
+    return photographs, [Fault(file, "is a mask of no image: none has its name", Kind.STRAY_MASK) for file in stray]
+
+
+def same_content(files: Iterable[Path], others: Iterable[Path]) -> set[Path]:
+    """Those of ``files`` that are, byte by byte, among ``others``."""
+    by_size = defaultdict(list)
+    for other in others:
+        by_size[other.stat().st_size].append(other)
+    return {
+        file for file in files if any(filecmp.cmp(file, other, shallow=False) for other in by_size[file.stat().st_size])
+    }
+
+
+class Photographs:
+    """Photographs cropped to the square around the disc.
+
+    Split "test" is the publisher's grading test set and the whole segmentation set; "train" and "val" are the grading
+    training set, without what is in the segmentation set, divided by the seed. Who a photograph is of is not published:
+    each counts as a patient of its own.
+    """
+
+    def __init__(self, root: Path, split: str, count: int | None, seed: int) -> None:
+        if split not in SPLITS:
+            raise UserError(f"data set fundus-idrid has no split {split!r}; it has {', '.join(SPLITS)}")
+        home = home_of(root, ("idrid", "IDRiD"))
+        outlined, stray = _outlined(_folder(home, _SEGMENTATION))
+        graded, absent, table, ungraded = _graded(_folder(home, _GRADING), "test" if split == "test" else "train")
+        twins = same_content((one.file for one in graded), (one.file for one in outlined))
+        self.left_out = {
+            f"photographs of {_GRADING} that are in {_SEGMENTATION}, too ({table.name})": len(twins),
+            f"photographs without a grade in {table.name}": ungraded,
+        }
+        self.unchecked = "whether splits share a patient: the publisher does not say who a photograph is of"
+        chosen = [one for one in graded if one.file not in twins]
+        if split == "test":
+            chosen += outlined
+        else:
+            parts = split_off_validation([one.label for one in chosen], [one.id for one in chosen], seed)
+            chosen = [one for one, part in zip(chosen, parts, strict=True) if part == split]
+        kept = subsample([one.label for one in chosen], [one.id for one in chosen], count, seed)
+        self._photographs = [chosen[index] for index in kept]
+        self.excluded = {"train": absent, "val": [], "test": absent + stray}[split]
+        masks = [file for one in self._photographs for file in one.masks or ()]
+        self.files = [table, *(one.file for one in self._photographs), *masks]
+
+    def __len__(self) -> int:
+        return len(self._photographs)
+
+    def __getitem__(self, index: int) -> Sample:
+        one = self._photographs[index]
+        image = read_image(one.file)
+        lesion = None if one.masks is None else _united(one.masks, image)
+        return cropped(image, one.label, lesion, one.id, one.id)
+
+
+def _united(masks: Iterable[Path], image: Tensor) -> Tensor:
+    """Lesions of all types (H,W) bool of an image (3,H,W)."""
+    lesion = torch.zeros(image.shape[1:], dtype=torch.bool)
+    for file in masks:
+        lesion |= read_mask_of(image, file)
+    return lesion
+
+
+@dataset(
+    "fundus-idrid",
+    modality="fundus",
+    classes=("no DR", "DR"),
+    masks="pixel",
+    source=f"Indian Diabetic Retinopathy Image Dataset, {_GET}",
+    licence="CC BY 4.0",
+    citation="Porwal et al., Data 3(3):25, 2018, doi:10.3390/data3030025",
+    missing=missing,
+    in_all=False,
+    totals=((516 + 81,),),
+    preprocessing=PREPROCESSING,
+)
+def idrid(root: Path, split: str, count: int | None = None, seed: int = 0) -> Photographs:
+    """Binary: grade 1 or more against 0; see ``Photographs``."""
+    return Photographs(root, split, count, seed)

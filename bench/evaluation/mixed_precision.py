@@ -1,0 +1,120 @@
+"""Whether occluded images may be predicted in bf16: the scores of a sample are compared with those in float32."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.contracts import Explainer
+from bench.errors import one_line
+from bench.evaluation.batch import Portion
+from bench.evaluation.context import Scorer
+from bench.evaluation.metric_inputs import OCCLUDED
+from bench.evaluation.predictor import Engine, choices, fastest_batch, inference_copy
+from bench.evaluation.requests import MetricRequest
+from bench.maps import upsample
+from bench.metrics import Occluder, audc, deletion, patch_order, target_probability
+
+#: The most that the AUDC of bf16 may differ from that of float32: in the mean, and for one map. Methods whose mean
+#: AUDC is no farther apart than the first are not told apart, and may change places.
+MEAN_DIFFERENCE, WORST_DIFFERENCE = 0.001, 0.02
+IMAGES = 4
+
+
+def make_engine(
+    scorer: Scorer, asked: str, explainers: Mapping[str, Explainer], metrics: list[MetricRequest], noted: dict[str, Any]
+) -> tuple[Engine, dict[str, Any]]:
+    """What explains and predicts in the place of the scorer's classifier, and what a reader must know of it.
+
+    Args:
+        scorer: without an engine.
+        asked: ``float32``, ``bf16``, or ``auto``: bf16 where the device gains from it and the scores agree.
+        metrics: of the run; where none needs occlusion there is nothing to choose.
+        noted: what this returned for the same classifier before: it is not measured again.
+    """
+    image = Portion(scorer, np.arange(1)).images
+    network = inference_copy(scorer.classifier, image)
+    engine = Engine(network, "float32", scorer.section.batch_size)
+    possible = choices(asked, scorer.device)
+    if noted.get("asked") == asked and noted["precision"] in possible:
+        return Engine(network, noted["precision"], noted["batch_size"]), noted
+    if not any(OCCLUDED & set(request.info.needs) for request in metrics) or not scorer.explained.faithful:
+        return engine, {}
+    best = Engine(network, possible[-1], scorer.section.batch_size)
+    facts: dict[str, Any] = {"asked": asked, "precision": possible[-1]}
+    if len(possible) > 1:
+        facts |= _compare_or_say(replace(scorer, engine=engine), best, explainers)
+        best = best if facts["agree"] else engine
+        facts["precision"] = best.precision
+    best = replace(best, batch_size=fastest_batch(best.predict, image.to(best.dtype)))
+    return best, facts | {"batch_size": best.batch_size}
+
+
+def _compare_or_say(scorer: Scorer, other: Engine, explainers: Mapping[str, Explainer]) -> dict[str, Any]:
+    """``compare``; an engine that cannot be compared does not agree."""
+    try:
+        return compare(scorer, other, explainers)
+    except Exception as error:  # as where an operator of a foreign network does not exist in bf16
+        return {"agree": False, "failed": one_line(error)}
+
+
+def compare(scorer: Scorer, other: Engine, explainers: Mapping[str, Explainer]) -> dict[str, Any]:
+    """How far the AUDC of another engine is from that of the scorer's own, over all methods on the first images.
+
+    Returns:
+        What ``agreement`` says, and the numbers of images and methods.
+    """
+    positions = np.arange(min(IMAGES, scorer.explained.faithful))
+    portion, others = Portion(scorer, positions), Portion(replace(scorer, engine=other), positions)
+    orders = []
+    for name, explainer in explainers.items():
+        with contextlib.suppress(Exception):  # a method that fails here fails again where that is noted
+            if not explainer.applies_to(scorer.inference.classifier):
+                orders.append(_order(portion, portion.maps(name, explainer)))
+    scores = [_audc(one, orders) for one in (portion, others)]
+    return agreement(*scores) | {"images": len(positions), "methods": len(orders)}
+
+
+def agreement(ours: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """Whether two engines agree in the AUDC (M,N) of M methods on N images; methods with a nan are left out.
+
+    Returns:
+        agree, and what it is read from: mean_difference and worst_difference (absolute), changed_ranks (pairs of
+        methods that the first engine tells apart, and the second has in another order).
+    """
+    is_defined = np.isfinite(ours).all(axis=1) & np.isfinite(others).all(axis=1)
+    if not is_defined.any():
+        return {"agree": False}
+    ours, others = ours[is_defined], others[is_defined]
+    difference = np.abs(ours - others)
+    mean, worst = float(difference.mean()), float(difference.max())
+    first, second = np.triu_indices(len(ours), k=1)
+    before, after = (scores[first].mean(axis=1) - scores[second].mean(axis=1) for scores in (ours, others))
+    changed = int(np.count_nonzero((np.abs(before) > MEAN_DIFFERENCE) & (before * after <= 0)))
+    agree = mean <= MEAN_DIFFERENCE and worst <= WORST_DIFFERENCE and not changed
+    return {"agree": agree, "mean_difference": mean, "worst_difference": worst, "changed_ranks": changed}
+
+
+def _order(portion: Portion, maps: Tensor) -> Tensor:
+    occluder = _occluder(portion)
+    maps = upsample(maps, (portion.images.shape[2], portion.images.shape[3]))
+    return patch_order(maps, occluder.patch, occluder.ids, occluder.fov)
+
+
+def _occluder(portion: Portion) -> Occluder:
+    return portion.occluder("faithful", np.arange(len(portion.positions)))
+
+
+def _audc(portion: Portion, orders: list[Tensor]) -> np.ndarray:
+    """AUDC (M,N), filled with zero, of images whose patches go in these orders (N,P)."""
+    if not orders:
+        return np.empty((0, len(portion.positions)))
+    schedules = [deletion(order, portion.scorer.section.steps, "zero") for order in orders]
+    curves = [target_probability(one, portion.targets) for one in _occluder(portion).logits(*schedules)]
+    return torch.stack([audc(curve) for curve in curves]).double().cpu().numpy()

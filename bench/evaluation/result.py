@@ -1,0 +1,127 @@
+"""What came of one explainer on some images."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Classifier
+from bench.memory import PeakMemory
+
+
+@dataclass
+class Cost:
+    """Totals over the images explained so far; passes count images, not batches."""
+
+    images: int = 0
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+    memory_mib: float = float("nan")
+
+    def __add__(self, other: Cost) -> Cost:
+        """Of both together; fmax: an unmeasurable peak (nan) must not hide a measured one."""
+        return Cost(
+            self.images + other.images,
+            self.forwards + other.forwards,
+            self.backwards + other.backwards,
+            self.seconds + other.seconds,
+            float(np.fmax(self.memory_mib, other.memory_mib)),
+        )
+
+    def per_map(self) -> dict[str, float]:
+        """Metric name -> mean cost of one map (memory: the highest of all batches)."""
+        count = max(self.images, 1)
+        return {
+            "forwards_per_map": self.forwards / count,
+            "backwards_per_map": self.backwards / count,
+            "seconds_per_map": self.seconds / count,
+            "peak_memory_mib": self.memory_mib,
+        }
+
+
+@dataclass
+class CostMeter:
+    """Counts the passes through the feature extractor of a classifier inside ``with meter:``."""
+
+    classifier: Classifier
+    device: torch.device
+    cost: Cost = field(default_factory=Cost)
+
+    def __enter__(self) -> CostMeter:
+        self._hook = self.classifier.features.register_forward_hook(self._count)
+        self._memory = PeakMemory(self.device)
+        self._memory.__enter__()
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.cost.seconds += time.perf_counter() - self._started
+        self._memory.__exit__()
+        self.cost.memory_mib = float(np.fmax(self.cost.memory_mib, self._memory.mebibytes))
+        self._hook.remove()
+
+    def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self.cost.forwards += len(output)
+        if output.requires_grad:
+            output.register_hook(self._count_backward)
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.cost.backwards += len(gradient)
+
+
+@dataclass
+class Scored:
+    """What came of one explainer.
+
+    Attributes:
+        frames: long rows, see ``bench.store.SCORE_COLUMNS``; without those of the cost.
+        maps: position among the explained images -> raw map (h,w), of the images whose maps are kept.
+        bad_maps: ids of images whose map holds NaN or infinite values; their scores are nan.
+        problems: metric -> why it failed on these maps.
+        cost: of the maps.
+        kinds: metric and variant of all rows.
+    """
+
+    frames: list[pd.DataFrame] = field(default_factory=list)
+    maps: dict[int, np.ndarray] = field(default_factory=dict)
+    bad_maps: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+    kinds: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, other: Scored) -> None:
+        """Take in what came of the same explainer on further images; a metric that failed on any has failed."""
+        self.frames += other.frames
+        self.maps |= other.maps
+        self.bad_maps += other.bad_maps
+        self.problems = other.problems | self.problems
+        self.cost += other.cost
+        self.kinds |= other.kinds
+
+    @property
+    def notes(self) -> list[str]:
+        """A line for everything that a reader of the scores must know."""
+        lines = [f"metric {metric} failed: {why}" for metric, why in self.problems.items()]
+        if self.bad_maps:
+            lines.append(f"{len(self.bad_maps)} maps hold NaN or infinite values, first: {self.bad_maps[0]}")
+        return lines
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """All rows in one frame, those of the cost last; they belong to no image."""
+        return pd.concat([*self.frames, self.cost_rows], ignore_index=True)
+
+    @property
+    def cost_rows(self) -> pd.DataFrame:
+        """Those of the cost."""
+        about = {"image": "", "group": "", "label": -1, "predicted": -1, "target": -1, "diseased": False}
+        cost = self.cost.per_map()
+        return pd.DataFrame([about | {"metric": name, "variant": "", "step": -1, "value": cost[name]} for name in cost])

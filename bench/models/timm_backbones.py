@@ -1,0 +1,68 @@
+"""Backbones of the timm library, registered as ``timm:NAME``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from functools import partial
+from typing import Any
+from urllib.error import URLError
+
+from torch import nn
+
+from bench.contracts import BackboneInfo, MissingData, UserError
+from bench.models.backbones import RANDOM
+from bench.registry import BACKBONES
+
+
+def timm_backbone(name: str) -> BackboneInfo:
+    """The timm model of this name, with or without the tag of its weights (``resnet50d``, ``resnet50d.ra2_in1k``).
+
+    Raises:
+        MissingData: the extra ``[timm]`` is not installed.
+        UserError: timm has no such model, or not with this tag; with the closest names.
+    """
+    if importlib.util.find_spec("timm") is None:
+        raise MissingData(f"backbone 'timm:{name}' needs timm: pip install -e '.[timm]' (or pip install timm)")
+    import timm
+
+    model, _, tag = name.partition(".")
+    known = timm.list_models() if not tag else timm.list_pretrained(f"{model}.*") or timm.list_models()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0)
+        raise UserError(f"unknown backbone 'timm:{name}'; did you mean {' or '.join(near)}?")
+    config: Any = timm.get_pretrained_cfg(name)
+    build = partial(timm_classifier, name)
+    return BackboneInfo(f"timm:{name}", build, "timm; weights where cached or downloadable", config.mean, config.std)
+
+
+def timm_classifier(name: str, pretrained: bool) -> tuple[nn.Module, str]:
+    """A timm model that reads any size of image, where it can, with its weights where they are cached or downloadable.
+
+    A model without a classifier (DINOv2, CLIP) gets a random one, which heads replace.
+    """
+    import timm
+
+    config: Any = timm.get_pretrained_cfg(name)
+    create = partial(_timm_model, name, num_classes=config.num_classes or 1000)
+    if not pretrained:
+        return create(), RANDOM
+    if not config.has_weights:
+        return create(), f"{RANDOM} (timm has no weights of {name})"
+    try:
+        return create(pretrained=True), f"{config.architecture}.{config.tag} (timm {timm.__version__})"
+    except (URLError, OSError) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        return create(), f"{RANDOM} (weights of {name} are neither cached nor downloadable: {reason})"
+
+
+def _timm_model(name: str, **arguments: Any) -> nn.Module:
+    import timm
+
+    try:
+        return timm.create_model(name, dynamic_img_size=True, **arguments)
+    except TypeError:  # CNNs need no such option, and some transformers have none
+        return timm.create_model(name, **arguments)
+
+
+BACKBONES.add_family("timm", timm_backbone)

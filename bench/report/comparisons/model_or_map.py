@@ -1,0 +1,213 @@
+"""Is the gain of an inherent map that of a better model or that of a better map? Two models, two kinds of map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from bench.report.comparisons.verdicts import PRINTED, printed
+from bench.report.figures.looks import head_look
+from bench.report.figures.style import BLACK, Drawing, Look, legend_below, panels
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import Floats, Method, Paired, directed, levelled, main_metrics, pairs, possible, title
+from bench.report.tables.table import FrameTable, frame_table
+from bench.statistics.comparison import difference, mean_differences
+
+#: Corners of the square, in words: weights, map.
+CORNERS = {
+    "black_box_post_hoc": "black-box weights, post-hoc map",
+    "black_box_own": "black-box weights, own evidence (converted)",
+    "inherent_post_hoc": "inherent weights, post-hoc map",
+    "inherent_own": "inherent weights, own evidence",
+}
+EFFECTS = ("total", "model", "map")
+
+
+@dataclass(frozen=True)
+class Square:
+    """An inherent head with its own map, and a post-hoc method.
+
+    Attributes:
+        corners: name from ``CORNERS`` -> method; only those that have scores.
+    """
+
+    head: str
+    post_hoc: str
+    corners: dict[str, Method]
+
+    @property
+    def missing(self) -> list[str]:
+        """Corners without scores."""
+        return [name for name in CORNERS if name not in self.corners]
+
+
+def model_or_map_frame(frames: Frames) -> pd.DataFrame:
+    """One row a data set, backbone, metric, head and post-hoc method.
+
+    Columns: means of the corners, then total = model + map, each with ``<name>_low`` and ``<name>_high``; ``missing``;
+    n images on which all corners are defined, and seeds.
+    """
+    found = []
+    for metric in directed(frames):
+        for dataset, backbone, paired in pairs(frames, metric):
+            about = {"dataset": dataset, "backbone": backbone, "family": metric["family"], "metric": title(metric)}
+            squares = list(_squares(frames, paired))
+            for square, parts in zip(squares, _decompositions(frames, metric, squares, paired), strict=True):
+                found.append(about | {"head": square.head, "post_hoc": square.post_hoc} | parts)
+    rows = pd.DataFrame(found)
+    return rows[rows["n"] > 0].reset_index(drop=True) if len(rows) else rows
+
+
+def _squares(frames: Frames, paired: Paired) -> Iterator[Square]:
+    """Squares of which at least three corners have scores, the two on the diagonal among them."""
+    heads, explainers = frames.record["heads"], frames.record["explainers"]
+    black_boxes = [name for name, facts in heads.items() if facts["family"] != "inherent"]
+    trained = [name for name, facts in heads.items() if facts["family"] == "inherent" and not facts.get("converts")]
+    own = [name for name, facts in explainers.items() if facts["family"] == "inherent"]
+    others = [name for name, facts in explainers.items() if facts["family"] == "post-hoc"]
+    for black_box in black_boxes[:1]:
+        converted = [name for name, facts in heads.items() if facts.get("converts") == base_of(heads, black_box)]
+        for head, other in ((head, other) for head in trained for other in others):
+            wanted = {
+                "black_box_post_hoc": [(black_box, other)],
+                "black_box_own": [(name, one) for name in converted for one in own],
+                "inherent_post_hoc": [(head, other)],
+                "inherent_own": [(head, one) for one in own],
+            }
+            present = {name: [one for one in methods if one in paired.methods] for name, methods in wanted.items()}
+            corners = {name: methods[0] for name, methods in present.items() if methods}
+            if len(corners) > 2 and {"black_box_post_hoc", "inherent_own"} <= set(corners):
+                yield Square(head, other, corners)
+
+
+def base_of(heads: dict[str, dict[str, Any]], name: str) -> str:
+    """Registered name of a head."""
+    return str(heads[name].get("base", name))
+
+
+def _decompositions(
+    frames: Frames, metric: dict[str, Any], squares: list[Square], paired: Paired
+) -> Iterator[dict[str, Any]]:
+    """Means of the corners and effects of each square, on the images that are defined in all of its corners."""
+    scores = [levelled(frames, metric, paired, list(square.corners.values())) for square in squares]
+    columns = [_columns(square, corners) for square, (corners, _) in zip(squares, scores, strict=True)]
+    rows = mean_differences(np.concatenate(columns, axis=-1), paired.groups).to_dict("records") if squares else []
+    for square, (_, floor) in zip(squares, scores, strict=True):
+        found: dict[str, Any] = {"floor": floor, "missing": ", ".join(CORNERS[name] for name in square.missing)}
+        limits = np.array(possible(metric, floor))
+        apart = np.array([-1, 1]) * np.diff(limits)
+        found |= {name: np.nan for corner in square.missing for name in (corner, f"{corner}_low", f"{corner}_high")}
+        names = [*square.corners, *EFFECTS]
+        own, rows = rows[: len(names)], rows[len(names) :]
+        for name, row in zip(names, own, strict=True):
+            low, high = np.clip([row["low"], row["high"]], *(apart if name in EFFECTS else limits))
+            found |= {name: row["difference"], f"{name}_low": low, f"{name}_high": high}
+        yield found | {"n": own[0]["n"], "seeds": own[0]["seeds"]}
+
+
+def _columns(square: Square, corners: Floats) -> Floats:
+    """Corners (S,N,3 or 4) -> with effects (S,N,C), nan in all of them where one is."""
+    effects = decompose(dict(zip(square.corners, np.moveaxis(corners, -1, 0), strict=True)))
+    columns = np.concatenate([corners, np.stack(effects, axis=-1)], axis=-1)
+    columns[~np.isfinite(columns).all(axis=-1)] = np.nan
+    return columns
+
+
+def decompose(corners: dict[str, Floats]) -> tuple[Floats, Floats, Floats]:
+    """Scores of three or four corners -> total gain, part of the model, part of the map, which add up to it.
+
+    With all corners each part is the mean of both orders in which model and map can be exchanged (its Shapley value);
+    with three there is one order.
+
+    Source: Shapley 1953, doi:10.1515/9781400881970-018.
+    """
+    start, end = corners["black_box_post_hoc"], corners["inherent_own"]
+    model = []
+    if "inherent_post_hoc" in corners:
+        model.append(difference(corners["inherent_post_hoc"], start))
+    if "black_box_own" in corners:
+        model.append(difference(end, corners["black_box_own"]))
+    total, of_model = difference(end, start), np.mean(model, axis=0)
+    return total, of_model, difference(total, of_model)
+
+
+def model_or_map_table(rows: pd.DataFrame, verdicts: pd.DataFrame) -> FrameTable:
+    """Every square; the metrics that are printed are those of the verdicts."""
+    caption = (
+        "Model or map? Gain of an inherent head's own map over a post-hoc map on the black box, split into what the "
+        "better model and what the better map contribute: means, groups counted alike [95 % interval]; total = model "
+        "+ map. Scores whose level the network sets are those against random maps on the same network (floor: "
+        "subtracted; missing: raw). "
+        "Corners: black-box and inherent weights, each with the post-hoc map and with own evidence (of the black box: "
+        "its exact conversion). With all four, a part is the mean over both orders of exchange; with three, there is "
+        "only one order."
+    )
+    remedies = {
+        "black_box_own": "run a head that converts the black box",
+        "inherent_post_hoc": "name the method in on_inherent",
+    }
+    for name, remedy in remedies.items():
+        if rows[name].isna().any():
+            caption += f" Missing: {CORNERS[name]} in {rows[name].isna().mean():.0%} of the rows ({remedy})."
+    columns = {name: f"{name}_" for name in (*CORNERS, *EFFECTS)}
+    shown = {name: prefix for name, prefix in columns.items() if rows[name].notna().any()}
+    keys = ["dataset", "backbone", "metric", "head", "post_hoc", "floor"]
+    table = frame_table(f"{caption} {PRINTED}", printed(rows, verdicts), keys, shown, [])
+    table.frame = rows
+    return table
+
+
+_BLACK_BOX = Look(BLACK, marker="x", width=1.5)
+_PAIRS = {False: ("inherent_post_hoc", "inherent_own"), True: ("black_box_post_hoc", "black_box_own")}
+
+
+def model_or_map(frames: Frames, rows: pd.DataFrame) -> Iterator[Drawing]:
+    """One figure for the main metric of each family, with the first post-hoc method that explains most models."""
+    if not len(rows):
+        return
+    fullest = rows.groupby("post_hoc", sort=False)["missing"].agg(lambda texts: (texts != "").mean())
+    post_hoc = fullest.idxmin()
+    for family, metric in main_metrics(frames).items():
+        shown = rows[(rows["metric"] == title(metric)) & (rows["post_hoc"] == post_hoc)]
+        if len(shown):
+            yield _figure(frames, shown, family, str(post_hoc))
+
+
+def _figure(frames: Frames, rows: pd.DataFrame, family: str, post_hoc: str) -> Drawing:
+    datasets = list(dict.fromkeys(rows["dataset"]))
+    metric = rows["metric"].iloc[0].replace("_", " ")
+    figure, axes = panels(len(datasets), 1.9, "", metric, same_scale=False)
+    heads = list(dict.fromkeys(rows["head"]))
+    for axis, dataset in zip(axes, datasets, strict=True):
+        part = rows[rows["dataset"] == dataset].to_dict("records")
+        count = len(heads) + 1
+        _line(axis, part[0], _BLACK_BOX, _PAIRS[True], shift=-0.06 * (count - 1) / 2)
+        for row in part:
+            place = heads.index(row["head"]) + 1
+            _line(axis, row, head_look(frames.record, row["head"]), _PAIRS[False], 0.06 * (place - (count - 1) / 2))
+        axis.set_xticks([0, 1], [post_hoc, "own evidence"])
+        axis.set_xlim(-0.35, 1.35)
+        axis.set_title(f"{dataset} (n = {max(row['n'] for row in part)})")
+    looks = {"black box": _BLACK_BOX} | {head: head_look(frames.record, head) for head in heads}
+    handles = [Line2D([], [], label=name, marker=look.marker, **look.line()) for name, look in looks.items()]
+    legend_below(figure, {"": handles})
+    caption = (
+        f"Model or map? {metric.capitalize()} with 95 % intervals of {post_hoc} and of the model's own evidence, on "
+        "black-box and on inherent weights. Between the lines lies the model, along them the map. A black box shows "
+        "own evidence only where its exact conversion was run."
+    )
+    return Drawing(f"model_or_map_{family}", figure, caption)
+
+
+def _line(axis: Axes, row: dict[Any, Any], look: Look, ends: tuple[str, str], shift: float) -> None:
+    line = look.line() | {"linewidth": 1.1}
+    places = [(at + shift, end) for at, end in enumerate(ends) if pd.notna(row[end])]
+    axis.plot([x for x, _ in places], [row[end] for _, end in places], marker=look.marker, markersize=4, **line)
+    for x, end in places:
+        axis.plot([x, x], [row[f"{end}_low"], row[f"{end}_high"]], color=look.color, linewidth=0.9)

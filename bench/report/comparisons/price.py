@@ -1,0 +1,176 @@
+"""The price of interpretability: what each inherent head costs in classification, beside what its maps gain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from bench.report.comparisons.verdicts import chosen
+from bench.report.figures.looks import head_look
+from bench.report.figures.style import GREY, LIGHT, Drawing, legend_below, panels
+from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import main_metrics, title
+from bench.report.tables.notes import masks_note
+from bench.report.tables.table import FrameTable, frame_table
+from bench.statistics.classification import CLASSIFICATION_SCORES
+from bench.statistics.comparison import non_inferiority
+
+MARGIN = 0.02
+SCORES = ("auc", "accuracy", "kappa", "ece")
+GAINS = ("localisation", "faithfulness")  # families whose main metric stands beside the price
+_PLACES = [list(CLASSIFICATION_SCORES).index(score) for score in SCORES]
+
+
+def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """One row a data set, backbone and inherent head.
+
+    Each score of ``SCORES``, head minus black box, with ``<score>_low``, ``<score>_high`` and ``<score>_verdict``; n
+    images, seeds; and for the main metric of each family of ``GAINS`` the head's maps minus the best post-hoc method's
+    (``gain_<family>`` with low, high and n), where there are such scores.
+    """
+    if not len(frames.predictions):
+        return pd.DataFrame()
+    gains = chosen(frames, verdicts)
+    found = []
+    for (dataset, backbone), rows in frames.predictions.groupby(["dataset", "backbone"], sort=False):
+        heads = list(dict.fromkeys(rows["head"]))
+        families = {head: frames.record["heads"][head]["family"] for head in heads}
+        black_boxes = [head for head in heads if families[head] != "inherent"]
+        for head in [head for head in heads if families[head] == "inherent" and black_boxes]:
+            about = {"dataset": dataset, "backbone": backbone, "head": head, "black_box": black_boxes[0]}
+            healthy = frames.record["datasets"][dataset].get("healthy")
+            price = _price(rows[rows["head"] == head], rows[rows["head"] == black_boxes[0]], healthy)
+            found.append(about | price | _gains(frames, gains, about))
+    return pd.DataFrame(found)
+
+
+def _price(ours: pd.DataFrame, theirs: pd.DataFrame, healthy: int | None) -> dict[str, Any]:
+    """Differences of every score in the seeds that both have, with intervals and verdicts."""
+    seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
+    first, second = (seed_scores(one, seeds, healthy)[..., _PLACES] for one in (ours, theirs))
+    groups = ours["group"].nunique()
+    mean, *ends = with_limits(first - second, groups)
+    apart = np.diff(POSSIBLE, axis=0)[0, _PLACES]
+    low, high = np.clip(ends, -apart, apart)
+    price: dict[str, Any] = {"n": ours["image"].nunique(), "groups": groups, "seeds": len(seeds)}
+    for score, *values in zip(SCORES, mean, low, high, strict=True):
+        price |= dict(zip((score, f"{score}_low", f"{score}_high"), values, strict=True))
+        worst, best = values[1:] if CLASSIFICATION_SCORES[score] else (-values[2], -values[1])
+        price[f"{score}_verdict"] = non_inferiority(worst, best, MARGIN)
+    return price
+
+
+def _gains(frames: Frames, gains: pd.DataFrame, about: dict[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for family in GAINS:
+        metric = main_metrics(frames).get(family)
+        if metric is None or not len(gains):
+            continue
+        same = [gains[key] == about[key] for key in ("dataset", "backbone", "head")]
+        rows = gains[np.logical_and.reduce([*same, gains["metric"] == title(metric)])]
+        for row in rows.head(1).to_dict("records"):
+            sign = 1 if row["higher_is_better"] else -1
+            ends = sorted((sign * row["low"], sign * row["high"]))
+            found |= {f"gain_{family}": sign * row["difference"]}
+            found |= {f"gain_{family}_low": ends[0], f"gain_{family}_high": ends[1], f"gain_{family}_n": row["n"]}
+    return found
+
+
+def price_table(frames: Frames, prices: pd.DataFrame) -> FrameTable:
+    """Every inherent head against its black box."""
+    gains = [f"gain_{family}" for family in GAINS if f"gain_{family}" in prices]
+    mains = {f"gain_{family}": title(metric) for family, metric in main_metrics(frames).items()}
+    explained = "; ".join(f"{name.replace('_', ' in ')}: {mains[name].replace('_', ' ')}" for name in gains)
+    caption = (
+        "Price of interpretability. Each head minus its black box on the same test images [95 % interval, paired "
+        f"bootstrap over groups], and a verdict for every score: non-inferior where the interval excludes a loss of "
+        f"{MARGIN}, inferior where it lies beyond that loss, else undecided. Gains: the head's own maps against the "
+        "post-hoc method that is best on that data set, positive where the head is better, as in verdicts"
+        f"{f' ({explained})' if explained else ''}."
+    )
+    verdicts = [_summary(row) for _, row in prices.iterrows()]
+    shown = prices.assign(verdict=verdicts)
+    table = frame_table(
+        caption,
+        shown,
+        ["dataset", "backbone", "head", "verdict"],
+        {name: f"{name}_" for name in (*SCORES, *gains)},
+        [],
+    )
+    table.frame = prices
+    return table
+
+
+def _summary(row: pd.Series) -> str:
+    """``non-inferior: auc, kappa; undecided: accuracy``."""
+    words = ("non-inferior", "undecided", "inferior")
+    named = {word: [score for score in SCORES if row[f"{score}_verdict"] == word] for word in words}
+    return "; ".join(f"{word}: {', '.join(scores)}" for word, scores in named.items() if scores)
+
+
+def pareto(frames: Frames, prices: pd.DataFrame) -> Iterator[Drawing]:
+    """AUC lost against localisation gained over the best post-hoc method, both with intervals."""
+    if "gain_localisation" not in prices:
+        return
+    rows = prices[np.isfinite(prices["gain_localisation"]) & np.isfinite(prices["auc"])]
+    if not len(rows):
+        return
+    datasets = list(dict.fromkeys(rows["dataset"]))
+    metric = title(main_metrics(frames)["localisation"]).replace("_", " ")
+    figure, axes = panels(len(datasets), 2.3, "AUC lost against the black box", f"gain in {metric}", same_scale=False)
+    for axis, dataset in zip(axes, datasets, strict=True):
+        axis.axhline(0, color=GREY, linewidth=0.7, zorder=1)
+        axis.axvline(0, color=GREY, linewidth=0.7, zorder=1)
+        axis.axvline(MARGIN, color=LIGHT, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+        _panel(axis, frames, rows[rows["dataset"] == dataset])
+        axis.set_title(dataset)
+    heads = list(dict.fromkeys(rows["head"]))
+    lines = [Line2D([], [], label=head, **_marker(frames, head)) for head in heads]
+    margin = Line2D([], [], label=f"margin {MARGIN}", color=LIGHT, linestyle=(0, (4, 2)))
+    legend_below(figure, {"": [*lines, margin]})
+    caption = (
+        f"Price against gain, with 95 % intervals: AUC of the black box minus the head's on the same test images, and "
+        f"{metric} of the head's own maps minus that of the post-hoc method that is best on the data set. Better is "
+        "towards the top left; lines join heads that differ only in their parameters, from weak to strong."
+    )
+    yield Drawing("price_pareto", figure, f"{caption} {masks_note(frames, datasets)}".strip())
+
+
+def _panel(axis: Axes, frames: Frames, rows: pd.DataFrame) -> None:
+    places = {}
+    for row in rows.to_dict("records"):
+        x, y = -row["auc"], row["gain_localisation"]
+        bars: dict[str, Any] = {"color": _marker(frames, row["head"])["color"], "linewidth": 0.8, "alpha": 0.6}
+        axis.plot([-row["auc_low"], -row["auc_high"]], [y, y], **bars)
+        axis.plot([x, x], [row["gain_localisation_low"], row["gain_localisation_high"]], **bars)
+        axis.plot(x, y, **_marker(frames, row["head"]), zorder=4)
+        places[row["head"]] = (x, y)
+    for first, second in _steps(frames, rows):
+        axis.annotate(
+            "", places[second], places[first], arrowprops={"arrowstyle": "-|>", "color": GREY, "linewidth": 0.8}
+        )
+
+
+def _marker(frames: Frames, head: str) -> dict[str, Any]:
+    look = head_look(frames.record, head)
+    hollow = {"markerfacecolor": "none", "markeredgewidth": 1.3}  # heads may coincide
+    return {"marker": look.marker, "color": look.color, "linestyle": "none", "markersize": 5.5} | hollow
+
+
+def _steps(frames: Frames, rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Neighbours on the paths: heads of one registered name in the order of their numeric parameters."""
+    cells = frames.cells[frames.cells["dataset"].isin(rows["dataset"]) & frames.cells["head"].isin(rows["head"])]
+    paths: dict[str, dict[str, tuple[float, ...]]] = {}
+    for head, record in zip(cells["head"], cells["record"], strict=True):
+        parameters = record.get("parameters")
+        if isinstance(parameters, dict):
+            numbers = tuple(float(value) for value in parameters.values() if isinstance(value, int | float))
+            paths.setdefault(record.get("base", head), {})[head] = numbers
+    return [step for path in paths.values() for step in pairwise(sorted(path, key=lambda head: path[head]))]

@@ -1,0 +1,179 @@
+"""Where does a head gain or lose? Main comparisons again, on parts of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.report.comparisons.verdicts import against_best
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import Paired, levelled, main_metrics, metric_rows, pair, possible, title
+from bench.report.tables.table import FrameTable, frame_table
+from bench.statistics.classification import softmax
+from bench.statistics.comparison import difference, mean_differences
+from bench.statistics.intervals import FEWEST_GROUPS
+
+Bools = NDArray[np.bool_]
+_THIRDS = ("lowest third", "middle third", "highest third")
+_VALUES = ("ours", "theirs", "difference")
+
+
+def strata_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """One row a stratum of a comparison: each head with the post-hoc method that is best on the data set.
+
+    For the main metric of each family, and for every metric that is read on healthy images: ``ours``, ``theirs`` and
+    ``difference`` with low and high, n images, groups and seeds. Where neither direction is better there is no
+    difference, and the other method is the one that is best in a metric of the same images.
+    """
+    healthy = [metric for metric in frames.record["metrics"] if metric["images"] == "healthy"]
+    metrics = {title(metric): metric for metric in [*main_metrics(frames).values(), *healthy]}
+    found: list[dict[str, Any]] = []
+    keys = ["dataset", "backbone", "metric"]
+    best = _opponents(verdicts, metrics)
+    for names, comparisons in best.groupby(keys, sort=False) if len(best) else ():
+        dataset, backbone, name = map(str, names)
+        rows = metric_rows(frames, metrics[name])
+        rows = rows[(rows["dataset"] == dataset) & (rows["backbone"] == backbone)]
+        paired, facts = pair(rows), image_facts(frames, dataset, backbone)
+        for row in comparisons.to_dict("records"):
+            about = {key: row[key] for key in (*keys, "method", "against")}
+            ours, theirs = (row["head"], row["explainer"]), (row["their_head"], row["their_explainer"])
+            scores, floor = levelled(frames, metrics[name], paired, [ours, theirs])
+            about |= {"floor": floor}
+            first, second = np.moveaxis(scores, -1, 0)
+            values = np.stack([first, second, difference(first, second)], axis=-1)
+            values[~np.isfinite(values).all(axis=-1)] = np.nan
+            if metrics[name]["higher_is_better"] is None:
+                values[..., -1] = np.nan
+            limits = possible(metrics[name], floor)
+            right = called_right(rows, paired, (ours[0], theirs[0]))
+            for kind, stratum, inside in strata(rows, paired, facts, right):
+                found.append(about | {"by": kind, "stratum": stratum} | _means(values, inside, paired, limits))
+    strata_rows = pd.DataFrame(found)
+    return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
+
+
+def _opponents(verdicts: pd.DataFrame, metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Rows of ``against_best``; metrics without a direction take those of the first on healthy images that has one."""
+    best = against_best(verdicts, list(metrics))
+    healthy = {name: metric for name, metric in metrics.items() if metric["images"] == "healthy"}
+    undirected = [name for name, metric in healthy.items() if metric["higher_is_better"] is None]
+    if not len(best):
+        return best
+    copied = best[best["metric"].isin(healthy)].drop_duplicates(["dataset", "backbone", "method"])
+    return pd.concat([best, *(copied.assign(metric=name) for name in undirected)], ignore_index=True)
+
+
+def _means(values: NDArray[np.float64], inside: Bools, paired: Paired, limits: tuple[float, float]) -> dict[str, Any]:
+    some = inside.any(axis=0)
+    if not some.any():
+        return {"n": 0}
+    rows = mean_differences(np.where(inside[..., None], values, np.nan)[:, some], paired.groups[some])
+    found: dict[str, Any] = {name: int(rows[name].iloc[0]) for name in ("n", "groups", "seeds")}
+    apart = limits[1] - limits[0]
+    for name, row in zip(_VALUES, rows.to_dict("records"), strict=True):
+        low, high = np.clip([row["low"], row["high"]], *((-apart, apart) if name == "difference" else limits))
+        found |= {name: row["difference"], f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
+    """By image: lesion_area, lesion_count, and the black box's probability of the right class, mean over seeds.
+
+    A run made before these were stored lacks the columns; the same command adds them without scoring anything again.
+    """
+    file = frames.store.lesions_file(dataset)
+    facts = pd.read_parquet(file).set_index("image") if file.exists() else pd.DataFrame()
+    cells = frames.cells[(frames.cells["dataset"] == dataset) & (frames.cells["backbone"] == backbone)]
+    found = []
+    for cell in cells.itertuples():
+        stored = frames.cell(cell).explained
+        if frames.record["heads"][cell.head]["family"] != "inherent" and stored.exists():
+            frame = pd.read_parquet(stored)
+            chance = softmax(frame.filter(like="logit_").to_numpy(dtype=float))
+            found.append(pd.Series(chance[np.arange(len(frame)), frame["label"]], index=frame["image"]))
+    if found:
+        confidence = pd.concat(found).groupby(level=0).mean().rename("confidence")
+        facts = facts.join(confidence, how="outer") if len(facts) else confidence.to_frame()
+    return facts
+
+
+def called_right(rows: pd.DataFrame, paired: Paired, heads: tuple[str, str]) -> Bools:
+    """(S,N) whether both classifiers call the image by its label."""
+    each = rows[rows["head"].isin(heads)].drop_duplicates(["head", "seed", "image"])
+    right = (each["predicted"] == each["label"]).groupby([each["seed"], each["image"]]).all()
+    wide = right.unstack("image", fill_value=False).reindex(columns=paired.images, fill_value=False)
+    return wide.reindex(sorted(rows["seed"].unique()), fill_value=False).to_numpy(dtype=bool)
+
+
+def strata(rows: pd.DataFrame, paired: Paired, facts: pd.DataFrame, right: Bools) -> Iterator[tuple[str, str, Bools]]:
+    """What the images are divided by, the part, and which images (S,N) are in it."""
+    about = rows.groupby("image")[["label", "diseased"]].first().reindex(paired.images)
+    everyone = np.ones_like(right)
+    diseased = about["diseased"].to_numpy(dtype=bool)
+    if diseased.any():
+        yield "all", "all positives", everyone & diseased
+        yield "all", "shared true positives", right & diseased
+    if not diseased.all():
+        yield "all", "healthy images", everyone & ~diseased
+        yield "all", "shared true negatives", right & ~diseased
+    classes = sorted(about["label"].unique())
+    for label in classes if len(classes) > 1 else []:
+        yield "class", f"class {label}", everyone & (about["label"] == label).to_numpy()
+    known = facts.reindex(paired.images)
+    for column in [name for name in ("lesion_area", "confidence") if name in known]:
+        for name, inside in thirds(known[column]):
+            yield column.replace("_", " "), name, everyone & inside
+    if "lesion_count" in known:
+        for name, inside in counts(known["lesion_count"]):
+            yield "lesion count", name, everyone & inside
+
+
+def thirds(values: pd.Series) -> Iterator[tuple[str, Bools]]:
+    """Equally large parts of the images by a quantity, with their range; none where it does not vary enough."""
+    defined = values[values > 0] if values.name == "lesion_area" else values.dropna()
+    if defined.nunique() < len(_THIRDS):
+        return
+    place = pd.qcut(defined.rank(method="first"), len(_THIRDS), labels=False).reindex(values.index)
+    for index, name in enumerate(_THIRDS):
+        inside = (place == index).to_numpy()
+        yield f"{name} ({values[inside].min():.3g}–{values[inside].max():.3g})", inside
+
+
+def counts(values: pd.Series) -> Iterator[tuple[str, Bools]]:
+    """Images with one, two, and more lesions; none where all have the same number."""
+    parts = {"1": values == 1, "2": values == 2, "3 or more": values > 2}
+    filled = {name: part.to_numpy() for name, part in parts.items() if part.any()}
+    yield from filled.items() if len(filled) > 1 else ()
+
+
+def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
+    """Every stratum."""
+    caption = (
+        "Strata. Each head's own maps (ours) and the post-hoc method that is best on that data set (theirs), on parts "
+        f"of the images: means, groups counted alike [95 % interval, from {FEWEST_GROUPS} groups on]. Where the "
+        "network sets the level of a metric (floor: subtracted) scores are against random maps on the same network. "
+        "Shared true positives are called right by both classifiers; thirds are equally large; lesion area is a share "
+        "of the image, confidence the black box's probability of the right class. Largest evidence is in each map's "
+        "own unit: no difference. Exploratory: "
+        "intervals are not adjusted for the number of strata."
+    )
+    stores = {
+        "lesion area": [frames.store.lesions_file(dataset) for dataset in rows["dataset"].unique()],
+        "confidence": [frames.cell(cell).explained for cell in frames.cells.itertuples()],
+    }
+    absent = [name for name, files in stores.items() if not any(file.exists() for file in files)]
+    caption += f" Not known here: {' and '.join(absent)} (run the same command again to add them)." if absent else ""
+    rows = rows.assign(stratum=[_named(frames, row) for row in rows.to_dict("records")])
+    keys = ["dataset", "backbone", "metric", "method", "against", "by", "stratum", "floor"]
+    return frame_table(caption, rows, keys, {name: f"{name}_" for name in _VALUES}, [])
+
+
+def _named(frames: Frames, row: dict[Any, Any]) -> str:
+    """Classes by their names."""
+    classes = frames.record["datasets"][row["dataset"]].get("classes", [])
+    return str(classes[int(row["stratum"].split()[1])]) if row["by"] == "class" and classes else str(row["stratum"])

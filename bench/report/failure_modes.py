@@ -1,0 +1,162 @@
+"""Failure signatures: what a trained head shows when its penalty or its grid does not suit the data, with the advice.
+
+Source: arXiv:2505.17748 names the signs; the accuracy and the grid are its thresholds, the two others are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frames.compared import BLACK_BOX, no_positive_evidence
+from bench.report.frames.load import CELL, Frames
+from bench.report.frames.settings import Setting, settings
+from bench.report.tables.paper import PRECISIONS
+from bench.report.tables.table import TableData
+
+ACCURACY_DROP = 0.05
+COARSE = 8  # cells a side
+NO_EVIDENCE = 0.5  # of the diseased images: the typical one; some are missed by any model, and rightly without evidence
+DIFFUSE = 0.5  # of the image: no lesion fills it; as normalised entropy 0.93 at 112 px, 0.94 at 512 px
+_UNPENALISED = "it has no penalty to change: see the training curves"
+_PLANTED = "a shortcut is planted here, which may cost accuracy and evidence: see shortcut_use"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A sign of failure of the heads (several where all show the same) on one data set and backbone.
+
+    Attributes:
+        columns: metrics that it concerns; tables that have one of them carry it as a note.
+    """
+
+    dataset: str
+    backbone: str
+    heads: tuple[str, ...]
+    columns: tuple[str, ...]
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset} · {self.backbone} · {', '.join(self.heads)}: {self.text}"
+
+    def concerns(self, table: TableData) -> bool:
+        """Whether a table shows one of its metrics for one of its heads."""
+        if not set(self.columns) & {column.name for column in table.columns}:
+            return False
+        return any(
+            (row.get("dataset"), row.get("backbone")) == (self.dataset, self.backbone) and row.get("head") in self.heads
+            for row in table.rows
+        )
+
+
+def signatures(frames: Frames) -> list[Signature]:
+    """Every sign of failure of a run's inherent heads; a sign whose metric the run lacks is not looked for."""
+    inherent = [setting for setting in settings(frames) if setting.family == "inherent"]
+    return [
+        *_accuracy_drops(frames, inherent),
+        *_without_evidence(frames, inherent),
+        *_diffuse(frames, inherent),
+        *_coarse(frames, inherent),
+    ]
+
+
+def add_notes(tables: dict[str, TableData], signs: list[Signature]) -> None:
+    """Print every sign below the tables that it concerns."""
+    for table in tables.values():
+        table.notes += [str(sign) for sign in signs if sign.concerns(table)]
+
+
+def effective_area(entropy: pd.Series, side: int) -> pd.Series:
+    """Normalised entropy over side² pixels -> share of the image over which an even map would have that entropy."""
+    return (side**2) ** (entropy - 1)
+
+
+def _accuracy_drops(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
+    accuracy = _accuracy(frames)
+    black_boxes = [setting for setting in settings(frames) if setting.family == BLACK_BOX]
+    for setting in inherent:
+        place = (setting.dataset, setting.backbone)
+        twin = next((one for one in black_boxes if (one.dataset, one.backbone) == place), None)
+        if twin is None:
+            continue
+        ours, theirs = accuracy[(*place, setting.head)], accuracy[(*place, twin.head)]
+        seeds = sorted(set(ours) & set(theirs))
+        drop = float(np.mean([theirs[seed] - ours[seed] for seed in seeds])) if seeds else 0.0
+        if drop > ACCURACY_DROP + 1e-9:  # rounding
+            text = f"accuracy {drop:.3f} below that of {twin.head} (more than {ACCURACY_DROP}): {_weaker(setting)}"
+            yield Signature(*place, (setting.head,), ("accuracy",), text)
+
+
+def _accuracy(frames: Frames) -> dict[tuple[str, str, str], dict[int, float]]:
+    """(data set, backbone, head) -> seed -> share of the test images that are classified right."""
+    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    if not len(frames.predictions):
+        return found
+    for key, rows in frames.predictions.groupby(CELL, sort=False):
+        dataset, backbone, head, seed = map(str, key)
+        predicted = rows.filter(like="logit_").fillna(-np.inf).to_numpy(dtype=float).argmax(axis=1)
+        found.setdefault((dataset, backbone, head), {})[int(seed)] = float((predicted == rows["label"]).mean())
+    return found
+
+
+def _without_evidence(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
+    for setting in inherent:
+        rows = no_positive_evidence(_own(frames, setting, "positive_ratio"))
+        if (share := rows["value"].mean()) > NO_EVIDENCE:
+            text = f"no positive evidence on {share:.0%} of the diseased images (more than half): {_weaker(setting)}"
+            yield Signature(setting.dataset, setting.backbone, (setting.head,), ("positive_ratio",), text)
+
+
+def _diffuse(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
+    for setting in inherent:
+        rows = _own(frames, setting, "entropy")
+        side = setting.explained_side
+        if side and (area := effective_area(rows["value"], side).mean()) > DIFFUSE:
+            l1 = setting.penalties.get("l1")
+            advice = f"λ₁ too small? raise l1 ({l1:g})" if l1 else "an l1 penalty would concentrate it"
+            text = f"evidence as diffuse as an even map over {area:.0%} of the image (more than half): {advice}"
+            yield Signature(setting.dataset, setting.backbone, (setting.head,), ("entropy",), text)
+
+
+def _coarse(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
+    names = [facts["name"] for facts in frames.record["metrics"] if facts["family"] == "localisation"]
+    columns = *names, *(column.name for column in PRECISIONS.values())
+    coarse: dict[tuple[str, str, str], list[str]] = {}
+    for setting in inherent:
+        if setting.grid and min(setting.grid) < COARSE:
+            coarse.setdefault((setting.dataset, setting.backbone, setting.grid_text), []).append(setting.head)
+    for (dataset, backbone, grid), heads in coarse.items():
+        text = (
+            f"evidence grid {grid} (below {COARSE}×{COARSE}) is too coarse for small lesions: "
+            "give larger images or a backbone with a smaller stride"
+        )
+        yield Signature(dataset, backbone, tuple(heads), columns, text)
+
+
+def _own(frames: Frames, setting: Setting, metric: str) -> pd.DataFrame:
+    """Scores of the head's own maps of diseased images."""
+    if not len(frames.scores):
+        return pd.DataFrame(columns=["metric", "value"], dtype=float)
+    scores = frames.scores
+    return scores[
+        (scores["dataset"] == setting.dataset)
+        & (scores["backbone"] == setting.backbone)
+        & (scores["head"] == setting.head)
+        & (scores["family"] == "inherent")
+        & (scores["metric"] == metric)
+        & scores["diseased"].astype(bool)
+    ]
+
+
+def _weaker(setting: Setting) -> str:
+    """Advice against too strong a penalty; none where a shortcut is planted, which explains the sign as well."""
+    if setting.planted:
+        return _PLANTED
+    if setting.parameters is None:
+        return "λ too large? lower the weight of its penalty"
+    if not setting.penalties:
+        return _UNPENALISED
+    return f"λ too large? lower {' and '.join(f'{name} ({value:g})' for name, value in setting.penalties.items())}"

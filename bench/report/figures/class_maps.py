@@ -1,0 +1,142 @@
+"""Figures of more than two classes: for every image one map a class, all by one method and on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from bench.contracts import EVERY_CLASS
+from bench.report.figures.gallery import SCALE, Images, cells_of, load_images, overlays, short_name
+from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
+from bench.report.figures.style import BLACK, Drawing
+from bench.report.figures.tile_grid import NAMES, TileGrid, color_bars, draw_tiles, wrapped, write_rows
+from bench.report.frames.compared import compared_rows
+from bench.report.frames.load import Frames, part_explainers
+from bench.statistics.classification import softmax
+from bench.store.folders import CellStore, file_name
+
+Floats = NDArray[np.float64]
+_POST_HOC = 3  # methods, the first that the run lists; the others' maps are in the store
+_ACROSS = 6  # tiles that fill the page, and more where there are more classes
+_ABOVE, _LINE, _FOOTER = 0.14, 0.13, 0.3  # inches
+
+
+@dataclass(frozen=True)
+class ClassMaps:
+    """What one classifier says about the kept images, and why.
+
+    Attributes:
+        images: in the order of their classes.
+        maps: (C,h,w) an image, one raw map a class.
+        probabilities: (N,C); nan for an image that is not a test image.
+    """
+
+    images: Images
+    maps: list[Floats]
+    probabilities: Floats
+
+
+def class_maps(frames: Frames) -> Iterator[Drawing]:
+    """One figure a method for each data set of more than two classes: all inherent methods, the first post-hoc ones."""
+    rows = compared_rows(frames)
+    for name in dict.fromkeys(frames.cells["dataset"]):
+        images = load_images(frames, name)
+        classes = frames.record["datasets"][name].get("classes", [])
+        if images is None or len(classes) < 3:
+            continue
+        methods = methods_in(frames, rows[rows["dataset"] == name])
+        for method in of_family(methods, "inherent") + of_family(methods, "post-hoc")[:_POST_HOC]:
+            found = load_class_maps(frames, name, method, images, len(classes))
+            if found is not None:
+                names = _row_names(found, name, classes)
+                stem = f"class_maps_{file_name(name)}_{file_name(method.label.replace(' ', '_'))}"
+                caption = f"{name}, {method.label}: {_caption(frames, method, found)}"
+                yield Drawing(stem, _figure(found, names, classes, method), caption)
+
+
+def load_class_maps(frames: Frames, dataset: str, method: Method, images: Images, classes: int) -> ClassMaps | None:
+    """By the first seed that has maps of all kept images and classes; None where no seed has."""
+    for cell in cells_of(frames, dataset, method.head):
+        if method.explainer in part_explainers(frames.record, cell, EVERY_CLASS):
+            with np.load(cell.part(EVERY_CLASS).gallery_file(method.explainer)) as kept:
+                maps = [kept[f"arr_{index}"] for index in range(len(kept.files))]
+            if len(maps) == len(images.ids) * classes:
+                order = np.argsort(images.labels, kind="stable")
+                stacks = [np.stack(maps[at * classes : (at + 1) * classes]) for at in order]
+                ordered = images.take(order)
+                return ClassMaps(ordered, stacks, _probabilities(cell, ordered.ids, classes))
+    return None
+
+
+def _probabilities(cell: CellStore, ids: list[str], classes: int) -> Floats:
+    logits = pd.read_parquet(cell.predictions).set_index("image")[[f"logit_{index}" for index in range(classes)]]
+    return softmax(logits.reindex(ids).to_numpy(dtype=float))
+
+
+def _caption(frames: Frames, method: Method, found: ClassMaps) -> str:
+    known = np.isfinite(found.probabilities).any()
+    above = f"; above each map the probability of its class by {method.head}, the highest in bold" if known else ""
+    return (
+        f"raw maps of every class for {len(found.maps)} images{above}. Framed: the true class; outline: the "
+        f"annotated lesion. The colours of a row share one scale, which ends at the {100 * SCALE:g} % quantile of the "
+        f"row's absolute values: compare classes, not images. {averaging_note(frames, [method], averaged=False)}"
+    ).strip()
+
+
+def _figure(found: ClassMaps, names: list[list[str]], classes: list[str], method: Method) -> Figure:
+    """Rows: images by class; columns: the image and one map a class."""
+    images, thin = found.images, found.images.thinning
+    pairs = zip(found.maps, images.images, strict=True)
+    maps = np.stack([overlays(own, image, method.signed)[:, ::thin, ::thin] for own, image in pairs], axis=1)
+    rows, height, width = images.tiles.shape[:3]
+    grid = TileGrid(rows, height, width, across=max(_ACROSS, len(classes) + 1), above=_ABOVE)
+    wide, tall = grid.size(len(classes) + 1)
+    titles = [wrapped(method.label), "image", *map(wrapped, classes)]
+    top = 0.1 + _ABOVE + _LINE * (1 + max(title.count("\n") for title in titles))
+    figure = Figure(figsize=(NAMES + wide, top + tall + _FOOTER))
+    axis = draw_tiles(figure, grid, images, [images.tiles, *maps], top)
+    write_rows(axis, grid, names)
+    _write_titles(axis, grid, titles)
+    for row, (label, values) in enumerate(zip(images.labels, found.probabilities, strict=True)):
+        _mark_row(axis, grid, row, int(label), values)
+    color_bars(figure, {method.signed})
+    return figure
+
+
+def _row_names(found: ClassMaps, dataset: str, classes: list[str]) -> list[list[str]]:
+    """Id and true class of every image and, where it is a test image, the predicted class."""
+    names = []
+    for name, label, values in zip(found.images.ids, found.images.labels, found.probabilities, strict=True):
+        names.append([short_name(name, dataset), f"true: {classes[label]}"])
+        if np.isfinite(values).all():
+            names[-1].append(f"pred.: {classes[values.argmax()]}")
+    return names
+
+
+def _write_titles(axis: Axes, grid: TileGrid, titles: list[str]) -> None:
+    """The method above the names of the rows, and what each column is."""
+    y = -grid.gap / 2 - _ABOVE / grid.inch
+    axis.text(-2 * grid.gap, y, titles[0], ha="right", va="bottom", fontweight="bold", linespacing=1.0)
+    for column, title in enumerate(titles[1:]):
+        x = grid.corner(0, column)[0] + grid.width / 2
+        axis.text(x, y, title, ha="center", va="bottom", linespacing=1.0)
+
+
+def _mark_row(axis: Axes, grid: TileGrid, row: int, label: int, probabilities: Floats) -> None:
+    """A frame around the map of the true class, and the probability above each map."""
+    x, y = grid.corner(row, label + 1)
+    axis.add_patch(
+        Rectangle((x, y), grid.width, grid.height, fill=False, edgecolor=BLACK, linewidth=1.6, clip_on=False)
+    )
+    for column, value in enumerate(probabilities, start=1):
+        if np.isfinite(value):
+            x, y = grid.corner(row, column)
+            weight = "bold" if value == probabilities.max() else "normal"
+            axis.text(x + grid.width / 2, y - grid.gap / 2, f"{value:.2f}", ha="center", va="bottom", fontweight=weight)

@@ -1,0 +1,242 @@
+"""Figures of curves, one panel a data set: top-k precision, deletion, insertion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
+from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
+from bench.report.frames.compared import compared_curves
+from bench.report.frames.curves import Curve, Floats, hit_share, image_curves, mean_curve, relative_to_intact
+from bench.report.frames.load import Frames
+from bench.report.tables.notes import masks_note
+
+_CHANCE = Look(GREY, width=0.7)
+_OTHER = Look(LIGHT, width=0.7)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What tells one figure of curves from another.
+
+    Attributes:
+        metric: rows that hold the curves.
+        transform: their values (N,K) -> what is averaged over images.
+        better: whether higher is better.
+        occlusion: there is one for each operator, and the x axis is the share of all steps, from 0; else the number of
+            the step, from 1.
+        caption: what is averaged and which direction is better.
+        highest: possible value.
+    """
+
+    metric: str
+    stem: str
+    transform: Callable[[Floats], Floats]
+    better: bool
+    occlusion: bool
+    x: str
+    y: str
+    caption: str
+    highest: float = 1
+
+    def steps(self, count: int) -> Floats:
+        """Where ``count`` steps are on the x axis."""
+        return np.linspace(0, 1, count) if self.occlusion else np.arange(1.0, count + 1)
+
+
+TOPK = Plot(
+    "topk_hits",
+    "topk_precision",
+    hit_share,
+    better=True,
+    occlusion=False,
+    x="k (most activated patches)",
+    y="top-k precision ↑",
+    caption="Top-k localisation precision: share of the k most activated patches that contain lesion, mean over "
+    "diseased images; higher is better. Where a map has fewer than k patches above 0, those that exist count.",
+)
+DELETION = Plot(
+    "deletion_curve",
+    "deletion_curves",
+    relative_to_intact,
+    better=False,
+    occlusion=True,
+    x="share of the {steps} deletion steps",
+    y="target probability / intact ↓",
+    caption="Deletion: probability of the explained class, relative to the intact image, while the most important "
+    "patches are filled (operator: {variant}), mean over images; lower is better.",
+    highest=np.inf,
+)
+INSERTION = Plot(
+    "insertion_curve",
+    "insertion_curves",
+    lambda curves: curves,
+    better=True,
+    occlusion=True,
+    x="share of the {steps} insertion steps",
+    y="target probability ↑",
+    caption="Insertion: probability of the explained class while the most important patches are revealed in the "
+    "filled image (operator: {variant}), mean over images; higher is better.",
+)
+
+
+def topk_precision(frames: Frames) -> Iterator[Drawing]:
+    """Top-k precision against k, with the chance of a random patch."""
+    yield from _draw(frames, TOPK)
+
+
+def deletion_curves(frames: Frames) -> Iterator[Drawing]:
+    """Probability while patches are deleted, for the first occlusion operator that the run has."""
+    yield from _draw(frames, DELETION)
+
+
+def insertion_curves(frames: Frames) -> Iterator[Drawing]:
+    """Probability while patches are inserted, for the first occlusion operator that the run has."""
+    yield from _draw(frames, INSERTION)
+
+
+def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:
+    """The first operator, in the order in which the run asked for them, that there are curves of; none without."""
+    asked = dict.fromkeys(facts["variant"] for facts in frames.record["metrics"] if facts["variant"])
+    for variant in asked if plot.occlusion else [""]:
+        if curves := method_curves(frames, plot.metric, variant, plot.transform, (0, plot.highest)):
+            return variant, curves
+    return "", {}
+
+
+def _draw(frames: Frames, plot: Plot) -> Iterator[Drawing]:
+    variant, curves = first_curves(frames, plot)
+    if not curves:
+        return
+    looks = distinct_looks(best_post_hoc(curves, plot.better))
+    count = len(next(iter(next(iter(curves.values())).values())).mean)
+    figure, axes = panels(len(curves), 2.1, plot.x.format(steps=count - 1), plot.y)
+    for axis, (name, of_dataset) in zip(axes, curves.items(), strict=True):
+        _panel(axis, plot, of_dataset, looks)
+        n = max(curve.n for curve in of_dataset.values())
+        axis.set_title(f"{name} (n = {n})")
+        chance = frames.record["datasets"][name].get("topk_chance")
+        if plot is TOPK and chance is not None:
+            axis.axhline(chance, **_CHANCE.line(), zorder=1.5)
+    axes[0].set_ylim(bottom=0)  # of all panels, now that every curve has its say in the top
+    if not plot.occlusion:
+        axes[0].set_xticks([1, *range(5, count + 1, 5)])
+    present = {(method.explainer, method.head) for of_dataset in curves.values() for method in of_dataset}
+    drawn = methods_in(frames, pd.DataFrame(present, columns=["explainer", "head"]))
+    _legend(figure, drawn, looks, plot is TOPK)
+    notes = [_best_note(drawn, len(looks)), _undefined_note(curves), _bands_note(drawn), averaging_note(frames, drawn)]
+    notes += [masks_note(frames, curves)] if plot is TOPK else []
+    caption = " ".join([plot.caption.format(variant=variant), *filter(None, notes)])
+    yield Drawing(plot.stem, figure, caption)
+
+
+def distinct_looks(best: list[Method]) -> dict[Method, Look]:
+    """Looks of the coloured post-hoc methods: each its own, but for a colour that a better one has already taken."""
+    looks: dict[Method, Look] = {}
+    for method in best:
+        taken = {look.color for look in looks.values()}
+        free = [color for color in (method.look.color, *MUTED) if color not in taken]
+        looks[method] = replace(method.look, color=(free or [method.look.color])[0])
+    return looks
+
+
+def _panel(axis: Axes, plot: Plot, curves: dict[Method, Curve], looks: dict[Method, Look]) -> None:
+    """All curves of a data set: the grey ones lowest, the inherent ones, with their intervals, on top."""
+    for method, curve in curves.items():
+        x = plot.steps(len(curve.mean))
+        look, layer = method.look, {"inherent": 4.0, "post-hoc": 3.0, "control": 2.5}[method.family]
+        if method.family == "inherent":
+            axis.fill_between(x, curve.low, curve.high, color=look.color, alpha=0.13, linewidth=0, zorder=2)
+        if method.family == "post-hoc":
+            look, layer = (looks[method], layer) if method in looks else (_OTHER, 1.0)
+        axis.plot(x, curve.mean, **look.line(), zorder=layer)
+    axis.margins(x=0.01)
+
+
+def _legend(figure: Figure, methods: list[Method], looks: dict[Method, Look], chance: bool) -> None:
+    def line(look: Look, label: str) -> Line2D:
+        return Line2D([], [], label=label, **look.line())
+
+    post_hoc = [line(look, method.label) for method, look in looks.items()]
+    others = len(of_family(methods, "post-hoc")) - len(looks)
+    if others:
+        post_hoc.append(line(_OTHER, f"{others} other post-hoc"))
+    controls = [line(method.look, method.label) for method in of_family(methods, "control")]
+    if chance:
+        controls.append(line(_CHANCE, "chance: random patches"))
+    inherent = [line(method.look, method.label) for method in of_family(methods, "inherent")]
+    legend_below(figure, {"inherent": inherent, "post-hoc, best first": post_hoc, "control": controls})
+
+
+def _best_note(methods: list[Method], best: int) -> str:
+    total = len(of_family(methods, "post-hoc"))
+    if total <= best:
+        return ""
+    return (
+        f"Coloured: the {best} of {total} post-hoc methods with the best mean curve over the data sets "
+        "(chosen on these images, which flatters them); grey: the others."
+    )
+
+
+def _bands_note(methods: list[Method]) -> str:
+    inherent = of_family(methods, "inherent")
+    return "Bands: 95 % bootstrap intervals over groups, of the inherent methods." if inherent else ""
+
+
+def _undefined_note(curves: dict[str, dict[Method, Curve]]) -> str:
+    undefined = [
+        (curve.undefined, f"{method.label}, {name}")
+        for name, of_dataset in curves.items()
+        for method, curve in of_dataset.items()
+    ]
+    most, where = max(undefined)
+    return f"Images on which a method has no value are left out of its curve (at most {most}: {where})." if most else ""
+
+
+BEST = 5  # post-hoc methods that get a colour
+
+
+def method_curves(
+    frames: Frames,
+    metric: str,
+    variant: str,
+    transform: Callable[[Floats], Floats],
+    possible: tuple[float, float] = (-np.inf, np.inf),
+) -> dict[str, dict[Method, Curve]]:
+    """Data set -> compared method -> curve; methods without any value are left out.
+
+    Raises:
+        ValueError: the frames are of several backbones.
+    """
+    if frames.cells["backbone"].nunique() > 1:
+        raise ValueError("curves are drawn of one backbone at a time")
+    curves = {
+        (dataset, explainer, head): mean_curve(*image_curves(rows, transform), possible)
+        for (dataset, _, head, explainer, _), rows in compared_curves(frames, metric, variant)
+    }
+    methods = methods_in(frames, pd.DataFrame([key[1:] for key in curves], columns=["explainer", "head"]))
+    found: dict[str, dict[Method, Curve]] = {}
+    for dataset in dict.fromkeys(key[0] for key in curves):
+        for method in methods:
+            curve = curves.get((dataset, method.explainer, method.head))
+            if curve is not None and curve.n:
+                found.setdefault(dataset, {})[method] = curve
+    return found
+
+
+def best_post_hoc(curves: dict[str, dict[Method, Curve]], better: bool) -> list[Method]:
+    """The post-hoc methods whose curves run highest (or lowest): mean over steps, then over data sets."""
+    heights: dict[Method, list[float]] = {}
+    for of_dataset in curves.values():
+        for method, curve in of_dataset.items():
+            if method.family == "post-hoc":
+                heights.setdefault(method, []).append(float(np.nanmean(curve.mean)))
+    sign = -1 if better else 1
+    return sorted(heights, key=lambda method: sign * float(np.mean(heights[method])))[:BEST]

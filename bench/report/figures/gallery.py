@@ -1,0 +1,156 @@
+"""What the gallery shows: the images that the run kept, and each method's raw maps as colours over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from bench.maps import upsample
+from bench.report.figures.looks import Method
+from bench.report.frames.load import Frames
+from bench.specs import parse_spec
+from bench.statistics.classification import softmax
+from bench.store.folders import CellStore
+
+Floats = NDArray[np.float64]
+SIGNED, UNSIGNED = "RdBu_r", "Purples"  # both white at 0, so that no evidence leaves the image as it is
+SCALE = 0.995
+_NOT_FINITE = 0.8  # grey
+_MOST_PIXELS = 160  # a side of a tile; more is invisible at its printed size
+
+
+@dataclass(frozen=True)
+class Images:
+    """The kept images of a data set.
+
+    Attributes:
+        images: (N,3,H,W) in [0, 1]. masks: (N,H,W) bool, lesions. tags: (N,H,W) bool, planted shortcuts.
+        labels: (N,) class. ids: N names.
+    """
+
+    images: Floats
+    masks: NDArray[np.bool_]
+    tags: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    ids: list[str]
+
+    @property
+    def thinning(self) -> int:
+        """A tile shows every so-many-th pixel."""
+        return -(-max(self.images.shape[2:]) // _MOST_PIXELS)
+
+    @property
+    def tiles(self) -> Floats:
+        """The images themselves as tiles (N,H',W',3)."""
+        return self.images.transpose(0, 2, 3, 1)[:, :: self.thinning, :: self.thinning]
+
+    def take(self, order: NDArray[np.int64]) -> Images:
+        """The images at these positions, in this order."""
+        names = [self.ids[at] for at in order]
+        return Images(self.images[order], self.masks[order], self.tags[order], self.labels[order], names)
+
+
+def load_images(frames: Frames, dataset: str) -> Images | None:
+    """The kept images of a data set; None where there are none."""
+    file = frames.store.images_file(dataset)
+    if not file.exists():
+        return None
+    with np.load(file) as kept:
+        masks = kept["masks"]
+        tags = kept["tags"] if "tags" in kept else np.zeros_like(masks)  # a run of before there were any
+        images = Images(kept["images"] / 255.0, masks, tags, kept["labels"], kept["ids"].tolist())
+    return images if len(images.ids) else None
+
+
+def load_maps(frames: Frames, dataset: str, method: Method, count: int) -> list[Floats] | None:
+    """Raw maps (h,w) of the kept images by the first seed that has them; None where no seed has all ``count``."""
+    for cell in cells_of(frames, dataset, method.head):
+        file = cell.gallery_file(method.explainer)
+        if file.exists():
+            with np.load(file) as kept:
+                if len(kept.files) == count:
+                    return [kept[f"arr_{index}"] for index in range(count)]
+    return None
+
+
+def cells_of(frames: Frames, dataset: str, head: str) -> Iterator[CellStore]:
+    """Finished cells of a head, one a seed."""
+    cells = frames.cells
+    for row in cells[(cells["dataset"] == dataset) & (cells["head"] == head) & (cells["status"] == "ok")].itertuples():
+        yield frames.cell(row)
+
+
+def overlay(native: Floats, image: Floats, signed: bool) -> Floats:
+    """One raw map (h,w) as colours over its image; see ``overlays``. Colours of different maps must not be compared."""
+    return overlays(native[None], image, signed)[0]
+
+
+def overlays(natives: Floats, image: Floats, signed: bool) -> Floats:
+    """Raw maps of one image as colours that tint a lightened grey version of it, all on one scale.
+
+    The scale ends at the ``SCALE`` quantile of the maps' own absolute values, because a few extreme pixels would leave
+    a gradient map blank; so only colours of these maps may be compared. Signed maps are blue below 0, red above; of
+    unsigned ones the values below 0 (bicubic overshoots) are cut.
+
+    Args:
+        natives: (n,h,w) raw maps. image: (3,H,W) in [0, 1].
+
+    Returns:
+        (n,H,W,3) in [0, 1]; a map that is not finite is uniformly grey and has no part in the scale.
+    """
+    height, width = image.shape[1:]
+    painted = np.full((len(natives), height, width, 3), _NOT_FINITE)
+    is_finite = np.isfinite(natives).all(axis=(1, 2))
+    if not is_finite.any():
+        return painted
+    values = upsample(torch.as_tensor(natives[is_finite], dtype=torch.float64), (height, width)).numpy()
+    scale = np.quantile(np.abs(values), SCALE) or np.abs(values).max() or 1.0  # a map may be 0 nearly everywhere
+    values = (values / scale).clip(-1, 1)
+    position = (values + 1) / 2 if signed else values.clip(0)
+    colours = matplotlib.colormaps[SIGNED if signed else UNSIGNED](position)[..., :3]
+    painted[is_finite] = colours * (0.5 + 0.5 * image.mean(axis=0)[..., None])
+    return painted
+
+
+def tiles(frames: Frames, dataset: str, images: Images, methods: list[Method]) -> dict[Method, Floats]:
+    """Method -> overlays (N,H',W',3), thinned; methods without maps of exactly these images are left out."""
+    thin = images.thinning
+    found: dict[Method, Floats] = {}
+    for method in methods:
+        maps = load_maps(frames, dataset, method, len(images.ids))
+        if maps is not None:
+            pairs = zip(maps, images.images, strict=True)
+            found[method] = np.stack([overlay(one, image, method.signed)[::thin, ::thin] for one, image in pairs])
+    return found
+
+
+def short_name(image: str, dataset: str) -> str:
+    """An image id without the data set's name, where it begins with it: a row has little room."""
+    return image.removeprefix(f"{parse_spec(dataset).base}-")
+
+
+def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: pd.Series) -> list[list[str]]:
+    """For each image its id and class and, where it is a test image, the head's probability of the explained class.
+
+    Args:
+        targets: explained class, by image id.
+    """
+    classes = frames.record["datasets"][dataset]["classes"]
+    known = frames.predictions
+    known = known[(known["dataset"] == dataset) & (known["head"] == head)].drop_duplicates("image").set_index("image")
+    logits = known.filter(like="logit_").iloc[:, : len(classes)]
+    names = []
+    for name, label in zip(images.ids, images.labels, strict=True):
+        lines = [short_name(name, dataset), classes[label]]
+        if name in logits.index and name in targets.index:
+            target = int(targets[name])
+            probability = softmax(logits.loc[[name]].to_numpy(dtype=float))[0, target]
+            lines.append(f"p({classes[target]}) = {probability:.2f}")
+        names.append(lines)
+    return names

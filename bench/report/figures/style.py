@@ -1,0 +1,142 @@
+"""One look for every figure: sizes for a paper's text width, colour-blind safe, PDF text that stays text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.style
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench.store.manifest import Manifest
+
+WIDTH = 7.0  # inches, the text width of a two-column paper
+FONT = 7.5  # points, at that width; nothing is smaller than 7
+DPI = 200
+BLACK, GREY, LIGHT = "#000000", "#666666", "#C4C4C4"
+#: Okabe and Ito's strong hues for the inherent heads; Tol's muted ones, always dashed, for post-hoc methods.
+STRONG = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#332288", "#8C564B")
+MUTED = ("#E69F00", "#56B4E9", "#882255", "#999933", "#44AA99")
+
+_RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": FONT,
+    "axes.titlesize": FONT + 0.5,
+    "axes.labelsize": FONT,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "black",
+    "xtick.bottom": True,
+    "ytick.left": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.handlelength": 3.8,
+    "lines.solid_capstyle": "round",
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method or a head is drawn, the same in every figure."""
+
+    color: str
+    dash: str | tuple[int, tuple[float, ...]] = "-"
+    marker: str = "o"
+    width: float = 1.2
+
+    def line(self) -> dict[str, Any]:
+        """Keywords of ``Axes.plot`` for a curve."""
+        return {"color": self.color, "linestyle": self.dash, "linewidth": self.width}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure, the stem of its files, and its caption."""
+
+    stem: str
+    figure: Figure
+    caption: str
+
+
+def paper_style() -> AbstractContextManager[None]:
+    """The style for a ``with`` block; the reader's own matplotlib settings neither matter nor change."""
+    return matplotlib.style.context(["default", sns.axes_style("whitegrid"), sns.plotting_context("paper"), _RC])
+
+
+def panels(count: int, height: float, x: str, y: str, same_scale: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel a data set, up to three in a row (four in two rows), on shared axes.
+
+    Args:
+        count: panels, at least 1.
+        height: of a panel, in inches; the legend below comes on top.
+        x, y: what the axes are.
+        same_scale: whether the vertical axis is shared too.
+    """
+    columns = count if count <= 3 else 2 if count == 4 else 3
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH if columns > 1 else 6.0, rows * height + 1.1), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=same_scale).ravel().tolist()
+    for unused in axes[count:]:
+        unused.remove()
+    for axis in axes[max(count - columns, 0) : count]:  # the lowest panel of each column
+        axis.set_xlabel(x)
+        axis.xaxis.set_tick_params(labelbottom=True)
+    for axis in axes[:count:columns]:
+        axis.set_ylabel(y)
+    return figure, axes[:count]
+
+
+def legend_below(figure: Figure, groups: Mapping[str, Sequence[Any]]) -> None:
+    """One legend under the panels with a titled column for each group; labels come from the handles.
+
+    Args:
+        groups: title -> handles. An empty group is left out; a long one takes two columns. A single one needs no title.
+    """
+    titled = {title: list(handles) for title, handles in groups.items() if handles}
+    if len(titled) == 1:
+        (handles,) = titled.values()
+        longest = max(len(handle.get_label()) for handle in handles)
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5 if longest < 20 else 3))
+        return
+    columns: list[list[Any]] = []
+    for title, handles in titled.items():
+        half = len(handles) if len(handles) <= 7 else -(-len(handles) // 2)
+        columns.append([_text(title), *handles[:half]])
+        columns += [[_text(""), *handles[half:]]] if handles[half:] else []
+    rows = max(map(len, columns), default=0)
+    filled = [handle for column in columns for handle in column + [_text("")] * (rows - len(column))]
+    legend = figure.legend(handles=filled, loc="outside lower center", ncols=max(len(columns), 1), columnspacing=1.6)
+    for text in legend.get_texts():
+        if text.get_text() in titled:
+            text.set_fontweight("bold")
+
+
+def _text(text: str) -> Line2D:
+    """A legend entry without a symbol."""
+    return Line2D([], [], linestyle="none", label=text)
+
+
+def save(figure: Figure, files: Manifest, stem: str) -> None:
+    """Write ``stem.png`` and ``stem.pdf``; equal figures give equal files."""
+    png: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}  # twice as fast as 6
+    pdf: dict[str, Any] = {"metadata": {"CreationDate": None}}
+    for suffix, options in (("png", png), ("pdf", pdf)):
+        with files.replacing(f"{stem}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, dpi=DPI, **options)
+        figure.set_layout_engine("none")  # the layout of the first file is that of the second

@@ -1,0 +1,36 @@
+"""Scores of classifiers with intervals: of all test images together, in each seed and each bootstrap sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from bench.statistics.classification import CLASSIFICATION_SCORES, classification_scores
+from bench.statistics.intervals import Floats, bootstrap_weights, limits
+
+#: Lowest and highest possible scores, in the order of ``CLASSIFICATION_SCORES``.
+POSSIBLE = np.array([[-1 if name == "kappa" else 0, 1] for name in CLASSIFICATION_SCORES]).T
+_RESAMPLES = 500
+_PARTS = 10  # of the resamples, one after the other: each takes several numbers an image and resample
+
+
+def seed_scores(rows: pd.DataFrame, seeds: Iterable[int], healthy: int | None) -> Floats:
+    """Predictions of one head -> (1+B,S,scores): of the images as they are, then of B bootstrap samples of groups."""
+    return np.stack([_scores(rows[rows["seed"] == seed], healthy) for seed in seeds], axis=1)
+
+
+def _scores(rows: pd.DataFrame, healthy: int | None) -> Floats:
+    rows = rows.sort_values("image")
+    logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
+    weights = np.concatenate([np.ones((1, len(rows))), bootstrap_weights(rows["group"], _RESAMPLES)])
+    labels = rows["label"].to_numpy(dtype=int)
+    parts = [classification_scores(logits, labels, some, healthy) for some in np.array_split(weights, _PARTS)]
+    return np.concatenate([np.stack(list(scores.values()), axis=1) for scores in parts])
+
+
+def with_limits(samples: Floats, groups: int) -> tuple[Floats, Floats, Floats]:
+    """(1+B,S,M) of ``seed_scores``, or differences of them -> means over seeds with their ``limits``, each (M,)."""
+    mean = samples.mean(axis=1)
+    return mean[0], *limits(mean[0], mean[1:], np.full(len(mean[0]), groups), samples[0], samples[1:])

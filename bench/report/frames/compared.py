@@ -1,0 +1,76 @@
+"""The rows that tables and figures compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+
+from bench.report.frames.load import CELL, Frames
+from bench.store.scores import SCORE_COLUMNS
+
+
+def compared_rows(frames: Frames, metric: str | None = None) -> pd.DataFrame:
+    """Rows of the methods that the main tables compare, of one metric or of all; the columns are there without any."""
+    if not len(frames.scores):
+        return pd.DataFrame(columns=[*SCORE_COLUMNS, *CELL, "explainer", "family"])
+    rows = main_rows(frames)
+    return rows if metric is None else rows[rows["metric"] == metric]
+
+
+def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Data set, backbone, head, explainer and family of the methods that the main tables compare, and their steps.
+
+    Yields:
+        The names, and rows image, group, step, value and seed of all its seeds; no method without the curve.
+    """
+    names = ["dataset", "backbone", "head", "explainer", "family"]
+    compared = compared_rows(frames)[[*CELL, "explainer", "family"]].drop_duplicates()
+    for method, cells in compared.groupby(names, sort=False):
+        rows = pd.concat([frames.curve(cell, metric, variant) for cell in cells.itertuples()])
+        if len(rows):
+            yield tuple(map(str, method)), rows
+
+
+def no_positive_evidence(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the share of positive cells -> the same rows with 1 where no cell of the map is positive, else 0."""
+    rows = scores[scores["metric"] == "positive_ratio"]
+    return rows.assign(metric="no_positive_evidence", value=(rows["value"] == 0).where(rows["value"].notna()) * 1.0)
+
+
+BLACK_BOX = "black box"
+
+
+@lru_cache(maxsize=2)
+def main_rows(frames: Frames) -> pd.DataFrame:
+    """The comparison that the paper makes: inherent maps of their own models, the others on the black box.
+
+    Post-hoc methods and controls come from the black box of each data set, or, where it was not trained, from the
+    first head there is.
+    """
+    scores = frames.scores
+    if not len(scores):
+        return scores
+    heads = list(frames.record["heads"])
+    preferred = sorted(heads, key=lambda name: frames.record["heads"][name]["family"] != BLACK_BOX)  # stable
+    rank = scores["head"].map({name: place for place, name in enumerate(preferred)})
+    reference = rank == rank.groupby([scores["dataset"], scores["backbone"]]).transform("min")
+    return scores[(scores["family"] == "inherent") | reference]
+
+
+def row_order(frames: Frames) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:
+    """Data sets as planned; inherent methods first, then post-hoc ones, controls last; heads as planned."""
+    families = ("inherent", "post-hoc", "control")
+    datasets = list(frames.record["datasets"])
+    explainers, heads = frames.record["explainers"], list(frames.record["heads"])
+    backbones = list(dict.fromkeys(frames.cells["backbone"]))
+
+    def place(key: tuple[Any, ...]) -> tuple[int, ...]:
+        dataset, backbone, explainer, head = key
+        family = families.index(explainers[explainer]["family"])
+        position = list(explainers).index(explainer)
+        return datasets.index(dataset), backbones.index(backbone), family, heads.index(head), position
+
+    return place

@@ -1,0 +1,72 @@
+"""Numbers behind the curves: hits of the k first patches, and what deleting or inserting patches does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.statistics.intervals import bootstrap_weights, limits, mean_over, weighted_means
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean over images at each step, with its 95 % interval (``limits``).
+
+    Attributes:
+        mean, low, high: (K,).
+        n: images that have a value; ``undefined`` more have none at any step.
+    """
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    n: int
+    undefined: int
+
+
+def hit_share(hits: Floats) -> Floats:
+    """Patch hits (N,K) of {1, 0, nan} -> (N,K), at column k-1 the share of hits among the first k patches that exist.
+
+    Column K-1 is ``bench.metrics.topk_precision``; nan where an image has no patch.
+    """
+    exists = np.isfinite(hits)
+    with np.errstate(invalid="ignore"):
+        return np.where(exists, hits, 0).cumsum(axis=1) / exists.cumsum(axis=1)
+
+
+def relative_to_intact(curves: Floats) -> Floats:
+    """Target probabilities (N,K+1) -> their share of the intact one, column 0; nan where that is 0, as in the AUDC."""
+    intact = curves[:, :1]
+    return curves / np.where(intact > 0, intact, np.nan)
+
+
+def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> tuple[Floats, NDArray[np.object_]]:
+    """Rows of one method -> curves (N,K), averaged over seeds, and the group (N,) of each image."""
+    wide = rows.pivot(index=["image", "seed"], columns="step", values="value").sort_index()
+    curves = pd.DataFrame(transform(wide.to_numpy(dtype=float)), index=wide.index)
+    groups = rows.groupby("image", sort=True)["group"].first()
+    return curves.groupby(level="image", sort=True).mean().to_numpy(dtype=float), groups.to_numpy(dtype=object)
+
+
+def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[float, float] = (-np.inf, np.inf)) -> Curve:
+    """Curves (N,K) with nan where undefined, groups (N,) -> mean over the images that have a value at each step.
+
+    Args:
+        possible: lowest and highest value, which the interval does not leave.
+    """
+    defined = np.isfinite(curves)
+    has_value = defined.any(axis=1)
+    known, names = curves[has_value], groups[has_value].astype(str)
+    mean = mean_over(known, axis=0)
+    n = len(known)
+    if not n:
+        return Curve(mean, mean, mean, 0, len(curves))
+    count = np.array([len(set(names[there])) for there in defined[has_value].T])
+    low, high = limits(mean, weighted_means(bootstrap_weights(names.astype(object)), known), count)
+    return Curve(mean, np.clip(low, *possible), np.clip(high, *possible), n, len(curves) - n)

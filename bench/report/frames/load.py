@@ -1,0 +1,189 @@
+"""Everything the report reads, loaded from the store once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bench.contracts import OWN_CLASS
+from bench.files import Place
+from bench.registry import DATASETS, METRICS, Registry
+from bench.store.folders import CellKey, CellStore, RunStore
+from bench.store.scores import SCORE_SCHEMA
+
+CELL = ["dataset", "backbone", "head", "seed"]
+_IS_STEP = pc.field("step") >= 0
+
+
+@dataclass(frozen=True, eq=False)  # hashed by identity: what several tables ask for is kept for the frames
+class Frames:
+    """A run as data frames.
+
+    Attributes:
+        record: run.json.
+        cells: one row a cell: the columns of ``CELL``, status and the rest of cell.json in ``record``.
+        scores: long rows of every finished explainer with the cell's columns, explainer and its family; without the
+            steps of curves, which are most of what a run stores and are read by ``curve`` where they are needed.
+        own_class: the same of further images, each explained for its true class (data sets of more than two classes);
+            only scores by class may read them.
+        cost: dataset, …, explainer, metric, value: passes, seconds and memory of a map.
+        predictions: one row a cell and test image; logits in ``logit_0`` …, nan where a data set has fewer classes.
+        training: one row a cell and epoch.
+        probes: name of a probe -> its rows, whose further columns are the probe's own.
+    """
+
+    store: RunStore
+    record: dict[str, Any]
+    cells: pd.DataFrame
+    scores: pd.DataFrame
+    own_class: pd.DataFrame
+    cost: pd.DataFrame
+    predictions: pd.DataFrame
+    training: pd.DataFrame
+    probes: dict[str, pd.DataFrame]
+
+    @cached_property
+    def own_explainers(self) -> dict[str, list[str]]:
+        """Head -> the inherent explainers that it has scores of."""
+        if not len(self.scores):
+            return {}
+        inherent = self.scores.loc[self.scores["family"] == "inherent", ["head", "explainer"]].drop_duplicates()
+        return {str(head): list(rows) for head, rows in inherent.groupby("head")["explainer"]}
+
+    def cell(self, row: Any) -> CellStore:
+        """The files of a cell, named by anything that has the columns of ``CELL`` as attributes."""
+        return self.store.cell(CellKey(row.dataset, row.backbone, row.head, int(row.seed)))
+
+    @cached_property
+    def explained(self) -> pd.DataFrame:
+        """One row a cell and finished explainer that has scores, with its family."""
+        columns = [*CELL, "explainer", "family"]
+        return self.scores[columns].drop_duplicates() if len(self.scores) else pd.DataFrame(columns=columns)
+
+    def curve(self, row: Any, metric: str, variant: str) -> pd.DataFrame:
+        """Image, group, step, value and seed of a curve of one explainer on one cell, which ``row`` names."""
+        wanted = (pc.field("metric") == metric) & (pc.field("variant") == variant) & _IS_STEP
+        file = self.cell(row).scores_file(row.explainer)
+        rows = pq.read_table(file, columns=["image", "group", "step", "value"], filters=wanted).to_pandas()
+        return rows.assign(seed=row.seed)
+
+
+def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
+    """Read every finished cell of the run's last plan, or only one of them.
+
+    Raises:
+        UserError: this is not a run folder.
+    """
+    store = RunStore(folder)
+    record = with_registered(store.record)
+    keys = [key for key in (CellKey(**names) for names in record["cells"]) if only in (None, key)]
+    cells = pd.DataFrame([vars(key) | _cell_facts(store.cell(key), record["plan"]) for key in keys])
+    scores: list[pd.DataFrame] = []
+    own_class: list[pd.DataFrame] = []
+    cost: list[pd.DataFrame] = []
+    predictions: list[pd.DataFrame] = []
+    training: list[pd.DataFrame] = []
+    probes: dict[str, list[pd.DataFrame]] = {}
+    for key, status in zip(keys, cells["status"], strict=True):
+        if status != "ok":
+            continue
+        cell, about = store.cell(key), vars(key)
+        predictions.append(pd.read_parquet(cell.predictions).assign(**about))
+        if cell.training.exists():  # a converted classifier was never trained
+            training.append(pd.read_csv(cell.training).assign(**about))
+        current = [name for name in record["explained_by"][key.head] if cell.is_current(name)]
+        beside = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
+        for rows in _rows(record, key, cell, current):
+            scores.append(rows[rows["image"] != ""])
+            cost.append(rows[rows["image"] == ""])
+        own_class += [rows[rows["image"] != ""] for rows in _rows(record, key, cell.part(OWN_CLASS), beside)]
+        for name in record.get("probes", {}):
+            probes.setdefault(name, []).extend(_probe_rows(record, key, cell, name, current))
+    return Frames(
+        store=store,
+        record=record,
+        cells=cells,
+        scores=_concat(scores),
+        own_class=_concat(own_class),
+        cost=_concat(cost),
+        predictions=_concat(predictions),
+        training=_concat(training),
+        probes={name: _concat(rows) for name, rows in probes.items() if rows},
+    )
+
+
+def with_registered(record: dict[str, Any]) -> dict[str, Any]:
+    """Facts of metrics and data sets that a run from before they were noted lacks, from the registration."""
+
+    def known(registry: Registry[Any], name: str, fact: str) -> dict[str, Any]:
+        return {fact: getattr(registry[name], fact)} if name in registry else {}
+
+    metrics = [known(METRICS, facts["name"], "of_network") | facts for facts in record["metrics"]]
+    datasets = {
+        name: known(DATASETS, facts.get("base", name), "mask_is") | facts for name, facts in record["datasets"].items()
+    }
+    return record | {"metrics": metrics, "datasets": datasets}
+
+
+def part_explainers(record: dict[str, Any], cell: CellStore, part: str) -> list[str]:
+    """The explainers whose results in a part of a cell belong to the run's last plan and to the cell's own scores."""
+    if cell.part(part).record.get("plan") != record["plan"]:
+        return []
+    return [name for name in record["explainers"] if cell.part_is_current(part, name)]
+
+
+def _rows(record: dict[str, Any], key: CellKey, cell: CellStore, explainers: list[str]) -> Iterator[pd.DataFrame]:
+    """Rows of explainers of a cell, or of a part of one, without the steps of curves."""
+    for name in explainers:
+        rows = pq.read_table(cell.scores_file(name), filters=~_IS_STEP).to_pandas()
+        yield rows.assign(**vars(key), explainer=name, family=record["explainers"][name]["family"])
+
+
+def _probe_rows(
+    record: dict[str, Any], key: CellKey, cell: CellStore, name: str, explainers: list[str]
+) -> Iterator[pd.DataFrame]:
+    """Rows of a probe of a cell, with the cell's columns; explainer and family are empty for one of the whole cell."""
+    families = {"": ""} | {one: record["explainers"][one]["family"] for one in explainers}
+    for of, family in families.items():
+        if cell.probe_is_current(name, of):
+            yield pd.read_parquet(cell.probe_file(name, of)).assign(**vars(key), explainer=of, family=family)
+
+
+def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
+    """Status and cell.json; a cell that this plan has not come to yet is absent, whatever an earlier one left there."""
+    record = cell.record if cell.record.get("plan") == plan else {}
+    return {"status": record.get("status", "absent"), "record": record}
+
+
+def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+_ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in (*CELL, "explainer", "family")}
+
+
+def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:
+    """One row an image, method, metric and step, without those of the cost; one explainer is read at a time.
+
+    Args:
+        derived: rows of ``frames.scores`` that no explainer's file holds.
+        place: of the file.
+    """
+    schema = pa.schema([*SCORE_SCHEMA, *_ABOUT.items()])
+    with place as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        if len(derived):
+            writer.write_table(pa.Table.from_pandas(derived, schema=schema, preserve_index=False))
+        for row in frames.explained.itertuples():
+            file = frames.cell(row).scores_file(str(row.explainer))
+            table = pq.read_table(file, filters=pc.field("image") != "")
+            for name, kind in _ABOUT.items():
+                table = table.append_column(name, pa.repeat(pa.scalar(getattr(row, name), kind), len(table)))
+            writer.write_table(table.cast(schema))

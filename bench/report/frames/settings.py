@@ -1,0 +1,82 @@
+"""What the heads and data sets of a run were set to: the numbers in which the cells of a grid differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.report.frames.load import Frames
+from bench.specs import parse_spec
+
+PENALTIES = ("l1", "l2")  # parameters that weigh a head's penalty on its evidence
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A trained head on one data set and backbone, seeds taken together.
+
+    Attributes:
+        base, source: registered names of the head and of the data set, which a run may have under several settings.
+        parameters: arguments of the head, defaults included; None where the run did not note them.
+        grid: (h, w) cells of its evidence; None where it has none or the run did not note it.
+        side: of the training images, in pixels; None where unknown.
+        explained_side: of the explained images, which may be mosaics of such images; None where unknown.
+        planted: whether a shortcut is planted in the data set.
+    """
+
+    dataset: str
+    backbone: str
+    head: str
+    base: str
+    source: str
+    family: str
+    paper: str
+    parameters: dict[str, Any] | None
+    grid: tuple[int, int] | None
+    side: int | None
+    explained_side: int | None
+    planted: bool
+
+    @property
+    def penalties(self) -> dict[str, float]:
+        """The penalties that are not 0."""
+        return {name: (self.parameters or {})[name] for name in PENALTIES if (self.parameters or {}).get(name)}
+
+    def others(self, *varied: str) -> dict[str, Any]:
+        """Parameters other than the varied ones: heads of one grid agree in them."""
+        return {name: value for name, value in (self.parameters or {}).items() if name not in varied}
+
+    @property
+    def grid_text(self) -> str:
+        """``h×w``, or a dash."""
+        return "×".join(map(str, self.grid)) if self.grid else "–"
+
+
+def settings(frames: Frames) -> list[Setting]:
+    """One entry a data set, backbone and head with a finished cell, in the order of the run."""
+    found: dict[tuple[str, str, str], Setting] = {}
+    for cell in frames.cells[frames.cells["status"] == "ok"].itertuples():
+        setting = _setting(frames.record, cell)
+        found.setdefault((setting.dataset, setting.backbone, setting.head), setting)
+    return list(found.values())
+
+
+def _setting(record: dict[str, Any], cell: Any) -> Setting:
+    facts, head = record["datasets"][cell.dataset], record["heads"][cell.head]
+    explained_side = facts.get("side", {}).get("explain")
+    grid, parameters = cell.record.get("evidence_grid"), cell.record.get("parameters")
+    everywhere = record["config"].get("data", {}).get("shortcut")
+    return Setting(
+        dataset=cell.dataset,
+        backbone=cell.backbone,
+        head=cell.head,
+        base=cell.record.get("base") or head.get("base", cell.head),
+        source=facts.get("base", cell.dataset),
+        family=head["family"],
+        paper=head["paper"],
+        parameters=parameters if isinstance(parameters, dict) else None,  # once the number of weights was noted there
+        grid=tuple(grid) if grid else None,
+        side=facts.get("size") or explained_side,
+        explained_side=explained_side,
+        planted=bool(parse_spec(cell.dataset).parameters.get("shortcut") or everywhere),
+    )

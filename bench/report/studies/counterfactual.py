@@ -1,0 +1,193 @@
+"""Counterfactual faithfulness: how well a map ranks the lesions by what removing each does, and who agrees with that.
+
+The scores join the others as the first ones of their family, so that every table of faithfulness begins with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from bench.report.figures.looks import Method, averaging_note, methods_in
+from bench.report.figures.style import GREY, Drawing, panels
+from bench.report.frames.compared import compared_rows
+from bench.report.frames.load import CELL, Frames
+from bench.report.frames.paired import title
+from bench.report.tables.captions import MEANS
+from bench.report.tables.main import metric_table
+from bench.report.tables.table import Column, TableData
+from bench.statistics.agreement import Floats, kendall_tau
+from bench.statistics.intervals import (
+    Estimate,
+    bootstrap_weights,
+    estimate_mean,
+    estimate_means,
+    limits_of_one,
+    weighted_means,
+)
+from bench.statistics.lesion_ranking import effect_share, rank_agreement
+from bench.store.scores import SCORE_COLUMNS
+
+PROBE = "counterfactual"
+FAMILY = "faithfulness"
+SCORES: dict[str, Callable[[Floats, Floats], float]] = {
+    "counterfactual_tau": rank_agreement,
+    "counterfactual_share": effect_share,
+}
+_FACTS: list[dict[str, Any]] = [
+    {"name": name, "variant": "", "family": FAMILY, "higher_is_better": True, "value_range": [-1, 1]}
+    | {"images": "diseased", "paper": "arXiv:2308.06248"}
+    for name in SCORES
+]
+_BY_AREA = "share_by_area"
+_FEWEST_METHODS = 4
+_METHOD = ["dataset", "backbone", "head"]
+
+
+def with_counterfactual(frames: Frames) -> Frames:
+    """The frames with a score an image and map for each of ``SCORES``; the same frames where nothing was measured."""
+    rows = frames.probes.get(PROBE, pd.DataFrame())
+    if not len(rows) or not len(frames.scores):
+        return frames
+    scores = pd.concat([frames.scores, lesion_scores(rows, "mass", SCORES)], ignore_index=True)
+    return replace(frames, scores=scores, record=frames.record | {"metrics": [*_FACTS, *frames.record["metrics"]]})
+
+
+def counterfactual_rows(frames: Frames) -> pd.DataFrame:
+    """The rows that ``with_counterfactual`` added."""
+    return frames.scores[frames.scores["metric"].isin(SCORES)] if len(frames.scores) else frames.scores
+
+
+def lesion_scores(
+    rows: pd.DataFrame, weight: str, scores: dict[str, Callable[[Floats, Floats], float]]
+) -> pd.DataFrame:
+    """One row a lesion -> long rows of scores, one an image and map.
+
+    Args:
+        weight: the column by which the lesions are ranked.
+        scores: name -> function of the weights (L,) and the effects (L,) of an image's lesions.
+    """
+    found = []
+    for _, lesions in rows.groupby([*CELL, "explainer", "image"], sort=False):
+        about = lesions.iloc[0].to_dict()
+        values = lesions[[weight, "effect"]].to_numpy(dtype=float).T
+        for name, score in scores.items():
+            found.append(about | {"metric": name, "variant": "", "step": -1, "value": score(*values)})
+    return pd.DataFrame(found)[[*SCORE_COLUMNS, *CELL, "explainer", "family"]]
+
+
+def counterfactual_tables(frames: Frames) -> dict[str, TableData]:
+    """The scores on every classifier, and the agreement of the other faithfulness metrics with them.
+
+    Args:
+        frames: with these scores, see ``with_counterfactual``.
+    """
+    rows = frames.probes.get(PROBE, pd.DataFrame())
+    if not len(rows) or not len(frames.scores):
+        return {}
+    return {PROBE: _score_table(frames, rows), f"{PROBE}_agreement": agreement_table(frames)}
+
+
+def _score_table(frames: Frames, rows: pd.DataFrame) -> TableData:
+    record = frames.record | {"metrics": _FACTS}
+    table = metric_table(replace(frames, record=record), FAMILY, frames.scores)
+    by_area = lesion_scores(rows, "pixels", {_BY_AREA: effect_share})
+    found = estimate_means(by_area, table.keys)
+    for row in table.rows:
+        row[_BY_AREA] = found[tuple(row[key] for key in table.keys)].within(-1, 1)
+    table.columns.append(Column(_BY_AREA, None))
+    table.caption = (
+        f"Counterfactual faithfulness. {_images(rows)} Each lesion is taken out of the scene; the effect is what the "
+        "explained logit loses. tau: Kendall's τ-b between the positive mass of the map on the lesions and their "
+        "effects (0 where all masses are equal). share: area under the cumulative effect of the lesions by falling "
+        "mass, 0 = random order, 1 = ideal order; share by area: the same by the lesions' size, which is what an even "
+        f"map would reach. Undefined where all effects are equal. {MEANS}"
+    )
+    return table
+
+
+def _images(rows: pd.DataFrame) -> str:
+    """How many images and lesions of each data set were read."""
+    counts = rows.drop_duplicates(["dataset", "image", "lesion"]).groupby("dataset", sort=False)["image"]
+    texts = [f"{name} {images.nunique()} images, {len(images)} lesions" for name, images in counts]
+    return f"Diseased images with at least two visible lesions: {'; '.join(texts)}."
+
+
+def agreement_table(frames: Frames) -> TableData:
+    """Kendall's τ between the rankings of the methods on one classifier by a metric and by a counterfactual score."""
+    metrics = [one for one in frames.record["metrics"] if one["family"] == FAMILY and one["name"] not in SCORES]
+    keys = [*_METHOD, "score"]
+    table = TableData("", keys, [Column(title(one), None) for one in metrics])
+    scores = frames.scores[frames.scores["family"] != "control"]
+    for key, rows in scores.groupby(_METHOD, sort=False):
+        for name in SCORES:
+            truth = rows[rows["metric"] == name]
+            found = {title(one): _tau(truth, _of(rows, one), one["higher_is_better"]) for one in metrics}
+            if any(found.values()):
+                table.rows.append(dict(zip(_METHOD, key, strict=True)) | {"score": name} | found)
+                table.competes.append(False)
+    table.caption = (
+        "Does a faithfulness metric rank the methods as the counterfactual does? Kendall's τ-b between the methods' "
+        "means [95 % bootstrap interval over groups], both from the better end; 1 = same ranking, 0 = none in common; "
+        f"n is the number of methods (controls left out; at least {_FEWEST_METHODS}). {_images(frames.probes[PROBE])}"
+    )
+    return table
+
+
+def _of(rows: pd.DataFrame, metric: dict[str, Any]) -> pd.DataFrame:
+    return rows[(rows["metric"] == metric["name"]) & (rows["variant"] == metric["variant"])]
+
+
+def _tau(truth: pd.DataFrame, metric: pd.DataFrame, higher_is_better: bool) -> Estimate | None:
+    """Agreement over the methods that have both scores; None for fewer methods than say anything."""
+    groups = pd.concat([truth, metric]).drop_duplicates("image").set_index("image")["group"].sort_index()
+    tables = [rows.pivot_table(index="image", columns="explainer", values="value") for rows in (truth, metric)]
+    methods = tables[0].columns.intersection(tables[1].columns)
+    if len(methods) < _FEWEST_METHODS:
+        return None
+    weights = np.concatenate([np.ones((1, len(groups))), bootstrap_weights(groups)])
+    first, second = (weighted_means(weights, one.reindex(groups.index)[methods].to_numpy()) for one in tables)
+    samples = kendall_tau(first, second if higher_is_better else -second)
+    return Estimate(float(samples[0]), *limits_of_one(samples[0], samples[1:], groups, (-1, 1)), len(methods))
+
+
+_SHARE = "counterfactual_share"
+
+
+def counterfactual(frames: Frames) -> Iterator[Drawing]:
+    """The share of the effect that the mass-ranked lesions explain, one line a method, one panel a data set."""
+    rows = compared_rows(frames, _SHARE)
+    methods = methods_in(frames, rows)[::-1]
+    datasets = list(rows["dataset"].unique())
+    if not datasets:
+        return
+    figure, axes = panels(len(datasets), 0.16 * len(methods) + 0.6, "explained effect of the lesions ↑", "")
+    for axis, name in zip(axes, datasets, strict=True):
+        part = rows[rows["dataset"] == name]
+        found = {}
+        for place, method in enumerate(methods):
+            own = part[(part["explainer"] == method.explainer) & (part["head"] == method.head)]
+            found[place] = estimate_mean(own["value"], own["image"], own["group"])
+        _panel(axis, methods, found)
+        axis.set_title(f"{name} (n = {max(one.n for one in found.values())})")
+    caption = (
+        "Counterfactual faithfulness: how fast the lesions of an image, by falling mass of the map, add up to the "
+        "effect on the logit of taking all of them out of the scene one by one; 1 = ideal order, 0 = random order "
+        "(line). Means over images with at least two lesions, 95 % bootstrap intervals over groups. "
+    )
+    yield Drawing("counterfactual", figure, (caption + averaging_note(frames, methods)).strip())
+
+
+def _panel(axis: Axes, methods: list[Method], found: dict[int, Estimate]) -> None:
+    axis.axvline(0, color=GREY, linewidth=0.7)
+    for place, one in found.items():
+        look = methods[place].look
+        axis.plot([one.low, one.high], [place, place], color=look.color, linewidth=1.0)
+        axis.plot([one.mean], [place], look.marker, color=look.color, markersize=4)
+    axis.set_xlim(-1.05, 1.05)
+    axis.set_yticks(range(len(methods)), [method.label for method in methods])

@@ -1,0 +1,88 @@
+"""How much of a score is resolution or smoothness? The same maps on one grid, and blurred as that grid would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from bench.report.frames.compared import main_rows, row_order
+from bench.report.frames.load import Frames
+from bench.report.tables.rankings import TAU, Ranking, add_agreements, rank
+from bench.report.tables.table import Column, TableData
+from bench.statistics.intervals import estimate_means
+
+PROBE = "fair_resolution"
+TREATMENTS = ("native", "common", "blurred")
+_KEYS = ["dataset", "backbone", "metric", "explainer", "head", "map grid", "common grid"]
+_MEANING = (
+    "native: bicubically upsampled from the map's own grid, as everywhere else; common: averaged over the cells of the "
+    "classifier's feature map (the coarsest grid of the compared methods), then upsampled; blurred: under a Gaussian "
+    "that makes the map as smooth as that grid does (σ = 0.375 √(c² - b²) pixels for cells of c and b pixels: half "
+    "the amplitude at the grid's highest frequency). A map that is no finer keeps its score."
+)
+
+
+def fair_resolution_tables(frames: Frames) -> dict[str, TableData]:
+    """``fair_resolution`` and ``fair_resolution_agreement``, where the probe ran."""
+    tables = {PROBE: fair_resolution_table(frames), f"{PROBE}_agreement": agreement_table(frames)}
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def fair_resolution_table(frames: Frames) -> TableData:
+    """Scores and ranks by treatment, one row a metric and method of the main comparison."""
+    caption = (
+        f"Fair resolution, diseased images (n: the probe's subset). {_MEANING} Means over images [95 % bootstrap "
+        "interval over groups]; the arrow behind a metric points to the better end; rank 1 is the best of the methods "
+        "without controls."
+    )
+    ranked = {treatment: f"rank {treatment}" for treatment in TREATMENTS}
+    table = TableData(caption, [*_KEYS, *ranked.values()], [Column(name, None) for name in TREATMENTS], within=3)
+    place = row_order(frames)
+    for title, dataset, backbone, part, ranking in rankings(frames):
+        ranks = {treatment: ranking.ranks(treatment) for treatment in ranking.values}
+        scored = estimate_means(part, ["explainer", "head", "treatment"])
+        of_method: dict[Any, pd.DataFrame] = dict(iter(part.groupby(["explainer", "head"])))
+        for explainer, head in sorted(of_method, key=lambda one: place((dataset, backbone, *one))):
+            mine = of_method[explainer, head]
+            grids = [", ".join(dict.fromkeys(mine[name])) for name in ("native_grid", "common_grid")]
+            about = dict(zip(_KEYS, (dataset, backbone, title, explainer, head, *grids), strict=True))
+            places = {
+                name: f"{ranks[treatment][explainer, head]:g}" if (explainer, head) in ranks.get(treatment, {}) else ""
+                for treatment, name in ranked.items()
+            }
+            scores = {way: score for (*method, way), score in scored.items() if method == [explainer, head]}
+            table.rows.append(about | places | scores)
+            table.competes.append(mine["family"].iloc[0] != "control")
+            table.directions.append(ranking.higher_is_better)
+    return table
+
+
+def agreement_table(frames: Frames) -> TableData:
+    """Kendall's τ between the rankings before and after each treatment."""
+    caption = (
+        "How the ranking moves with the treatment of resolution: Kendall's τ-b between the orders of the methods of "
+        "the main comparison (controls apart), 1 where none moves; 95 % bootstrap interval over groups, n images of "
+        f"the probe's subset. {_MEANING}"
+    )
+    keys = ["dataset", "backbone", "metric", "one", "other", "methods"]
+    table = TableData(caption, keys, [Column(TAU, None)])
+    for title, dataset, backbone, _, ranking in rankings(frames):
+        add_agreements(table, {"dataset": dataset, "backbone": backbone, "metric": title}, ranking)
+    return table
+
+
+def rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Ranking]]:
+    """Title of the metric, data set, backbone, rows and ranking by treatment."""
+    if PROBE not in frames.probes:
+        return
+    rows = main_rows(replace(frames, scores=frames.probes[PROBE]))
+    for (metric, variant), of_metric in rows.groupby(["metric", "variant"], sort=False):
+        better = bool(of_metric["higher_is_better"].iloc[0])
+        title = Column(f"{metric}@{variant}" if variant else str(metric), better).title
+        for (dataset, backbone), part in of_metric.groupby(["dataset", "backbone"], sort=False):
+            ranking = rank(part, "treatment", TREATMENTS, better)
+            if ranking.values:
+                yield title, str(dataset), str(backbone), part, ranking

@@ -1,0 +1,139 @@
+"""Which implementation? How far the maps of one named method, and its place among the others, move with the library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frames.load import Frames
+from bench.report.tables.table import Column, TableData
+from bench.statistics.intervals import Estimate, Floats
+
+PROBE = "implementations"
+_DIFFERENCES = {"max_difference": None, "mean_difference": None, "rank_correlation": None}
+_CELL = ["dataset", "backbone", "head"]
+_SETTING = ["implementation", "target", "upsampling"]
+_KEYS = ["dataset", "backbone", "method", *_SETTING]
+
+
+def implementation_tables(frames: Frames) -> dict[str, TableData]:
+    """Differences and scores by implementation, and the ranks that they would give the method; none without the probe.
+
+    They are of the black box, by file name.
+    """
+    rows = frames.probes.get(PROBE, pd.DataFrame())
+    if not len(rows):
+        return {}
+    directions = {one["name"]: one["higher_is_better"] for one in frames.record["metrics"]}
+    metrics = [name for name in rows["measure"].dropna().unique() if name not in _DIFFERENCES]
+    means = _means(rows)
+    images = rows["image"].nunique()
+    scores = TableData(_scores_caption(images), _KEYS, [Column(name, None, ("mean", "n")) for name in _DIFFERENCES])
+    scores.columns += [Column(name, directions[name], ("mean", "n")) for name in metrics]
+    ranks = TableData(_ranks_caption(images), _KEYS, [Column(name, None, ("mean", "n")) for name in metrics])
+    rivals = _rivals(frames, rows)
+    for key, part in means.groupby([*_CELL, "explainer", *_SETTING], sort=False):
+        dataset, backbone, head, method, *setting = map(str, key)
+        place: dict[str, Any] = dict(zip(_KEYS, (dataset, backbone, method, *setting), strict=True))
+        values = {row["measure"]: Estimate(row["mean"], np.nan, np.nan, row["n"]) for row in part.to_dict("records")}
+        _add(scores, place | values)
+        keys = {name: [(dataset, backbone, head, name, other) for other in _others(frames, method)] for name in values}
+        theirs = {name: np.array([rivals.get(one, np.nan) for one in keys[name]]) for name in values}
+        _add(ranks, place | dict(_ranks(values, theirs, directions)))
+    scores.notes = list(_skipped(rows))
+    ranks.notes = list(_spread(ranks))
+    return {"implementations": scores, "implementations_ranks": ranks}
+
+
+def _add(table: TableData, row: dict[str, Any]) -> None:
+    table.rows.append(row)
+    table.competes.append(False)
+
+
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over images (each over seeds first) and the number of images with a value, by setting and measure."""
+    keys = [*_CELL, "explainer", *_SETTING, "measure"]
+    by_image = rows[rows["reason"] == ""].groupby([*keys, "image"], sort=False)["value"].mean()
+    return by_image.groupby(keys, sort=False).agg(mean="mean", n="count").reset_index()
+
+
+def _rivals(frames: Frames, rows: pd.DataFrame) -> dict[Any, float]:
+    """Data set, backbone, head, metric and explainer -> mean of the run's scores over the images of the probe."""
+    scores = frames.scores[frames.scores["image"].isin(rows["image"].unique())]
+    return scores.groupby([*_CELL, "metric", "explainer"])["value"].mean().to_dict()
+
+
+def _others(frames: Frames, method: str) -> list[str]:
+    """The post-hoc methods of the run that are no implementation of this one."""
+    return [
+        name
+        for name, facts in frames.record["explainers"].items()
+        if facts["family"] == "post-hoc" and method not in (name, facts.get("variant_of"))
+    ]
+
+
+def _ranks(
+    values: dict[str, Estimate], theirs: dict[str, Floats], directions: dict[str, bool | None]
+) -> Iterator[tuple[str, Estimate]]:
+    """Rank (1 = best) of each score of an implementation among the other post-hoc methods on the same images.
+
+    ``n`` is the number of methods ranked, this one among them.
+
+    Args:
+        values: measure -> score.
+        theirs: measure -> scores of the other methods, nan where a method has none.
+        directions: measure -> whether higher is better.
+    """
+    for measure, score in values.items():
+        better, means = directions.get(measure), theirs[measure][~np.isnan(theirs[measure])]
+        if better is not None and np.isfinite(score.mean) and len(means):
+            lead = (means - score.mean) * (1 if better else -1)
+            rank = 1 + float((lead > 0).sum() + (lead == 0).sum() / 2)
+            yield measure, Estimate(rank, np.nan, np.nan, len(means) + 1)
+
+
+def _skipped(rows: pd.DataFrame) -> Iterator[str]:
+    """A line for every implementation that could not run."""
+    absent = rows.loc[rows["reason"] != "", ["implementation", "reason"]].drop_duplicates()
+    for row in absent.itertuples():
+        yield f"Without {row.implementation}: {row.reason}."
+
+
+def _spread(ranks: TableData) -> Iterator[str]:
+    """For every method, from where to where its rank moves."""
+    frame = pd.DataFrame(ranks.rows)
+    for (dataset, backbone, method), part in frame.groupby(["dataset", "backbone", "method"], sort=False):
+        texts = []
+        for column in ranks.columns:
+            found = [one for one in part.get(column.name, []) if isinstance(one, Estimate)]
+            if found:
+                places = sorted({one.mean for one in found})
+                span = f"{places[0]:g}" if len(places) == 1 else f"{places[0]:g}–{places[-1]:g}"
+                texts.append(f"{column.name.replace('_', ' ')} {span} of {found[0].n}")
+        if texts:
+            yield f"Rank of {method} on {dataset} ({backbone}): {'; '.join(texts)}."
+
+
+_SETTINGS = (
+    "Every implementation of a method that is installed, explaining the logit or the probability of the target, and "
+    "enlarged as stated (by the library: it does so itself). The first row of a method is what the other tables score: "
+    "this benchmark's, of the logit, bicubic without aligned corners."
+)
+
+
+def _scores_caption(images: int) -> str:
+    return (
+        f"Which implementation? {_SETTINGS} Largest and mean absolute difference from that map, both in [0, 1] (as the "
+        "library scales, else cut at zero and scaled by image), and rank correlation (Spearman) of the pixels; then "
+        f"scores. Rows with the same numbers are the same map. Means over {images} diseased images, black box."
+    )
+
+
+def _ranks_caption(images: int) -> str:
+    return (
+        f"Ranks by implementation. {_SETTINGS} Rank that its score would give the method (1 is best, ties share) among "
+        f"the post-hoc methods of the run, n with it, on the same {images} images; the range stands in the notes."
+    )

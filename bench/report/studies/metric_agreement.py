@@ -1,0 +1,103 @@
+"""Do the metrics measure the same thing, and do the images agree on which method is better?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from bench.report.figures.style import WIDTH, Drawing
+from bench.report.frames.compared import main_rows
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import title
+from bench.report.tables.table import Column, TableData
+from bench.statistics.agreement import krippendorff_alpha, spearman_by_row
+from bench.statistics.intervals import Estimate
+
+ALPHA = "alpha_over_images"
+_FAMILIES = ("localisation", "faithfulness")
+
+
+def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame]]]:
+    """Data set, backbone, and metric -> values (images, methods), from the better end, mean over seeds.
+
+    Methods are those of the main tables without the controls, whose scores would make any two metrics agree.
+    """
+    rows = main_rows(frames)
+    if not len(rows):
+        return
+    metrics = [one for one in frames.record["metrics"] if one["family"] in _FAMILIES]
+    rows = rows[(rows["family"] != "control") & rows["diseased"].astype(bool)]
+    for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
+        found = {}
+        for one in metrics:
+            of_metric = part[(part["metric"] == one["name"]) & (part["variant"] == one["variant"])]
+            if len(of_metric) and one["higher_is_better"] is not None:
+                table = of_metric.groupby(["image", "explainer", "head"])["value"].mean().unstack(["explainer", "head"])
+                found[title(one)] = table if one["higher_is_better"] else -table
+        if found:
+            yield str(dataset), str(backbone), found
+
+
+def metric_agreement_table(frames: Frames) -> TableData:
+    """α of every metric over images, and its mean Spearman correlation with every other one."""
+    table = TableData(_caption(), ["dataset", "backbone", "metric"], [])
+    names: dict[str, None] = {}
+    for dataset, backbone, found in agreement(frames):
+        names |= dict.fromkeys(found)
+        both = {frozenset(two): _correlation(found[two[0]], found[two[1]]) for two in combinations(found, 2)}
+        for name, values in found.items():
+            ranks = values.rank(axis=1).to_numpy()
+            alpha = Estimate(krippendorff_alpha(ranks), np.nan, np.nan, int(values.notna().any(axis=1).sum()))
+            others = {other: both[frozenset((name, other))] for other in found if other != name}
+            key = {"dataset": dataset, "backbone": backbone, "metric": name}
+            table.rows.append(key | {ALPHA: alpha} | others)
+            table.competes.append(False)
+    table.columns = [Column(ALPHA, True), *(Column(name, None) for name in names)]
+    return table
+
+
+def _correlation(first: pd.DataFrame, second: pd.DataFrame) -> Estimate:
+    """Mean over the images that have both of Spearman's ρ over the methods that have both."""
+    images, methods = first.index.intersection(second.index), first.columns.intersection(second.columns)
+    values = spearman_by_row(first.loc[images, methods], second.loc[images, methods])
+    count = int(values.notna().sum())
+    return Estimate(float(values.mean()), np.nan, np.nan, count, len(values) - count)
+
+
+def _caption() -> str:
+    return (
+        "Agreement of metrics and images. alpha over images: Krippendorff's ordinal α, the images being raters that "
+        "rank the methods; 1 = every image ranks them alike, 0 = as chance would have it (arXiv:1912.01451). The other "
+        "columns: Spearman's ρ over the methods within an image, from the better end, mean over the images that have "
+        "both metrics. Methods of the main tables without controls; diseased images."
+    )
+
+
+def metric_agreement(frames: Frames) -> Iterator[Drawing]:
+    """Heat map of the correlations, mean over the data sets."""
+    rows = metric_agreement_table(frames).rows
+    pairs = [(row["metric"], name, one.mean) for row in rows for name, one in row.items() if isinstance(one, Estimate)]
+    long = pd.DataFrame(pairs, columns=["metric", "other", "correlation"])
+    names = list(long["metric"].unique())
+    if len(names) < 3:
+        return
+    means = long.groupby(["metric", "other"])["correlation"].mean().unstack().reindex(index=names, columns=names)
+    figure = Figure(figsize=(WIDTH, 0.29 * len(names) + 1.6), layout="constrained")
+    axis = figure.subplots()
+    labels = [name.replace("_", " ") for name in names]
+    sns.heatmap(
+        means, ax=axis, vmin=-1, vmax=1, cmap="PuOr_r", annot=True, fmt=".2f", xticklabels=labels,
+        yticklabels=labels, annot_kws={"size": 7}, cbar_kws={"label": "Spearman's ρ"}, linewidths=0.4,
+    )  # fmt: skip
+    axis.grid(False)
+    axis.set(xlabel="", ylabel="")
+    caption = (
+        "Do metrics rank the methods alike? Spearman's ρ over the methods within an image, from the better end, mean "
+        "over diseased images and then over data sets; the table metric_agreement has each data set."
+    )
+    yield Drawing("metric_agreement", figure, caption)

@@ -1,0 +1,245 @@
+"""Which maps show that a model uses the tag? Tables of the shortcut test, derived from the rows of its two probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frames.compared import row_order
+from bench.report.frames.load import Frames
+from bench.report.tables.table import Column, TableData
+from bench.specs import PROBES, parse_spec
+from bench.statistics.classification import auc
+from bench.statistics.comparison import mean_differences
+from bench.statistics.intervals import Estimate, Floats, bootstrap_weights, estimate_mean, limits_of_one
+
+#: A model uses the tag where removing it takes at least so much of the target's probability.
+USE = 0.1
+YES, NO, UNDECIDED = "yes", "no", "undecided"
+DETECTS, MISSES, FALSE_ALARM, SILENT = "detects", "misses", "false alarm", "silent"
+_OF_EFFECT, _OF_MAPS = PROBES
+_PAIR = ["seed", "image"]
+_CELL, _METHOD = ["dataset", "backbone", "head"], ["dataset", "backbone", "explainer", "head"]
+_DROPS = ("probability_drop", "logit_drop")
+_ROUNDING = 1e-5  # shares that agree to this are the same: models differ in how their images are normalised
+_ACCURACIES = ("accuracy_with_tag", "accuracy_without_tag", "accuracy_tag_agrees", "accuracy_tag_conflicts")
+_DEFINITION = (
+    f"A model uses the tag where removing it from the same scene takes at least {USE} of the target's probability on "
+    "average (the 95 % interval lies above; no: below; else undecided)."
+)
+_SOURCE = "After DeGrave et al. 2021, doi:10.1038/s42256-021-00338-7, and Adebayo et al. 2022, arXiv:2212.04629."
+
+
+def shortcut_tables(frames: Frames) -> dict[str, TableData]:
+    """Use by the models and mass on the maps, by file name; only where the probes were run."""
+    tables = {"shortcut": shortcut_table(frames), "shortcut_use": use_table(frames)}
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def not_tested(frames: Frames) -> list[str]:
+    """A line for every data set with a planted shortcut of which there are no rows of the probes."""
+    probed = frames.probes.get(_OF_MAPS, pd.DataFrame({"dataset": []}))["dataset"].unique()
+    planted = [name for name in frames.record["datasets"] if "shortcut" in parse_spec(name).parameters]
+    return [
+        f"{name}: the shortcut is not tested; add probes = {list(PROBES)} to [run], only they are computed"
+        for name in planted
+        if name not in probed
+    ]
+
+
+def reference(frames: Frames, dataset: str) -> str:
+    """The same data set without the shortcut, where the run has it; empty elsewhere."""
+
+    def apart(name: str) -> tuple[str, dict[str, Any]]:
+        spec = parse_spec(name)
+        return spec.base, {key: value for key, value in spec.parameters.items() if key != "shortcut"}
+
+    if "shortcut" not in parse_spec(dataset).parameters:
+        return ""
+    others = [name for name in frames.record["datasets"] if "shortcut" not in parse_spec(name).parameters]
+    return next((name for name in others if apart(name) == apart(dataset)), "")
+
+
+def use_table(frames: Frames) -> TableData:
+    """Accuracy with and without the tag, and what it does to the prediction."""
+    rows = frames.probes.get(_OF_EFFECT, pd.DataFrame())
+    count = rows["image"].nunique() if len(rows) else 0
+    caption = (
+        f"Does the model use the tag? {count} test scenes, half of them diseased, rendered with and without the tag: "
+        "accuracy of either version, of the version whose tag agrees with the label as in training (diseased with, "
+        "healthy without) and of the other; what the target loses when the tag is removed; share of predictions that "
+        f"change. {_DEFINITION} Mean [95 % bootstrap interval over groups]. {_SOURCE}"
+    )
+    columns = [*(Column(name, True) for name in _ACCURACIES), *_plain(*_DROPS, "flips")]
+    table = TableData(caption, [*_CELL, "uses the tag"], columns)
+    for key, part in rows.groupby(_CELL, sort=False) if len(rows) else ():
+        scored = _with_accuracies(part, frames.record["datasets"][key[0]]["healthy"])
+        found = {column.name: _mean(scored, column.name) for column in columns}
+        found |= {name: mean_difference(scored, name) for name in _DROPS}
+        table.rows.append(dict(zip(_CELL, key, strict=True)) | found | {"uses the tag": uses(part)})
+        table.competes.append(False)
+    return table
+
+
+def _plain(*names: str) -> list[Column]:
+    return [Column(name, None) for name in names]
+
+
+def _mean(rows: pd.DataFrame, column: str) -> Estimate:
+    return estimate_mean(rows[column], rows["image"], rows["group"])
+
+
+def mean_difference(rows: pd.DataFrame, column: str) -> Estimate:
+    """Mean of paired differences of images; rows by image and seed."""
+    wide = rows.pivot(index="seed", columns="image", values=column)
+    groups = rows.groupby("image")["group"].first().reindex(wide.columns)
+    values = wide.to_numpy(dtype=float)[..., None]
+    one = mean_differences(values, groups.to_numpy(dtype=object)).iloc[0]
+    return Estimate(one["difference"], one["low"], one["high"], int(one["n"]), int(one["undefined"]))
+
+
+def _with_accuracies(rows: pd.DataFrame, healthy: int) -> pd.DataFrame:
+    """Rows of the probe with 1 or 0 for a right prediction of each version, and for one that the tag changes."""
+    with_tag, without = (rows[f"predicted_{version}"] == rows["label"] for version in ("with", "without"))
+    diseased = rows["label"] != healthy
+    right = (with_tag, without, with_tag.where(diseased, without), without.where(diseased, with_tag))
+    changed = rows["predicted_with"] != rows["predicted_without"]
+    return rows.assign(flips=changed * 1.0, **{name: hit * 1.0 for name, hit in zip(_ACCURACIES, right, strict=True)})
+
+
+def uses(rows: pd.DataFrame) -> str:
+    """Whether the model of these rows uses the tag: "yes", "no" or "undecided"."""
+    drop = mean_difference(rows, "probability_drop")
+    return YES if drop.low > USE else NO if drop.high < USE else UNDECIDED
+
+
+def shortcut_table(frames: Frames) -> TableData:
+    """One row a map: its mass on the tag, whether this follows the tag's effect, and a verdict."""
+    columns = _plain("tag_mass", "tag_lift", "lesion_mass", "above_reference", "rank_correlation", "auroc")
+    table = TableData(_caption(frames), [*_METHOD, "uses the tag", "verdict"], columns)
+    rows = frames.probes.get(_OF_MAPS, pd.DataFrame())
+    if not len(rows):
+        return table
+    parts = {tuple(map(str, key)): part for key, part in rows.groupby(_METHOD, sort=False)}
+    for key in sorted(parts, key=row_order(frames)):
+        other = parts.get((reference(frames, key[0]), *key[1:]))
+        values, model = measure(parts[key], other), _of_model(frames, key, parts[key])
+        found = verdict(model, values["above_reference"])
+        table.rows.append(dict(zip(_METHOD, key, strict=True)) | values | {"uses the tag": model, "verdict": found})
+        table.competes.append(False)
+    table.notes = _sentences(frames, table)
+    return table
+
+
+def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row an image: means over the seeds."""
+    kinds = dict.fromkeys(rows.select_dtypes("number").columns.drop("seed"), "mean")
+    return rows.groupby("image", as_index=False).agg({**kinds, "group": "first"})
+
+
+def _of_model(frames: Frames, key: tuple[Any, ...], rows: pd.DataFrame) -> str:
+    """Whether a model uses the tag: by the scenes of its own probe, or, where that was not run, by these."""
+    effects = frames.probes.get(_OF_EFFECT, pd.DataFrame(columns=_CELL))
+    dataset, backbone, _, head = key
+    own = effects[(effects[_CELL] == [dataset, backbone, head]).all(axis=1)]
+    return uses(own if len(own) else rows)
+
+
+def measure(rows: pd.DataFrame, other: pd.DataFrame | None) -> dict[str, Estimate]:
+    """What the maps of one method do, rows by image and seed; ``other``: the same of the model without the shortcut.
+
+    Returns:
+        tag_mass, tag_lift (mass over area), lesion_mass; above_reference: tag mass minus that of ``other`` on the same
+        image by the same seed, or minus the tag's area without it; rank_correlation: Spearman's over images between tag
+        mass and the target's loss of logit; auroc: of "the tag is used on this image" by the tag mass, over the images
+        of both. Seeds are averaged before the last two.
+    """
+    if other is None:
+        above = rows["tag_mass"] - rows["tag_area"]
+    else:
+        theirs = rows[_PAIR].merge(other[[*_PAIR, "tag_mass"]], on=_PAIR, how="left")["tag_mass"]
+        above = rows["tag_mass"] - theirs.to_numpy()
+        above = above.mask(above.abs() <= _ROUNDING, 0.0)
+    images = _over_seeds(rows)
+    together = images if other is None else pd.concat([images, _over_seeds(other)], ignore_index=True)
+    return {
+        "tag_mass": _mean(rows, "tag_mass"),
+        "tag_lift": _mean(rows.assign(tag_lift=rows["tag_mass"] / rows["tag_area"]), "tag_lift"),
+        "lesion_mass": _mean(rows, "lesion_mass"),
+        "above_reference": mean_difference(rows.assign(above=above), "above"),
+        "rank_correlation": rank_correlation(images.dropna(subset="tag_mass")),
+        "auroc": use_auroc(together.dropna(subset="tag_mass")),
+    }
+
+
+def rank_correlation(rows: pd.DataFrame) -> Estimate:
+    """Spearman's correlation between tag mass and loss of logit; nan where one of both is constant."""
+    pairs = rows["tag_mass"].to_numpy(), rows["logit_drop"].to_numpy()
+    return _bootstrapped(rows, lambda weights: weighted_spearman(*pairs, weights), (-1, 1))
+
+
+def weighted_spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
+    """Spearman's correlations (B,) of values (N,), (N,) of which each counts as often as its weight (B,N) says."""
+    centred = []
+    for values in (first, second):
+        below = (values < values[:, None]) + 0.5 * (values == values[:, None])
+        ranks = weights @ below.T  # middle ranks up to a constant
+        mean = (weights * ranks).sum(axis=1) / weights.sum(axis=1)
+        centred.append(ranks - mean[:, None])
+    covariance, one, two = ((weights * a * b).sum(axis=1) for a, b in (centred, centred[:1] * 2, centred[1:] * 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return covariance / np.sqrt(one * two)
+
+
+def use_auroc(rows: pd.DataFrame) -> Estimate:
+    """Area under the ROC curve of "the tag is used on this image" by the tag mass; nan where all are alike."""
+    scores, used = rows["tag_mass"].to_numpy(), np.where(rows["probability_drop"] >= USE, 1, 0)
+    return _bootstrapped(rows, lambda weights: auc(np.stack([-scores, scores], axis=1), used, weights), (0, 1))
+
+
+def _bootstrapped(rows: pd.DataFrame, compute: Callable[[Floats], Floats], within: tuple[float, float]) -> Estimate:
+    """``compute(weights (B,N)) -> (B,)`` on the images as they are, with an interval over groups."""
+    if len(rows) < 2:
+        return Estimate(np.nan, np.nan, np.nan, len(rows))
+    value = float(compute(np.ones((1, len(rows))))[0])
+    samples = compute(bootstrap_weights(rows["group"]))
+    return Estimate(value, *limits_of_one(value, samples, rows["group"], within), rows["image"].nunique())
+
+
+def verdict(model: str, above: Estimate) -> str:
+    """Does the map say what is true of the model? More mass on the tag than the reference means that it says "used"."""
+    if model == UNDECIDED or not np.isfinite(above.low):
+        return UNDECIDED
+    if model == YES:
+        return DETECTS if above.low > 0 else MISSES
+    return FALSE_ALARM if above.low > 0 else SILENT
+
+
+def _sentences(frames: Frames, table: TableData) -> list[str]:
+    """For every model that uses the tag, which explainers show it; controls are none."""
+    found = []
+    methods = {name for name, facts in frames.record["explainers"].items() if facts["family"] != "control"}
+    users = [row for row in table.rows if row["uses the tag"] == YES and row["explainer"] in methods]
+    for cell in dict.fromkeys(tuple(row[key] for key in _CELL) for row in users):
+        own = [row for row in users if tuple(row[key] for key in _CELL) == cell]
+        showing = [row["explainer"] for row in own if row["verdict"] == DETECTS]
+        names = f": {', '.join(showing)}" if showing else ""
+        found.append(f"{' · '.join(cell)} uses the tag; {len(showing)} of {len(own)} explainers show it{names}.")
+    return found
+
+
+def _caption(frames: Frames) -> str:
+    rows = frames.probes.get(_OF_MAPS, pd.DataFrame({"image": []}))
+    return (
+        f"Shortcut test: {rows['image'].nunique()} test scenes with a tag, half of them diseased, explained for the "
+        "disease. Tag and lesion mass: share of the positive mass there; lift: over the share of the area. Above "
+        "reference: tag mass minus that of the same method on the model trained without the shortcut, on the same "
+        "scene, or minus the area where the run has no such model. Verdict, where the model uses the tag: detects (the "
+        "interval lies above 0) or misses; where it does not: false alarm or silent. Rank correlation over scenes of "
+        'tag mass with the loss of logit when the tag is removed. AUROC of "the tag is used here" by tag mass, over '
+        f"the scenes of both models. {_DEFINITION} Mean [95 % bootstrap interval over groups; of differences widened "
+        f"for few groups and for seeds, as in verdicts], not adjusted for the number of rows. {_SOURCE}"
+    )

@@ -1,0 +1,192 @@
+"""Which metrics are sound: each must prefer the better one of two maps whose worth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import title
+from bench.report.tables.table import Column, FrameTable, TableData
+from bench.statistics.intervals import Estimate
+
+PROBE = "soundness"
+POOLED = "all"
+SOUND, FAILS, NOT_SHOWN, NOT_TRIED = "sound", "fails", "not shown", "not tried"
+MARK = "†"
+_ROUNDING = 1e-6
+_FEWEST = 6  # images: of fewer, the exact interval never leaves out a half
+
+
+@dataclass(frozen=True)
+class Preference:
+    """On how many images (groups, where images share one) a metric prefers the better one of two maps.
+
+    Attributes:
+        pair: "better over worse".
+        share: of the images on which they differ, with the exact (Clopper–Pearson) 95 % interval; nan without any.
+    """
+
+    pair: str
+    share: Estimate
+    ties: int
+
+    @property
+    def verdict(self) -> str:
+        """Says "holds" or "fails" where the interval is on one side of a half or all images tie, else "not shown"."""
+        if self.all_tie:
+            return "fails" if self.share.n >= _FEWEST else "not shown"
+        if self.share.low > 0.5:
+            return "holds"
+        return "fails" if self.share.high <= 0.5 else "not shown"
+
+    @property
+    def all_tie(self) -> bool:
+        """Whether the metric tells the two maps apart on no image."""
+        return self.ties == self.share.n
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One metric on one data set, or on all of them pooled."""
+
+    dataset: str
+    metric: str
+    preferences: list[Preference]
+
+    def pairs(self, verdict: str) -> list[str]:
+        """The pairs of this verdict; ties are named."""
+        chosen = [one for one in self.preferences if one.verdict == verdict]
+        return [f"{one.pair}{' (tied)' if one.all_tie and one.share.n else ''}" for one in chosen]
+
+    @property
+    def word(self) -> str:
+        """``SOUND``, ``FAILS`` or ``NOT_SHOWN``."""
+        return next((word for word in (FAILS, NOT_SHOWN) if self.pairs(word)), SOUND)
+
+    @property
+    def verdict(self) -> str:
+        """Says "sound", or at which pairs the metric fails or is not shown to hold."""
+        found = {verdict: ", ".join(self.pairs(verdict)) for verdict in (FAILS, NOT_SHOWN)}
+        return "; ".join(f"{verdict}: {pairs}" for verdict, pairs in found.items() if pairs) or SOUND
+
+
+def judgements(frames: Frames) -> list[Judgement]:
+    """Every metric of the run that was tried, on each data set, and on all of them where there are several."""
+    rows = frames.probes.get(PROBE, pd.DataFrame())
+    if not len(rows):
+        return []
+    datasets = list(rows["dataset"].unique())
+    parts = {name: rows[rows["dataset"] == name] for name in datasets}
+    if len(datasets) > 1:
+        parts[POOLED] = rows
+    return [judgement for name, part in parts.items() for judgement in _judge(frames, name, part)]
+
+
+def _judge(frames: Frames, dataset: str, rows: pd.DataFrame) -> Iterator[Judgement]:
+    order = list(rows["map"].unique())  # as the probe made them: from the best to the worst
+    for metric in frames.record["metrics"]:
+        name, variant = metric["name"], metric["variant"]
+        part = rows[(rows["metric"] == name) & (rows["variant"] == variant)]
+        if len(part):
+            values = part.groupby(["dataset", "group", "map"])["value"].mean().unstack("map")
+            values *= 1 if metric["higher_is_better"] else -1
+            found = [preference(f"{a} over {b}", values[a] - values[b]) for a, b in pairwise(order)]
+            yield Judgement(dataset, title(metric), found)
+
+
+def preference(pair: str, differences: pd.Series) -> Preference:
+    """How often the better map scores better.
+
+    Args:
+        differences: (N,) score of the better map minus that of the worse one, from the better end; nan is left out.
+    """
+    known = differences.dropna()
+    wins, losses = int((known > _ROUNDING).sum()), int((known < -_ROUNDING).sum())
+    ties = len(known) - wins - losses
+    undefined = len(differences) - len(known)
+    if not wins + losses:
+        return Preference(pair, Estimate(np.nan, np.nan, np.nan, len(known), undefined), ties)
+    low, high = binomtest(wins, wins + losses).proportion_ci(0.95)
+    return Preference(pair, Estimate(wins / (wins + losses), float(low), float(high), len(known), undefined), ties)
+
+
+def soundness_table(frames: Frames, found: list[Judgement]) -> TableData:
+    """One row a metric: on which share of the images the better map of each pair wins, and the verdict."""
+    pairs = list(dict.fromkeys(one.pair for judgement in found for one in judgement.preferences))
+    table = TableData("", ["dataset", "metric", "verdict"], [Column(pair, None) for pair in pairs])
+    for judgement in found:
+        row = {"dataset": judgement.dataset, "metric": judgement.metric, "verdict": judgement.verdict}
+        table.rows.append(row | {one.pair: one.share for one in judgement.preferences})
+        table.competes.append(False)
+    table.caption = (
+        "Is the metric sound? Five maps are made of the exact lesions of phantoms, each but the last of the one "
+        "before: the lesions (oracle), grown by half a patch (dilated), averaged over 4×4 cells (blurred), a third of "
+        "these cells exchanged (shuffled), and noise (random). Share of the images on which a metric prefers the "
+        "better map, of those on which the two differ [exact 95 % interval]; a dash where they tie on all. "
+        "Faithfulness is read on images that the black box classifies right and calls healthy without their lesions. "
+        "A pair holds where the interval is above a half, fails where it ends at a half or below or all images tie, "
+        f"and is not shown else. {MARK} marks a metric that fails: on the data set of the row where a row is of one "
+        "metric, else on all pooled; data sets whose lesions are not exactly known take the pooled verdict."
+    )
+    return table
+
+
+def words(found: list[Judgement], dataset: str) -> dict[str, str]:
+    """Metric -> its verdict on a data set in a word; of a data set without exact lesions that of all pooled."""
+    return {one.metric: one.word for one in _of(found, dataset)}
+
+
+def _of(found: list[Judgement], dataset: str) -> list[Judgement]:
+    """The judgements on a data set; else those on all, or on the only one."""
+    exact, pooled = ([one for one in found if one.dataset == name] for name in (dataset, POOLED))
+    return exact or pooled or found
+
+
+def mark_unsound(tables: dict[str, TableData], found: list[Judgement]) -> None:
+    """Mark failing metrics in columns and rows, and say below every table that shows one at which pair it fails.
+
+    The verdict is that on all data sets pooled, where there are several; in a frame's rows it is that on their own one.
+    """
+    pooled = _failing(_of(found, POOLED))
+    for table in [table for name, table in tables.items() if name != "metric_soundness"]:
+        table.columns = [replace(one, mark=MARK) if one.name in pooled else one for one in table.columns]
+        named = {column.name: pooled[column.name] for column in table.columns if column.name in pooled}
+        if isinstance(table, FrameTable) and {"dataset", "metric"} <= set(table.keys):
+            named |= _mark_rows(table, found)
+        elif "metric" in table.keys:
+            for text in dict.fromkeys(str(row["metric"]) for row in table.rows):
+                bare = text.rstrip(" ↑↓")
+                for metric in [metric for metric in pooled if bare in _names(metric)]:
+                    table.marked[text], named[metric] = text.replace(bare, bare + MARK), pooled[metric]
+        table.notes += [_note(metric, pairs) for metric, pairs in named.items()]
+
+
+def _mark_rows(table: FrameTable, found: list[Judgement]) -> dict[str, str]:
+    """Mark what fails on a row's data set; the frame stays as it is -> metric and, in text, where it fails."""
+    where: dict[str, dict[str, str]] = {}
+    for name in dict.fromkeys(str(row["dataset"]) for row in table.rows):
+        failing = _failing(_of(found, name))
+        for row in [row for row in table.rows if row["dataset"] == name and row["metric"] in failing]:
+            where.setdefault(row["metric"], {})[name] = failing[row["metric"]]
+            row["metric"] += MARK
+    return {metric: "; ".join(f"on {name}: {pairs}" for name, pairs in of.items()) for metric, of in where.items()}
+
+
+def _failing(found: list[Judgement]) -> dict[str, str]:
+    """Metric -> the pairs at which it fails, as text."""
+    return {one.metric: ", ".join(pairs) for one in found if (pairs := one.pairs(FAILS))}
+
+
+def _names(metric: str) -> tuple[str, str]:
+    """As programs and as tables call it."""
+    return metric, metric.replace("_", " ")
+
+
+def _note(metric: str, pairs: str) -> str:
+    return f"{MARK} {metric} fails on maps whose worth is known ({pairs}): see metric_soundness."

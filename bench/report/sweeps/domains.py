@@ -1,0 +1,97 @@
+"""The same methods on data sets of different domains, side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bench.report.frames.compared import main_rows
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import comparable
+from bench.report.studies.counterfactual import SCORES as COUNTERFACTUAL
+from bench.report.tables.captions import weights_note
+from bench.report.tables.classification import classification_table
+from bench.report.tables.main import metric_table
+from bench.report.tables.table import Column, TableData
+from bench.statistics.intervals import Estimate
+
+SHOWN = {"localisation": 2, "faithfulness": 1, "consistency": 1}  # metrics of each family, as in the summary
+BEST = 3  # post-hoc methods a metric
+_NO_MAPS = "–"
+
+
+def cross_domain(frames: Frames) -> TableData:
+    """Main metrics with data sets as columns; empty where all are variants, settings or sizes of one."""
+    datasets = frames.record["datasets"]
+    modality = {name: facts["modality"] for name, facts in datasets.items() if facts.get("modality")}
+    texts = "; ".join(f"{name}: {kind}" for name, kind in modality.items())
+    caption = (
+        f"Domains side by side ({texts}). Every classifier, every inherent map, for each metric the {BEST} post-hoc "
+        "methods with the best mean over the data sets and the best of each data set (chosen on these images, which "
+        "flatters them), and the controls. "
+        "AUC: of all test images; else means over images [95 % bootstrap interval over groups]; "
+        f"best of each data set in bold; arrows point to the better end. {weights_note(frames)}"
+    )
+    keys = ["metric", "backbone", "explainer", "head"]
+    table = TableData(caption, keys, [Column(name, None) for name in modality], within=2)
+    sources = {_source(datasets[name].get("base", name)) for name in modality}
+    if len(sources) < 2 or not len(frames.predictions):
+        return table
+    _append(table, frames, Column("auc", True), classification_table(frames))
+    for family in SHOWN:
+        rows = main_rows(frames)
+        if len(rows):
+            rows = rows[rows["explainer"].isin(comparable(frames, family))]
+        whole = metric_table(frames, family, rows)
+        for column in shown_columns(whole, family):
+            _append(table, frames, column, whole)
+    return table
+
+
+def shown_columns(table: TableData, family: str) -> list[Column]:
+    """The first metrics of a family that have a direction, among those that every data set can have."""
+    directed = [column for column in table.columns if column.better is not None and column.name not in COUNTERFACTUAL]
+    return directed[: SHOWN[family]]
+
+
+def _source(base: str) -> str:
+    """A registered name without its variant; a folder is what its whole path says."""
+    return base if base.startswith("folder:") else base.partition("@")[0]
+
+
+def _append(table: TableData, frames: Frames, column: Column, whole: TableData) -> None:
+    """Rows of one metric: those of a table by data set, turned so that the data sets are columns."""
+    turned: dict[tuple[str, ...], dict[str, Estimate]] = {}
+    for row in whole.rows:
+        key = row["backbone"], row.get("explainer", _NO_MAPS), row["head"]
+        if column.name in row and np.isfinite(row[column.name].mean):
+            turned.setdefault(key, {})[row["dataset"]] = row[column.name]
+    families = frames.record["explainers"]
+    shown = _kept(turned, families, column)
+    for (backbone, explainer, head), values in turned.items():
+        if (backbone, explainer, head) in shown:
+            about = {"metric": column.title, "backbone": backbone, "explainer": explainer, "head": head}
+            about["family"] = families.get(explainer, {}).get("family", "")
+            table.rows.append(about | values)
+            table.competes.append(about["family"] != "control")
+            table.directions.append(column.better)
+
+
+def _kept(
+    turned: dict[tuple[str, ...], dict[str, Estimate]], families: dict[str, Any], column: Column
+) -> set[tuple[str, ...]]:
+    """All rows but the post-hoc ones that are neither among the best of their backbone nor best on a data set."""
+    kept = set(turned)
+    for backbone in {key[0] for key in turned}:
+        sign = -1 if column.better else 1
+        post_hoc = [
+            key for key in turned if key[0] == backbone and families.get(key[1], {}).get("family") == "post-hoc"
+        ]
+        means = {key: sign * float(np.mean([value.mean for value in turned[key].values()])) for key in post_hoc}
+        best = set(sorted(post_hoc, key=means.__getitem__)[:BEST])
+        for name in {name for key in post_hoc for name in turned[key]}:
+            scored = {key: sign * turned[key][name].mean for key in post_hoc if name in turned[key]}
+            best.add(min(scored, key=scored.__getitem__))
+        kept -= set(post_hoc) - best
+    return kept

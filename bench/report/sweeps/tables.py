@@ -1,0 +1,161 @@
+"""Tables of grids: cells that differ in a penalty, the input size, the pooling or the domain, side by side.
+
+Each is there in any run whose cells have such a grid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frames.compared import no_positive_evidence
+from bench.report.frames.load import Frames
+from bench.report.frames.settings import Setting, settings
+from bench.report.sweeps.domains import cross_domain
+from bench.report.sweeps.penalty import sweeps
+from bench.report.tables.captions import MEANS, weights_note
+from bench.report.tables.classification import classification_table
+from bench.report.tables.main import metric_table
+from bench.report.tables.table import Column, TableData
+from bench.statistics.intervals import Estimate, estimate_mean
+
+VALIDATION_AUC = Column("validation_auc", True)
+NO_EVIDENCE = Column("no_positive_evidence", None)
+SCORES = (Column("accuracy", True), Column("auc", True))  # of the classifier, on the test images
+_NO_MAPS = "–"
+_COUNTS = f"Classification: of all test images together. Maps: of the explained ones. {MEANS}"
+
+
+def study_tables(frames: Frames) -> dict[str, TableData]:
+    """Every study for which the run has a grid, by file name."""
+    makers = (lambda_sweep, resolution, pooling, cross_domain)
+    tables = {make.__name__: make(frames) for make in makers}
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def lambda_sweep(frames: Frames) -> TableData:
+    """Accuracy and AUC against localisation by the weight of a penalty, and the weight that the rule chooses."""
+    caption = (
+        "Sweep over the weight λ of a penalty (0: none). Chosen is the largest λ whose validation AUC (best epoch, "
+        "mean over the seeds that both have) is within 0.01 of that without a penalty: no test image and no mask "
+        "enters the choice. No positive evidence: share of diseased images without one positive cell. "
+        f"{_COUNTS} {weights_note(frames)}"
+    )
+    found = sweeps(frames)
+    columns, measured = _measure(
+        frames, [one for sweep in found for one in sweep.heads], ("localisation", "consistency")
+    )
+    keys = ["dataset", "backbone", "penalty", "lambda", "chosen", "explainer", "head"]
+    table = TableData(caption, keys, [VALIDATION_AUC, *columns], within=3)
+    for sweep in found:
+        for setting in sweep.heads:
+            auc = Estimate(sweep.mean_validation(setting), np.nan, np.nan, 0)
+            about = {"penalty": sweep.penalty, "lambda": f"{sweep.weight(setting):g}"}
+            about["chosen"] = "yes" if setting.head in sweep.chosen else ""
+            _add(table, setting, about | {VALIDATION_AUC.name: auc}, measured)
+        table.notes.append(sweep.verdict)
+    return table
+
+
+def resolution(frames: Frames) -> TableData:
+    """Every head on the same data set at several input sizes, and the evidence grid that each size gives."""
+    caption = (
+        "Input size: the same data set at several input sides (pixels), with the grid of evidence (cells) that each "
+        "gives; best by data set, backbone and head. A penalty sums over cells: one λ weighs more on a finer grid. "
+        f"{_COUNTS} {weights_note(frames)}"
+    )
+    sized = sorted((setting for setting in settings(frames) if setting.side), key=lambda setting: setting.side or 0)
+    chosen = _varied(sized, lambda one: (one.source, one.backbone, one.head), lambda one: one.side)
+    columns, measured = _measure(frames, chosen, ("localisation", "faithfulness"))
+    keys = ["source", "backbone", "head", "explainer", "input side", "evidence grid", "dataset"]
+    table = TableData(caption, keys, columns, within=3)
+    for setting in chosen:
+        about = {"source": setting.source, "input side": setting.side, "evidence grid": setting.grid_text}
+        _add(table, setting, about, measured)
+    return table
+
+
+def pooling(frames: Frames) -> TableData:
+    """Heads that differ in how their evidence is pooled, and what of "the map is the prediction" each leaves."""
+    caption = (
+        "Pooling of the evidence into the logit; the evidence gap says how far the map is from adding up to the "
+        f"prediction. Best by data set, backbone and registered head. {_COUNTS} {weights_note(frames)}"
+    )
+    pooled = [setting for setting in settings(frames) if "pooling" in (setting.parameters or {})]
+    chosen = _varied(pooled, _apart_from_pooling, lambda one: one.others()["pooling"])
+    columns, measured = _measure(frames, chosen, ("exactness", "localisation", "faithfulness"))
+    keys = ["dataset", "backbone", "base", "pooling", "explainer", "head"]
+    table = TableData(caption, keys, columns, within=3)
+    for setting in chosen:
+        _add(table, setting, {"base": setting.base, "pooling": setting.others()["pooling"]}, measured)
+    return table
+
+
+def _apart_from_pooling(setting: Setting) -> tuple[str, ...]:
+    others = json.dumps(setting.others("pooling"), sort_keys=True)
+    return setting.dataset, setting.backbone, setting.base, others
+
+
+def _varied(
+    found: list[Setting], key: Callable[[Setting], tuple[str, ...]], value: Callable[[Setting], Any]
+) -> list[Setting]:
+    """Those that share their key with a setting of another value, key by key."""
+    grids: dict[tuple[str, ...], list[Setting]] = {}
+    for setting in found:
+        grids.setdefault(key(setting), []).append(setting)
+    varied = [grid for grid in grids.values() if len({value(setting) for setting in grid}) > 1]
+    return [setting for grid in varied for setting in grid]
+
+
+Measured = dict[tuple[str, str, str], dict[str, dict[str, Any]]]
+
+
+def _measure(frames: Frames, chosen: Sequence[Setting], families: Sequence[str]) -> tuple[list[Column], Measured]:
+    """Scores of these heads and of their own maps.
+
+    Returns:
+        The columns, and (data set, backbone, head) -> explainer -> values; a head without maps has a dash there.
+    """
+    keys = {(one.dataset, one.backbone, one.head) for one in chosen}
+    part = replace(frames, predictions=_of(frames.predictions, keys), scores=_of(frames.scores, keys))
+    if len(part.scores):
+        part = replace(part, scores=part.scores[part.scores["family"] == "inherent"])
+    columns, measured = list(SCORES), Measured()
+    for family in families if keys else ():
+        table = metric_table(part, family, part.scores)
+        columns += table.columns
+        for row in table.rows:
+            measured.setdefault(_key(row), {}).setdefault(row["explainer"], {}).update(row)
+    if "consistency" in families and any(column.name == "positive_ratio" for column in columns):
+        columns.append(NO_EVIDENCE)
+        for key, rows in no_positive_evidence(part.scores).groupby(["dataset", "backbone", "head", "explainer"]):
+            dataset, backbone, head, explainer = map(str, key)
+            share = estimate_mean(rows["value"], rows["image"], rows["group"])
+            measured[dataset, backbone, head][explainer][NO_EVIDENCE.name] = share
+    for row in classification_table(part).rows if len(part.predictions) else ():
+        for of_explainer in measured.setdefault(_key(row), {_NO_MAPS: {}}).values():
+            of_explainer.update({column.name: row[column.name] for column in SCORES})
+    return columns, measured
+
+
+def _of(rows: pd.DataFrame, keys: set[tuple[str, str, str]]) -> pd.DataFrame:
+    if not len(rows) or not keys:
+        return rows[:0]
+    return rows[pd.MultiIndex.from_frame(rows[["dataset", "backbone", "head"]]).isin(list(keys))]
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["dataset"], row["backbone"], row["head"]
+
+
+def _add(table: TableData, setting: Setting, about: dict[str, Any], measured: Measured) -> None:
+    """Append the rows of one head: one an explainer that shows its own maps."""
+    place = {"dataset": setting.dataset, "backbone": setting.backbone, "head": setting.head}
+    for explainer, values in measured.get((setting.dataset, setting.backbone, setting.head), {}).items():
+        table.rows.append(values | place | {"explainer": explainer} | about)
+        table.competes.append(True)

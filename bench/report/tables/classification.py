@@ -1,0 +1,57 @@
+"""Tables of classification quality and of cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits
+from bench.report.frames.compared import row_order
+from bench.report.frames.load import Frames
+from bench.report.tables.captions import _caption
+from bench.report.tables.table import Column, TableData
+from bench.statistics.classification import CLASSIFICATION_SCORES
+from bench.statistics.intervals import Estimate
+
+_COSTS = {
+    "forwards_per_map": "forward passes",
+    "backwards_per_map": "backward passes",
+    "seconds_per_map": "seconds",
+    "peak_memory_mib": "peak memory [MiB]",
+}
+
+
+def classification_table(frames: Frames) -> TableData:
+    """Scores of every classifier on the test images."""
+    columns = [Column(name, better) for name, better in CLASSIFICATION_SCORES.items()]
+    keys = ["dataset", "backbone", "head"]
+    table = TableData(_caption(frames, "classification"), keys, columns)
+    for key, rows in frames.predictions.groupby(keys, sort=False):
+        healthy = frames.record["datasets"][key[0]].get("healthy")
+        scores = with_limits(seed_scores(rows, sorted(rows["seed"].unique()), healthy), rows["group"].nunique())
+        row: dict[str, Any] = dict(zip(keys, key, strict=True))
+        for column, mean, low, high, possible in zip(columns, *scores, POSSIBLE.T, strict=True):
+            row[column.name] = Estimate(float(mean), low, high, rows["image"].nunique()).within(*possible)
+        table.rows.append(row)
+        table.competes.append(True)
+    return table
+
+
+def cost_table(frames: Frames) -> TableData:
+    """What one map costs, on the machine of this run."""
+    keys = ["dataset", "backbone", "explainer", "head"]
+    columns = [Column(name, False) for name in _COSTS.values()]
+    table = TableData(_caption(frames, "cost"), keys, columns)
+    if not len(frames.cost):
+        return table
+    order = row_order(frames)
+    for key, rows in sorted(frames.cost.groupby(keys, sort=False), key=lambda item: order(item[0])):
+        means = rows.groupby("metric")["value"].mean()
+        seeds = rows["seed"].nunique()
+        row: dict[str, Any] = dict(zip(keys, key, strict=True))
+        for name, shown in _COSTS.items():
+            row[shown] = Estimate(float(means.get(name, np.nan)), np.nan, np.nan, seeds)
+        table.rows.append(row)
+        table.competes.append(False)
+    return table

@@ -1,0 +1,101 @@
+"""Scores as a share of the way from the floor (a map without information) to the ceiling (the mask itself)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frames.compared import main_rows
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import Floats, Method, Paired, directed, margin, pairs, title
+from bench.report.tables.table import Column, TableData
+from bench.statistics.comparison import mean_differences, mean_ratios
+from bench.statistics.intervals import Estimate, mean_over
+
+#: Families that are scored so, and whether the controls' scores depend on the classifier, which must then be the same.
+FAMILIES = {"localisation": False, "faithfulness": True}
+_SHORTEST = 10  # margins from floor to ceiling
+PREVALENCE = "lesion share of image [%]"
+_KEYS = ["dataset", "backbone", "explainer", "head"]
+
+
+def floor_ceiling_table(frames: Frames) -> TableData:
+    """Percentages of the way from floor to ceiling, one row a method of the main comparison."""
+    metrics = [metric for metric in directed(frames) if metric["family"] in FAMILIES]
+    columns = [Column(PREVALENCE, None), *(_column(metric) for metric in metrics)]
+    table = TableData("", _KEYS, columns)
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for metric in metrics:
+        for dataset, backbone, paired in pairs(frames, metric):
+            for (head, explainer), share in _shares(frames, paired, metric).items():
+                rows.setdefault((dataset, backbone, explainer, head), {})[title(metric)] = share
+    main = main_rows(frames)
+    order = list(main[_KEYS].drop_duplicates().itertuples(index=False, name=None)) if len(main) else []
+    for key in [key for key in order if key in rows]:
+        table.rows.append(dict(zip(_KEYS, key, strict=True)) | rows[key] | _prevalence(frames, key[0]))
+        table.competes.append(frames.record["explainers"][key[2]]["family"] != "control")
+    shown = {name for row in rows.values() for name in row}
+    table.columns = [column for column in columns if column.name in shown or column.name == PREVALENCE]
+    table.caption = _caption([title(metric) for metric in metrics if title(metric) not in shown])
+    return table
+
+
+def _column(metric: dict[str, Any]) -> Column:
+    return Column(title(metric), True, ranked=not FAMILIES[metric["family"]])
+
+
+def _shares(frames: Frames, paired: Paired, metric: dict[str, Any]) -> dict[Method, Estimate]:
+    """Percentage of each method for which there are both controls."""
+    controls = [_control(frames, role) for role in ("floor", "ceiling")]
+    methods = [one for one in paired.methods if one[1] not in controls]
+    low, high = (_end(paired, methods, control, FAMILIES[metric["family"]]) for control in controls)
+    there = np.asarray(np.isfinite(high - low).any(axis=(0, 1)))
+    values, low, high = (part[..., there] for part in (paired.of(methods), low, high))
+    way = mean_differences(high - low, paired.groups)
+    found = mean_ratios(values - low, high - low, paired.groups)
+    ahead = (way["low"] > 0) if metric["higher_is_better"] else (way["high"] < 0)
+    tells = ahead & (way["difference"].abs() >= _SHORTEST * margin(metric))
+    known = [one for one, is_there in zip(methods, there, strict=True) if is_there]
+    return {one: _percent(row, is_far) for one, (_, row), is_far in zip(known, found.iterrows(), tells, strict=True)}
+
+
+def _percent(row: pd.Series, is_far: bool) -> Estimate:
+    if not is_far:
+        return Estimate(np.nan, np.nan, np.nan, 0, int(row["n"] + row["undefined"]))
+    return Estimate(100 * row["ratio"], 100 * row["low"], 100 * row["high"], int(row["n"]), int(row["undefined"]))
+
+
+def _control(frames: Frames, role: str) -> str:
+    """Name of the explainer with this role; empty where the run has none or did not note roles."""
+    roles = {facts.get("role", ""): name for name, facts in frames.record["explainers"].items()}
+    return roles.get(role, "")
+
+
+def _end(paired: Paired, methods: list[Method], control: str, on_classifier: bool) -> Floats:
+    """Scores (S,N,M) of a control for M methods: on the classifier of each, or the mean over all that it ran on."""
+    if on_classifier:
+        return paired.of([(head, control) for head, _ in methods])
+    pooled = mean_over(paired.of([one for one in paired.methods if one[1] == control]), axis=-1)
+    return np.repeat(pooled[..., None], len(methods), axis=-1)
+
+
+def _prevalence(frames: Frames, dataset: str) -> dict[str, Estimate]:
+    share = 100 * frames.record["datasets"][dataset].get("prevalence", np.nan)
+    return {PREVALENCE: Estimate(share, np.nan, np.nan, 0)}
+
+
+def _caption(missing: list[str]) -> str:
+    caption = (
+        "Floor and ceiling. Scores as percentage of the way from the floor control to the ceiling control (see the "
+        "controls' rows in the tables of scores): ratio of mean distances [95 % bootstrap interval over groups]; above "
+        "100 where a map beats the mask itself, below 0 where it is worse than no information. Controls of "
+        "localisation do not depend on the classifier: theirs is the mean over all classifiers of the data set, and "
+        "the best is in bold. Those of faithfulness are of the same classifier, so each head has a way of its own and "
+        "none is best. A dash stands where the ceiling is not shown to be better than the floor, where the way is "
+        f"shorter than {_SHORTEST} margins (a tenth of the metric's range, or 0.1: a difference that does not matter "
+        "would be ten per cent or more of it), or where the controls did not run on that classifier, which "
+        "faithfulness needs (add them to on_inherent)."
+    )
+    return caption + (f" Without any value: {', '.join(missing)}." if missing else "")

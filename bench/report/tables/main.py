@@ -1,0 +1,91 @@
+"""Tables: one row a method on a classifier, one column a metric, with intervals, floor and ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frames.compared import main_rows, row_order
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import comparable, title
+from bench.report.tables.captions import PER_CLASS, _caption
+from bench.report.tables.classification import classification_table, cost_table
+from bench.report.tables.table import Column, TableData, _is_number
+from bench.statistics.intervals import estimate_means
+
+_KEYS = ["dataset", "backbone", "explainer", "head"]
+
+
+def all_tables(frames: Frames) -> dict[str, TableData]:
+    """Every table for which there are scores, by file name."""
+    tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
+    families = dict.fromkeys(metric["family"] for metric in frames.record["metrics"])
+    main = main_rows(frames)
+    for family in families:
+        tables[family] = metric_table(frames, family, main)
+        tables[f"{family}_all_weights"] = metric_table(frames, family, frames.scores)
+        if family in PER_CLASS:
+            tables[PER_CLASS[family]] = per_class_table(frames, family)
+    tables["cost"] = cost_table(frames)
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def metric_table(frames: Frames, family: str, scores: pd.DataFrame) -> TableData:
+    """Means over images of every metric of a family."""
+    table = TableData(_caption(frames, family), _KEYS, [])
+    _fill(table, frames, family, scores, row_order(frames))
+    return table
+
+
+def per_class_table(frames: Frames, family: str) -> TableData:
+    """The metrics of a family by true class, on images that are explained for it; of more than two classes.
+
+    Read are the compared methods' rows where the map is made for the image's label, and those of ``Frames.own_class``.
+    """
+    keys = ["dataset", "backbone", "class", "explainer", "head"]
+    table = TableData(_caption(frames, PER_CLASS[family]), keys, [], within=3)
+    rows = main_rows(replace(frames, scores=pd.concat([frames.scores, frames.own_class], ignore_index=True)))
+    if not len(rows):
+        return table
+    classes = {name: facts.get("classes", []) for name, facts in frames.record["datasets"].items()}
+    several = [name for name, names in classes.items() if len(names) > 2]
+    rows = rows[rows["dataset"].isin(several) & (rows["target"] == rows["label"])]
+    names = [classes[name][label] for name, label in zip(rows["dataset"], rows["label"], strict=True)]
+    place = row_order(frames)
+
+    def order(key: tuple[Any, ...]) -> tuple[int, ...]:
+        dataset, backbone, name, *method = key
+        first, second, *rest = place((dataset, backbone, *method))
+        return first, second, classes[dataset].index(name), *rest
+
+    _fill(table, frames, family, rows.assign(**{"class": names}), order)
+    return table
+
+
+def _fill(
+    table: TableData, frames: Frames, family: str, scores: pd.DataFrame, order: Callable[[tuple[Any, ...]], Any]
+) -> None:
+    """Add a row for every combination of the table's keys, and the columns that have a number somewhere."""
+    if not len(scores):
+        return
+    keys = table.keys
+    metrics = [metric for metric in frames.record["metrics"] if metric["family"] == family]
+    columns = {(m["name"], m["variant"]): Column(title(m), m["higher_is_better"]) for m in metrics}
+    ranges = {(m["name"], m["variant"]): m.get("value_range", (-np.inf, np.inf)) for m in metrics}
+    wanted = scores[scores["metric"].isin({name for name, _ in columns})]
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for (*key, name, variant), estimate in estimate_means(wanted, [*keys, "metric", "variant"]).items():
+        row = found.setdefault(tuple(key), dict(zip(keys, key, strict=True)))
+        if (name, variant) in columns:
+            row[columns[name, variant].name] = estimate.within(*ranges[name, variant])
+    compared, explainers = comparable(frames, family), frames.record["explainers"]
+    for place in sorted(found, key=order):
+        name = found[place]["explainer"]
+        table.rows.append(found[place])
+        table.competes.append(explainers[name]["family"] != "control" and name in compared)
+    used = columns.values()
+    table.columns = [column for column in used if any(_is_number(row.get(column.name)) for row in table.rows)]

@@ -1,0 +1,159 @@
+"""Tables in the arrangement of the paper (arXiv:2505.17748), each with what is reported beside ours where we know it.
+
+All but the curves are views of the main tables, so that the same number is never computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from bench.report.frames.compared import compared_curves, row_order
+from bench.report.frames.curves import hit_share, image_curves, mean_curve
+from bench.report.frames.load import Frames
+from bench.report.tables.captions import MEANS, OVERALL, weights_note
+from bench.report.tables.reported import Reported, reported_values
+from bench.report.tables.table import Column, TableData
+from bench.statistics.intervals import Estimate
+
+FOLDER = "paper"
+#: k -> column of the top-k precision.
+PRECISIONS = {k: Column(f"precision_at_{k}", True) for k in (1, 5, 10, 20, 30)}
+_RATIOS = ("positive_ratio", "negative_ratio")
+_METHOD = ["dataset", "backbone", "explainer", "head"]
+_REPORTED = ("value", "spread", "source")
+_CAPTIONS = {
+    "classification": "Classification by backbone and head.",
+    "topk_precision": "Top-k localisation precision on diseased images: share of the k most activated patches that "
+    "contain lesion; where a map has fewer than k patches above 0, those that exist count.",
+    "activation": "Activation precision and sensitivity of inherent maps, diseased images.",
+    "consistency": "Activation consistency of inherent maps: share of positive cells on diseased images (r⁺) and of "
+    "negative cells on healthy images (r⁻), for the disease; sd: standard deviation across images, the paper's ±.",
+    "audc": "Area under the deletion curve, diseased images; the occlusion operator stands behind the @, zero (the "
+    "training mean) is the paper's.",
+    "multiclass": "Classification with more than two classes; quadratic kappa, one-against-rest AUC.",
+    "multiclass_deletion": "Area under the deletion curve of the true class, explained for that class, by class.",
+}
+
+
+def paper_tables(frames: Frames, tables: dict[str, TableData]) -> dict[str, TableData]:
+    """Every table of the paper for which the run has rows, by file name.
+
+    Args:
+        tables: the main tables, by name.
+    """
+
+    def inherent(row: dict[str, Any]) -> bool:
+        return _family(frames, row) == "inherent"
+
+    def compared(row: dict[str, Any]) -> bool:
+        return _family(frames, row) != "control"
+
+    def multiclass(row: dict[str, Any]) -> bool:
+        return row["dataset"] in _multiclass(frames)
+
+    audc = dict.fromkeys(f"audc@{facts['variant']}" for facts in frames.record["metrics"] if facts["name"] == "audc")
+    found = {
+        "classification": _view(tables, "classification", lambda row: True, ("accuracy", "auc")),
+        "topk_precision": _topk_precision(frames),
+        "activation": _view(tables, "localisation", inherent, ("activation_precision", "activation_sensitivity")),
+        "consistency": _with_spread(frames, _view(tables, "consistency", inherent, _RATIOS)),
+        "audc": _view(tables, "faithfulness", compared, audc),
+        "multiclass": _view(tables, "classification", multiclass, ("accuracy", "kappa", "auc")),
+        "multiclass_deletion": _view(tables, "per_class", compared, audc),
+    }
+    found = {name: table for name, table in found.items() if table.rows}
+    for name, table in found.items():
+        note = _add_reported(frames, table)
+        scored = OVERALL if "explainer" not in table.keys else MEANS
+        table.caption = f"{_CAPTIONS[name]} {scored} {note} {weights_note(frames)}"
+    return {f"{FOLDER}/{name}": table for name, table in found.items()}
+
+
+def _family(frames: Frames, row: dict[str, Any]) -> str:
+    return frames.record["explainers"][row["explainer"]]["family"]
+
+
+def _multiclass(frames: Frames) -> set[str]:
+    return {name for name, facts in frames.record["datasets"].items() if len(facts.get("classes", ())) > 2}
+
+
+def _view(
+    tables: dict[str, TableData], name: str, keep: Callable[[dict[str, Any]], bool], columns: Iterable[str]
+) -> TableData:
+    """Some columns of a main table, and those of the rows that have a value in them."""
+    if name not in tables:
+        return TableData("", _METHOD, [])
+    whole = tables[name]
+    chosen = [column for wanted in columns for column in whole.columns if column.name == wanted]
+    view = TableData("", whole.keys, chosen, within=whole.within)
+    for row, competes in zip(whole.rows, whole.competes, strict=True):
+        if keep(row) and any(column.name in row for column in chosen):
+            view.rows.append({key: row[key] for key in [*whole.keys, *(one.name for one in chosen if one.name in row)]})
+            view.competes.append(competes)
+    return view
+
+
+def _with_spread(frames: Frames, table: TableData) -> TableData:
+    """The standard deviation across images behind each mean; values of several seeds are averaged first."""
+    for column in list(table.columns):
+        spread = Column(f"{column.name}_sd", None)
+        table.columns.insert(table.columns.index(column) + 1, spread)
+        scores = frames.scores[frames.scores["metric"] == column.name]
+        of_methods = dict(iter(scores.groupby(_METHOD)))
+        for row in table.rows:
+            if column.name in row:
+                mine = of_methods[tuple(row[key] for key in _METHOD)]
+                images = mine.groupby("image")["value"].mean().dropna()
+                row[spread.name] = Estimate(float(images.std()), np.nan, np.nan, len(images))
+    return table
+
+
+def _topk_precision(frames: Frames) -> TableData:
+    """Precision at several k, from the stored patch hits."""
+    order = row_order(frames)
+    curves = {
+        (dataset, backbone, explainer, head): mean_curve(*image_curves(rows, hit_share), (0, 1))
+        for (dataset, backbone, head, explainer, family), rows in compared_curves(frames, "topk_hits", "")
+        if family != "control"
+    }
+    longest = max((len(curve.mean) for curve in curves.values()), default=0)
+    columns = {k: column for k, column in PRECISIONS.items() if k <= longest}
+    table = TableData("", _METHOD, list(columns.values()))
+    for key, curve in sorted(curves.items(), key=lambda item: order(item[0])):
+        row: dict[str, Any] = dict(zip(_METHOD, key, strict=True))
+        for k, column in columns.items():
+            mean, low, high = (float(values[k - 1]) for values in (curve.mean, curve.low, curve.high))
+            row[column.name] = Estimate(mean, low, high, curve.n, curve.undefined)
+        table.rows.append(row)
+        table.competes.append(True)
+    return table
+
+
+def _add_reported(frames: Frames, table: TableData) -> str:
+    """Put a column behind each metric for which a row has a reported value -> what the caption says about them."""
+    sources: set[str] = set()
+    for column in list(table.columns):
+        beside = Column(f"{column.name}_reported", None, _REPORTED)
+        for row in table.rows:
+            if value := _reported(frames, row, column.name):
+                row[beside.name] = value
+                sources.add(value.source)
+        if any(beside.name in row for row in table.rows):
+            table.columns.insert(table.columns.index(column) + 1, beside)
+    if not sources:
+        return "No reported value is known for these rows."
+    return f"Reported values ({'; '.join(sorted(sources))}) belong to the paper's own settings; empty where unknown."
+
+
+def _reported(frames: Frames, row: dict[str, Any], metric: str) -> Reported | None:
+    """By registered names: a setting of a head or data set has the reported value of what it is a setting of."""
+    if "class" in row:
+        return None
+    record = frames.record
+    source = record["datasets"][row["dataset"]].get("base", row["dataset"])
+    head = record["heads"][row["head"]].get("base", row["head"])
+    of_head = "explainer" not in row or _family(frames, row) == "inherent"
+    return reported_values().get((source, row["backbone"], head if of_head else row["explainer"], metric))

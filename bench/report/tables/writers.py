@@ -1,0 +1,168 @@
+"""One table, three notations: CSV for programs, Markdown for reading, LaTeX (booktabs) for papers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from html import escape
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from bench.report.tables.reported import Reported
+from bench.report.tables.table import TableData
+from bench.statistics.intervals import Estimate
+from bench.store.manifest import Manifest
+
+_LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "–": "--",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "≥": r"$\geq$",
+    "λ": r"$\lambda$",
+    "σ": r"$\sigma$",
+    "τ": r"$\tau$",
+    "√": r"$\surd$",
+    "²": r"$^{2}$",
+    "⁺": r"$^{+}$",
+    "⁻": r"$^{-}$",
+    "…": r"\dots{}",
+    "†": r"\dag{}",
+    "α": r"$\alpha$",
+    "ρ": r"$\rho$",
+}
+_ROUNDING = 1e-12  # of numbers of order 1 that were computed in double precision
+_SEVERAL = "n is that of most scores; where a score has another, that stands behind it."
+
+
+def write_table(table: TableData, files: Manifest, stem: str) -> None:
+    """Write ``stem.csv``, ``stem.md`` and ``stem.tex``."""
+    with files.replacing(f"{stem}.csv") as temporary:
+        table.numbers().to_csv(temporary, index=False)
+    for suffix, text in (("md", markdown(table)), ("tex", latex(table))):
+        with files.replacing(f"{stem}.{suffix}") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def number(value: float) -> str:
+    """A number as tables print it: three decimals for shares, fewer for large values; 0 for what is only rounding."""
+    if not np.isfinite(value):
+        return "–"
+    if _ROUNDING < abs(value) < 0.001:
+        return f"{value:.1e}"
+    value = value if abs(value) > _ROUNDING else 0.0
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def entry(estimate: Estimate | Reported | None) -> str:
+    """``mean [low, high]``, or a dash where there is no value; a reported value as it was printed."""
+    if isinstance(estimate, Reported):
+        return str(estimate)
+    if estimate is None or not np.isfinite(estimate.mean):
+        return "–"
+    if not np.isfinite(estimate.low):
+        return number(estimate.mean)
+    return f"{number(estimate.mean)} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def cells(
+    table: TableData, bold: Callable[[str], str], escape: Callable[[str], str] = lambda text: text
+) -> list[list[str]]:
+    """Header and rows as escaped text, the best entries marked by ``bold``.
+
+    ``n`` is of the row's entries (``_counts``), those of another n say so; a table without numbers has none.
+    """
+    best = table.best()
+    counted = ["n"] if table.columns else []
+    lines = [[*map(escape, table.keys), *counted, *(escape(column.title) for column in table.columns)]]
+    for index, (row, count) in enumerate(zip(table.rows, _counts(table), strict=True)):
+        marked = []
+        for value, column in zip(_values(table, row), table.columns, strict=True):
+            text = escape(entry(value) + (f" (n = {value.n})" if _differs(value, count) else ""))
+            marked.append(bold(text) if (index, column.name) in best else text)
+        keys = [escape(table.marked.get(str(row[key]), str(row[key]))) for key in table.keys]
+        lines.append([*keys, *([str(count)] if counted else []), *marked])
+    return lines
+
+
+def _counts(table: TableData) -> list[int]:
+    """Of each row the n of its entries that is most common in the table, where equally common the first; else 0."""
+    found = [[value.n for value in _values(table, row) if _is_counted(value)] for row in table.rows]
+    common = Counter(n for counts in found for n in counts)
+    return [max(counts, key=common.__getitem__, default=0) for counts in found]
+
+
+def _values(table: TableData, row: dict[str, Any]) -> list[Any]:
+    return [row.get(column.name) for column in table.columns]
+
+
+def _is_counted(value: Any) -> TypeGuard[Estimate]:
+    return isinstance(value, Estimate) and value.n > 0 and bool(np.isfinite(value.mean))
+
+
+def _differs(value: Any, count: int) -> TypeGuard[Estimate]:
+    return _is_counted(value) and value.n != count
+
+
+def _notes(table: TableData) -> list[str]:
+    """Those of the table, and what n is where a row has several."""
+    rows = zip(table.rows, _counts(table), strict=True)
+    several = any(_differs(value, count) for row, count in rows for value in _values(table, row))
+    return [*table.notes, _SEVERAL] if several else table.notes
+
+
+def markdown(table: TableData) -> str:
+    """Caption, a pipe table and its notes."""
+    header, *body = cells(table, lambda text: f"**{text}**")
+    lines = [header, ["---"] * len(header), *body]
+    lines_text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    notes = "".join(f"\n- {note}" for note in _notes(table))
+    return f"{table.caption}\n\n{lines_text}\n" + (f"{notes}\n" if notes else "")
+
+
+def latex(table: TableData) -> str:
+    """A ``table*`` with booktabs rules, a rule between data sets."""
+    header, *body = cells(table, lambda text: f"\\textbf{{{text}}}", _escape)
+    lines = []
+    for index, row in enumerate(body):
+        if index and row[0] != body[index - 1][0]:
+            lines.append(r"\midrule")
+        lines.append(" & ".join(row) + r" \\")
+    return "\n".join(
+        [
+            r"\begin{table*}",
+            r"\centering",
+            rf"\caption{{{_escape(table.caption)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(table.keys)}{'r' * (len(header) - len(table.keys))}}}",
+            r"\toprule",
+            " & ".join(header) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(rf"\par\footnotesize {_escape(note)}" for note in _notes(table)),
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def _escape(text: str) -> str:
+    """Text for LaTeX."""
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def html(table: TableData) -> str:
+    """A plain HTML table for the page, with its notes below."""
+    header, *body = cells(table, lambda text: f"<b>{text}</b>", escape)
+    head = "".join(f"<th>{text}</th>" for text in header)
+    rows = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>\n" for row in body)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in _notes(table))
+    text = f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>"
+    return text + (f'<ul class="caption">{notes}</ul>' if notes else "")

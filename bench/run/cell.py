@@ -1,0 +1,199 @@
+"""One cell: train a classifier (once), then explain it with every explainer that applies (once each)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.contracts import Explainer, MetricInfo
+from bench.data.prepare import Prepared
+from bench.data.selection import Explained, explained_class, gallery_positions
+from bench.data.split import Split
+from bench.evaluation import per_class as classwise
+from bench.evaluation.context import Scorer
+from bench.evaluation.explainer_jobs import Explaining, Job
+from bench.evaluation.metric_inputs import NEEDS_MASKS
+from bench.evaluation.mixed_precision import make_engine
+from bench.evaluation.requests import MetricRequest
+from bench.files import write_if_new
+from bench.run.study_jobs import run_probes
+from bench.store.code_digest import code_digest
+from bench.store.fingerprints import digest
+from bench.store.folders import CellKey, CellStore
+from bench.store.scores import read_metadata
+from bench.studies.base import Subject
+from bench.training.classifier import CellClassifier
+
+
+@dataclass
+class Cell:
+    """One classifier of the run and all its explanations, or a part of these.
+
+    Attributes:
+        store: where the scores go: the cell's own files, or those of a part.
+        plan_id: of the run, noted in the cell's record: a report shows no other plan's cells.
+        parameters: of each explainer, all its constructor arguments.
+        precision: that was asked for, see ``bench.precision``.
+        part: name of the part; empty for the explained images themselves.
+        computed: whether there was anything to do.
+    """
+
+    trained: CellClassifier
+    store: CellStore
+    plan_id: str
+    parameters: dict[str, dict[str, Any]]
+    precision: str
+    part: str = ""
+    computed: bool = False
+
+    @property
+    def key(self) -> CellKey:
+        """What names the cell."""
+        return self.trained.key
+
+    @property
+    def prepared(self) -> Prepared:
+        """The images."""
+        return self.trained.prepared
+
+    def run(
+        self,
+        explainers: dict[str, Explainer],
+        metrics: list[MetricRequest],
+        probes: dict[str, tuple[Any, dict[str, Any]]],
+        save_maps: bool,
+    ) -> list[str]:
+        """Train, then run every explainer whose scores are not in the store -> one line for each that failed."""
+        classifier = self.trained.load()
+        self.computed |= self.trained.computed
+        explain, explained = self.prepared.explain, self.prepared.explained
+        skipped = {one.info.name: why for one in metrics if (why := _why_not_read(one.info, explain, explained))}
+        self.store.note(plan=self.plan_id, metrics_skipped=skipped)
+        metrics = [request for request in metrics if request.info.name not in skipped]
+        logits = self.trained.predict(classifier, explain, explained.indices)
+        write_if_new(self.store.explained, explained_logits(explain, explained, logits))
+        scorer = Scorer(
+            classifier=classifier,
+            split=explain,
+            explained=explained,
+            section=self.trained.config.explain,
+            targets=explained_class(logits, explain.labels[explained.indices], self.prepared.info.healthy),
+            mean=self.trained.data.mean,
+            std=self.trained.data.std,
+            device=self.trained.device,
+            logits=logits,
+            gallery=gallery_positions(explained, explain, self.trained.config.explain.gallery),
+            healthy=self.prepared.info.healthy,
+            seed_names=self.trained.names,
+        )
+        noted = self.store.record.get("inference", {})
+        engine, facts = make_engine(scorer, self.precision, explainers, metrics, noted)
+        self.store.note(inference=facts)
+        scorer = replace(scorer, engine=engine)
+        problems = self._explain(scorer, explainers, metrics, save_maps)
+        explained_by = {name: one for name, one in explainers.items() if self.store.is_current(name)}
+        if self.trained.config.explain.every_class:
+            for part in classwise.parts(scorer, metrics, save_maps):
+                problems += self._explain_part(part, explained_by)
+        subject = Subject(self.trained, scorer, explained_by, metrics, self.parameters)
+        for problem in run_probes(subject, probes, self.store):
+            self.computed = True
+            problems.append(problem)
+        return [problem for problem in problems if problem]
+
+    def _explain_part(self, part: classwise.Part, explainers: dict[str, Explainer]) -> list[str]:
+        """Do with further pairs of image and class what was done with the explained images, in a store of their own."""
+        cell = replace(self, store=self.store.part(part.name), part=part.name, computed=False)
+        cell.store.note(plan=self.plan_id)
+        self.trained.progress.expect(*map(cell._title, explainers))
+        problems = cell._explain(part.scorer, explainers, part.metrics, part.save_maps)
+        self.computed |= cell.computed
+        return problems
+
+    def _title(self, name: str) -> str:
+        """An explainer, and the part of the cell where it is not the main one."""
+        return f"{name} ({self.part.replace('_', ' ')})" if self.part else name
+
+    def _explain(
+        self, scorer: Scorer, explainers: dict[str, Explainer], metrics: list[MetricRequest], save_maps: bool
+    ) -> list[str]:
+        """Compute and store what the store does not hold -> what a reader of the scores must know, in lines."""
+        work = Explaining(scorer, self.store, self.trained.progress, str(self.key), save_maps)
+        wanted = {request.name: code_digest(request.info.function) for request in metrics}
+        jobs = [self._job(scorer, name, explainer, metrics, wanted) for name, explainer in explainers.items()]
+        for job in jobs:
+            with work.guard(job):
+                job.needless = self._why_not(scorer, job.explainer)
+                if job.needless:
+                    self.store.note_explainer(job.name, status="skipped", reason=job.needless)
+                elif self._is_done(job, save_maps):
+                    job.needless = "its scores are in the store"
+        waiting = [job for job in jobs if not job.needless and not job.failed]
+        self.trained.progress.skip(*(job.title for job in jobs if job.needless or job.failed))
+        self.computed |= bool(waiting)
+        work.run(waiting)
+        return [f"{self.key}: {line}" for job in jobs for line in job.lines]
+
+    def _why_not(self, scorer: Scorer, explainer: Explainer) -> str:
+        if explainer.needs_masks and scorer.split.masks is None:
+            return "the data set has no masks"
+        return explainer.applies_to(scorer.inference.classifier)
+
+    def _job(
+        self, scorer: Scorer, name: str, explainer: Explainer, metrics: list[MetricRequest], wanted: dict[str, str]
+    ) -> Job:
+        """What is left to do for an explainer; ``wanted`` is the digest of the code of each metric."""
+        fingerprint = self._explain_fingerprint(scorer, name, explainer)
+        stored = self._stored_metrics(name, fingerprint)
+        missing = [request for request in metrics if (stored or {}).get(request.name) != wanted[request.name]]
+        if stored is None:
+            self.store.maps_file(name).unlink(missing_ok=True)  # maps of other settings
+        return Job(name, self._title(name), explainer, fingerprint, missing, (stored or {}) | wanted)
+
+    def _is_done(self, job: Job, save_maps: bool) -> bool:
+        is_current = self._stored_metrics(job.name, job.fingerprint) is not None and self.store.is_current(job.name)
+        has_maps = not save_maps or self.store.maps_file(job.name).exists()
+        return is_current and not job.missing and has_maps
+
+    def _explain_fingerprint(self, scorer: Scorer, name: str, explainer: Explainer) -> str:
+        explained, gallery = self.prepared.explained, self.trained.config.explain.gallery
+        several = len(self.prepared.classes) > 2
+        main = digest(
+            self.trained.fingerprint,
+            self.prepared.explain.digest,
+            explained.indices.tolist(),
+            explained.faithful,
+            self.trained.config.explain.steps,
+            gallery_positions(explained, self.prepared.explain, gallery) if several else gallery,
+            name,
+            self.parameters[name],
+            scorer.inference.precision,
+            code_digest(explainer, Scorer, explained_class),
+        )
+        return f"{main}-{digest(self.part, code_digest(classwise))}" if self.part else main
+
+    def _stored_metrics(self, name: str, fingerprint: str) -> dict[str, str] | None:
+        """Metric -> digest of the code that computed it; None where the scores are of other settings, or not there."""
+        metadata = read_metadata(self.store.scores_file(name))
+        return json.loads(metadata["metrics"]) if metadata.get("fingerprint") == fingerprint else None
+
+
+def _why_not_read(metric: MetricInfo, split: Split, explained: Explained) -> str:
+    """Empty, or the reason why a metric has no image to be read on."""
+    if not NEEDS_MASKS & set(metric.needs):
+        return ""
+    if split.masks is None:
+        return "no masks"
+    annotated = split.has_mask[explained.indices[explained.diseased]]
+    return "" if metric.images != "diseased" or annotated.any() else "no masks of diseased images"
+
+
+def explained_logits(split: Split, explained: Explained, logits: np.ndarray) -> pd.DataFrame:
+    """One row an explained image: its label and the logits (N,C) of a classifier in ``logit_0`` …."""
+    about = pd.DataFrame({"image": np.asarray(split.ids), "label": split.labels}).iloc[explained.indices]
+    columns = {f"logit_{index}": column for index, column in enumerate(logits.T)}
+    return about.reset_index(drop=True).assign(**columns)

@@ -1,0 +1,187 @@
+"""The work on one data set: its images are prepared, its cells run; whatever fails is kept with its reason."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.config import Config
+from bench.contracts import NotApplicable
+from bench.data.prepare import Prepared, facts, prepare, write_gallery_images
+from bench.data.selection import lesion_facts
+from bench.errors import one_line
+from bench.files import write_if_new
+from bench.progress import Progress
+from bench.run.cell import Cell
+from bench.run.plan import Plan, plan_head
+from bench.store.folders import CellKey, RunStore
+from bench.training.classifier import CellClassifier, step_of
+
+PREPARE = "prepare"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the config.
+
+    Attributes:
+        cache: holds decoded images for any number of runs.
+        workers: data sets worked on side by side, each in a process of its own; None = chosen for the machine.
+    """
+
+    root: Path
+    out: Path
+    device: torch.device
+    save_maps: bool = False
+    skip_bad: bool = False
+    splits: Path | None = None
+    cache: Path | None = None
+    precision: str = "auto"
+    workers: int | None = None
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder ``cache`` beside the run's own, where none is given: runs with other configs share it."""
+        return self.cache or self.out.parent / "cache"
+
+
+@dataclass
+class Done:
+    """What came of a data set.
+
+    Attributes:
+        problems: a line for everything that failed.
+        computed: whether there was anything to do.
+        cells: those that are over.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    computed: bool = False
+    cells: list[CellKey] = field(default_factory=list)
+
+
+@dataclass
+class Work:
+    """A data set and its cells.
+
+    Attributes:
+        plan_id: of the run, noted in the record of every cell.
+        note: called with the name and the facts that the run's record is to hold, once they are known.
+    """
+
+    name: str
+    config: Config
+    plan: Plan
+    options: Options
+    plan_id: str
+    progress: Progress
+    note: Callable[[str, dict[str, Any]], None]
+    done: Done = field(default_factory=Done)
+
+    def run(self) -> Iterator[Done]:
+        """Do all of it that the store does not hold yet -> what came of it so far, after every cell."""
+        prepared = None
+        with self.guard(self.name, self.cells), self.progress.step(PREPARE, f"{self.name}: reading the images"):
+            prepared = self._prepare()
+        if prepared is None:
+            self.progress.skip(*self.steps[1:])
+            yield self.done
+            return
+        for key in self.cells:
+            with self.guard(str(key), [key]):
+                self._cell(key, prepared)
+            self.done.cells.append(key)
+            yield self.done
+
+    @property
+    def cells(self) -> list[CellKey]:
+        """The cells of the data set, in the order of the plan."""
+        return [key for key in self.plan.cells if key.dataset == self.name]
+
+    @property
+    def steps(self) -> list[str]:
+        """The kinds of all its steps, for the estimate of the time left."""
+        return [PREPARE, *(step for key in self.cells for step in cell_steps(self.plan, key))]
+
+    @property
+    def _store(self) -> RunStore:
+        return RunStore(self.options.out)
+
+    def _prepare(self) -> Prepared:
+        config = self.plan.configs[self.name]
+        prepared = prepare(
+            self.plan.datasets[self.name],
+            config,
+            self.options.root,
+            self.options.cache_folder,
+            self.options.skip_bad,
+            self.options.splits,
+            self.progress.update,
+        )
+        write_gallery_images(self._store.images_file(self.name), prepared, config.explain.gallery)
+        write_if_new(self._store.lesions_file(self.name), lesion_facts(prepared.explain, prepared.explained))
+        self.note(self.name, facts(prepared))
+        return prepared
+
+    def _classifier(self, key: CellKey, prepared: Prepared) -> CellClassifier:
+        planned = self.plan.cells.get(key) or plan_head(self.config, key)
+        source = replace(key, head=planned.head.converts) if planned.head.converts else None
+        return CellClassifier(
+            key,
+            self._store.cell(key),
+            prepared,
+            planned,
+            self.config.for_dataset(key.dataset, key.backbone),
+            self.options.device,
+            self.progress,
+            None if source is None else self._classifier(source, prepared),
+            self.plan.init,
+        )
+
+    def _cell(self, key: CellKey, prepared: Prepared) -> None:
+        cell = Cell(
+            self._classifier(key, prepared),
+            self._store.cell(key),
+            self.plan_id,
+            self.plan.parameters,
+            self.options.precision,
+        )
+        problems = cell.run(self.plan.explainers_of(key), self.plan.metrics, self.plan.probes, self.options.save_maps)
+        self.done.computed |= cell.computed
+        for problem in problems:
+            self._problem(problem)
+        if cell.computed:
+            self.progress.milestone(f"{key}: done")
+
+    def _problem(self, text: str) -> None:
+        self.done.problems.append(text)
+        self.progress.say(text, style="red")
+
+    @contextmanager
+    def guard(self, what: str, cells: list[CellKey]) -> Iterator[None]:
+        """Keep a failure, with its traceback, in the cells that it hits, and go on."""
+        try:
+            yield
+        except NotApplicable as error:
+            self._note(cells, status="skipped", reason=one_line(error))
+            self.progress.say(f"{what} skipped: {one_line(error)}", style="yellow")
+        except Exception as error:
+            reason = one_line(error)
+            self._note(cells, status="failed", reason=reason, traceback=traceback.format_exc())
+            self._problem(f"{what} failed: {reason}")
+
+    def _note(self, cells: list[CellKey], **facts: str) -> None:
+        for key in cells:
+            cell = self._store.cell(key)
+            cell.write_record(cell.record | facts | {"plan": self.plan_id})
+
+
+def cell_steps(plan: Plan, key: CellKey) -> list[str]:
+    """The kinds of steps that a cell takes, for the estimate of the time left."""
+    return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"probe {name}" for name in plan.probes)]

@@ -1,0 +1,185 @@
+"""From names to a grid of cells: every name is checked before any compute."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.config import Config
+from bench.contracts import DatasetInfo, Explainer, Head, UserError
+from bench.data.sources.folder import folder_dataset
+from bench.evaluation.requests import MetricRequest, resolve_metrics
+from bench.models.initial_weights import Checkpoint, read_checkpoint
+from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, PROBES, Registry
+from bench.specs import all_parameters, parse_spec
+from bench.store.folders import CellKey
+from bench.training.classifier import PlannedHead
+
+Plugin = TypeVar("Plugin", Head, Explainer)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does.
+
+    Attributes:
+        datasets: info by the name that the cells bear, which may carry parameters.
+        cells: what is trained, and with which head.
+        configs: per data set, the config that holds for it.
+        probes: name -> ``bench.probes.Probe`` and all its parameters.
+        parameters: of each explainer, all its constructor arguments.
+        on_inherent: names of the explainers that also explain inherent models.
+        absent: name -> why a data set that ``all`` would include is left out.
+        init: what every training starts from, if asked for.
+    """
+
+    datasets: dict[str, DatasetInfo]
+    cells: dict[CellKey, PlannedHead]
+    explainers: dict[str, Explainer]
+    metrics: list[MetricRequest]
+    configs: dict[str, Config]
+    probes: dict[str, tuple[Any, dict[str, Any]]]
+    parameters: dict[str, dict[str, Any]]
+    on_inherent: list[str]
+    absent: dict[str, str] = field(default_factory=dict)
+    init: Checkpoint | None = None
+
+    @property
+    def heads(self) -> dict[str, PlannedHead]:
+        """One of the planned heads for each name: for the facts that do not depend on the cell."""
+        return {key.head: planned for key, planned in self.cells.items()}
+
+    def explainers_of(self, key: CellKey) -> dict[str, Explainer]:
+        """The explainers that a cell runs: all on a black box; its own and those asked for beside one."""
+        families = {planned.head.family for planned in self.cells.values()}
+        if self.cells[key].head.family != "inherent" or families == {"inherent"}:
+            return self.explainers
+        return {
+            name: one for name, one in self.explainers.items() if one.family == "inherent" or name in self.on_inherent
+        }
+
+
+def make_plan(config: Config, root: Path) -> Plan:
+    """Resolve every name of the config.
+
+    Raises:
+        UserError: an unknown name (with the closest ones), wrong constructor arguments, no data set left, a shortcut
+            that a data set has no room for, or a checkpoint that cannot be read.
+    """
+    datasets, absent = resolve_datasets(config.run.datasets, root, config.run.sizes)
+    configs = {name: config.for_dataset(name) for name in datasets}
+    for name, info in datasets.items():
+        if configs[name].data.shortcut and (reason := _why_no_shortcut(info)):
+            raise UserError(f"data set {name!r}: {reason}")
+    _check_tables(config)
+    heads, backbones = _resolve(config.run.heads, HEADS), _resolve(config.run.backbones, BACKBONES)
+    explainers = {
+        name: _construct(EXPLAINERS, name, config.explainers) for name in _resolve(config.run.explainers, EXPLAINERS)
+    }
+    grid = product(datasets, backbones, heads, dict.fromkeys(config.run.seeds))
+    return Plan(
+        datasets=datasets,
+        cells={CellKey(*names): plan_head(config, CellKey(*names)) for names in grid},
+        explainers={name: explainer for name, (explainer, _) in explainers.items()},
+        metrics=resolve_metrics(config.run.metrics),
+        configs=configs,
+        probes={name: _construct(PROBES, name, config.probes) for name in _resolve(config.run.probes, PROBES)},
+        parameters={name: parameters for name, (_, parameters) in explainers.items()},
+        on_inherent=_resolve(config.run.on_inherent, EXPLAINERS),
+        absent=absent,
+        init=read_checkpoint(Path(config.run.init)) if config.run.init else None,
+    )
+
+
+def _check_tables(config: Config) -> None:
+    """An unknown name in a table of parameters or overrides is an error too."""
+    for name in [*config.heads, *(head for one in config.datasets.values() for head in one.heads)]:
+        HEADS[name]
+    for name in config.explainers:
+        EXPLAINERS[name]
+    for name in config.probes:
+        PROBES[name]
+    for name, overrides in config.datasets.items():
+        if name != "folder":
+            DATASETS[name]
+        for backbone, changes in overrides.backbones.items():
+            BACKBONES[backbone]
+            for head in changes.heads:
+                HEADS[head]
+
+
+def _why_no_shortcut(info: DatasetInfo) -> str:
+    """Empty, or why nothing can be planted in this data set."""
+    if "shortcut" in inspect.signature(info.builder).parameters:
+        return ""
+    return "no shortcut can be planted in it; name phantoms, such as cxr-phantom"
+
+
+def plan_head(config: Config, key: CellKey) -> PlannedHead:
+    """The head of a cell, with the parameters that hold for its data set and backbone."""
+    head, parameters = _construct(HEADS, key.head, config.for_dataset(key.dataset, key.backbone).heads)
+    return PlannedHead(head, head.name, parameters)
+
+
+def resolve_datasets(
+    names: Sequence[str], root: Path, sizes: Sequence[int] = ()
+) -> tuple[dict[str, DatasetInfo], dict[str, str]]:
+    """Data sets by name, ``all`` being every one whose files are there -> infos, and why the others are left out.
+
+    Raises:
+        UserError: unknown name, a named data set whose files are absent, or nothing left. Data sets without room for a
+            shortcut are left out of ``all@shortcut=…``.
+    """
+    chosen: dict[str, DatasetInfo] = {}
+    absent: dict[str, str] = {}
+    for name in names:
+        spec = parse_spec(name)
+        if spec.base == "all":
+            candidates = [DATASETS[known] for known in DATASETS if DATASETS[known].in_all]
+            absent |= {info.name: reason for info in candidates if (reason := info.missing(root))}
+            if "shortcut" in spec.parameters:
+                absent |= {info.name: reason for info in candidates if (reason := _why_no_shortcut(info))}
+            parameters = name.removeprefix("all")
+            chosen |= {info.name + parameters: info for info in candidates if info.name not in absent}
+            continue
+        is_folder = spec.base.startswith("folder:")
+        info = folder_dataset(Path(spec.base.removeprefix("folder:"))) if is_folder else DATASETS[spec.base]
+        if reason := info.missing(root):
+            raise UserError(f"data set {info.name!r} is not there: {reason}")
+        chosen[name] = info
+    if not chosen:
+        raise UserError("no data set to work on: " + "; ".join(f"{name}: {why}" for name, why in absent.items()))
+    if sizes:
+        chosen = {f"{name}@size={size}": info for name, info in chosen.items() for size in sizes}
+    return chosen, absent
+
+
+def _resolve(names: Sequence[str], registry: Registry[Any]) -> list[str]:
+    found: dict[str, None] = {}
+    for name in names:
+        if name != "all":
+            registry[parse_spec(name).base]
+        found |= dict.fromkeys(_all(registry) if name == "all" else [name])
+    return list(found)
+
+
+def _all(registry: Registry[Any]) -> list[str]:
+    """Every name but those of other implementations of a method."""
+    return [name for name in registry if not getattr(registry[name], "variant_of", "")]
+
+
+def _construct(
+    registry: Registry[type[Plugin]], name: str, tables: dict[str, dict[str, Any]]
+) -> tuple[Plugin, dict[str, Any]]:
+    """The plugin of this name and all its arguments: its table's, and over them those that the name itself carries."""
+    spec = parse_spec(name)
+    given = tables.get(spec.base, {}) | spec.parameters
+    try:
+        return registry[spec.base](**given), all_parameters(registry[spec.base], given)
+    except (TypeError, ValueError) as error:
+        text = str(error).replace("__init__()", "").strip()
+        raise UserError(f"{registry.kind} {name!r} cannot be made with {given}: {text}") from error

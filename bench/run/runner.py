@@ -1,0 +1,67 @@
+"""A run: works through a plan data set by data set, and keeps the record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from bench.config import Config
+from bench.progress import RunProgress
+from bench.run.dataset_run import Options, Work
+from bench.run.plan import Plan
+from bench.run.process_pool import Assignment, choose_workers, work_apart
+from bench.run.record import _now, new_record
+from bench.store.folders import RunStore
+from bench.store.run_folder import check_run_folder
+
+
+@dataclass
+class Outcome:
+    """What a run ends with: a line for everything that failed, and whether anything was computed."""
+
+    problems: list[str]
+    computed: bool
+
+
+def run(
+    config: Config,
+    plan: Plan,
+    options: Options,
+    console: Console,
+    problems: list[str],
+    register: Callable[[], object] | None = None,
+) -> Outcome:
+    """Do everything in the plan that the store does not hold yet.
+
+    Args:
+        problems: lines about plugins that were left out; they belong to the outcome.
+        register: makes everything known by name in a new process; without it there is none but this one.
+
+    Raises:
+        UserError: the folder holds something else than a run, cannot be written to, or another run works in it.
+    """
+    check_run_folder(options.out)
+    store = RunStore(options.out)
+    workers = choose_workers(options, len(plan.datasets)) if register else 1
+    with store.lock(), RunProgress(console, [], workers) as progress:
+        record = new_record(config, plan, options, workers)
+        store.write_record(record)
+        for problem in problems:
+            progress.say(problem, style="red")
+
+        def note(name: str, facts: dict[str, Any]) -> None:
+            record["datasets"][name] |= facts
+            store.write_record(record)
+
+        works = [Work(name, config, plan, options, record["plan"], progress, note) for name in plan.datasets]
+        progress.expect(*(step for work in works for step in work.steps))
+        if register and workers > 1:
+            done = work_apart(Assignment(register, config, options, record["plan"], workers), works, progress)
+        else:
+            done = {work.name: list(work.run())[-1] for work in works}
+        problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]
+        store.write_record(record | {"finished": _now(), "problems": problems})
+        return Outcome(problems, any(one.computed for one in done.values()))

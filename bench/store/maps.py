@@ -1,0 +1,38 @@
+"""Map files: raw maps of any number of images, streamed into one archive."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+
+class MapsWriter:
+    """Streams raw maps into an .npz file, one member per image id, so that memory does not grow with the images.
+
+    Args:
+        classes: None, or how many maps of an image come one after the other; they become one member (classes,h,w).
+    """
+
+    def __init__(self, path: Path, classes: int | None = None) -> None:
+        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
+        self._classes = classes
+        self._waiting: list[np.ndarray] = []
+
+    def add(self, ids: list[str], maps: Iterable[np.ndarray]) -> None:
+        """Append maps (h,w) under their ids."""
+        for name, values in zip(ids, maps, strict=True):
+            self._waiting.append(values.astype(np.float32))
+            if len(self._waiting) == (self._classes or 1):
+                whole = np.stack(self._waiting) if self._classes else self._waiting[0]
+                self._waiting = []
+                with self._zip.open(f"{name.replace('/', '_')}.npy", "w") as member:
+                    np.lib.format.write_array(member, whole, allow_pickle=False)
+
+    def __enter__(self) -> MapsWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._zip.close()

@@ -1,0 +1,49 @@
+"""Score files: long rows in parquet, with the fingerprint that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.files import replacing
+
+SCORE_SCHEMA = pa.schema(
+    {
+        **dict.fromkeys(("image", "group"), pa.string()),
+        **dict.fromkeys(("label", "predicted", "target"), pa.int64()),
+        "diseased": pa.bool_(),
+        **dict.fromkeys(("metric", "variant"), pa.string()),
+        "step": pa.int64(),
+        "value": pa.float64(),
+    }
+)
+SCORE_COLUMNS = tuple(SCORE_SCHEMA.names)
+
+
+def write_scores(path: Path, parts: Iterable[pd.DataFrame], **metadata: str) -> None:
+    """Write long rows, part after part, with string metadata, atomically."""
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCORE_SCHEMA.with_metadata(metadata)) as writer:
+        for rows in parts:
+            table = pa.Table.from_pandas(rows[list(SCORE_COLUMNS)], schema=SCORE_SCHEMA, preserve_index=False)
+            writer.write_table(table.replace_schema_metadata(metadata))
+
+
+def write_probe(path: Path, rows: pd.DataFrame, **metadata: str) -> None:
+    """Write rows of any columns with string metadata, atomically."""
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    table = table.replace_schema_metadata((table.schema.metadata or {}) | metadata)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a scores file; empty where the file is absent or unreadable."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return {}
+    return {key.decode(): value.decode() for key, value in metadata.items()}

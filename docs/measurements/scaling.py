@@ -1,0 +1,211 @@
+"""How do time, memory and storage grow with images, methods, classes and input size? Fits, and extrapolates.
+
+python scripts/scaling.py --out results/scaling
+
+Explains and occludes noise with an untrained network by the harness's own scorer, each point in a fresh process; one
+axis varies at a time, the others stay at the first value of theirs. A few minutes. Writes scaling.csv, scaling.md and
+scaling.png and .pdf.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from matplotlib.figure import Figure
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import run_benchmark
+from bench.commands.speed.memory import in_fresh_process
+from bench.commands.speed.scene import made_split
+from bench.config import ExplainSection
+from bench.data.selection import Explained
+from bench.devices import describe_machine
+from bench.evaluation.context import Scorer
+from bench.evaluation.explainer_jobs import Explaining, Job
+from bench.evaluation.requests import resolve_metrics
+from bench.memory import PeakMemory
+from bench.models.factory import build_classifier
+from bench.progress import RunProgress
+from bench.registry import EXPLAINERS, HEADS
+from bench.report.figures.style import WIDTH, paper_style, save
+from bench.report.tables.writers import number
+from bench.store.folders import CellStore
+from bench.store.manifest import Manifest
+
+#: Of different order of patches: methods that agree would share their occluded passes.
+METHODS = ("gradcam", "saliency", "edges", "random")
+METRICS = ("audc@zero", "gini", "entropy")
+GRID: dict[str, tuple[int, ...]] = {
+    "images": (32, 64, 128, 256),
+    "methods": (1, 2, 3, 4),
+    "classes": (2, 4, 8, 16),
+    "size": (64, 96, 128, 192),
+}
+BACKBONE = "compact"
+MEASURES = {"seconds": "s", "memory_mib": "MiB", "scores_bytes": "B", "maps_bytes": "B"}
+LARGE = (100_000, 10_000_000)
+_HALF = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Images that every method explains for every class, and occludes along the deletion curve of each map."""
+
+    images: int = GRID["images"][0]
+    methods: int = GRID["methods"][0]
+    classes: int = GRID["classes"][0]
+    size: int = GRID["size"][0]
+
+
+def measure(point: Point) -> dict[str, float]:
+    """Each of ``MEASURES`` at one point; memory is the peak above that of a process that has done two images."""
+    with tempfile.TemporaryDirectory() as warm, tempfile.TemporaryDirectory() as name:
+        score(make_scorer(replace(point, images=2), Path(warm)), point.methods, Path(warm))  # sets up the libraries
+        folder = Path(name)
+        scorer = make_scorer(point, folder)
+        with PeakMemory(torch.device("cpu")) as memory:
+            started = time.perf_counter()
+            score(scorer, point.methods, folder)
+            seconds = time.perf_counter() - started
+        sizes = {kind: sum(file.stat().st_size for file in folder.glob(f"{kind}/*")) for kind in ("scores", "maps")}
+    return dict(zip(MEASURES, (seconds, memory.mebibytes, sizes["scores"], sizes["maps"]), strict=True))
+
+
+def score(scorer: Scorer, methods: int, folder: Path) -> None:
+    """Explain and occlude as a cell does; scores and maps go to a folder."""
+    metrics = resolve_metrics(METRICS)
+    names = {request.name: "" for request in metrics}
+    jobs = [Job(name, name, EXPLAINERS[name](), "", metrics, names) for name in METHODS[:methods]]
+    progress = RunProgress(Console(quiet=True), [job.title for job in jobs])
+    Explaining(scorer, CellStore(folder), progress, "scaling", save_maps=True).run(jobs)
+    if failed := [job.failed for job in jobs if job.failed]:
+        raise RuntimeError("; ".join(failed))
+
+
+def make_scorer(point: Point, folder: Path) -> Scorer:
+    """A scorer of noise that lies on the disk, as decoded images do."""
+    shape = (point.images, 3, point.size, point.size)
+    pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
+    for index in range(point.images):
+        pixels[index] = np.random.default_rng(index).integers(0, 256, shape[1:], dtype=np.uint8)
+    pixels.flush()
+    names = ("scaling", BACKBONE, "blackbox", 0)
+    classifier, _ = build_classifier(names, HEADS["blackbox"](), point.classes, pretrained=False)
+    maps = point.images * point.classes
+    return Scorer(
+        classifier=classifier.eval().requires_grad_(False).to(memory_format=torch.channels_last),
+        split=made_split(np.load(folder / "images.npy", mmap_mode="r"), point.classes),
+        explained=Explained(np.repeat(np.arange(point.images), point.classes), np.ones(maps, dtype=bool), maps),
+        section=ExplainSection(),
+        logits=np.zeros((maps, point.classes), dtype=np.float32),
+        targets=np.tile(np.arange(point.classes), point.images),
+        mean=_HALF,
+        std=_HALF,
+        device=torch.device("cpu"),
+        gallery=[],
+        healthy=None,
+        seed_names=names,
+        classes=point.classes,
+    )
+
+
+def growth(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Slope of log y over log x by least squares and its standard error: 1 is proportional, 0 constant."""
+    design = np.stack([np.log(x), np.ones(len(x))], axis=1)
+    target = np.log(y)
+    coefficients = np.linalg.lstsq(design, target, rcond=None)[0]
+    residual = target - design @ coefficients
+    variance = residual @ residual / (len(x) - 2) * np.linalg.inv(design.T @ design)[0, 0]
+    return float(coefficients[0]), float(np.sqrt(variance))
+
+
+def per_image(points: pd.DataFrame, measure_name: str) -> float:
+    """Increase with each further image: slope of a straight line through the points along the images."""
+    along = points[points["axis"] == "images"]
+    return float(np.polyfit(along["images"], along[measure_name], 1)[0])
+
+
+def measure_grid(repeats: int) -> pd.DataFrame:
+    """One row a point: axis, its coordinates and the median of each measure over repeats, taken in turns."""
+    points = [(axis, replace(Point(), **{axis: value})) for axis, values in GRID.items() for value in values]
+    rounds = []
+    for _ in range(repeats):
+        for axis, point in points:
+            rounds.append({"axis": axis, **asdict(point), **in_fresh_process(run_benchmark.register, measure, point)})
+            print(rounds[-1], flush=True)
+    return pd.DataFrame(rounds).groupby(["axis", *asdict(Point())], sort=False, as_index=False).median()
+
+
+def report(points: pd.DataFrame) -> str:
+    """Growth along every axis, the points, and what the lines say of many images."""
+    machine = describe_machine(torch.device("cpu"))
+    lines = [f"{BACKBONE}, {machine['cpu']}, {machine['threads']} threads, torch {torch.__version__}", ""]
+    lines += [f"| axis | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 1) + "|"]
+    for axis in GRID:
+        along = points[points["axis"] == axis]
+        fits = [growth(along[axis].tolist(), along[name].tolist()) for name in MEASURES]
+        lines.append(f"| {axis} | " + " | ".join(f"{slope:.2f} ± {error:.2f}" for slope, error in fits) + " |")
+    lines += ["", "Slope of log measure over log axis ± its standard error.", ""]
+    lines += [f"| {' | '.join(map(str, points.columns))} |", "|---" * len(points.columns) + "|"]
+    for row in points.itertuples(index=False):
+        lines.append("| " + " | ".join([*map(str, row[:5]), *map(number, row[5:])]) + " |")
+    lines += ["", "| images | hours | peak memory | scores | maps |", "|---|---|---|---|---|"]
+    rise = {name: per_image(points, name) for name in MEASURES}
+    for images in LARGE:
+        lines.append(
+            f"| {images:,} | {images * rise['seconds'] / 3600:,.1f} | {images * rise['memory_mib'] / 1024:,.1f} GiB "
+            f"| {images * rise['scores_bytes'] / 1e9:,.1f} GB | {images * rise['maps_bytes'] / 1e9:,.1f} GB |"
+        )
+    lines += ["", f"Extrapolated along the images, for {Point()}."]
+    return "\n".join(lines) + "\n"
+
+
+def draw(points: pd.DataFrame) -> Figure:
+    """Seconds and memory along each axis, both logarithmic."""
+    names = ("seconds", "memory_mib")
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    axes = figure.subplots(len(names), len(GRID), sharex="col", sharey="row")
+    for row, name in zip(axes, names, strict=True):
+        for axis, along in zip(row, GRID, strict=True):
+            part = points[points["axis"] == along]
+            slope, error = growth(part[along].tolist(), part[name].tolist())
+            axis.loglog(part[along], part[name], "o-", color="#0072B2", markersize=3)
+            axis.set_title(f"slope {slope:.2f} ± {error:.2f}")
+            axis.set_xticks(GRID[along], map(str, GRID[along]))
+            axis.minorticks_off()
+        row[0].set_ylabel("seconds" if name == "seconds" else "peak memory [MiB]")
+    for axis, along in zip(axes[-1], GRID, strict=True):
+        axis.set_xlabel("side [px]" if along == "size" else along)
+    return figure
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="folder to write to")] = Path("results/scaling"),
+    repeats: Annotated[int, typer.Option(min=1, help="timings of each point")] = 3,
+) -> None:
+    """Measure, fit, write."""
+    files = Manifest(out)
+    files.require(*(f"scaling.{suffix}" for suffix in ("csv", "md", "png", "pdf")))
+    points = measure_grid(repeats)
+    with files.replacing("scaling.csv") as temporary:
+        points.to_csv(temporary, index=False)
+    with files.replacing("scaling.md") as temporary:
+        temporary.write_text(report(points), encoding="utf-8")
+    with paper_style():
+        save(draw(points), files, "scaling")
+    print(report(points))
+
+
+if __name__ == "__main__":
+    typer.run(main)

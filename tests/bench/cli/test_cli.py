@@ -1,0 +1,91 @@
+"""The command line: one clear line for bad input, and files in the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import bench.commands.check_data.command
+import run_benchmark
+from bench.cli.main import _merge, app
+from bench.config import parse_config
+from bench.contracts import DatasetInfo, UserError
+from bench.data.loading import Request
+from bench.report.frames.load import load_frames
+from tests.support.report_store import make_run
+
+ROOT = Path(__file__).parent.parent
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run_benchmark.py"), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_help_fits_a_screen_and_shows_examples() -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) <= 45
+    assert "--datasets all" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--datasets", "fundus-fantom"], "error: unknown data set 'fundus-fantom'; did you mean fundus-phantom"),
+        (["--device", "abacus"], "error: device 'abacus' is not usable here"),
+        (["--config", "smoke", "--out", "/proc/nowhere"], "error: cannot write to /proc/nowhere"),
+        (["report", "/nowhere"], "error: /nowhere holds no run"),
+        (["--datasets", ","], "error: an empty list of names"),
+        (["--init", "/nowhere.pt"], "error: checkpoint /nowhere.pt cannot be read"),
+        (["check-data", "all@size=64"], "error: check-data takes one data set at a time"),
+        (["export", "/nowhere"], "error: /nowhere is no cell folder"),
+        (["speed", "--backbone", "resnet81"], "error: unknown backbone 'resnet81'; did you mean resnet18"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], said: str) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert said in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_check_data_reads_what_a_run_of_that_name_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[tuple[str, Request]] = []
+
+    def look(info: DatasetInfo, request: Request, page: Path, console: Console) -> bool:
+        seen.append((info.name, request))
+        return True
+
+    monkeypatch.setattr(bench.check, "check_dataset", look)
+    name = "cxr-phantom@size=64@test=5@shortcut=tag:0.9"
+    done = CliRunner().invoke(
+        app, ["check-data", name, "--seed", "3", "--data-root", str(tmp_path)], obj=run_benchmark.register
+    )
+    assert done.exit_code == 0
+    counts = {"train": None, "val": None, "test": 5}
+    assert seen == [("cxr-phantom", Request(tmp_path, 64, 3, counts, skip_bad=True, shortcut="tag:0.9"))]
+    wrong = CliRunner().invoke(app, ["check-data", "cxr-phantom@sise=64"], obj=run_benchmark.register)
+    assert isinstance(wrong.exception, UserError)
+    assert "sise" in str(wrong.exception)
+
+
+def test_batch_size_beats_every_table(tmp_path: Path) -> None:
+    tables = ("training", "datasets.cxr-phantom.training", "datasets.cxr-phantom.backbones.compact.training")
+    (tmp_path / "own.toml").write_text("".join(f"[{table}]\nbatch_size = 32\n" for table in tables))
+    for flag, expected in ((None, 32), (4, 4)):
+        config = parse_config(_merge(str(tmp_path / "own.toml"), {}, flag, None, None), "own")
+        assert config.for_dataset("cxr-phantom", "compact").training.batch_size == expected
+
+
+def test_run_of_another_version_is_one_line(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    store.write_record({key: value for key, value in store.record.items() if key != "plan"})
+    with pytest.raises(UserError, match=r"was written by another version \(its run.json has no plan\); repeat the"):
+        load_frames(tmp_path)

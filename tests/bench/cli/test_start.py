@@ -1,0 +1,116 @@
+"""What is imported before it is needed: nothing for ``--help``, stand-ins for ``list``, which shows the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.cli.mock_imports import HEAVY
+from bench.data.readers.dicom import missing_pydicom
+
+ROOT = Path(__file__).parent.parent
+RUN = """
+import contextlib, io, sys
+import run_benchmark
+from bench.stand_ins import HEAVY
+
+def shown(*words):
+    sys.argv = ["run_benchmark.py", *words]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        run_benchmark.main()
+    return out.getvalue()
+
+def loaded():
+    return [name for name in sys.modules if name.partition(".")[0] in HEAVY]
+"""
+
+
+def python(code: str, *arguments: str | Path) -> str:
+    """Output of the code in a process that has imported nothing of it yet."""
+    words = [sys.executable, "-c", RUN + code, *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list", "--help"], ["report", "--help"], ["--fantom"], ["list"]])
+def test_nothing_heavy_is_imported(words: list[str]) -> None:
+    assert python("shown(*sys.argv[1:])\nprint(loaded())", *words) == "[]\n"
+
+
+def complete(root: Path) -> None:
+    """Files by which every data set is found."""
+    for folder in ("A. Segmentation/1. Original Images", "B. Disease Grading/1. Original Images", "train/DRUSEN"):
+        (root / folder).mkdir(parents=True)
+    for file in ("10_left.jpeg", "test/a", "stage_2_train_labels.csv", "stage_2_train_images/a.dcm"):
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).touch()
+
+
+def in_parts(root: Path) -> None:
+    """Half of what each data set needs."""
+    for folder in ("A. Segmentation/1. Original Images", "images_896x896", "train/DRUSEN"):
+        (root / folder).mkdir(parents=True)
+    (root / "10_left.jpeg").touch()
+    (root / "stage_2_train_labels.csv").touch()
+
+
+def test_list_without_torch_shows_what_it_shows_with_torch(tmp_path: Path) -> None:
+    roots = [tmp_path / name for name in ("complete", "parts", "empty", "absent")]
+    for root in roots[:3]:
+        root.mkdir()
+    complete(roots[0])
+    in_parts(roots[1])
+    code = """
+roots = sys.argv[1:]
+tables = [shown("list", "--data-root", root) for root in roots]
+assert not loaded()
+import torch
+assert tables == [shown("list", "--data-root", root) for root in roots]
+import bench.contracts
+assert issubclass(bench.contracts.Classifier, torch.nn.Module)
+print("\\0".join(tables))
+"""
+    tables = python(code, *roots).split("\0")
+    assert len(set(tables)) == 4
+    found = {row.split()[0] for row in tables[0].splitlines() if "  ready" in row}
+    assert {"fundus", "fundus-idrid", "oct", "fundus-phantom"} < found
+    assert missing_pydicom() or "cxr" in found
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["1 + torch.pi", "bool(torch.cuda.is_available())", "len(torch.randn(3))", "list(torch.ones(1))", "str(torch.pi)"],
+)
+def test_a_stand_in_has_no_value(code: str) -> None:
+    """So a listing that needs one falls back to torch itself."""
+    done = python(f"""
+from bench.stand_ins import stand_ins
+try:
+    with stand_ins():
+        import torch
+        {code}
+except TypeError:
+    print("none", loaded())
+""")
+    assert done == "none []\n"
+
+
+def test_list_of_plugins_reads_them_with_torch(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("""
+import torch
+from bench import Explainer, register_explainer
+
+@register_explainer
+class Mine(Explainer):
+    name, family, signed, paper = f"mine_{int(torch.ones(3).sum())}", "post-hoc", False, "none"
+""")
+    assert "mine_3" in python("print(shown('list', '--plugins', sys.argv[1]))", tmp_path / "mine.py")
+
+
+def test_public_names_are_there() -> None:
+    assert all(getattr(bench, name).__name__ == name for name in bench.__all__)
+    assert not hasattr(bench, "fantom")
+    assert {"torch", "captum", "pandas", "matplotlib"} < set(HEAVY)

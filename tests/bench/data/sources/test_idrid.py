@@ -1,0 +1,132 @@
+"""IDRiD: its two parts, their overlap, and their faults."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.contracts import MissingData, UserError
+from bench.data.checks import BadFiles
+from bench.registry import DATASETS
+from tests.support.made_fundus import disc, load, photograph, save, table
+
+LESIONS = {"MA": "1. Microaneurysms", "HE": "2. Haemorrhages", "EX": "3. Hard Exudates", "SE": "4. Soft Exudates"}
+TRAINING, TESTING = "a. Training Set", "b. Testing Set"
+
+
+def mask_idrid(root: Path, image: str, part: str, lesion: str, mask: np.ndarray) -> None:
+    folder = LESIONS.get(lesion, "5. Optic Disc")
+    outlines = root / "A. Segmentation/2. All Segmentation Groundtruths" / part / folder
+    save(outlines / f"{image}_{lesion}.tif", (mask > 0).astype(np.uint8) * 76)
+
+
+@pytest.fixture
+def idrid(tmp_path: Path) -> Path:
+    """20 + 8 graded photographs, odd ones diseased; 2 + 2 outlined ones, IDRiD_01 is the graded 003."""
+    root = tmp_path / "idrid"
+    for part, count, name in ((TRAINING, 20, "a. {}Training"), (TESTING, 8, "b. {}Testing")):
+        lines = ["Image name,Retinopathy grade,Risk of macular edema ,,,"]
+        for number in range(1, count + 1):
+            colour = (100 + 5 * number, 60 if part == TRAINING else 80, 40)
+            image = photograph(disc(40, 60, 20, 28, 25), colour)
+            save(root / f"B. Disease Grading/1. Original Images/{part}/IDRiD_{number:03}.jpg", image)
+            lines.append(f"IDRiD_{number:03},{3 * (number % 2)},0,,,")
+        labels = name.format("IDRiD_Disease Grading_") + " Labels.csv"
+        table(root / "B. Disease Grading/2. Groundtruths" / labels, *lines, ",,,,,")
+    for number, part in ((1, TRAINING), (2, TRAINING), (55, TESTING), (56, TESTING)):
+        image = photograph(disc(40, 60, 20, 28, 25), (50, 200 - number, 40))
+        save(root / f"A. Segmentation/1. Original Images/{part}/IDRiD_{number:02}.jpg", image)
+        for index, lesion in enumerate(("MA", "HE", "OD")):
+            mask = np.zeros((40, 60), dtype=np.uint8)
+            mask[4 + 10 * index : 8 + 10 * index, 26:30] = 1
+            mask_idrid(root, f"IDRiD_{number:02}", part, lesion, mask)
+    shutil.copy(
+        root / f"B. Disease Grading/1. Original Images/{TRAINING}/IDRiD_003.jpg",
+        root / f"A. Segmentation/1. Original Images/{TRAINING}/IDRiD_01.jpg",
+    )
+    return tmp_path
+
+
+def test_idrid_keeps_what_is_outlined_out_of_training(idrid: Path) -> None:
+    splits = load(idrid, "fundus-idrid", size=50)
+    assert len(splits["val"]) in (2, 3)  # 15 % of 19
+    assert len(splits["test"]) == 8 + 4
+    trained = {id_ for name in ("train", "val") for id_ in splits[name].ids}
+    assert trained == {f"grading-train/IDRiD_{number:03}" for number in range(1, 21) if number != 3}
+    for split in splits.values():
+        for id_, label in zip(split.ids, split.labels, strict=True):
+            assert label == (1 if id_.startswith("segmentation") else int(id_[-3:]) % 2)
+    test = splits["test"]
+    assert [id_ for id_, has in zip(test.ids, test.has_mask, strict=True) if has] == [
+        f"segmentation/IDRiD_{number}" for number in ("01", "02", "55", "56")
+    ]
+
+
+def test_idrid_unites_the_lesions_in_the_frame_of_the_cropped_image(idrid: Path) -> None:
+    test = load(idrid, "fundus-idrid", size=50)["test"]
+    truth = np.zeros((50, 50), dtype=bool)  # the disc of radius 25 around (20, 28): five rows above, three columns left
+    truth[9:13, 23:27] = truth[19:23, 23:27] = True  # no optic disc
+    for mask, has in zip(test.masks, test.has_mask, strict=True):
+        assert np.array_equal(mask, truth & has)
+
+
+def test_idrid_faults(idrid: Path) -> None:
+    grading = idrid / "idrid/B. Disease Grading/1. Original Images"
+    (grading / TRAINING / "IDRiD_007.jpg").unlink()
+    (grading / TESTING / "IDRiD_002.jpg").unlink()
+    mask_idrid(idrid / "idrid", "IDRiD_02", TRAINING, "EX", np.ones((40, 61)))
+    mask_idrid(idrid / "idrid", "IDRiD_80", TESTING, "EX", np.ones((40, 60)))
+    with pytest.raises(BadFiles) as caught:
+        load(idrid, "fundus-idrid")
+    for part in (
+        "4 bad files",
+        "idrid_007 (is in a. IDRiD_Disease Grading_Training Labels.csv, but its image is not there)",
+        "idrid_002 (is in b. IDRiD_Disease Grading_Testing Labels.csv, but its image is not there)",
+        "IDRiD_02_EX.tif (is 61×40, its image 60×40 pixels",
+        "IDRiD_80_EX.tif (is a mask of no image",
+    ):
+        assert part in str(caught.value)
+
+
+def test_idrid_needs_both_parts(idrid: Path) -> None:
+    assert DATASETS["fundus-idrid"].missing(idrid) == ""
+    shutil.rmtree(idrid / "idrid/B. Disease Grading")
+    with pytest.raises(MissingData, match=r"no folder 'B. Disease Grading/1. Original Images' in .*idrid; unpack"):
+        load(idrid, "fundus-idrid")
+
+
+def test_idrid_parts_in_folders_of_their_own_names(idrid: Path) -> None:
+    before = load(idrid, "fundus-idrid", size=50)
+    for part in ("A. Segmentation", "B. Disease Grading"):  # what "Extract all" makes of the publisher's zip files
+        shutil.move(idrid / "idrid" / part, idrid / "aside")
+        shutil.move(idrid / "aside", idrid / "idrid" / part / part)
+    assert DATASETS["fundus-idrid"].missing(idrid) == ""
+    after = load(idrid, "fundus-idrid", size=50)
+    assert {name: split.ids for name, split in after.items()} == {name: split.ids for name, split in before.items()}
+    assert np.array_equal(after["test"].masks, before["test"].masks)
+
+
+@pytest.mark.parametrize("absent", ["1. Original Images/*/*", "2. All Segmentation Groundtruths/*/*/*"])
+def test_idrid_without_outlines_is_refused(idrid: Path, absent: str) -> None:
+    for file in (idrid / "idrid/A. Segmentation").glob(absent):
+        file.unlink()
+    with pytest.raises(MissingData, match=r"A. Segmentation: [04] photographs in .*, none with a mask of its name"):
+        load(idrid, "fundus-idrid", skip_bad=True)
+
+
+def test_idrid_grade_out_of_range_is_named_with_its_line(idrid: Path) -> None:
+    (labels,) = (idrid / "idrid/B. Disease Grading/2. Groundtruths").glob("*Testing Labels.csv")
+    labels.write_text(labels.read_text().replace("IDRiD_003,3", "IDRiD_003,7"))
+    with pytest.raises(UserError, match=r"Testing Labels.csv, line 4: Retinopathy grade of IDRiD_003 is 7, 0 to 4 is"):
+        load(idrid, "fundus-idrid")
+
+
+def test_idrid_says_what_it_leaves_out(idrid: Path) -> None:
+    grading = idrid / "idrid/B. Disease Grading/1. Original Images"
+    shutil.copy(grading / TESTING / "IDRiD_002.jpg", grading / TESTING / "IDRiD_999.jpg")
+    train, test = (DATASETS["fundus-idrid"].builder(idrid, split).left_out for split in ("train", "test"))
+    assert list(train.values()) == [1, 0]  # the twin; without a grade
+    assert list(test.values()) == [0, 1]

@@ -1,0 +1,174 @@
+"""A cell whose images come in several portions: what is finished is not computed again, and nothing is left lying."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from bench.config import Config
+from bench.contracts import Batch, Classifier, Explainer
+from bench.evaluation import mixed_precision as precision
+from bench.evaluation.batch import Portion
+from bench.files import read_json
+from bench.registry import EXPLAINERS
+from tests.support.made import registered_squares, run_tiny, tiny_config
+
+
+@pytest.fixture(autouse=True)
+def _squares() -> Iterator[None]:
+    with registered_squares():
+        yield
+
+
+def config(batch_size: int) -> Config:
+    made = tiny_config(heads=["blackbox"], explainers=["gradcam", "random"])
+    return made.model_copy(update={"explain": made.explain.model_copy(update={"batch_size": batch_size})})
+
+
+def scores(run: Path) -> pd.DataFrame:
+    rows = pd.concat(pd.read_parquet(file).assign(of=file.stem) for file in sorted(run.glob("cells/*/*/scores/*")))
+    rows = rows[rows["image"] != ""]
+    return rows.sort_values(["of", "metric", "variant", "image", "step"]).reset_index(drop=True)
+
+
+def noted(run: Path) -> dict[str, Any]:
+    return (read_json(next(run.glob("cells/*/*/cell.json"))) or {})["inference"]
+
+
+def test_portions_do_not_matter(tmp_path: Path) -> None:
+    for size in (2, 6):
+        assert run_tiny(tmp_path / str(size), config(size), save_maps=True).problems == []
+    pd.testing.assert_frame_equal(scores(tmp_path / "2"), scores(tmp_path / "6"), rtol=1e-4, atol=1e-5)
+    for kind in ("maps", "gallery"):
+        ours, theirs = (next((tmp_path / size).glob(f"cells/*/*/{kind}/gradcam.npz")) for size in ("2", "6"))
+        with np.load(ours) as one, np.load(theirs) as other:
+            assert one.files == other.files
+            for name in one.files:
+                np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-6)
+    assert not list(tmp_path.glob("*/cells/*/*/pieces/*"))
+
+
+def test_a_portion_goes_when_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, whenever the garbage collector comes: memory must not grow with the number of images."""
+    alive: weakref.WeakSet[Portion] = weakref.WeakSet()
+    most: list[int] = []
+    real = Portion.score
+
+    def watched(self: Portion, *arguments: Any) -> Any:
+        alive.add(self)
+        most.append(len(alive))
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Portion, "score", watched)
+    gc.disable()
+    try:
+        assert run_tiny(tmp_path / "run", config(2)).problems == []
+    finally:
+        gc.enable()
+    assert len(most) > 4
+    assert set(most) == {1}
+
+
+def test_stopped_between_portions_goes_on_behind_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = EXPLAINERS["gradcam"].explain_batch
+
+    def stopping(self: Explainer, classifier: Classifier, batch: Batch) -> Tensor:
+        seen.append(len(batch.images))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real(self, classifier, batch)
+
+    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain_batch", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(tmp_path / "run", config(2))
+    assert not list((tmp_path / "run").glob("cells/*/*/scores/*"))
+    assert run_tiny(tmp_path / "run", config(2)).problems == []
+    assert seen == [2, 2, 2, 2]  # the third portion alone is explained again
+    monkeypatch.undo()
+    run_tiny(tmp_path / "whole", config(2))
+    pd.testing.assert_frame_equal(scores(tmp_path / "run"), scores(tmp_path / "whole"))
+
+
+def test_pieces_of_other_settings_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = EXPLAINERS["random"].explain_batch
+
+    def stopping(*arguments: object) -> Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EXPLAINERS["random"], "explain_batch", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(tmp_path / "run", config(2))
+    monkeypatch.setattr(EXPLAINERS["random"], "explain_batch", real)
+    other = config(2)
+    other = other.model_copy(update={"explain": other.explain.model_copy(update={"steps": 5})})
+    assert run_tiny(tmp_path / "run", other).problems == []
+    run_tiny(tmp_path / "whole", other)
+    pd.testing.assert_frame_equal(scores(tmp_path / "run"), scores(tmp_path / "whole"))
+
+
+def test_a_single_portion_is_stored_explainer_by_explainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopping(*arguments: object) -> Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EXPLAINERS["random"], "explain_batch", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(tmp_path / "run", config(6))
+    assert [file.stem for file in (tmp_path / "run").glob("cells/*/*/scores/*")] == ["gradcam"]
+
+
+def test_an_explainer_that_changes_the_images_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = EXPLAINERS["gradcam"].explain_batch
+
+    def careless(self: Explainer, classifier: Classifier, batch: Batch) -> Tensor:
+        maps = real(self, classifier, batch)
+        batch.images.zero_()
+        return maps
+
+    monkeypatch.setattr(EXPLAINERS["gradcam"], "explain_batch", careless)
+    problems = run_tiny(tmp_path / "run", config(6)).problems
+    assert len(problems) == 1
+    assert "explainer 'gradcam' changed the images" in problems[0]
+    monkeypatch.undo()
+    run_tiny(tmp_path / "whole", config(6))
+    careful = scores(tmp_path / "whole").query("of == 'random'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(scores(tmp_path / "run"), careful)
+
+
+def test_precision_that_was_found_is_noted_and_kept(tmp_path: Path) -> None:
+    asked = torch.device("cpu")
+    run_tiny(tmp_path / "run", config(6), precision="bf16", device=asked)
+    assert (noted(tmp_path / "run")["asked"], noted(tmp_path / "run")["precision"]) == ("bf16", "bf16")
+    assert run_tiny(tmp_path / "run", config(6), precision="bf16").computed is False
+    assert run_tiny(tmp_path / "run", config(6), precision="float32").computed is True
+
+
+def test_scores_of_bf16_outlive_a_run_that_occludes_nothing(tmp_path: Path) -> None:
+    run_tiny(tmp_path / "run", config(6), precision="bf16")
+    before, said = scores(tmp_path / "run"), noted(tmp_path / "run")
+    few = config(6)
+    few = few.model_copy(update={"run": few.run.model_copy(update={"metrics": ["pixel_auroc"]})})
+    assert run_tiny(tmp_path / "run", few, precision="bf16").computed is False
+    assert noted(tmp_path / "run") == said
+    pd.testing.assert_frame_equal(scores(tmp_path / "run"), before)
+
+
+def test_precision_that_cannot_be_compared_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: object) -> None:
+        raise RuntimeError("not implemented for 'BFloat16'")
+
+    monkeypatch.setattr(precision, "choices", lambda *_: ("float32", "bf16"))
+    monkeypatch.setattr(precision, "compare", failing)
+    assert run_tiny(tmp_path / "run", config(6), precision="auto").problems == []
+    said = noted(tmp_path / "run")
+    assert (said["precision"], said["agree"]) == ("float32", False)
+    assert "BFloat16" in said["failed"]

@@ -1,0 +1,147 @@
+"""Tables of the paper: our numbers by recomputation, reported ones beside them, and no file of an earlier plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from bench.report.build import build_report
+from bench.report.comparisons.decisions import weigh
+from bench.report.contents import every_table
+from bench.report.frames.load import load_frames
+from bench.report.tables.paper import PRECISIONS
+from bench.report.tables.reported import Reported, reported_values
+from bench.report.tables.table import TableData
+from bench.report.tables.writers import markdown
+from bench.store.folders import CellKey, RunStore
+from tests.support.study_store import IMAGES, PLAIN, head, make_grid
+
+OWN = head("softcam-sparse", l1=5e-5)
+
+
+def tables_of(folder: Path) -> dict[str, TableData]:
+    frames = load_frames(folder)
+    return every_table(frames, weigh(frames))
+
+
+def stored(folder: Path, name: str, dataset: str, explainer: str, metric: str) -> pd.DataFrame:
+    scores = pd.read_parquet(RunStore(folder).cell(CellKey(dataset, "small", name, 0)).scores_file(explainer))
+    return scores[scores["metric"] == metric]
+
+
+def test_precision_at_k_counts_the_first_k_patches_that_exist(tmp_path: Path) -> None:
+    make_grid(tmp_path, {"plain": PLAIN, "own": OWN})
+    table = tables_of(tmp_path)["paper/topk_precision"]
+    assert [column.name for column in table.columns] == [f"precision_at_{k}" for k in PRECISIONS if k <= 12]
+    row = next(row for row in table.rows if row["explainer"] == "post_a")
+    hits = stored(tmp_path, "plain", "first", "post_a", "topk_hits")
+    for k in (1, 5, 10):
+        shares = [
+            np.nanmean(patches["value"].to_numpy()[:k])
+            for _, patches in hits.groupby("image")
+            if patches["value"].notna().any()
+        ]
+        assert row[f"precision_at_{k}"].mean == pytest.approx(np.mean(shares))
+        assert row[f"precision_at_{k}"].n == len(shares) == IMAGES - 1
+    assert "noise" not in {row["explainer"] for row in table.rows}
+
+
+def test_consistency_has_the_spread_across_images(tmp_path: Path) -> None:
+    make_grid(tmp_path, {"plain": PLAIN, "own": OWN})
+    (row,) = tables_of(tmp_path)["paper/consistency"].rows
+    for metric in ("positive_ratio", "negative_ratio"):
+        values = stored(tmp_path, "own", "first", "evidence", metric)["value"]
+        assert row[metric].mean == pytest.approx(np.mean(values))
+        assert row[f"{metric}_sd"].mean == pytest.approx(np.std(values, ddof=1))
+
+
+def test_deletion_by_class_is_of_the_true_class(tmp_path: Path) -> None:
+    store = make_grid(tmp_path, {"plain": PLAIN, "own": OWN}, {"three": {"classes": ["healthy", "a", "b"]}, "two": {}})
+    tables = tables_of(tmp_path)
+    table = tables["paper/multiclass_deletion"]
+    assert {row["dataset"] for row in table.rows} == {"three"}
+    assert list(dict.fromkeys(row["class"] for row in table.rows)) == ["a", "b"]
+    for row in table.rows:
+        values = stored(tmp_path, row["head"], "three", row["explainer"], "audc")
+        mine = values[(values["label"] == ["healthy", "a", "b"].index(row["class"])) & (values["variant"] == "zero")]
+        assert row["audc@zero"].mean == pytest.approx(mine["value"].mean())
+    multiclass = tables["paper/multiclass"]
+    assert {row["dataset"] for row in multiclass.rows} == {"three"}
+    assert [column.name for column in multiclass.columns] == ["accuracy", "kappa", "auc"]
+    frame = pd.read_parquet(store.cell(CellKey("three", "small", "own", 0)).predictions)
+    right = frame.filter(like="logit_").to_numpy().argmax(axis=1) == frame["label"]
+    row = next(row for row in multiclass.rows if row["head"] == "own")
+    assert row["accuracy"].mean == pytest.approx(right.mean())
+
+
+def test_reported_values_stand_beside_ours_by_registered_names(tmp_path: Path) -> None:
+    heads = {"blackbox": PLAIN | {"base": "blackbox"}, "softcam-sparse@l1=1e-5": OWN, "tte": head("tte")}
+    make_grid(tmp_path, heads, {"fundus@size=96": {"base": "fundus"}, "mine": {}}, backbones=("vgg16",))
+    tables = tables_of(tmp_path)
+    table = tables["paper/classification"]
+    reported = {(row["dataset"], row["head"]): str(row.get("auc_reported", "")) for row in table.rows}
+    assert reported["fundus@size=96", "blackbox"] == "0.938"
+    assert reported["fundus@size=96", "softcam-sparse@l1=1e-5"] == "0.938"
+    assert reported["fundus@size=96", "tte"] == reported["mine", "blackbox"] == ""
+    assert "accuracy_reported" not in table.numbers()
+    assert table.numbers()["auc_reported_value"].tolist()[0] == "0.938"
+    assert "second-hand" in table.caption
+    lines = markdown(table).splitlines()
+    assert lines[2].endswith("| auc ↑ | auc reported |")
+    assert lines[4].endswith("| 0.938 |")
+    consistency = next(row for row in tables["paper/consistency"].rows if row["head"] == "softcam-sparse@l1=1e-5")
+    assert str(consistency["positive_ratio_reported"]) == "0.28"
+
+
+def test_reported_file_names_its_sources() -> None:
+    values = reported_values()
+    assert len(values) == 13
+    assert all(value.source.startswith("reported") and 0 <= float(value.value) <= 1 for value in values.values())
+    assert str(Reported("0.55", "0.2", "")) == "0.55 ± 0.2"
+
+
+def test_every_head_is_a_row_of_every_paper_table(tmp_path: Path) -> None:
+    make_grid(
+        tmp_path,
+        {"plain": PLAIN, "own": OWN, "tte": head("tte", paper="arXiv:2")},
+        {"three": {"classes": ["h", "a", "b"]}},
+    )
+    tables = {name: table for name, table in tables_of(tmp_path).items() if name.startswith("paper/")}
+    assert len(tables) == 7
+    for name, table in tables.items():
+        assert {"own", "tte"} <= {row["head"] for row in table.rows}, name
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figures, which are most of a report's time."""
+    monkeypatch.setattr("bench.report.build.draw_figures", lambda frames, folder: {})
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_files_of_an_earlier_plan_are_removed_and_the_folder_with_them(tmp_path: Path) -> None:
+    store = make_grid(tmp_path, {"plain": PLAIN, "own": OWN})
+    quiet = Console(quiet=True)
+    build_report(tmp_path, quiet)
+    folder = tmp_path / "tables"
+    assert {file.name for file in (folder / "paper").glob("classification.*")} == {
+        f"classification.{end}" for end in ("csv", "md", "tex")
+    }
+    assert 'href="tables/paper/classification.csv"' in (tmp_path / "report.html").read_text()
+    stale = [folder / "paper" / "old.csv", folder / "old.md", folder / "gone" / "old.tex"]
+    for file in stale:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("")
+    (tmp_path / "report.json").unlink()
+    build_report(tmp_path, quiet)
+    assert not any(file.exists() for file in [*stale, folder / "gone"])
+    assert (folder / "paper" / "classification.csv").exists()
+    for facts in store.record["cells"]:
+        files = store.cell(CellKey(**facts))
+        files.write_record(files.record | {"status": "failed", "reason": "broken"})
+    build_report(tmp_path, quiet)
+    assert not (folder / "paper").exists()

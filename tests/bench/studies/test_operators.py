@@ -1,0 +1,194 @@
+"""Occlusion operators and treatments of resolution: from a run to ranks and their agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import kendalltau, rankdata
+
+import baselines  # noqa: F401 (registers what the tiny config names)
+import bench.metrics
+import bench.models.backbones
+import bench.studies  # noqa: F401
+import softcam  # noqa: F401
+from bench.config import Config
+from bench.contracts import Batch, Classifier, Explainer
+from bench.metrics import FILLS
+from bench.report.contents import draw_figures
+from bench.report.figures.style import paper_style
+from bench.report.frames.load import Frames, load_frames
+from bench.report.studies.fair_resolution import fair_resolution_tables
+from bench.report.studies.operators import missing, operator_tables
+from bench.report.studies.rank_figures import operator_ranks
+from bench.report.tables.writers import latex
+from bench.store.manifest import Manifest
+from bench.studies.fair_resolution import Treated, blurred, common
+from tests.oracles import bicubic, localisation
+from tests.support.made import register_squares, registered_squares, run_tiny, squares, tiny_config
+from tests.support.report_store import make_run
+from tests.support.tiny import tiny_classifiers
+
+OPERATORS = [f"audc@{name}" for name in FILLS]
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    with registered_squares():
+        register_squares("no_healthy", healthy=None)
+        yield
+
+
+def config(**run: object) -> Config:
+    settings = {"datasets": ["squares", "no_healthy"], "heads": ["blackbox"], "explainers": ["gradcam", "random"]}
+    return tiny_config(**settings | {"metrics": [*OPERATORS, "srg@noise", "srg@donor"]} | run)
+
+
+def test_every_operator_has_scores_and_donors_need_healthy_images(tmp_path: Path) -> None:
+    outcome = run_tiny(tmp_path / "run", config())
+    assert outcome.problems == []
+    frames = load_frames(tmp_path / "run")
+    values = frames.scores[frames.scores["step"] == -1]
+    assert values["value"].notna().all()
+    found = values.groupby("dataset")["variant"].unique().map(set)
+    assert found["squares"] == set(FILLS)
+    assert found["no_healthy"] == set(FILLS) - {"donor"}
+    assert not run_tiny(tmp_path / "run", config()).computed
+    (note,) = {note for note in operator_tables(frames)["operators"].notes if "no donor" in note}
+    assert note.startswith("no_healthy, compact: no donor, because it has no healthy class")
+
+
+def test_every_operator_is_asked_for_by_all_and_none_twice(tmp_path: Path) -> None:
+    """Insertion has no noisy linear imputation: it starts where all is missing."""
+    run_tiny(tmp_path / "run", config(datasets=["squares"], explainers=["random"], metrics=["all"]))
+    variants = load_frames(tmp_path / "run").scores.groupby("metric")["variant"].unique().map(set)
+    assert variants["audc"] == variants["srg"] == variants["audc_accuracy"] == set(FILLS)
+    assert variants["auic"] == set(FILLS) - {"noise"}
+
+
+# --- The tables ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Frames:
+    """A run with two operators; scores of the black box, and those of the inherent head's own maps."""
+    make_run(tmp_path)
+    frames = load_frames(tmp_path)
+    draw, parts = np.random.default_rng(5), []
+    about = frames.scores[["dataset", "backbone", "head", "seed", "explainer", "family"]].drop_duplicates()
+    for row in about.to_dict("records"):
+        for variant in ("zero", "blur"):
+            scores = {"image": list("abcd"), "group": list("aabb"), "value": draw.uniform(size=4)}
+            parts.append(pd.DataFrame(scores | row).assign(metric="audc", variant=variant, step=-1))
+    return replace(frames, scores=pd.concat(parts, ignore_index=True))
+
+
+def test_ranks_are_those_of_the_means_and_controls_have_none(frames: Frames) -> None:
+    table = operator_tables(frames)["operators"]
+    for dataset in ("first", "folder:/a <b>"):
+        rows = [row for row in table.rows if row["dataset"] == dataset]
+        ranked = [row for row in rows if row["explainer"] != "noise"]
+        assert [row["rank audc@zero"] for row in rows if row["explainer"] == "noise"] == [""]
+        assert len(ranked) == 3
+        for variant in ("zero", "blur"):
+            means = [row[f"audc@{variant}"].mean for row in ranked]
+            assert [float(row[f"rank audc@{variant}"]) for row in ranked] == rankdata(means).tolist()
+    lacking = (
+        'perators is without "audc@black", "audc@noise", "audc@donor": add them to metrics, only they are computed'
+    )
+    assert table.notes[-1] == f"O{lacking}."
+    assert missing(frames) == [f"o{lacking}"]
+
+
+def test_agreement_is_scipys_over_the_same_methods(frames: Frames) -> None:
+    tables = operator_tables(frames)
+    rows = tables["operators_agreement"].rows
+    assert [(row["dataset"], row["one"], row["other"], row["methods"]) for row in rows] == [
+        ("first", "zero", "blur", "3"),
+        ("folder:/a <b>", "zero", "blur", "3"),
+    ]
+    for row in rows:
+        scored = [one for one in tables["operators"].rows if one["dataset"] == row["dataset"]]
+        means = [[one[f"audc@{way}"].mean for one in scored if one["explainer"] != "noise"] for way in ("zero", "blur")]
+        assert row["kendall_tau"].mean == pytest.approx(kendalltau(*means).statistic)
+        assert row["kendall_tau"].n == 4
+
+
+def test_every_line_ends_at_its_name(frames: Frames) -> None:
+    third = frames.scores[frames.scores["variant"] == "zero"].assign(variant="black", value=0.5)
+    metrics = [*frames.record["metrics"], frames.record["metrics"][0] | {"variant": "black"}]
+    scores, record = pd.concat([frames.scores, third], ignore_index=True), frames.record | {"metrics": metrics}
+    with paper_style():
+        (drawing,) = operator_ranks(replace(frames, scores=scores, record=record))
+    assert len(drawing.figure.axes) == 2
+    for axis in drawing.figure.axes:  # all tie at the end: one below the other
+        names = {text.get_text(): text.get_position()[1] for text in axis.texts}
+        assert (set(names), sorted(names.values())) == ({"own", "post_a", "post_b"}, [1, 2, 3])
+        assert {line.get_ydata()[-1] for line in axis.lines if len(line.get_xdata()) == 3} == {2.0}
+
+
+def test_one_operator_makes_no_table(frames: Frames) -> None:
+    one = replace(frames, scores=frames.scores[frames.scores["variant"] == "zero"])
+    assert operator_tables(one) == {}
+    assert operator_tables(replace(frames, scores=frames.scores[:0])) == {}
+
+
+# --- Fair resolution -------------------------------------------------------------------------------------------------
+
+
+def test_probe_scores_the_treated_maps(tmp_path: Path) -> None:
+    """The mask itself as the map: on its own grid without fault, and on the feature grid what an oracle says."""
+    explainers = ["gradcam", "random", "mask_oracle", "inputxgradient", "guided_backprop"]
+    settings = config(datasets=["squares"], probes=["fair_resolution"], explainers=explainers, metrics=["audc@zero"])
+    assert run_tiny(tmp_path / "run", settings).problems == []
+    frames = load_frames(tmp_path / "run")
+    rows = frames.probes["fair_resolution"]
+    grid = tuple(map(int, rows["common_grid"].iloc[0].split("×")))
+    images = {one.id: one for one in squares(tmp_path, "test")}
+    exact = rows[(rows["explainer"] == "mask_oracle") & (rows["metric"] == "activation_precision")]
+    values = exact.set_index(["treatment", "image"])["value"]
+    assert len(exact) == 3 * 4
+    for image in exact["image"].unique():
+        mask = images[image].mask.numpy()
+        pooled = mask.reshape(grid[0], 32 // grid[0], grid[1], 32 // grid[1]).mean(axis=(1, 3))
+        coarse = localisation.activation_precision(bicubic.resize(pooled, 32, 32), mask)
+        assert values["native", image] == pytest.approx(1)
+        assert values["common", image] == pytest.approx(coarse, abs=1e-5)
+        assert values["blurred", image] < 1
+    same = rows[rows["native_grid"] == rows["common_grid"]]
+    assert set(same["explainer"]) >= {"gradcam"}
+    assert (same.groupby(["explainer", "metric", "image"])["value"].nunique(dropna=False) == 1).all()
+    assert rows[rows["metric"] == "audc"]["image"].nunique() == 2  # explain.faithful allows no more
+    tables = fair_resolution_tables(frames)
+    assert [row["methods"] for row in tables["fair_resolution_agreement"].rows][:1] == ["3"]
+    assert r"$\surd$" in latex(tables["fair_resolution"])
+    drawn = draw_figures(frames, Manifest(tmp_path / "figures"))
+    assert "fair_resolution" in drawn
+
+
+def test_maps_are_made_once_for_all_treatments() -> None:
+    calls = []
+
+    class Counting(Explainer):
+        name, family, signed, paper = "counting", "control", False, ""
+
+        def explain_batch(self, classifier: Classifier, batch: Batch) -> torch.Tensor:
+            calls.append(len(batch.seeds))
+            return torch.stack([torch.full((8, 8), float(seed)) for seed in batch.seeds])
+
+    treated = Treated(Counting(), (2, 2))
+    classifier = tiny_classifiers()["black box"]
+    images, targets = torch.zeros(3, 3, 32, 32), torch.zeros(3, dtype=torch.long)
+    shapes = []
+    for treatment in (treated.treatment, common, blurred):
+        treated.treatment = treatment
+        maps = treated.explain_batch(classifier, Batch(images, targets, None, (5, 6, 7)))
+        shapes.append(tuple(maps.shape[1:]))
+        torch.testing.assert_close(maps.mean(dim=(1, 2)), torch.tensor([5.0, 6.0, 7.0]))
+    assert shapes == [(8, 8), (2, 2), (32, 32)]
+    assert calls == [3]

@@ -1,0 +1,120 @@
+"""The examples in the documents run as they stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import baselines  # noqa: F401 (registers what the tiny config names)
+import bench.metrics  # noqa: F401
+import softcam  # noqa: F401
+from bench.cli.plugins import load_plugins
+from bench.registry import ALL_REGISTRIES, EXPLAINERS
+from bench.report.frames.load import load_frames
+from bench.report.tables.main import all_tables
+from tests.support.made import run_tiny, tiny_config
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def code_blocks(document: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def clean_registries() -> Iterator[None]:
+    known = [set(registry) for registry in ALL_REGISTRIES]
+    yield
+    for registry, names in zip(ALL_REGISTRIES, known, strict=True):
+        for name in set(registry) - names:
+            registry.remove(name)
+
+
+def test_plugin_examples_reach_every_table(tmp_path: Path) -> None:
+    files = []
+    for number, block in enumerate(code_blocks((DOCS / "plugins.md").read_text(encoding="utf-8"))):
+        files.append(tmp_path / f"plugin_{number}.py")
+        files[-1].write_text(block, encoding="utf-8")
+    assert load_plugins(files) == []
+    assert len(EXPLAINERS["negative_mean"].__dict__) > 0
+    config = tiny_config(datasets=["two-tone"], explainers=["softcam", "negative_mean", "random"], metrics=["all"])
+    assert run_tiny(tmp_path / "run", config).problems == []
+    tables = all_tables(load_frames(tmp_path / "run"))
+    for name, table in tables.items():
+        if "explainer" in table.keys and not name.startswith("exactness"):
+            assert "negative_mean" in {row["explainer"] for row in table.rows}, name
+    assert any(column.name == "peak_distance" for column in tables["localisation"].columns)
+
+
+def test_readme_examples_run(tmp_path: Path) -> None:
+    """The plugin, and SoftCAM without the harness (on a smaller network, without its download)."""
+    plugin, alone = code_blocks((DOCS.parent / "README.md").read_text(encoding="utf-8"))
+    assert len(plugin.splitlines()) <= 15
+    file = tmp_path / "my_method.py"
+    file.write_text(plugin, encoding="utf-8")
+    assert load_plugins([file]) == []
+    assert "feature_norm" in EXPLAINERS
+    alone = alone.replace("resnet50", "resnet18").replace('"IMAGENET1K_V2"', "None")
+    assert "IMAGENET" not in alone
+    names: dict[str, Any] = {"images": torch.rand(2, 3, 64, 64), "labels": torch.tensor([0, 1])}
+    exec(alone, names)
+    torch.testing.assert_close(names["exact"](names["images"]), names["trained"](names["images"]))
+    assert names["loss"].requires_grad
+
+
+HALF_TAKEN = """
+from bench import Explainer, register_explainer
+
+@register_explainer
+class Fine(Explainer):
+    name, family, signed, paper = "fine", "post-hoc", True, ""
+
+@register_explainer
+class Taken(Explainer):
+    name, family, signed, paper = "gradcam", "post-hoc", True, ""
+"""
+MUTE = """
+from bench import Explainer, register_explainer
+
+@register_explainer
+class Mute(Explainer):
+    name = "mute"
+"""
+WRONG_NEED = """
+from bench import metric
+
+@metric("m", "localisation", ("masc",), True, (0, 1), "")
+def m(x):
+    return x
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import nowhere_to_be_found", "ModuleNotFoundError"),
+        ("def broken(:", "SyntaxError"),
+        (HALF_TAKEN, "explainer name 'gradcam' is taken"),
+        (MUTE, "Mute does not state its family, signed, paper"),
+        (WRONG_NEED, "did you mean maps or masks"),
+    ],
+)
+def test_wrong_plugin_is_one_line_and_leaves_nothing(tmp_path: Path, code: str, said: str) -> None:
+    before = [set(registry) for registry in ALL_REGISTRIES]
+    file = tmp_path / "wrong.py"
+    file.write_text(code, encoding="utf-8")
+    (problem,) = load_plugins([file])
+    assert said in problem
+    assert "wrong.py" in problem
+    assert "\n" not in problem
+    assert before == [set(registry) for registry in ALL_REGISTRIES]
+
+
+def test_absent_plugin_file() -> None:
+    (problem,) = load_plugins([Path("nowhere.py")])
+    assert problem == "plugin nowhere.py left out: no such file"

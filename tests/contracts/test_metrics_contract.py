@@ -1,0 +1,123 @@
+"""What every registered metric of ours must do, called as the harness calls it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench import metrics
+from bench.contracts import METRIC_INPUTS
+from bench.maps import upsample
+from bench.registry import METRICS
+
+OURS = [name for name in METRICS if METRICS[name].function.__module__.startswith("bench.metrics.")]
+N, SIZE, PATCH, STRIDE = 7, 32, 8, 4
+EMPTY_MASK, NAN_MAP = 1, 2
+WEIGHTS = torch.randn(3, 3 * SIZE * SIZE, generator=torch.Generator().manual_seed(1)) / 30
+
+
+def predict(images):
+    return images.flatten(1) @ WEIGHTS.T
+
+
+def make_inputs():
+    """Random images, among them every awkward map and mask."""
+    source = torch.Generator().manual_seed(0)
+    native = torch.randn(N, 8, 8, generator=source)
+    native[NAN_MAP, 3, 3] = torch.nan
+    native[3], native[4], native[5] = 0.0, -native[4].abs() - 0.1, 2.0  # empty, only against the class, constant
+    masks = torch.rand(N, SIZE, SIZE, generator=source) < 0.05
+    masks[EMPTY_MASK] = False
+    masks[6] = True
+    images = torch.randn(N, 3, SIZE, SIZE, generator=source)
+    targets = predict(images).argmax(dim=1)
+    targets[4:] = torch.tensor([1, 2, 0])  # among them a wrong prediction
+    ignored = torch.zeros(N, SIZE, SIZE, dtype=torch.bool)
+    ignored[:4, :6] = True  # of four images, so that masks of the whole image and others without any are among them
+    return {"native_maps": native, "masks": masks, "ignored": ignored, "images": images, "targets": targets}
+
+
+def complete(inputs, ids):
+    """All that a metric may need, made as the harness makes it."""
+    maps, images, targets = upsample(inputs["native_maps"], SIZE), inputs["images"], inputs["targets"]
+    filled = metrics.fill_images(images, "zero", PATCH)
+
+    def logits(least_first=False, reveal=False):
+        order = metrics.patch_order(maps, PATCH, ids, least_first=least_first)
+        return metrics.occlusion_logits(predict, images, order, 20, PATCH, filled, reveal=reveal)
+
+    return inputs | {
+        "maps": maps,
+        "logits": predict(images),
+        "pooled_map": inputs["native_maps"].mean(dim=(1, 2)),
+        "signed": True,
+        "predict": predict,
+        "deletion_curve": metrics.target_probability(logits(), targets),
+        "reverse_deletion_curve": metrics.target_probability(logits(least_first=True), targets),
+        "insertion_curve": metrics.target_probability(logits(reveal=True), targets),
+        "deletion_hits": metrics.still_target(logits(), targets),
+        "topk_hits": metrics.topk_patch_hits(maps, inputs["masks"], 10, PATCH, STRIDE, ignored=inputs["ignored"]),
+    }
+
+
+def call(name, inputs):
+    info = METRICS[name]
+    return info.function(*(inputs[need] for need in info.needs))
+
+
+def test_every_metric_of_the_definitions_is_there():
+    sections_1_to_4 = {
+        "activation_precision", "activation_sensitivity", "topk_precision", "pointing_game", "pixel_auroc",
+        "pixel_auprc", "iou_at_area", "audc", "audc_accuracy", "auic", "srg", "positive_ratio", "negative_ratio",
+        "false_alarm_area", "evidence_gap",
+    }  # fmt: skip
+    assert sections_1_to_4 <= set(OURS)
+    assert set(complete(make_inputs(), range(N))) == set(METRIC_INPUTS)
+    for name in OURS:
+        assert getattr(metrics, name) is METRICS[name].function
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_one_value_per_image_in_range_or_nan(name):
+    values = call(name, complete(make_inputs(), range(N)))
+    assert values.shape == (N,)
+    assert values.is_floating_point()
+    lowest, highest = METRICS[name].value_range
+    assert (values.isnan() | (values >= lowest) & (values <= highest) & values.isfinite()).all()
+    assert not values[0].isnan(), "an ordinary image must have a value"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_map_with_a_nan_is_nan(name):
+    assert call(name, complete(make_inputs(), range(N)))[NAN_MAP].isnan()
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if {"masks", "topk_hits"} & set(METRICS[name].needs)])
+def test_an_empty_mask_is_nan(name):
+    assert call(name, complete(make_inputs(), range(N)))[EMPTY_MASK].isnan()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_batch_is_its_images_one_by_one(name):
+    inputs = make_inputs()
+    together = call(name, complete(inputs, range(N)))
+    for i in range(N):
+        one = {key: value[i : i + 1] for key, value in inputs.items()}
+        torch.testing.assert_close(call(name, complete(one, [i])), together[i : i + 1], equal_nan=True)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_inputs_are_not_modified(name):
+    inputs, untouched = (complete(make_inputs(), range(N)) for _ in range(2))
+    call(name, inputs)
+    for key, value in untouched.items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(inputs[key], value, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_facts_are_stated(name):
+    info = METRICS[name]
+    assert info.paper.startswith(("arXiv:", "doi:"))
+    assert info.function.__doc__
+    assert (info.higher_is_better is None) == (info.family == "complexity" or name == "largest_evidence")
