@@ -7,7 +7,7 @@ import copy
 from torch import nn
 
 from bench.contracts import Classifier, Head
-from bench.models.feature_extraction import dissect
+from bench.models.feature_extraction import split_classifier
 from bench.registry import register_head
 
 
@@ -23,7 +23,7 @@ class BlackBox(Head):
         Raises:
             ValueError: the model cannot be cut into features (N,D,h,w) and a head.
         """
-        anatomy = dissect(copy.deepcopy(model))
+        anatomy = split_classifier(copy.deepcopy(model))
         old = anatomy.classifying
         place = next(name for name, part in anatomy.head.named_modules() if part is old)
         anatomy.head.set_submodule(place, _fresh(old, num_classes))

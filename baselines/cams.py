@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Classifier, Family
-from bench.models.shared_features import FeatureExplainer, FeaturePass
+from bench.models.shared_features import FeatureExplainer, SharedFeatures
 from bench.registry import register_explainer
 
 
@@ -26,7 +26,7 @@ class _FeatureCAM(FeatureExplainer):
         """Empty where the logits are a function of the feature map, else why they are not."""
         return classifier.beside_map
 
-    def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
+    def maps(self, shared: SharedFeatures, targets: Tensor) -> Tensor:
         """Pass of N images, targets (N,) -> raw map (N,h,w) on the feature grid."""
         maps = self.cam(precise(shared.features), precise(shared.gradients(targets)))
         return (maps if self.signed else maps.relu()).float()
@@ -123,7 +123,7 @@ class EigenCAMMap(_FeatureCAM):
 
     name, signed, paper = "eigencam", False, "arXiv:2008.00299"
 
-    def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
+    def maps(self, shared: SharedFeatures, targets: Tensor) -> Tensor:
         """Pass of N images -> projection (N,h,w), at least 0."""
         features = shared.features
         return shared.keep(self.name, lambda: _projection(precise(features)).relu().float())

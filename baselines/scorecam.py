@@ -8,7 +8,7 @@ from torch import Tensor
 
 from baselines.cams import precise, weighted
 from bench.contracts import Classifier, UserError
-from bench.models.shared_features import FeatureExplainer, FeaturePass
+from bench.models.shared_features import FeatureExplainer, SharedFeatures
 from bench.registry import register_explainer
 
 
@@ -35,7 +35,7 @@ class ScoreCAM(FeatureExplainer):
             raise UserError(f"scorecam: precision is float32 or bf16, not {precision!r}")
         self.batch_size, self.precision = batch_size, precision
 
-    def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
+    def maps(self, shared: SharedFeatures, targets: Tensor) -> Tensor:
         """Pass of N images, targets (N,) -> raw map (N,h,w) on the feature grid, at least 0."""
         features = shared.features
         part = self.name, self.precision

@@ -39,7 +39,7 @@ class RunSection(_Section):
     metrics: list[str] = ["all"]
     seeds: list[int] = Field([0], min_length=1)
     pretrained: bool = False
-    probes: list[str] = []
+    studies: list[str] = []
     sizes: list[int] = []
     init: str | None = None
 
@@ -133,7 +133,7 @@ class Config(_Section):
     explain: ExplainSection = ExplainSection()
     heads: dict[str, dict[str, Any]] = {}
     explainers: dict[str, dict[str, Any]] = {}
-    probes: dict[str, dict[str, Any]] = {}
+    studies: dict[str, dict[str, Any]] = {}
     datasets: dict[str, Overrides] = {}
 
     def for_dataset(self, name: str, backbone: str = "") -> Config:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bench.errors import MissingData, NotApplicable, UserError  # noqa: F401 (named from here)
 
 if TYPE_CHECKING:
-    from bench.models.shared_features import FeaturePass
+    from bench.models.shared_features import SharedFeatures
 
 Family = Literal["inherent", "post-hoc", "control"]
 #: One number for each of red, green and blue.
@@ -153,7 +153,7 @@ class Batch:
     targets: Tensor
     masks: Tensor | None
     seeds: tuple[int, ...]
-    shared: FeaturePass | None = None
+    shared: SharedFeatures | None = None
 
 
 class Explainer:

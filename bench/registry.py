@@ -81,8 +81,8 @@ METRICS: Registry[MetricInfo] = Registry("metric")
 DATASETS: Registry[DatasetInfo] = Registry("data set")
 HEADS: Registry[type[Head]] = Registry("head")
 BACKBONES: Registry[BackboneInfo] = Registry("backbone")
-PROBES: Registry[Any] = Registry("probe")  # of bench.probes.Probe classes
-ALL_REGISTRIES: tuple[Registry[Any], ...] = (EXPLAINERS, METRICS, DATASETS, HEADS, BACKBONES, PROBES)
+STUDIES: Registry[Any] = Registry("probe")  # of bench.probes.Probe classes
+ALL_REGISTRIES: tuple[Registry[Any], ...] = (EXPLAINERS, METRICS, DATASETS, HEADS, BACKBONES, STUDIES)
 
 
 def _require(cls: type, names: Sequence[str]) -> None:

@@ -58,7 +58,7 @@ def all_parameters(constructor: Callable[..., Any], given: dict[str, Any]) -> di
 _FORM = re.compile(r"(\w+):([\d.]+)")
 _KINDS = ("tag",)
 #: The studies that test for one, in ``bench.studies.shortcut``.
-PROBES = ("shortcut_use", "shortcut")
+STUDIES = ("shortcut_use", "shortcut")
 
 
 @dataclass(frozen=True)
@@ -101,4 +101,4 @@ def plant(text: str, run: dict[str, Any]) -> None:
     planted = f"@shortcut={text}"
     named = (name if "shortcut" in parse_spec(name).parameters else name + planted for name in run["datasets"])
     run["datasets"] = list(dict.fromkeys(named))
-    run["probes"] = list(dict.fromkeys([*run["probes"], *PROBES]))
+    run["probes"] = list(dict.fromkeys([*run["probes"], *STUDIES]))

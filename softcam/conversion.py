@@ -7,7 +7,7 @@ import copy
 from torch import nn
 
 from bench.contracts import EvidenceClassifier
-from bench.models.feature_extraction import dissect
+from bench.models.feature_extraction import split_classifier
 from softcam.evidence import EvidenceHead, SoftCAM, dropout_of
 
 
@@ -32,7 +32,7 @@ def convert(model: nn.Module) -> SoftCAM:
     name = type(model).__name__
     if isinstance(model, EvidenceClassifier):
         raise ValueError(f"{name} predicts from class evidence already; there is nothing to convert")
-    anatomy = dissect(copy.deepcopy(model))
+    anatomy = split_classifier(copy.deepcopy(model))
     if anatomy.not_linear:
         raise ValueError(
             f"{name} cannot be converted exactly: {anatomy.not_linear}, where global average pooling and one linear "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.contracts import EvidenceClassifier
 from bench.models.eval_mode import evaluating
-from bench.models.feature_extraction import Anatomy, dissect
+from bench.models.feature_extraction import ClassifierParts, split_classifier
 from softcam.pooling import POOLINGS, SpatialAttention
 
 
@@ -101,7 +101,7 @@ class SoftCAM(EvidenceClassifier):
 
         Source: arXiv:2505.17748 (class evidence layer; VGG with its fully connected layers as 1×1 convolutions).
         """
-        anatomy = dissect(copy.deepcopy(model))
+        anatomy = split_classifier(copy.deepcopy(model))
         channels = _channels(anatomy, type(model).__name__)
         head = EvidenceHead(channels, num_classes, _hidden_widths(anatomy, channels), dropout_of(anatomy), pooling)
         reference = anatomy.classifying.weight
@@ -117,19 +117,19 @@ class SoftCAM(EvidenceClassifier):
         return self.head.pool(evidence)
 
 
-def dropout_of(anatomy: Anatomy) -> float:
+def dropout_of(anatomy: ClassifierParts) -> float:
     """Probability of the first dropout in a head, 0 where it has none."""
     return next((part.p for part in anatomy.head.modules() if isinstance(part, nn.Dropout)), 0.0)
 
 
-def _hidden_widths(anatomy: Anatomy, channels: int) -> tuple[int, ...]:
+def _hidden_widths(anatomy: ClassifierParts, channels: int) -> tuple[int, ...]:
     """Widths of the hidden linear layers of a head that flattens its feature map; () for any other head."""
     linears = [part for part in anatomy.head.modules() if isinstance(part, nn.Linear)]
     flattens = bool(linears) and linears[0].in_features > channels
     return tuple(linear.out_features for linear in linears[:-1]) if flattens else ()
 
 
-def _channels(anatomy: Anatomy, name: str) -> int:
+def _channels(anatomy: ClassifierParts, name: str) -> int:
     """Number of channels of the feature map, measured, as no attribute of foreign models tells it."""
     reference = next(anatomy.features.parameters())
     with evaluating(anatomy.features), torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Classifier, EvidenceClassifier
-from bench.models.shared_features import FeatureExplainer, FeaturePass
+from bench.models.shared_features import FeatureExplainer, SharedFeatures
 from bench.registry import register_explainer
 
 
@@ -22,6 +22,6 @@ class ClassEvidence(FeatureExplainer):
             return ""
         return "the classifier does not predict from class evidence (see softcam.convert and SoftCAM.from_classifier)"
 
-    def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
+    def maps(self, shared: SharedFeatures, targets: Tensor) -> Tensor:
         """Pass of N images, targets (N,) -> signed evidence (N,h,w)."""
         return shared.evidence[torch.arange(len(targets), device=targets.device), targets]

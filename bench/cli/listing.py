@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.config import load_config, shipped_configs
-from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, METRICS, PROBES
+from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, METRICS, STUDIES
 
 Listing = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
@@ -18,7 +18,7 @@ def listing(root: Path) -> list[Listing]:
         ("Heads", ("name", "family", "paper"), [(name, HEADS[name].family, HEADS[name].paper) for name in HEADS]),
         ("Explainers", ("name", "family", "maps", "paper"), _explainers()),
         ("Metrics", ("name", "family", "better", "images", "operators", "paper"), _metrics()),
-        ("Probes", ("name", "paper"), [(name, PROBES[name].paper) for name in PROBES]),
+        ("Probes", ("name", "paper"), [(name, STUDIES[name].paper) for name in STUDIES]),
         ("Configs", ("name", "what it is"), [(name, load_config(name).description) for name in shipped_configs()]),
     ]
 

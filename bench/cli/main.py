@@ -55,7 +55,7 @@ def benchmark(
     explainers: Annotated[str | None, _option("explainers, comma separated; all")] = None,
     metrics: Annotated[str | None, _option("metrics, comma separated; all; name@operator")] = None,
     seeds: Annotated[str | None, _option("seeds, comma separated")] = None,
-    probes: Annotated[str | None, _option("studies beside the scores, comma separated")] = None,
+    studies: Annotated[str | None, _option("studies beside the scores, comma separated")] = None,
     shortcut: Annotated[str | None, _option("tag planted in every phantom: tag:0.9")] = None,
     config: Annotated[str | None, _option("shipped config or TOML file [quick; standard on CUDA]")] = None,
     data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
@@ -79,7 +79,7 @@ def benchmark(
     from bench.devices import choose_device
     from bench.evaluation.predictor import checked_precision
     from bench.run.plan import make_plan
-    from bench.run.runner import Options
+    from bench.run.runner import RunOptions
 
     chosen_device = choose_device(device)
     name = config or ("standard" if chosen_device.type == "cuda" else "quick")
@@ -88,7 +88,9 @@ def benchmark(
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
-    options = Options(data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision, workers)
+    options = RunOptions(
+        data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision, workers
+    )
     _announce(name, options, plan)
     _execute(merged, plan, options, problems, partial(_register, context.obj, plugins))
 

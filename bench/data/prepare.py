@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.config import Config, DataSection
 from bench.contracts import Channels, DatasetInfo, Sample, Samples
 from bench.data.loading import Request, Tell, build_samples, load_splits
-from bench.data.selection import Explained, choose_explained, gallery_positions
+from bench.data.selection import Selection, choose_explained, gallery_positions
 from bench.data.split import Split, brightness_auc, channel_statistics
 from bench.files import replacing
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
@@ -41,7 +41,7 @@ class Prepared:
     data: TrainingData
     test: Split
     explain: Split
-    explained: Explained
+    explained: Selection
     samples: Sequence[Sample] | Samples
 
     @property

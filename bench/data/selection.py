@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Explained:
+class Selection:
     """The explained images of a split: the diseased ones first, each part in an order drawn from the image names.
 
     Attributes:
@@ -32,7 +32,7 @@ class Explained:
     faithful: int
 
 
-def choose_explained(info: DatasetInfo, split: Split, section: ExplainSection) -> Explained:
+def choose_explained(info: DatasetInfo, split: Split, section: ExplainSection) -> Selection:
     """Draw the explained images; asking for more keeps the ones there were. Annotated images come before others."""
     order = sorted(range(len(split)), key=lambda index: seed_of(info.name, "explained", split.ids[index]))
     order.sort(key=lambda index: not split.has_mask[index])
@@ -41,10 +41,10 @@ def choose_explained(info: DatasetInfo, split: Split, section: ExplainSection) -
     healthy = [index for index in order if not is_diseased[index]][: section.healthy]
     faithful = len(diseased) if section.faithful is None else min(section.faithful, len(diseased))
     indices = np.array(diseased + healthy, dtype=np.int64)
-    return Explained(indices, np.arange(len(indices)) < len(diseased), faithful)
+    return Selection(indices, np.arange(len(indices)) < len(diseased), faithful)
 
 
-def gallery_positions(explained: Explained, split: Split, count: int) -> list[int]:
+def gallery_positions(explained: Selection, split: Split, count: int) -> list[int]:
     """Positions among the explained images that the figures show: diseased ones, and a healthy one where there is.
 
     With more than two classes the first image of each comes before the second of any; one after the other else.
@@ -59,7 +59,7 @@ def gallery_positions(explained: Explained, split: Split, count: int) -> list[in
     return sorted(order[:shown]) + ([diseased] if count and healthy else [])
 
 
-def explained_class(logits: np.ndarray, labels: np.ndarray, healthy: int | None) -> np.ndarray:
+def target_class(logits: np.ndarray, labels: np.ndarray, healthy: int | None) -> np.ndarray:
     """Logits (N,C), labels (N,) -> the class (N,) each map is made for.
 
     The label itself on diseased images; on healthy ones the disease class with the highest logit (with two classes:
@@ -72,7 +72,7 @@ def explained_class(logits: np.ndarray, labels: np.ndarray, healthy: int | None)
     return np.where(labels == healthy, diseases.argmax(axis=1), labels)
 
 
-def lesion_facts(split: Split, explained: Explained) -> pd.DataFrame:
+def lesion_facts(split: Split, explained: Selection) -> pd.DataFrame:
     """One row an explained image: ``lesion_area`` as share of the image, ``lesion_count`` of 8-connected parts.
 
     Both are nan where nobody annotated the image.

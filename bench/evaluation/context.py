@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Batch, Channels, Classifier, Explainer
-from bench.data.selection import Explained
+from bench.data.selection import Selection
 from bench.data.split import Split
-from bench.evaluation.batch import Portion
-from bench.evaluation.predictor import Engine
-from bench.evaluation.result import Scored
+from bench.evaluation.batch import EvaluationBatch
+from bench.evaluation.predictor import Predictor
+from bench.evaluation.result import ExplainerResult
 from bench.memory import with_smaller_batches
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scorer:
+class EvaluationContext:
     """Everything that the explainers of one cell share.
 
     Attributes:
@@ -43,7 +43,7 @@ class Scorer:
 
     classifier: Classifier
     split: Split
-    explained: Explained
+    explained: Selection
     section: ExplainSection
     logits: np.ndarray
     targets: np.ndarray
@@ -54,15 +54,15 @@ class Scorer:
     healthy: int | None
     seed_names: tuple[object, ...]
     classes: int | None = None
-    engine: Engine | None = None
+    predictor: Predictor | None = None
 
     @cached_property
-    def inference(self) -> Engine:
+    def inference(self) -> Predictor:
         """What explains and predicts."""
-        return self.engine or Engine(self.classifier, "float32", self.section.batch_size)
+        return self.predictor or Predictor(self.classifier, "float32", self.section.batch_size)
 
     @cached_property
-    def once(self) -> Scorer:
+    def once(self) -> EvaluationContext:
         """The same without ``classes``, for what is asked of an image once."""
         return replace(self, classes=None)
 
@@ -81,30 +81,30 @@ class Scorer:
             }
         )
 
-    def portions(self) -> Iterator[Portion]:
+    def portions(self) -> Iterator[EvaluationBatch]:
         """The explained images, as many at a time as are explained at once."""
         for positions in self.split_positions(np.arange(len(self.explained.indices)), self.section.batch_size):
-            yield Portion(self, positions)
+            yield EvaluationBatch(self, positions)
 
     def split_positions(self, positions: np.ndarray, size: int) -> list[np.ndarray]:
         """Positions (n,) in parts of this size, as near as it gets where the classes of an image stay together."""
         size = max(1, size // (self.classes or 1)) * (self.classes or 1)
         return np.split(positions, range(size, len(positions), size))
 
-    def score(self, name: str, explainer: Explainer, metrics: list[MetricRequest]) -> Scored:
+    def score(self, name: str, explainer: Explainer, metrics: list[MetricRequest]) -> ExplainerResult:
         """Explain and score every chosen image.
 
         Raises:
             UserError: the explainer returned something that is no map for each image.
         """
-        scored = Scored()
+        scored = ExplainerResult()
         for portion in self.portions():
             scored.add(portion.score(name, explainer, metrics, set()))
         return scored
 
     def batch(self, name: str, explainer: Explainer, positions: np.ndarray) -> Batch:
         """What this explainer is given to explain the images at these positions among the explained ones."""
-        return Portion(self, positions).batch(name, explainer)
+        return EvaluationBatch(self, positions).batch(name, explainer)
 
     def maps(self, name: str, explainer: Explainer, positions: np.ndarray) -> Tensor:
         """Raw maps (n,h,w) of the explained images at positions (n,), in batches that shrink when memory runs out.
@@ -115,7 +115,7 @@ class Scorer:
 
         def attempt(batch_size: int) -> Tensor:
             parts = self.split_positions(positions, batch_size)
-            return torch.cat([Portion(self, part).maps(name, explainer) for part in parts])
+            return torch.cat([EvaluationBatch(self, part).maps(name, explainer) for part in parts])
 
         return with_smaller_batches(attempt, self.section.batch_size)[0]
 

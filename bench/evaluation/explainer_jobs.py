@@ -16,10 +16,10 @@ import pandas as pd
 
 from bench.contracts import Explainer, UserError
 from bench.errors import one_line
-from bench.evaluation.batch import Portion
-from bench.evaluation.context import Scorer
+from bench.evaluation.batch import EvaluationBatch
+from bench.evaluation.context import EvaluationContext
 from bench.evaluation.requests import MetricRequest
-from bench.evaluation.result import Cost, Scored
+from bench.evaluation.result import Cost, ExplainerResult
 from bench.files import replacing
 from bench.progress import Progress
 from bench.store.folders import CellStore
@@ -28,7 +28,7 @@ from bench.store.scores import SCORE_COLUMNS, read_metadata, write_scores
 
 
 @dataclass
-class Job:
+class ExplainerJob:
     """One explainer whose scores are not all in the store.
 
     Attributes:
@@ -47,7 +47,7 @@ class Job:
     fingerprint: str
     missing: list[MetricRequest]
     metrics: dict[str, str]
-    scored: Scored = field(default_factory=Scored)
+    scored: ExplainerResult = field(default_factory=ExplainerResult)
     needless: str = ""
     failed: str = ""
 
@@ -71,15 +71,15 @@ class Explaining:
         save_maps: keep the maps of all images, not only those of the figures.
     """
 
-    scorer: Scorer
+    context: EvaluationContext
     store: CellStore
     progress: Progress
     what: str
     save_maps: bool
 
-    def run(self, jobs: list[Job]) -> None:
+    def run(self, jobs: list[ExplainerJob]) -> None:
         """Explain, score and store; a job that fails says so, and in the cell's record."""
-        portions = list(self.scorer.portions())
+        portions = list(self.context.portions())
         self.progress.expect(*(job.title for job in jobs for _ in portions[1:]))
         for number, portion in enumerate(portions):
             for job in jobs:
@@ -87,10 +87,10 @@ class Explaining:
                     self._portion(job, portion, number, len(portions))
                     if number == len(portions) - 1:
                         self._finish(job, len(portions))
-            portions[number] = Portion(self.scorer, portion.positions)  # lets go of what was shared
+            portions[number] = EvaluationBatch(self.context, portion.positions)  # lets go of what was shared
 
     @contextmanager
-    def guard(self, job: Job) -> Iterator[None]:
+    def guard(self, job: ExplainerJob) -> Iterator[None]:
         """A method that fails must not take the others with it."""
         try:
             yield
@@ -98,14 +98,14 @@ class Explaining:
             job.failed = one_line(error)
             self.store.note_explainer(job.name, status="failed", reason=job.failed, traceback=traceback.format_exc())
 
-    def _portion(self, job: Job, portion: Portion, number: int, portions: int) -> None:
+    def _portion(self, job: ExplainerJob, portion: EvaluationBatch, number: int, portions: int) -> None:
         file = self.store.piece_file(job.name, number)
         facts = self._piece_facts(job, portion)
         if job.failed or (portions > 1 and read_metadata(file).items() >= facts.items()):
             self.progress.skip(job.title)
         else:
             with self.progress.step(job.title, f"{self.what}: {job.title}"):
-                keep = set(portion.positions.tolist()) if self.save_maps else set(self.scorer.gallery)
+                keep = set(portion.positions.tolist()) if self.save_maps else set(self.context.gallery)
                 scored = portion.score(job.name, job.explainer, job.missing, keep)
                 if portions == 1:
                     job.scored = scored
@@ -114,17 +114,17 @@ class Explaining:
         if portions > 1 and not job.failed:
             job.scored.add(_read_facts(file))
 
-    def _piece_facts(self, job: Job, portion: Portion) -> dict[str, str]:
+    def _piece_facts(self, job: ExplainerJob, portion: EvaluationBatch) -> dict[str, str]:
         """What a piece must have been made of to be used."""
         metrics = {request.name: job.metrics[request.name] for request in job.missing}
         images = [*portion.positions[[0, -1]].tolist(), self.save_maps]
         return {"fingerprint": job.fingerprint, "metrics": json.dumps(metrics), "images": json.dumps(images)}
 
-    def _finish(self, job: Job, portions: int) -> None:
+    def _finish(self, job: ExplainerJob, portions: int) -> None:
         """Make one of the pieces and store it; a metric that failed on any leaves no row at all."""
         if job.failed:
             return
-        if len(job.scored.bad_maps) == len(self.scorer.explained.indices):
+        if len(job.scored.bad_maps) == len(self.context.explained.indices):
             raise UserError(f"explainer {job.name!r} returned only NaN or infinite maps")
         maps: dict[int, np.ndarray] = {}
         done = {metric: code for metric, code in job.metrics.items() if metric not in job.scored.problems}
@@ -137,35 +137,35 @@ class Explaining:
         self.store.note_explainer(job.name, status="ok", fingerprint=job.fingerprint, **facts)
         shutil.rmtree(self.store.piece_file(job.name, 0).parent, ignore_errors=True)
 
-    def _rows(self, job: Job, portions: int, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
+    def _rows(self, job: ExplainerJob, portions: int, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
         """The old rows that still hold, and those of every portion; maps go to their file, and some to ``gallery``."""
         file, cost = self.store.scores_file(job.name), job.scored.cost_rows
         failed = {(metric.partition("@")[0], metric.partition("@")[2]) for metric in job.scored.problems}
         if read_metadata(file).get("fingerprint") == job.fingerprint:
             yield _without(pd.read_parquet(file), job.scored.kinds | failed | set(_pairs(cost)))
-        shown = set(self.scorer.gallery)
+        shown = set(self.context.gallery)
         with self._maps_writer(job) as writer:
             for number in range(portions):
                 one = job.scored if portions == 1 else _read_piece(self.store.piece_file(job.name, number))
                 if writer:
-                    writer.add(self.scorer.about["image"].iloc[list(one.maps)].tolist(), one.maps.values())
+                    writer.add(self.context.about["image"].iloc[list(one.maps)].tolist(), one.maps.values())
                 gallery |= {at: values for at, values in one.maps.items() if at in shown}
                 if one.frames:
                     yield _without(pd.concat(one.frames), failed)
         yield cost
 
     @contextmanager
-    def _maps_writer(self, job: Job) -> Iterator[MapsWriter | None]:
+    def _maps_writer(self, job: ExplainerJob) -> Iterator[MapsWriter | None]:
         """Of all maps, where they are to be kept."""
         if not self.save_maps:
             yield None
             return
         file = self.store.maps_file(job.name)
-        with replacing(file) as temporary, MapsWriter(temporary, self.scorer.classes) as writer:
+        with replacing(file) as temporary, MapsWriter(temporary, self.context.classes) as writer:
             yield writer
 
 
-def _write_piece(file: Path, scored: Scored, facts: dict[str, str]) -> None:
+def _write_piece(file: Path, scored: ExplainerResult, facts: dict[str, str]) -> None:
     """The rows last: they say that the piece is whole."""
     with replacing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
         maps: dict[str, Any] = {str(at): values for at, values in scored.maps.items()}
@@ -175,18 +175,18 @@ def _write_piece(file: Path, scored: Scored, facts: dict[str, str]) -> None:
     write_scores(file, [rows], **facts, came=json.dumps(came | {"kinds": sorted(scored.kinds)}))
 
 
-def _read_facts(file: Path) -> Scored:
+def _read_facts(file: Path) -> ExplainerResult:
     """A piece without its rows and maps."""
     came = json.loads(read_metadata(file)["came"])
     kinds = {(metric, variant) for metric, variant in came["kinds"]}
-    return Scored([], {}, came["bad_maps"], came["problems"], Cost(**came["cost"]), kinds)
+    return ExplainerResult([], {}, came["bad_maps"], came["problems"], Cost(**came["cost"]), kinds)
 
 
-def _read_piece(file: Path) -> Scored:
+def _read_piece(file: Path) -> ExplainerResult:
     with np.load(file.with_suffix(".npz")) as maps:
         kept = {int(at): maps[at] for at in maps.files}
     rows = pd.read_parquet(file)
-    return Scored([rows] if len(rows) else [], kept)
+    return ExplainerResult([rows] if len(rows) else [], kept)
 
 
 def _without(rows: pd.DataFrame, kinds: set[tuple[str, str]]) -> pd.DataFrame:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from bench.contracts import Explainer
 from bench.errors import one_line
-from bench.evaluation.batch import Portion
-from bench.evaluation.context import Scorer
+from bench.evaluation.batch import EvaluationBatch
+from bench.evaluation.context import EvaluationContext
 from bench.evaluation.metric_inputs import OCCLUDED
-from bench.evaluation.predictor import Engine, choices, fastest_batch, inference_copy
+from bench.evaluation.predictor import Predictor, choices, fastest_batch, fold_for_inference
 from bench.evaluation.requests import MetricRequest
 from bench.maps import upsample
 from bench.metrics import Occluder, audc, deletion, patch_order, target_probability
@@ -27,9 +27,13 @@ MEAN_DIFFERENCE, WORST_DIFFERENCE = 0.001, 0.02
 IMAGES = 4
 
 
-def make_engine(
-    scorer: Scorer, asked: str, explainers: Mapping[str, Explainer], metrics: list[MetricRequest], noted: dict[str, Any]
-) -> tuple[Engine, dict[str, Any]]:
+def choose_predictor(
+    context: EvaluationContext,
+    asked: str,
+    explainers: Mapping[str, Explainer],
+    metrics: list[MetricRequest],
+    noted: dict[str, Any],
+) -> tuple[Predictor, dict[str, Any]]:
     """What explains and predicts in the place of the scorer's classifier, and what a reader must know of it.
 
     Args:
@@ -38,44 +42,46 @@ def make_engine(
         metrics: of the run; where none needs occlusion there is nothing to choose.
         noted: what this returned for the same classifier before: it is not measured again.
     """
-    image = Portion(scorer, np.arange(1)).images
-    network = inference_copy(scorer.classifier, image)
-    engine = Engine(network, "float32", scorer.section.batch_size)
-    possible = choices(asked, scorer.device)
+    image = EvaluationBatch(context, np.arange(1)).images
+    network = fold_for_inference(context.classifier, image)
+    predictor = Predictor(network, "float32", context.section.batch_size)
+    possible = choices(asked, context.device)
     if noted.get("asked") == asked and noted["precision"] in possible:
-        return Engine(network, noted["precision"], noted["batch_size"]), noted
-    if not any(OCCLUDED & set(request.info.needs) for request in metrics) or not scorer.explained.faithful:
-        return engine, {}
-    best = Engine(network, possible[-1], scorer.section.batch_size)
+        return Predictor(network, noted["precision"], noted["batch_size"]), noted
+    if not any(OCCLUDED & set(request.info.needs) for request in metrics) or not context.explained.faithful:
+        return predictor, {}
+    best = Predictor(network, possible[-1], context.section.batch_size)
     facts: dict[str, Any] = {"asked": asked, "precision": possible[-1]}
     if len(possible) > 1:
-        facts |= _compare_or_say(replace(scorer, engine=engine), best, explainers)
-        best = best if facts["agree"] else engine
+        facts |= _compare_or_say(replace(context, predictor=predictor), best, explainers)
+        best = best if facts["agree"] else predictor
         facts["precision"] = best.precision
     best = replace(best, batch_size=fastest_batch(best.predict, image.to(best.dtype)))
     return best, facts | {"batch_size": best.batch_size}
 
 
-def _compare_or_say(scorer: Scorer, other: Engine, explainers: Mapping[str, Explainer]) -> dict[str, Any]:
+def _compare_or_say(
+    context: EvaluationContext, other: Predictor, explainers: Mapping[str, Explainer]
+) -> dict[str, Any]:
     """``compare``; an engine that cannot be compared does not agree."""
     try:
-        return compare(scorer, other, explainers)
+        return compare(context, other, explainers)
     except Exception as error:  # as where an operator of a foreign network does not exist in bf16
         return {"agree": False, "failed": one_line(error)}
 
 
-def compare(scorer: Scorer, other: Engine, explainers: Mapping[str, Explainer]) -> dict[str, Any]:
+def compare(context: EvaluationContext, other: Predictor, explainers: Mapping[str, Explainer]) -> dict[str, Any]:
     """How far the AUDC of another engine is from that of the scorer's own, over all methods on the first images.
 
     Returns:
         What ``agreement`` says, and the numbers of images and methods.
     """
-    positions = np.arange(min(IMAGES, scorer.explained.faithful))
-    portion, others = Portion(scorer, positions), Portion(replace(scorer, engine=other), positions)
+    positions = np.arange(min(IMAGES, context.explained.faithful))
+    portion, others = EvaluationBatch(context, positions), EvaluationBatch(replace(context, predictor=other), positions)
     orders = []
     for name, explainer in explainers.items():
         with contextlib.suppress(Exception):  # a method that fails here fails again where that is noted
-            if not explainer.applies_to(scorer.inference.classifier):
+            if not explainer.applies_to(context.inference.classifier):
                 orders.append(_order(portion, portion.maps(name, explainer)))
     scores = [_audc(one, orders) for one in (portion, others)]
     return agreement(*scores) | {"images": len(positions), "methods": len(orders)}
@@ -101,20 +107,20 @@ def agreement(ours: np.ndarray, others: np.ndarray) -> dict[str, Any]:
     return {"agree": agree, "mean_difference": mean, "worst_difference": worst, "changed_ranks": changed}
 
 
-def _order(portion: Portion, maps: Tensor) -> Tensor:
+def _order(portion: EvaluationBatch, maps: Tensor) -> Tensor:
     occluder = _occluder(portion)
     maps = upsample(maps, (portion.images.shape[2], portion.images.shape[3]))
     return patch_order(maps, occluder.patch, occluder.ids, occluder.fov)
 
 
-def _occluder(portion: Portion) -> Occluder:
+def _occluder(portion: EvaluationBatch) -> Occluder:
     return portion.occluder("faithful", np.arange(len(portion.positions)))
 
 
-def _audc(portion: Portion, orders: list[Tensor]) -> np.ndarray:
+def _audc(portion: EvaluationBatch, orders: list[Tensor]) -> np.ndarray:
     """AUDC (M,N), filled with zero, of images whose patches go in these orders (N,P)."""
     if not orders:
         return np.empty((0, len(portion.positions)))
-    schedules = [deletion(order, portion.scorer.section.steps, "zero") for order in orders]
+    schedules = [deletion(order, portion.context.section.steps, "zero") for order in orders]
     curves = [target_probability(one, portion.targets) for one in _occluder(portion).logits(*schedules)]
     return torch.stack([audc(curve) for curve in curves]).double().cpu().numpy()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.contracts import EVERY_CLASS, OWN_CLASS
-from bench.data.selection import Explained
-from bench.evaluation.context import Scorer
+from bench.data.selection import Selection
+from bench.evaluation.context import EvaluationContext
 from bench.evaluation.metric_inputs import OCCLUDED
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ class Part:
     """Pairs of image and class, and what is done with them."""
 
     name: str
-    scorer: Scorer
+    context: EvaluationContext
     metrics: list[MetricRequest]
     save_maps: bool
 
 
-def parts(scorer: Scorer, metrics: list[MetricRequest], save_maps: bool) -> Iterator[Part]:
+def parts(context: EvaluationContext, metrics: list[MetricRequest], save_maps: bool) -> Iterator[Part]:
     """The parts of a cell that have pairs; none with two classes, whose maps are each other's counterpart.
 
     Args:
@@ -40,19 +40,19 @@ def parts(scorer: Scorer, metrics: list[MetricRequest], save_maps: bool) -> Iter
         metrics: those of the main scores; the ones read from occlusion curves are what is missing.
         save_maps: explain every explained image for every class, not only those of the figures.
     """
-    classes = len(scorer.split.classes)
+    classes = len(context.split.classes)
     if classes < 3:
         return
     occluded = [request for request in metrics if OCCLUDED & set(request.info.needs)]
-    own = own_class_positions(scorer.split.labels[scorer.explained.indices], scorer.explained, classes)
+    own = own_class_positions(context.split.labels[context.explained.indices], context.explained, classes)
     if len(own) and occluded:
-        yield Part(OWN_CLASS, own_class(scorer, own), occluded, save_maps=False)
-    shown = np.arange(len(scorer.explained.indices)) if save_maps else np.array(scorer.gallery, dtype=np.int64)
+        yield Part(OWN_CLASS, own_class(context, own), occluded, save_maps=False)
+    shown = np.arange(len(context.explained.indices)) if save_maps else np.array(context.gallery, dtype=np.int64)
     if len(shown):
-        yield Part(EVERY_CLASS, every_class(scorer, shown, classes), [], save_maps)
+        yield Part(EVERY_CLASS, every_class(context, shown, classes), [], save_maps)
 
 
-def own_class_positions(labels: np.ndarray, explained: Explained, classes: int) -> np.ndarray:
+def own_class_positions(labels: np.ndarray, explained: Selection, classes: int) -> np.ndarray:
     """Explained images that raise every class to a disease's equal share of the occluded ones, as far as there are any.
 
     Args:
@@ -68,26 +68,26 @@ def own_class_positions(labels: np.ndarray, explained: Explained, classes: int) 
     return np.sort(np.concatenate([found[: max(lack, 0)] for found, lack in zip(spare, lacking, strict=True)]))
 
 
-def own_class(scorer: Scorer, positions: np.ndarray) -> Scorer:
+def own_class(context: EvaluationContext, positions: np.ndarray) -> EvaluationContext:
     """These of the explained images, each for its true class and each through the occlusion curves."""
-    indices = scorer.explained.indices[positions]
+    indices = context.explained.indices[positions]
     return replace(
-        scorer,
-        explained=Explained(indices, scorer.explained.diseased[positions], faithful=len(indices)),
-        logits=scorer.logits[positions],
-        targets=scorer.split.labels[indices],
+        context,
+        explained=Selection(indices, context.explained.diseased[positions], faithful=len(indices)),
+        logits=context.logits[positions],
+        targets=context.split.labels[indices],
         gallery=[],
     )
 
 
-def every_class(scorer: Scorer, positions: np.ndarray, classes: int) -> Scorer:
+def every_class(context: EvaluationContext, positions: np.ndarray, classes: int) -> EvaluationContext:
     """These of the explained images, each for one class after the other; figures show those they show anyway."""
     pairs = np.repeat(positions, classes)
     return replace(
-        scorer,
-        explained=Explained(scorer.explained.indices[pairs], scorer.explained.diseased[pairs], faithful=0),
-        logits=scorer.logits[pairs],
+        context,
+        explained=Selection(context.explained.indices[pairs], context.explained.diseased[pairs], faithful=0),
+        logits=context.logits[pairs],
         targets=np.tile(np.arange(classes), len(positions)),
-        gallery=np.flatnonzero(np.isin(pairs, scorer.gallery)).tolist(),
+        gallery=np.flatnonzero(np.isin(pairs, context.gallery)).tolist(),
         classes=classes,
     )

@@ -26,11 +26,11 @@ _SLOW = 0.3
 
 
 @dataclass(frozen=True)
-class Engine:
+class Predictor:
     """What explains and predicts in the place of a trained classifier.
 
     Attributes:
-        classifier: from ``inference_copy``, on the device; explanations are made in float32.
+        classifier: from ``fold_for_inference``, on the device; explanations are made in float32.
         precision: of predictions under occlusion; bf16 is autocast.
         batch_size: images a prediction is given at a time.
     """
@@ -51,7 +51,7 @@ class Engine:
             return self.classifier(images.contiguous(memory_format=torch.channels_last)).float()
 
 
-def inference_copy(classifier: Classifier, image: Tensor) -> Classifier:
+def fold_for_inference(classifier: Classifier, image: Tensor) -> Classifier:
     """A copy in evaluation mode whose batch norms are folded into the convolutions before them, channels_last.
 
     Features that cannot be traced, or that would not be the same function on ``image``, stay as they are.

@@ -78,7 +78,7 @@ class CostMeter:
 
 
 @dataclass
-class Scored:
+class ExplainerResult:
     """What came of one explainer.
 
     Attributes:
@@ -97,7 +97,7 @@ class Scored:
     cost: Cost = field(default_factory=Cost)
     kinds: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(self, other: Scored) -> None:
+    def add(self, other: ExplainerResult) -> None:
         """Take in what came of the same explainer on further images; a metric that failed on any has failed."""
         self.frames += other.frames
         self.maps |= other.maps

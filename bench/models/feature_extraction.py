@@ -24,7 +24,7 @@ Classifying = nn.Linear | nn.Conv2d
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ClassifierParts:
     """A classifier cut where its feature map loses its spatial axes.
 
     Attributes:
@@ -54,7 +54,7 @@ class Anatomy:
         return Classifier(self.features, self.head, num_classes)
 
 
-def dissect(model: nn.Module) -> Anatomy:
+def split_classifier(model: nn.Module) -> ClassifierParts:
     """Cut ``model`` (images (N,3,H,W) -> logits (N,C)) at its feature map; weights are shared.
 
     A ``Classifier`` is cut already. A model with timm's ``forward_features``, ``forward_head`` and ``get_classifier``
@@ -71,7 +71,7 @@ def dissect(model: nn.Module) -> Anatomy:
     return _dissect_graph(model)
 
 
-def _dissect_graph(model: nn.Module) -> Anatomy:
+def _dissect_graph(model: nn.Module) -> ClassifierParts:
     """Cut at the input of the first global pooling in the computation graph."""
     name = type(model).__name__
     linears = [part for part in model.modules() if isinstance(part, nn.Linear)]
@@ -84,7 +84,7 @@ def _dissect_graph(model: nn.Module) -> Anatomy:
         raise ValueError(f"{name} never pools its feature map; a global pooling before the classifier was expected")
     feature_map = cut.all_input_nodes[0]
     features, head = split(model, graph, feature_map)
-    return Anatomy(features, head, linears[-1], why_not_linear(cut, graph, parts))
+    return ClassifierParts(features, head, linears[-1], why_not_linear(cut, graph, parts))
 
 
 def _trace(model: nn.Module, classifying: nn.Module, name: str) -> fx.Graph:
@@ -108,7 +108,7 @@ class _DeclaredHead(nn.Module):
         return self.model.forward_head(self.layout.to_native(features) if self.layout else features)
 
 
-def _dissect_declared(model: Any) -> Anatomy:
+def _dissect_declared(model: Any) -> ClassifierParts:
     """Cut between ``forward_features`` and ``forward_head``; neither part holds modules of the other."""
     name = type(model).__name__
     classifying = _last_linear(model.get_classifier(), name)
@@ -128,18 +128,18 @@ def _dissect_declared(model: Any) -> Anatomy:
         reason = "its logits depend on a class or register token, which is beside the grid of patches"
         head = _declared_head(model, classifying, None)
         _check_composition(head, native, logits, name)
-        return Anatomy(features, head, classifying, reason, reason)
+        return ClassifierParts(features, head, classifying, reason, reason)
     _check_composition(head, feature_map, logits, name)
-    return Anatomy(features, head, classifying, _measure_not_linear(head, classifying, feature_map))
+    return ClassifierParts(features, head, classifying, _measure_not_linear(head, classifying, feature_map))
 
 
-def _dissect_classifier(model: Classifier) -> Anatomy:
+def _dissect_classifier(model: Classifier) -> ClassifierParts:
     """A ``Classifier`` is two parts already; what its head is, is measured."""
     name = type(model).__name__
     if model.beside_map:
         raise ValueError(f"the parts of {name} cannot be told apart: {model.beside_map}")
     classifying = _last_linear(model.head, name)
-    anatomy = Anatomy(model.features, model.head, classifying, "")
+    anatomy = ClassifierParts(model.features, model.head, classifying, "")
     image = _noise((1, 3, *anatomy.image_size), classifying.weight)
     logits = _logits(model, image, name)
     with evaluating(model), torch.no_grad():

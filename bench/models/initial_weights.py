@@ -25,7 +25,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class InitialWeights:
     """A file of weights.
 
     Attributes:
@@ -89,7 +89,7 @@ class Checkpoint:
         )
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_initial_weights(path: Path) -> InitialWeights:
     """Read a ``.safetensors`` file, or any other as PyTorch's own format with ``weights_only=True``.
 
     Raises:
@@ -107,7 +107,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)} if _is_state(state) else {}
     if not tensors:
         raise UserError(f"checkpoint {path} holds no weights by name; save model.state_dict() and give that file")
-    return Checkpoint(path, hashlib.sha256(content).hexdigest(), _without_prefixes(tensors))
+    return InitialWeights(path, hashlib.sha256(content).hexdigest(), _without_prefixes(tensors))
 
 
 def _from_safetensors(path: Path, content: bytes) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ class _Kept(NamedTuple):
     memory_mib: float
 
 
-class FeaturePass:
+class SharedFeatures:
     """Features, gradients, evidence and whatever else of a batch, computed when first asked for and then kept.
 
     Everything is computed in evaluation mode and lives as long as this object. What a reader is given from before costs
@@ -49,7 +49,7 @@ class FeaturePass:
         self.charge_anew()
 
     @classmethod
-    def of(cls, classifier: Classifier, batch: Batch) -> FeaturePass:
+    def of(cls, classifier: Classifier, batch: Batch) -> SharedFeatures:
         """The batch's own where it is of this classifier and these images, else a new one."""
         shared = batch.shared
         if shared is not None and shared.classifier is classifier and shared.images is batch.images:
@@ -140,20 +140,20 @@ class FeaturePass:
 
 
 class FeatureExplainer(Explainer):
-    """Base of explainers that read a ``FeaturePass``, and so share it with each other and between classes."""
+    """Base of explainers that read a ``SharedFeatures``, and so share it with each other and between classes."""
 
-    def maps(self, shared: FeaturePass, targets: Tensor) -> Tensor:
+    def maps(self, shared: SharedFeatures, targets: Tensor) -> Tensor:
         """Pass of N images, targets (N,) -> raw maps (N,h,w)."""
         raise NotImplementedError
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Images (N,3,H,W), targets (N,) -> raw maps (N,h,w)."""
-        return self.maps(FeaturePass(classifier, images), targets)
+        return self.maps(SharedFeatures(classifier, images), targets)
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
         """As ``explain``, from the batch's own pass where it has one."""
-        return self.maps(FeaturePass.of(classifier, batch), batch.targets)
+        return self.maps(SharedFeatures.of(classifier, batch), batch.targets)
 
     def explain_classes(self, classifier: Classifier, batch: Batch) -> Tensor:
         """Raw maps (N,C,h,w) of every class from one pass."""
-        return super().explain_classes(classifier, replace(batch, shared=FeaturePass.of(classifier, batch)))
+        return super().explain_classes(classifier, replace(batch, shared=SharedFeatures.of(classifier, batch)))

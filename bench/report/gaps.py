@@ -33,27 +33,27 @@ _NOTED = {
 }
 
 
-def without_probes(frames: Frames) -> dict[str, tuple[str, ...]]:
+def without_studies(frames: Frames) -> dict[str, tuple[str, ...]]:
     """Table that this run asked no probe for -> the probes that make it."""
     phantoms = any(record.get("twins") for record in frames.cells["record"])
     asked = frames.record.get("probes", {})
     return {
-        table: probes
-        for table, probes in _NEEDED.items()
-        if not set(probes) & set(asked) and (phantoms or table not in _OF_PHANTOMS)
+        table: studies
+        for table, studies in _NEEDED.items()
+        if not set(studies) & set(asked) and (phantoms or table not in _OF_PHANTOMS)
     }
 
 
 def missing(frames: Frames) -> list[str]:
     """One line for all tables that lack their probes, if there are any."""
-    absent = without_probes(frames)
-    probes = [name for names in absent.values() for name in names]
-    return [f"not there: {', '.join(absent)}: {how_to_add(frames, probes)}"] if absent else []
+    absent = without_studies(frames)
+    studies = [name for names in absent.values() for name in names]
+    return [f"not there: {', '.join(absent)}: {how_to_add(frames, studies)}"] if absent else []
 
 
 def note_missing(frames: Frames, tables: dict[str, TableData]) -> None:
     """Say below the tables what they lack without the probes that the run did not ask for."""
-    absent = without_probes(frames)
+    absent = without_studies(frames)
     for name, lacking in _NOTED.items():
         for table, what in lacking.items():
             if name in tables and table in absent:
@@ -66,7 +66,7 @@ def gaps_table(frames: Frames, lacking: list[str]) -> TableData:
     Args:
         lacking: what could be added, as lines.
     """
-    kinds = {"problem": gaps(frames), "can be added": lacking, "by design": skipped_probes(frames)}
+    kinds = {"problem": gaps(frames), "can be added": lacking, "by design": skipped_studies(frames)}
     caption = (
         "Gaps: what failed or could not be read, what the same command can add, and what is left out by design, "
         "because it would measure nothing there."
@@ -87,7 +87,7 @@ def lacking(frames: Frames, decisions: Decisions) -> list[str]:
 def gaps(frames: Frames) -> list[str]:
     """What the tables do not hold: data sets and metrics left out, all that failed, unusable maps."""
     lines = [f"left out: {name}: {reason}" for name, reason in frames.record["absent"].items()]
-    lines += _skipped_metrics(frames) + _failed_probes(frames)
+    lines += _skipped_metrics(frames) + _failed_studies(frames)
     for facts, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
         name, status = str(CellKey(**facts)), record.get("status", "not begun")
         if status != "ok":
@@ -113,30 +113,30 @@ def _skipped_metrics(frames: Frames) -> list[str]:
     return [f"{name}: {why}: {family} skipped ({', '.join(names)})" for (name, why, family), names in skipped.items()]
 
 
-def _failed_probes(frames: Frames) -> list[str]:
+def _failed_studies(frames: Frames) -> list[str]:
     return [
-        f"{key}: probe {probe!r}{f' of {of!r}' if of else ''} failed: {outcome['reason']}"
-        for key, probe, of, outcome in _probe_outcomes(frames)
+        f"{key}: probe {study!r}{f' of {of!r}' if of else ''} failed: {outcome['reason']}"
+        for key, study, of, outcome in _study_outcomes(frames)
         if outcome["status"] == "failed"
     ]
 
 
-def skipped_probes(frames: Frames) -> list[str]:
+def skipped_studies(frames: Frames) -> list[str]:
     """Once for each data set and reason: the heads that a probe, by its design, does not apply to."""
     skipped: dict[tuple[str, str, str], list[str]] = {}
-    for key, probe, _, outcome in _probe_outcomes(frames):
+    for key, study, _, outcome in _study_outcomes(frames):
         if outcome["status"] == "skipped":
-            heads = skipped.setdefault((key.dataset, probe, outcome["reason"]), [])
+            heads = skipped.setdefault((key.dataset, study, outcome["reason"]), [])
             heads += [key.head] if key.head not in heads else []
     return [f"{name}: probe {one!r} skipped on {', '.join(on)}: {why}" for (name, one, why), on in skipped.items()]
 
 
-def _probe_outcomes(frames: Frames) -> Iterator[tuple[CellKey, str, str, dict[str, Any]]]:
+def _study_outcomes(frames: Frames) -> Iterator[tuple[CellKey, str, str, dict[str, Any]]]:
     """Cell, probe, explainer ("" = the cell) and what happened, of the last plan: cell.json keeps earlier ones."""
     for names, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
         key = CellKey(**names)
-        for probe in frames.record.get("probes", {}):
-            outcomes = record.get("probes", {}).get(probe, {})
+        for study in frames.record.get("probes", {}):
+            outcomes = record.get("probes", {}).get(study, {})
             for of in ("", *frames.record["explained_by"][key.head]):
                 if of in outcomes:
-                    yield key, probe, of, outcomes[of]
+                    yield key, study, of, outcomes[of]

@@ -11,16 +11,16 @@ import pandas as pd
 
 from bench.contracts import Explainer, MetricInfo
 from bench.data.prepare import Prepared
-from bench.data.selection import Explained, explained_class, gallery_positions
+from bench.data.selection import Selection, gallery_positions, target_class
 from bench.data.split import Split
 from bench.evaluation import per_class as classwise
-from bench.evaluation.context import Scorer
-from bench.evaluation.explainer_jobs import Explaining, Job
+from bench.evaluation.context import EvaluationContext
+from bench.evaluation.explainer_jobs import ExplainerJob, Explaining
 from bench.evaluation.metric_inputs import NEEDS_MASKS
-from bench.evaluation.mixed_precision import make_engine
+from bench.evaluation.mixed_precision import choose_predictor
 from bench.evaluation.requests import MetricRequest
 from bench.files import write_if_new
-from bench.run.study_jobs import run_probes
+from bench.run.study_jobs import run_studies
 from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
 from bench.store.folders import CellKey, CellStore
@@ -64,7 +64,7 @@ class Cell:
         self,
         explainers: dict[str, Explainer],
         metrics: list[MetricRequest],
-        probes: dict[str, tuple[Any, dict[str, Any]]],
+        studies: dict[str, tuple[Any, dict[str, Any]]],
         save_maps: bool,
     ) -> list[str]:
         """Train, then run every explainer whose scores are not in the store -> one line for each that failed."""
@@ -76,12 +76,12 @@ class Cell:
         metrics = [request for request in metrics if request.info.name not in skipped]
         logits = self.trained.predict(classifier, explain, explained.indices)
         write_if_new(self.store.explained, explained_logits(explain, explained, logits))
-        scorer = Scorer(
+        context = EvaluationContext(
             classifier=classifier,
             split=explain,
             explained=explained,
             section=self.trained.config.explain,
-            targets=explained_class(logits, explain.labels[explained.indices], self.prepared.info.healthy),
+            targets=target_class(logits, explain.labels[explained.indices], self.prepared.info.healthy),
             mean=self.trained.data.mean,
             std=self.trained.data.std,
             device=self.trained.device,
@@ -91,16 +91,16 @@ class Cell:
             seed_names=self.trained.names,
         )
         noted = self.store.record.get("inference", {})
-        engine, facts = make_engine(scorer, self.precision, explainers, metrics, noted)
+        predictor, facts = choose_predictor(context, self.precision, explainers, metrics, noted)
         self.store.note(inference=facts)
-        scorer = replace(scorer, engine=engine)
-        problems = self._explain(scorer, explainers, metrics, save_maps)
+        context = replace(context, predictor=predictor)
+        problems = self._explain(context, explainers, metrics, save_maps)
         explained_by = {name: one for name, one in explainers.items() if self.store.is_current(name)}
         if self.trained.config.explain.every_class:
-            for part in classwise.parts(scorer, metrics, save_maps):
+            for part in classwise.parts(context, metrics, save_maps):
                 problems += self._explain_part(part, explained_by)
-        subject = Subject(self.trained, scorer, explained_by, metrics, self.parameters)
-        for problem in run_probes(subject, probes, self.store):
+        subject = Subject(self.trained, context, explained_by, metrics, self.parameters)
+        for problem in run_studies(subject, studies, self.store):
             self.computed = True
             problems.append(problem)
         return [problem for problem in problems if problem]
@@ -110,7 +110,7 @@ class Cell:
         cell = replace(self, store=self.store.part(part.name), part=part.name, computed=False)
         cell.store.note(plan=self.plan_id)
         self.trained.progress.expect(*map(cell._title, explainers))
-        problems = cell._explain(part.scorer, explainers, part.metrics, part.save_maps)
+        problems = cell._explain(part.context, explainers, part.metrics, part.save_maps)
         self.computed |= cell.computed
         return problems
 
@@ -119,15 +119,19 @@ class Cell:
         return f"{name} ({self.part.replace('_', ' ')})" if self.part else name
 
     def _explain(
-        self, scorer: Scorer, explainers: dict[str, Explainer], metrics: list[MetricRequest], save_maps: bool
+        self,
+        context: EvaluationContext,
+        explainers: dict[str, Explainer],
+        metrics: list[MetricRequest],
+        save_maps: bool,
     ) -> list[str]:
         """Compute and store what the store does not hold -> what a reader of the scores must know, in lines."""
-        work = Explaining(scorer, self.store, self.trained.progress, str(self.key), save_maps)
+        work = Explaining(context, self.store, self.trained.progress, str(self.key), save_maps)
         wanted = {request.name: code_digest(request.info.function) for request in metrics}
-        jobs = [self._job(scorer, name, explainer, metrics, wanted) for name, explainer in explainers.items()]
+        jobs = [self._job(context, name, explainer, metrics, wanted) for name, explainer in explainers.items()]
         for job in jobs:
             with work.guard(job):
-                job.needless = self._why_not(scorer, job.explainer)
+                job.needless = self._why_not(context, job.explainer)
                 if job.needless:
                     self.store.note_explainer(job.name, status="skipped", reason=job.needless)
                 elif self._is_done(job, save_maps):
@@ -138,28 +142,33 @@ class Cell:
         work.run(waiting)
         return [f"{self.key}: {line}" for job in jobs for line in job.lines]
 
-    def _why_not(self, scorer: Scorer, explainer: Explainer) -> str:
-        if explainer.needs_masks and scorer.split.masks is None:
+    def _why_not(self, context: EvaluationContext, explainer: Explainer) -> str:
+        if explainer.needs_masks and context.split.masks is None:
             return "the data set has no masks"
-        return explainer.applies_to(scorer.inference.classifier)
+        return explainer.applies_to(context.inference.classifier)
 
     def _job(
-        self, scorer: Scorer, name: str, explainer: Explainer, metrics: list[MetricRequest], wanted: dict[str, str]
-    ) -> Job:
+        self,
+        context: EvaluationContext,
+        name: str,
+        explainer: Explainer,
+        metrics: list[MetricRequest],
+        wanted: dict[str, str],
+    ) -> ExplainerJob:
         """What is left to do for an explainer; ``wanted`` is the digest of the code of each metric."""
-        fingerprint = self._explain_fingerprint(scorer, name, explainer)
+        fingerprint = self._explain_fingerprint(context, name, explainer)
         stored = self._stored_metrics(name, fingerprint)
         missing = [request for request in metrics if (stored or {}).get(request.name) != wanted[request.name]]
         if stored is None:
             self.store.maps_file(name).unlink(missing_ok=True)  # maps of other settings
-        return Job(name, self._title(name), explainer, fingerprint, missing, (stored or {}) | wanted)
+        return ExplainerJob(name, self._title(name), explainer, fingerprint, missing, (stored or {}) | wanted)
 
-    def _is_done(self, job: Job, save_maps: bool) -> bool:
+    def _is_done(self, job: ExplainerJob, save_maps: bool) -> bool:
         is_current = self._stored_metrics(job.name, job.fingerprint) is not None and self.store.is_current(job.name)
         has_maps = not save_maps or self.store.maps_file(job.name).exists()
         return is_current and not job.missing and has_maps
 
-    def _explain_fingerprint(self, scorer: Scorer, name: str, explainer: Explainer) -> str:
+    def _explain_fingerprint(self, context: EvaluationContext, name: str, explainer: Explainer) -> str:
         explained, gallery = self.prepared.explained, self.trained.config.explain.gallery
         several = len(self.prepared.classes) > 2
         main = digest(
@@ -171,8 +180,8 @@ class Cell:
             gallery_positions(explained, self.prepared.explain, gallery) if several else gallery,
             name,
             self.parameters[name],
-            scorer.inference.precision,
-            code_digest(explainer, Scorer, explained_class),
+            context.inference.precision,
+            code_digest(explainer, EvaluationContext, target_class),
         )
         return f"{main}-{digest(self.part, code_digest(classwise))}" if self.part else main
 
@@ -182,7 +191,7 @@ class Cell:
         return json.loads(metadata["metrics"]) if metadata.get("fingerprint") == fingerprint else None
 
 
-def _why_not_read(metric: MetricInfo, split: Split, explained: Explained) -> str:
+def _why_not_read(metric: MetricInfo, split: Split, explained: Selection) -> str:
     """Empty, or the reason why a metric has no image to be read on."""
     if not NEEDS_MASKS & set(metric.needs):
         return ""
@@ -192,7 +201,7 @@ def _why_not_read(metric: MetricInfo, split: Split, explained: Explained) -> str
     return "" if metric.images != "diseased" or annotated.any() else "no masks of diseased images"
 
 
-def explained_logits(split: Split, explained: Explained, logits: np.ndarray) -> pd.DataFrame:
+def explained_logits(split: Split, explained: Selection, logits: np.ndarray) -> pd.DataFrame:
     """One row an explained image: its label and the logits (N,C) of a classifier in ``logit_0`` …."""
     about = pd.DataFrame({"image": np.asarray(split.ids), "label": split.labels}).iloc[explained.indices]
     columns = {f"logit_{index}": column for index, column in enumerate(logits.T)}

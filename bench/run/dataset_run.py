@@ -27,7 +27,7 @@ PREPARE = "prepare"
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """What the command line says beside the config.
 
     Attributes:
@@ -52,7 +52,7 @@ class Options:
 
 
 @dataclass
-class Done:
+class DatasetResult:
     """What came of a data set.
 
     Attributes:
@@ -67,7 +67,7 @@ class Done:
 
 
 @dataclass
-class Work:
+class DatasetRun:
     """A data set and its cells.
 
     Attributes:
@@ -78,13 +78,13 @@ class Work:
     name: str
     config: Config
     plan: Plan
-    options: Options
+    options: RunOptions
     plan_id: str
     progress: Progress
     note: Callable[[str, dict[str, Any]], None]
-    done: Done = field(default_factory=Done)
+    done: DatasetResult = field(default_factory=DatasetResult)
 
-    def run(self) -> Iterator[Done]:
+    def run(self) -> Iterator[DatasetResult]:
         """Do all of it that the store does not hold yet -> what came of it so far, after every cell."""
         prepared = None
         with self.guard(self.name, self.cells), self.progress.step(PREPARE, f"{self.name}: reading the images"):
@@ -152,7 +152,7 @@ class Work:
             self.plan.parameters,
             self.options.precision,
         )
-        problems = cell.run(self.plan.explainers_of(key), self.plan.metrics, self.plan.probes, self.options.save_maps)
+        problems = cell.run(self.plan.explainers_of(key), self.plan.metrics, self.plan.studies, self.options.save_maps)
         self.done.computed |= cell.computed
         for problem in problems:
             self._problem(problem)
@@ -184,4 +184,4 @@ class Work:
 
 def cell_steps(plan: Plan, key: CellKey) -> list[str]:
     """The kinds of steps that a cell takes, for the estimate of the time left."""
-    return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"probe {name}" for name in plan.probes)]
+    return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"probe {name}" for name in plan.studies)]

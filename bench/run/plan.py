@@ -13,8 +13,8 @@ from bench.config import Config
 from bench.contracts import DatasetInfo, Explainer, Head, UserError
 from bench.data.sources.folder import folder_dataset
 from bench.evaluation.requests import MetricRequest, resolve_metrics
-from bench.models.initial_weights import Checkpoint, read_checkpoint
-from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, PROBES, Registry
+from bench.models.initial_weights import InitialWeights, read_initial_weights
+from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry
 from bench.specs import all_parameters, parse_spec
 from bench.store.folders import CellKey
 from bench.training.classifier import PlannedHead
@@ -30,7 +30,7 @@ class Plan:
         datasets: info by the name that the cells bear, which may carry parameters.
         cells: what is trained, and with which head.
         configs: per data set, the config that holds for it.
-        probes: name -> ``bench.probes.Probe`` and all its parameters.
+        probes: name -> ``bench.probes.Study`` and all its parameters.
         parameters: of each explainer, all its constructor arguments.
         on_inherent: names of the explainers that also explain inherent models.
         absent: name -> why a data set that ``all`` would include is left out.
@@ -42,11 +42,11 @@ class Plan:
     explainers: dict[str, Explainer]
     metrics: list[MetricRequest]
     configs: dict[str, Config]
-    probes: dict[str, tuple[Any, dict[str, Any]]]
+    studies: dict[str, tuple[Any, dict[str, Any]]]
     parameters: dict[str, dict[str, Any]]
     on_inherent: list[str]
     absent: dict[str, str] = field(default_factory=dict)
-    init: Checkpoint | None = None
+    init: InitialWeights | None = None
 
     @property
     def heads(self) -> dict[str, PlannedHead]:
@@ -87,11 +87,11 @@ def make_plan(config: Config, root: Path) -> Plan:
         explainers={name: explainer for name, (explainer, _) in explainers.items()},
         metrics=resolve_metrics(config.run.metrics),
         configs=configs,
-        probes={name: _construct(PROBES, name, config.probes) for name in _resolve(config.run.probes, PROBES)},
+        studies={name: _construct(STUDIES, name, config.studies) for name in _resolve(config.run.studies, STUDIES)},
         parameters={name: parameters for name, (_, parameters) in explainers.items()},
         on_inherent=_resolve(config.run.on_inherent, EXPLAINERS),
         absent=absent,
-        init=read_checkpoint(Path(config.run.init)) if config.run.init else None,
+        init=read_initial_weights(Path(config.run.init)) if config.run.init else None,
     )
 
 
@@ -101,8 +101,8 @@ def _check_tables(config: Config) -> None:
         HEADS[name]
     for name in config.explainers:
         EXPLAINERS[name]
-    for name in config.probes:
-        PROBES[name]
+    for name in config.studies:
+        STUDIES[name]
     for name, overrides in config.datasets.items():
         if name != "folder":
             DATASETS[name]

@@ -30,7 +30,7 @@ from bench.devices import threads_of_each
 from bench.errors import UserError, one_line
 from bench.memory import available_memory
 from bench.progress import RunProgress, SentProgress
-from bench.run.dataset_run import Done, Options, Work
+from bench.run.dataset_run import DatasetResult, DatasetRun, RunOptions
 from bench.run.plan import make_plan
 
 _MOST = 8
@@ -41,7 +41,7 @@ _PACKAGES = ("bench", "baselines", "softcam")
 _PATIENCE = 10
 
 
-def choose_workers(options: Options, datasets: int) -> int:
+def choose_workers(options: RunOptions, datasets: int) -> int:
     """As many processes as are asked for; else as there are cores and room in memory, eight at most, and one on a GPU.
 
     There are never more than data sets.
@@ -52,7 +52,7 @@ def choose_workers(options: Options, datasets: int) -> int:
 
 
 @dataclass(frozen=True)
-class Assignment:
+class WorkerSpec:
     """What a process must know to work on a data set of a run.
 
     Attributes:
@@ -63,7 +63,7 @@ class Assignment:
 
     register: Callable[[], object]
     config: Config
-    options: Options
+    options: RunOptions
     plan_id: str
     workers: int
 
@@ -80,21 +80,23 @@ class _Worker:
         failed: why it ended early, in a line and as a traceback; empty where it did not say so.
     """
 
-    work: Work
+    work: DatasetRun
     process: BaseProcess
     waiting: Counter[str]
-    done: Done = field(default_factory=Done)
+    done: DatasetResult = field(default_factory=DatasetResult)
     is_over: bool = False
     failed: tuple[str, str] = ("", "")
 
 
-def work_apart(assignment: Assignment, works: Sequence[Work], progress: RunProgress) -> dict[str, Done]:
+def run_in_processes(
+    assignment: WorkerSpec, works: Sequence[DatasetRun], progress: RunProgress
+) -> dict[str, DatasetResult]:
     """Do all of the work, as many data sets at a time as there are workers -> what came of each.
 
     Large images go first: what begins last should be over soon. The data set of a process that dies has failed. When
     this process is told to stop, the others are ended; what they have finished is in the store.
     """
-    crew = _Crew(assignment, progress)
+    crew = ProcessPool(assignment, progress)
     waiting = deque(sorted(works, key=lambda work: -work.plan.configs[work.name].data.size))
     _start_server()
     try:
@@ -110,15 +112,15 @@ def work_apart(assignment: Assignment, works: Sequence[Work], progress: RunProgr
 
 
 @dataclass
-class _Crew:
+class ProcessPool:
     """The processes at work, by the pipe that each is heard through."""
 
-    assignment: Assignment
+    assignment: WorkerSpec
     progress: RunProgress
     running: dict[Any, _Worker] = field(default_factory=dict)
-    done: dict[str, Done] = field(default_factory=dict)
+    done: dict[str, DatasetResult] = field(default_factory=dict)
 
-    def start(self, work: Work) -> None:
+    def start(self, work: DatasetRun) -> None:
         """Begin with a data set."""
         context = get_context("forkserver")
         ours, theirs = context.Pipe(duplex=False)
@@ -150,7 +152,7 @@ class _Crew:
                 worker.waiting[values[0]] -= 1
             getattr(self.progress, kind)(*values)
 
-    def _died(self, worker: _Worker) -> Done:
+    def _died(self, worker: _Worker) -> DatasetResult:
         """The cells that a process had not finished have failed."""
         work, (reason, trace) = worker.work, worker.failed
         work.done = worker.done
@@ -195,7 +197,7 @@ def _start_server() -> None:
         forkserver.ensure_running()
 
 
-def _work(assignment: Assignment, name: str, connection: Connection) -> None:
+def _work(assignment: WorkerSpec, name: str, connection: Connection) -> None:
     """What a process does."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through every ``finally``
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -209,7 +211,7 @@ def _work(assignment: Assignment, name: str, connection: Connection) -> None:
         assignment.register()
         config, options = assignment.config, assignment.options
         plan = make_plan(config, options.root)
-        work = Work(name, config, plan, options, assignment.plan_id, SentProgress(send), partial(send, "note"))
+        work = DatasetRun(name, config, plan, options, assignment.plan_id, SentProgress(send), partial(send, "note"))
         for done in work.run():
             send("done", done, False)
         send("done", work.done, True)

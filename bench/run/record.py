@@ -13,14 +13,14 @@ from typing import Any
 from bench.config import Config
 from bench.devices import describe_machine
 from bench.evaluation.requests import MetricRequest
-from bench.run.dataset_run import Options
+from bench.run.dataset_run import RunOptions
 from bench.run.plan import Plan
 from bench.store.fingerprints import digest
 
 _PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "torchcam", "scipy", "scikit-learn", "pandas", "numpy")
 
 
-def new_record(config: Config, plan: Plan, options: Options, workers: int) -> dict[str, Any]:
+def new_record(config: Config, plan: Plan, options: RunOptions, workers: int) -> dict[str, Any]:
     """What run.json says before anything is computed: config, plan, facts about the methods, versions, machine."""
     return {
         "config": config.model_dump(),
@@ -53,7 +53,7 @@ def new_record(config: Config, plan: Plan, options: Options, workers: int) -> di
             }
             for name, one in plan.heads.items()
         },
-        "probes": {name: parameters for name, (_, parameters) in plan.probes.items()},
+        "probes": {name: parameters for name, (_, parameters) in plan.studies.items()},
         "metrics": [_metric_facts(request) for request in plan.metrics],
         "git": _git_state(),
         "packages": _versions(),
@@ -62,7 +62,7 @@ def new_record(config: Config, plan: Plan, options: Options, workers: int) -> di
     }
 
 
-def _plan_id(config: Config, plan: Plan, options: Options) -> str:
+def _plan_id(config: Config, plan: Plan, options: RunOptions) -> str:
     """Hash of what is asked for and of which images: cells of another id are not shown beside these."""
     return digest(
         config.model_dump(),

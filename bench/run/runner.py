@@ -10,9 +10,9 @@ from rich.console import Console
 
 from bench.config import Config
 from bench.progress import RunProgress
-from bench.run.dataset_run import Options, Work
+from bench.run.dataset_run import DatasetRun, RunOptions
 from bench.run.plan import Plan
-from bench.run.process_pool import Assignment, choose_workers, work_apart
+from bench.run.process_pool import WorkerSpec, choose_workers, run_in_processes
 from bench.run.record import _now, new_record
 from bench.store.folders import RunStore
 from bench.store.run_folder import check_run_folder
@@ -29,7 +29,7 @@ class Outcome:
 def run(
     config: Config,
     plan: Plan,
-    options: Options,
+    options: RunOptions,
     console: Console,
     problems: list[str],
     register: Callable[[], object] | None = None,
@@ -56,10 +56,10 @@ def run(
             record["datasets"][name] |= facts
             store.write_record(record)
 
-        works = [Work(name, config, plan, options, record["plan"], progress, note) for name in plan.datasets]
+        works = [DatasetRun(name, config, plan, options, record["plan"], progress, note) for name in plan.datasets]
         progress.expect(*(step for work in works for step in work.steps))
         if register and workers > 1:
-            done = work_apart(Assignment(register, config, options, record["plan"], workers), works, progress)
+            done = run_in_processes(WorkerSpec(register, config, options, record["plan"], workers), works, progress)
         else:
             done = {work.name: list(work.run())[-1] for work in works}
         problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]

@@ -109,19 +109,19 @@ class CellStore:
             record["explainers"][name] = facts
             self.write_record(record)
 
-    def note_probe(self, name: str, facts: dict[str, dict[str, Any]]) -> None:
+    def note_study(self, name: str, facts: dict[str, dict[str, Any]]) -> None:
         """Add to cell.json what happened to a probe of some explainers ("" = of the cell)."""
         record = self.record
         record.setdefault("probes", {}).setdefault(name, {}).update(facts)
         self.write_record(record)
 
-    def probe_is_current(self, name: str, of: str, fingerprint: str | None = None) -> bool:
+    def study_is_current(self, name: str, of: str, fingerprint: str | None = None) -> bool:
         """Whether there are rows of a probe, from its last success, and of this fingerprint where one is given."""
         noted = self.record.get("probes", {}).get(name, {}).get(of, {})
-        stored = read_metadata(self.probe_file(name, of)).get("fingerprint")
+        stored = read_metadata(self.study_file(name, of)).get("fingerprint")
         return noted.get("status") == "ok" and noted["fingerprint"] == stored and fingerprint in (None, stored)
 
-    def probe_file(self, name: str, of: str) -> Path:
+    def study_file(self, name: str, of: str) -> Path:
         """Where the rows of a probe of an explainer ("" = of the cell) are."""
         return self.folder / "probes" / name / f"{file_name(of) if of else 'cell'}.parquet"
 

@@ -32,7 +32,7 @@ def write_scores(path: Path, parts: Iterable[pd.DataFrame], **metadata: str) -> 
             writer.write_table(table.replace_schema_metadata(metadata))
 
 
-def write_probe(path: Path, rows: pd.DataFrame, **metadata: str) -> None:
+def write_study(path: Path, rows: pd.DataFrame, **metadata: str) -> None:
     """Write rows of any columns with string metadata, atomically."""
     table = pa.Table.from_pandas(rows, preserve_index=False)
     table = table.replace_schema_metadata((table.schema.metadata or {}) | metadata)

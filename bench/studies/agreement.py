@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from bench.contracts import Explainer, UserError
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 from bench.studies.subset import Subset
 
 
-@register_probe
-class Agreement(Probe):
+@register_study
+class Agreement(Study):
     """Maps of the first explained images on one common grid.
 
     Rows: image, group, target, map (grid·grid values, row by row).
@@ -27,7 +27,7 @@ class Agreement(Probe):
     def __init__(self, images: int = 8, grid: int = 14) -> None:
         self.images, self.grid = images, grid
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """A row an image."""
         if explainer is None:
             raise UserError("agreement is studied for each explainer")

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import pandas as pd
 
 from bench.contracts import Classifier, Explainer, UserError
-from bench.registry import PROBES
+from bench.registry import STUDIES
 
 if TYPE_CHECKING:
     from bench.data.prepare import Prepared
-    from bench.evaluation.context import Scorer
+    from bench.evaluation.context import EvaluationContext
     from bench.evaluation.requests import MetricRequest
     from bench.training.classifier import CellClassifier
 
 
-ProbeClass = TypeVar("ProbeClass", bound="type[Probe]")
+StudyClass = TypeVar("ProbeClass", bound="type[Probe]")
 Shared = TypeVar("Shared")
 
 
@@ -35,7 +35,7 @@ class Subject:
     """
 
     trained: CellClassifier
-    scorer: Scorer
+    context: EvaluationContext
     explainers: dict[str, Explainer]
     metrics: list[MetricRequest]
     parameters: dict[str, dict[str, Any]]
@@ -50,7 +50,7 @@ class Subject:
     @property
     def classifier(self) -> Classifier:
         """The trained classifier, in evaluation mode."""
-        return self.scorer.classifier
+        return self.context.classifier
 
     @property
     def prepared(self) -> Prepared:
@@ -58,7 +58,7 @@ class Subject:
         return self.trained.prepared
 
 
-class Probe:
+class Study:
     """Plugin class: a study whose rows have columns of their own and feed tables of their own.
 
     Parameters are constructor arguments; a config sets them in ``[probes.<name>]``. A probe reads a stated subset of
@@ -82,14 +82,14 @@ class Probe:
         """What else the rows depend on, beside classifier, images, parameters, the probe's code and the explainer's."""
         return []
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """Rows about one explainer, or about the cell where ``per_explainer`` is False (``name`` is then empty)."""
         raise NotImplementedError
 
 
-def register_probe(cls: ProbeClass) -> ProbeClass:
-    """Class decorator: make a ``Probe`` known under its ``name``."""
+def register_study(cls: StudyClass) -> StudyClass:
+    """Class decorator: make a ``Study`` known under its ``name``."""
     if absent := [fact for fact in ("name", "paper") if not hasattr(cls, fact)]:
         raise UserError(f"{cls.__name__} does not state its {', '.join(absent)} (class attributes)")
-    PROBES.add(cls.name, cls)
+    STUDIES.add(cls.name, cls)
     return cls

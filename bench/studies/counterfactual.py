@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.contracts import Explainer
 from bench.data.split import normalise
 from bench.maps import upsample
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Intervened:
     effects: Tensor
 
 
-@register_probe
-class Counterfactual(Probe):
+@register_study
+class Counterfactual(Study):
     """One row an image and lesion: positive mass of the map on the lesion, and the effect of removing the lesion.
 
     The mass is the sum over the lesion's exact mask and not the mean, because the effect is that of the whole lesion:
@@ -58,15 +58,15 @@ class Counterfactual(Probe):
         samples = subject.prepared.samples
         return "" if hasattr(samples, "twin") and hasattr(samples, "lesions") else "the data set cannot remove a lesion"
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
-        """Columns of ``Scorer.about``, lesion (its number), pixels, mass and effect."""
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+        """Columns of ``EvaluationContext.about``, lesion (its number), pixels, mass and effect."""
         assert explainer is not None  # per_explainer
         found = subject.once(f"{self.name} {self.images}", lambda: self._intervene(subject))
         if not found:
             return pd.DataFrame()
         positions = np.array([one.position for one in found])
-        maps = subject.scorer.maps(name, explainer, positions)
-        about = subject.scorer.about.iloc[positions]
+        maps = subject.context.maps(name, explainer, positions)
+        about = subject.context.about.iloc[positions]
         rows = []
         for image, one, raw in zip(about.to_dict("records"), found, maps, strict=True):
             evidence = upsample(raw[None], (one.masks.shape[1], one.masks.shape[2]))[0].relu().cpu()
@@ -78,7 +78,7 @@ class Counterfactual(Probe):
     def _intervene(self, subject: Subject) -> list[Intervened]:
         """The images that are read; each is rendered and classified once for all explainers of the cell."""
         found: list[Intervened] = []
-        for position in np.flatnonzero(subject.scorer.explained.diseased).tolist():
+        for position in np.flatnonzero(subject.context.explained.diseased).tolist():
             if len(found) == self.images:
                 break
             masks = subject.prepared.samples.lesions(_index(subject, position))  # type: ignore[union-attr]
@@ -91,13 +91,13 @@ class Counterfactual(Probe):
 
 def _index(subject: Subject, position: int) -> int:
     """Where an explained image is in its split, and so among the samples: phantoms leave no image out."""
-    return int(subject.scorer.explained.indices[position])
+    return int(subject.context.explained.indices[position])
 
 
 def _effects(subject: Subject, position: int, lesions: list[int]) -> Tensor:
     """Loss (L,) of the target's logit when one of these lesions is removed."""
-    scorer, index = subject.scorer, _index(subject, position)
+    context, index = subject.context, _index(subject, position)
     twins = [subject.prepared.samples.twin(index, lesion) for lesion in lesions]  # type: ignore[union-attr]
-    images = torch.stack([scorer.split.batch([index])[0], *twins]).to(scorer.device)
-    intact, *removed = scorer.predict(normalise(images, scorer.mean, scorer.std))[:, scorer.targets[position]].cpu()
+    images = torch.stack([context.split.batch([index])[0], *twins]).to(context.device)
+    intact, *removed = context.predict(normalise(images, context.mean, context.std))[:, context.targets[position]].cpu()
     return intact.double() - torch.stack(removed).double()

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Batch, Classifier, Explainer, UserError
-from bench.data.selection import Explained
-from bench.evaluation.context import Scorer
+from bench.data.selection import Selection
+from bench.evaluation.context import EvaluationContext
 from bench.evaluation.requests import resolve_metrics
 from bench.maps import area_average, blur_to_grid
 from bench.store.code_digest import code_digest
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 
 Size = tuple[int, int]
 Treatment = Callable[[Tensor, Size, Size], Tensor]
@@ -66,8 +66,8 @@ class Treated(Explainer):
         return self.treatment(torch.stack([self.kept[seed] for seed in batch.seeds]), self.grid, (height, width))
 
 
-@register_probe
-class FairResolution(Probe):
+@register_study
+class FairResolution(Study):
     """Scores of every map on its own grid, on the grid of the feature map, and blurred as that grid would.
 
     The common grid is the classifier's feature map: the coarsest grid of the compared methods, since the class
@@ -92,43 +92,43 @@ class FairResolution(Probe):
 
     def applies_to(self, subject: Subject) -> str:
         """Read are diseased images."""
-        return "" if subject.scorer.explained.diseased.any() else "no diseased image is explained"
+        return "" if subject.context.explained.diseased.any() else "no diseased image is explained"
 
     def depends_on(self, subject: Subject, explainer: Explainer | None) -> list[Any]:
         """Lists the code of the metrics."""
         return [(request.name, code_digest(request.info.function)) for request in self.metrics]
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """Columns image, group, metric, variant, value, higher_is_better, treatment, native_grid, common_grid."""
         assert explainer is not None  # studied by explainer
-        scorer = self._scorer(subject)
-        grid = feature_grid(scorer)
+        context = self._scorer(subject)
+        grid = feature_grid(context)
         treated = Treated(explainer, grid)
-        first = self._rows(scorer, name, treated)
+        first = self._rows(context, name, treated)
         is_finer = any(own > shared for own, shared in zip(treated.native_grid, grid, strict=True))
         frames = []
         for treatment in TREATMENTS:
             treated.treatment = treatment
-            rows = self._rows(scorer, name, treated) if is_finer and treatment is not native else first
+            rows = self._rows(context, name, treated) if is_finer and treatment is not native else first
             frames.append(rows.assign(treatment=treatment.__name__))
         grids = {"native_grid": "×".join(map(str, treated.native_grid)), "common_grid": "×".join(map(str, grid))}
         return pd.concat(frames, ignore_index=True).assign(**grids)
 
-    def _scorer(self, subject: Subject) -> Scorer:
+    def _scorer(self, subject: Subject) -> EvaluationContext:
         """The cell's scorer on the first diseased images alone."""
-        scorer, explained = subject.scorer, subject.scorer.explained
+        context, explained = subject.context, subject.context.explained
         count = min(self.images, int(explained.diseased.sum()))
         occluded = min(self.occluded, explained.faithful, count)
         return replace(
-            scorer,
-            explained=Explained(explained.indices[:count], explained.diseased[:count], occluded),
-            logits=scorer.logits[:count],
-            targets=scorer.targets[:count],
+            context,
+            explained=Selection(explained.indices[:count], explained.diseased[:count], occluded),
+            logits=context.logits[:count],
+            targets=context.targets[:count],
             gallery=[],
         )
 
-    def _rows(self, scorer: Scorer, name: str, treated: Treated) -> pd.DataFrame:
-        scored = scorer.score(name, treated, self.metrics)
+    def _rows(self, context: EvaluationContext, name: str, treated: Treated) -> pd.DataFrame:
+        scored = context.score(name, treated, self.metrics)
         if scored.problems:
             raise UserError("; ".join(scored.notes))
         rows = scored.rows
@@ -138,10 +138,10 @@ class FairResolution(Probe):
 
 
 @torch.inference_mode()
-def feature_grid(scorer: Scorer) -> Size:
+def feature_grid(context: EvaluationContext) -> Size:
     """Cells (h,w) of the classifier's feature map of an image of the split."""
-    channels, rows, columns = scorer.split.images.shape[1:]
-    height, width = scorer.classifier.forward_features(
-        torch.zeros(1, channels, rows, columns, device=scorer.device)
+    channels, rows, columns = context.split.images.shape[1:]
+    height, width = context.classifier.forward_features(
+        torch.zeros(1, channels, rows, columns, device=context.device)
     ).shape[2:]
     return height, width

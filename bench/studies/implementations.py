@@ -21,7 +21,7 @@ from bench.metrics import Occluder, patch_at
 from bench.metrics.similarity import rank_correlation
 from bench.registry import EXPLAINERS
 from bench.store.code_digest import code_digest
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 
 #: How a map is enlarged where its library leaves that to the user; the first is what this benchmark does.
 UPSAMPLINGS: dict[str, dict[str, Any]] = {
@@ -62,8 +62,8 @@ class _Studied:
     positions: np.ndarray
 
 
-@register_probe
-class Implementations(Probe):
+@register_study
+class Implementations(Study):
     """Maps and localisation scores of every implementation of a method × target × enlargement, on the black box.
 
     Each map is compared with the one that is scored elsewhere: this benchmark's, of the logit, bicubic. Differences are
@@ -87,7 +87,7 @@ class Implementations(Probe):
             return "implementations are compared on the black box"
         if self.datasets and subject.prepared.info.name not in self.datasets:
             return f"implementations are compared on {', '.join(self.datasets)} only"
-        return "" if subject.scorer.explained.diseased.any() else "there are no diseased images"
+        return "" if subject.context.explained.diseased.any() else "there are no diseased images"
 
     def concerns(self, explainer: Explainer) -> bool:
         """Whether there is another implementation."""
@@ -101,7 +101,7 @@ class Implementations(Probe):
             *((request.name, code_digest(request.info.function)) for request in subject.metrics),
         ]
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """One row an image and measure: implementation, target, upsampling, image, group, measure, value.
 
         An implementation that cannot run has one row with the ``reason`` and nothing else.
@@ -125,16 +125,16 @@ class Implementations(Probe):
 
 
 def _studied(subject: Subject, count: int) -> _Studied:
-    scorer = subject.scorer
-    positions = np.flatnonzero(scorer.explained.diseased)[:count]
-    indices, split = scorer.explained.indices[positions], scorer.split
-    images = normalise(split.batch(indices).to(scorer.device), scorer.mean, scorer.std)
+    context = subject.context
+    positions = np.flatnonzero(context.explained.diseased)[:count]
+    indices, split = context.explained.indices[positions], context.split
+    images = normalise(split.batch(indices).to(context.device), context.mean, context.std)
 
     def regions(pixels: np.ndarray | None) -> Tensor | None:
-        return None if pixels is None else torch.from_numpy(pixels[indices]).to(scorer.device)
+        return None if pixels is None else torch.from_numpy(pixels[indices]).to(context.device)
 
-    about = scorer.about.iloc[positions][["image", "group"]].reset_index(drop=True)
-    targets = torch.from_numpy(scorer.targets[positions]).to(scorer.device)
+    about = context.about.iloc[positions][["image", "group"]].reset_index(drop=True)
+    targets = torch.from_numpy(context.targets[positions]).to(context.device)
     return _Studied(images, targets, regions(split.masks), regions(split.ignored), about, positions)
 
 
@@ -157,7 +157,7 @@ def _explain(subject: Subject, classifier: Classifier, explainer: Explainer, stu
         parts = zip(studied.images.split(size), studied.targets.split(size), strict=True)
         return torch.cat([explainer.explain(classifier, *part).detach().float() for part in parts])
 
-    return with_smaller_batches(attempt, subject.scorer.section.batch_size)[0]
+    return with_smaller_batches(attempt, subject.context.section.batch_size)[0]
 
 
 def _enlarged(maps: Tensor, studied: _Studied, how: dict[str, Any]) -> Tensor:
@@ -179,17 +179,17 @@ def _compare(unit: Tensor, unit_reference: Tensor, maps: Tensor, reference: Tens
 
 def _localisation(subject: Subject, explainer: Explainer, studied: _Studied, maps: Tensor) -> dict[str, np.ndarray]:
     """Score (N,) of the enlarged maps by every localisation metric of the run."""
-    scorer = subject.scorer
+    context = subject.context
     if studied.masks is None:
         return {}
     inputs = MetricInputs(
         native_maps=maps,
-        occluder=Occluder(scorer.predict, studied.images, patch_at(studied.images.shape[-1])),
+        occluder=Occluder(context.predict, studied.images, patch_at(studied.images.shape[-1])),
         targets=studied.targets,
-        logits=torch.from_numpy(scorer.logits[studied.positions]).to(scorer.device),
+        logits=torch.from_numpy(context.logits[studied.positions]).to(context.device),
         masks=studied.masks,
         ignored=studied.ignored,
-        steps=scorer.section.steps,
+        steps=context.section.steps,
         inherent=False,
         signed=explainer.signed,
     )

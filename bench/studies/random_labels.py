@@ -16,7 +16,7 @@ from bench.data.split import Split
 from bench.metrics.similarity import rank_correlation
 from bench.models.factory import build_classifier
 from bench.seeds import generator
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 from bench.studies.subset import Subset
 from bench.training.loop import predict_split, train
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from bench.training.classifier import CellClassifier
 
 
-@register_probe
-class RandomLabels(Probe):
+@register_study
+class RandomLabels(Study):
     """Rank correlation of each map with that of a classifier trained on permuted labels (one training a cell).
 
     Rows: image, group, target, value, train_accuracy (of the twin on its permuted labels), epochs.
@@ -47,7 +47,7 @@ class RandomLabels(Probe):
         """Empty where the cell trains a classifier of its own."""
         return "its classifier is converted, not trained" if subject.trained.source else ""
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """A row an image."""
         if explainer is None:
             raise UserError("random_labels is studied for each explainer")

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.contracts import Explainer, UserError
 from bench.metrics.similarity import Floats, histogram_entropy, rank_correlation, relative_change
 from bench.seeds import generator
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 from bench.studies.cascade import cascade
 from bench.studies.subset import Subset
 
@@ -20,8 +20,8 @@ from bench.studies.subset import Subset
 COMPLEXITY, SENSITIVITY, CLASSES, CASCADE = "complexity_rise", "max_sensitivity", "class_sensitivity", "cascade"
 
 
-@register_probe
-class Sanity(Probe):
+@register_study
+class Sanity(Study):
     """Cascading randomisation, max-sensitivity and class sensitivity, on the first explained images.
 
     Rows: image, group, target, check, stage (of the cascade, from 1; else 0), fresh (name of the stage), value.
@@ -44,7 +44,7 @@ class Sanity(Probe):
         self.images, self.blocks, self.weight_draws = images, blocks, weight_draws
         self.noise_draws, self.radius = noise_draws, radius
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """All checks of one explainer; they share the intact maps."""
         if explainer is None:
             raise UserError("sanity is studied for each explainer")
@@ -59,7 +59,7 @@ class Sanity(Probe):
         return pd.concat(rows, ignore_index=True)
 
     def _cascade(self, subject: Subject, subset: Subset, intact: Floats) -> Iterator[pd.DataFrame]:
-        names = subject.scorer.seed_names
+        names = subject.context.seed_names
         parts = np.array_split(np.arange(len(intact)), min(self.weight_draws, len(intact)))
         for draw, positions in enumerate(parts):
             part, before = subset.part(positions), intact[positions]
@@ -89,7 +89,7 @@ def max_sensitivity(subject: Subject, subset: Subset, intact: Floats, draws: int
 
     Source: arXiv:1901.09392, eq. 4, over the norm of the intact map (as captum does), so that scales cancel.
     """
-    deviation = torch.tensor(subject.scorer.std).reshape(3, 1, 1)
+    deviation = torch.tensor(subject.context.std).reshape(3, 1, 1)
     changes = []
     for draw in range(draws):
         noise = torch.stack([_noise(image, draw, subset.batch.images.shape[1:]) for image in subset.about["image"]])

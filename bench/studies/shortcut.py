@@ -27,7 +27,7 @@ from bench.memory import with_smaller_batches
 from bench.metrics import activation_precision
 from bench.seeds import seed_of
 from bench.statistics.classification import softmax
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 
 _PAPER = "doi:10.1038/s42256-021-00338-7, arXiv:2212.04629"
 
@@ -59,15 +59,15 @@ def render_scenes(subject: Subject, indices: NDArray[np.int64]) -> Scenes:
     disease.
     """
     samples: Any = subject.prepared.samples
-    scorer, healthy = subject.scorer, subject.prepared.info.healthy
+    context, healthy = subject.context, subject.prepared.info.healthy
     pixels = torch.stack([samples.with_tag(index, tagged) for tagged in (False, True) for index in indices])
-    images = normalise(pixels.to(scorer.device), scorer.mean, scorer.std)
+    images = normalise(pixels.to(context.device), context.mean, context.std)
     with torch.inference_mode():
         logits = _in_batches(subject, len(images), lambda part: subject.classifier(images[part]))
     pairs = logits.double().cpu().numpy().reshape(2, len(indices), -1)
     diseases = pairs[0].copy()
     diseases[:, healthy] = -np.inf
-    labels = scorer.split.labels[indices]
+    labels = context.split.labels[indices]
     return Scenes(
         indices=indices,
         images=images.unflatten(0, (2, len(indices))),
@@ -84,10 +84,10 @@ def _in_batches(subject: Subject, count: int, compute: Callable[[slice], Tensor]
     def attempt(size: int) -> Tensor:
         return torch.cat([compute(slice(start, start + size)) for start in range(0, count, size)])
 
-    return with_smaller_batches(attempt, subject.scorer.section.batch_size)[0]
+    return with_smaller_batches(attempt, subject.context.section.batch_size)[0]
 
 
-class _TagProbe(Probe):
+class _TagStudy(Study):
     """What both studies share.
 
     Args:
@@ -107,14 +107,14 @@ class _TagProbe(Probe):
 
     def chosen(self, subject: Subject) -> NDArray[np.int64]:
         """Positions in the explained split: diseased and healthy images alternate, in an order drawn from names."""
-        split, healthy = subject.scorer.split, subject.prepared.info.healthy
+        split, healthy = subject.context.split, subject.prepared.info.healthy
         order = sorted(range(len(split)), key=lambda index: seed_of("shortcut", split.ids[index]))
         halves = [[at for at in order if (split.labels[at] == healthy) == is_healthy] for is_healthy in (False, True)]
         return np.array([at for half in halves for at in half[: self.images // 2]], dtype=np.int64)
 
 
-@register_probe
-class ShortcutUse(_TagProbe):
+@register_study
+class ShortcutUse(_TagStudy):
     """What the tag does to the prediction: one row a scene."""
 
     name, per_explainer = "shortcut_use", False
@@ -122,7 +122,7 @@ class ShortcutUse(_TagProbe):
     def __init__(self, images: int = 200) -> None:
         super().__init__(images)
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """Rows as ``effects`` gives them."""
         return effects(subject, render_scenes(subject, self.chosen(subject)))
 
@@ -134,7 +134,7 @@ def effects(subject: Subject, scenes: Scenes) -> pd.DataFrame:
         image, group, label, target; predicted_without, predicted_with: classes; probability_without, probability_with:
         of the target; logit_drop, probability_drop: what the target loses when the tag is removed.
     """
-    split = subject.scorer.split
+    split = subject.context.split
     at = np.arange(len(scenes.indices)), scenes.targets
     without, with_tag = softmax(scenes.logits[0])[at], softmax(scenes.logits[1])[at]
     return pd.DataFrame(
@@ -153,8 +153,8 @@ def effects(subject: Subject, scenes: Scenes) -> pd.DataFrame:
     )
 
 
-@register_probe
-class ShortcutMaps(_TagProbe):
+@register_study
+class ShortcutMaps(_TagStudy):
     """How much of a map lies on the tag: one row a scene, explained with its tag."""
 
     name = "shortcut"
@@ -169,7 +169,7 @@ class ShortcutMaps(_TagProbe):
             self._last = subject, render_scenes(subject, self.chosen(subject))
         return self._last[1]
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """The columns of ``effects``, and what the map of the scene with its tag does.
 
         Returns:
@@ -190,16 +190,16 @@ class ShortcutMaps(_TagProbe):
 
 def _explain(subject: Subject, name: str, explainer: Explainer, scenes: Scenes, ids: list[str]) -> Tensor:
     """Maps (N,H,W) of the scenes with their tags."""
-    scorer, images = subject.scorer, scenes.images[1]
+    context, images = subject.context, scenes.images[1]
 
     def explain(part: slice) -> Tensor:
         batch = Batch(
             images=images[part].contiguous(memory_format=torch.channels_last),
-            targets=torch.from_numpy(scenes.targets[part]).to(scorer.device),
-            masks=scenes.lesions[part].to(scorer.device) if explainer.needs_masks else None,
-            seeds=tuple(seed_of(*scorer.seed_names, name, image) for image in ids[part]),
+            targets=torch.from_numpy(scenes.targets[part]).to(context.device),
+            masks=scenes.lesions[part].to(context.device) if explainer.needs_masks else None,
+            seeds=tuple(seed_of(*context.seed_names, name, image) for image in ids[part]),
         )
-        maps = check_maps(name, explainer.explain_batch(scorer.classifier, batch), len(batch.images))
+        maps = check_maps(name, explainer.explain_batch(context.classifier, batch), len(batch.images))
         return upsample(maps.detach().float().cpu(), (images.shape[2], images.shape[3]))
 
     return _in_batches(subject, len(images), explain)

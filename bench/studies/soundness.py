@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.contracts import Batch, Classifier, Explainer
-from bench.data.selection import Explained
+from bench.data.selection import Selection
 from bench.data.split import normalise
-from bench.evaluation.context import Scorer
+from bench.evaluation.context import EvaluationContext
 from bench.metrics import patch_at
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 
 if TYPE_CHECKING:
     from bench.evaluation.requests import MetricRequest
@@ -78,8 +78,8 @@ class Made(Explainer):
         return self.degrade(batch.masks, batch.seeds)
 
 
-@register_probe
-class Soundness(Probe):
+@register_study
+class Soundness(Study):
     """One row a made map, metric and image, scored by the run's own metrics against the exact masks.
 
     Faithfulness is read only on images that the model classifies right and calls healthy once their lesions are gone:
@@ -103,31 +103,31 @@ class Soundness(Probe):
             return "the data set has no exact masks"
         return "" if subject.trained.head.head.family == "black box" else "metrics are judged on the black box"
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """Columns map, image, group, metric, variant, value."""
-        scorer = self._scorer(subject)
+        context = self._scorer(subject)
         frames = []
         for made, degrade in DEGRADED.items():
-            rows = scorer.score(made, Made(degrade), judged(subject.metrics)).rows
+            rows = context.score(made, Made(degrade), judged(subject.metrics)).rows
             frames.append(rows[(rows["image"] != "") & (rows["step"] == -1)].assign(map=made))
         return pd.concat(frames)[["map", "image", "group", "metric", "variant", "value"]]
 
-    def _scorer(self, subject: Subject) -> Scorer:
+    def _scorer(self, subject: Subject) -> EvaluationContext:
         """The cell's scorer with the exact masks, on diseased images alone, those whose lesions decide coming first."""
-        scorer, split = subject.scorer, subject.scorer.split
-        positions = np.flatnonzero(scorer.explained.diseased)[: self.images]
+        context, split = subject.context, subject.context.split
+        positions = np.flatnonzero(context.explained.diseased)[: self.images]
         decide = _lesions_decide(subject, positions)
         positions = positions[np.argsort(~decide, kind="stable")]
-        indices = scorer.explained.indices[positions]
+        indices = context.explained.indices[positions]
         masks = np.zeros((len(split), *split.images.shape[2:]), dtype=bool)
         for index in indices.tolist():
             masks[index] = subject.prepared.samples.exact_mask(index).numpy()  # type: ignore[union-attr]
         return replace(
-            scorer,
+            context,
             split=replace(split, masks=masks),
-            explained=Explained(indices, np.ones(len(indices), dtype=bool), min(self.occluded, int(decide.sum()))),
-            logits=scorer.logits[positions],
-            targets=scorer.targets[positions],
+            explained=Selection(indices, np.ones(len(indices), dtype=bool), min(self.occluded, int(decide.sum()))),
+            logits=context.logits[positions],
+            targets=context.targets[positions],
             gallery=[],
         )
 
@@ -139,10 +139,10 @@ def judged(metrics: list[MetricRequest]) -> list[MetricRequest]:
 
 def _lesions_decide(subject: Subject, positions: np.ndarray) -> np.ndarray:
     """(N,) whether an image is classified right, and as healthy without its lesions."""
-    scorer, healthy = subject.scorer, subject.prepared.info.healthy
-    indices = scorer.explained.indices[positions]
+    context, healthy = subject.context, subject.prepared.info.healthy
+    indices = context.explained.indices[positions]
     twins = torch.stack([subject.prepared.samples.twin(index) for index in indices.tolist()])  # type: ignore[union-attr]
-    images = normalise(twins.to(scorer.device), scorer.mean, scorer.std)
-    without = torch.cat([scorer.predict(part) for part in images.split(scorer.section.batch_size)])
-    right = scorer.logits[positions].argmax(axis=1) == scorer.split.labels[indices]
+    images = normalise(twins.to(context.device), context.mean, context.std)
+    without = torch.cat([context.predict(part) for part in images.split(context.section.batch_size)])
+    right = context.logits[positions].argmax(axis=1) == context.split.labels[indices]
     return right & (without.argmax(dim=1).cpu().numpy() == healthy)

@@ -37,11 +37,11 @@ class Subset:
     @classmethod
     def of(cls, subject: Subject, name: str, explainer: Explainer, count: int) -> Subset:
         """The first ``count`` explained images, of which the diseased ones come first."""
-        scorer = subject.scorer
-        positions = np.arange(min(count, len(scorer.explained.indices)))
-        about = scorer.about.iloc[positions][["image", "group", "target"]].reset_index(drop=True)
-        batch = scorer.batch(name, explainer, positions)
-        return cls(name, explainer, batch, about, scorer.logits[positions], scorer.section.batch_size)
+        context = subject.context
+        positions = np.arange(min(count, len(context.explained.indices)))
+        about = context.about.iloc[positions][["image", "group", "target"]].reset_index(drop=True)
+        batch = context.batch(name, explainer, positions)
+        return cls(name, explainer, batch, about, context.logits[positions], context.section.batch_size)
 
     def part(self, positions: np.ndarray) -> Subset:
         """Some of the images."""

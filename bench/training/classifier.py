@@ -25,13 +25,13 @@ from bench.files import replacing
 from bench.memory import with_smaller_batches
 from bench.models.eval_mode import evaluating
 from bench.models.factory import build_classifier, normalisation
-from bench.models.initial_weights import Checkpoint
+from bench.models.initial_weights import InitialWeights
 from bench.progress import Progress
 from bench.registry import BACKBONES
 from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
 from bench.store.folders import CellKey, CellStore
-from bench.training.lesion_reliance import twin_facts
+from bench.training.lesion_reliance import lesion_reliance
 from bench.training.loop import predict_split, train
 
 
@@ -59,7 +59,7 @@ class CellClassifier:
     device: torch.device
     progress: Progress
     source: CellClassifier | None = None
-    init: Checkpoint | None = None
+    init: InitialWeights | None = None
     computed: bool = False
 
     @property
@@ -96,7 +96,14 @@ class CellClassifier:
     @property
     def _code(self) -> list[object]:
         """The code that makes the weights, the predictions and the facts that are recorded with them."""
-        code = [train, predict_split, build_classifier, BACKBONES[self.key.backbone].build, self.head.head, twin_facts]
+        code = [
+            train,
+            predict_split,
+            build_classifier,
+            BACKBONES[self.key.backbone].build,
+            self.head.head,
+            lesion_reliance,
+        ]
         if hasattr(self.prepared.samples, "twin"):
             code.append(self.prepared.info.builder)
         return [*code, *([self.init] if self.init else [])]
@@ -193,7 +200,7 @@ class CellClassifier:
                 "std": self.data.std,
                 **({} if history is None else {"best_epoch": _best_epoch(history)}),
                 "evidence_grid": self._evidence_grid(classifier),
-                "twins": twin_facts(self.prepared, classifier, self.data, self.device),
+                "twins": lesion_reliance(self.prepared, classifier, self.data, self.device),
             }
         )
         self.store.checkpoint.unlink(missing_ok=True)

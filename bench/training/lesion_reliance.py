@@ -41,7 +41,7 @@ def render_twins(
     return torch.from_numpy(diseased), torch.stack([twin(index) for index in diseased.tolist()])
 
 
-def twin_facts(
+def lesion_reliance(
     prepared: Prepared, classifier: Classifier, data: TrainingData, device: torch.device
 ) -> dict[str, float] | None:
     """How many true positives there are, and the share of them whose healthy twin is called healthy.

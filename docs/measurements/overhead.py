@@ -25,7 +25,7 @@ import run_benchmark
 from bench.cli import main as cli
 from bench.contracts import Classifier
 from bench.run import runner
-from bench.run.dataset_run import Done, Work
+from bench.run.dataset_run import DatasetResult, DatasetRun
 
 #: Names the file that every process adds a line to for each of its data sets.
 _FILE = "OVERHEAD_FILE"
@@ -59,7 +59,7 @@ class Stopwatch:
 def register() -> None:
     """Make everything known, in this process or another one of the run, and time what it does."""
     run_benchmark.register()
-    network, run = Stopwatch(), Work.run
+    network, run = Stopwatch(), DatasetRun.run
     for name in ("forward", "forward_features", "forward_head", "forward_training"):
         network.watch(Classifier, name)
     network.watch(torch.autograd.graph, "_engine_run_backward")
@@ -67,14 +67,14 @@ def register() -> None:
     network.watch(torch._tensor.Tensor, "backward")
     network.watch(torch.optim.SGD, "step")
 
-    def timed(work: Work) -> Iterator[Done]:
+    def timed(work: DatasetRun) -> Iterator[DatasetResult]:
         started, before = time.perf_counter(), network.seconds
         yield from run(work)
         seconds = {"work": time.perf_counter() - started, "network": network.seconds - before}
         with Path(os.environ[_FILE]).open("a") as file:
             file.write(json.dumps(seconds) + "\n")
 
-    Work.run = timed  # type: ignore[method-assign]
+    DatasetRun.run = timed  # type: ignore[method-assign]
 
 
 def main() -> None:

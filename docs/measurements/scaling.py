@@ -29,10 +29,10 @@ import run_benchmark
 from bench.commands.speed.memory import in_fresh_process
 from bench.commands.speed.scene import made_split
 from bench.config import ExplainSection
-from bench.data.selection import Explained
+from bench.data.selection import Selection
 from bench.devices import describe_machine
-from bench.evaluation.context import Scorer
-from bench.evaluation.explainer_jobs import Explaining, Job
+from bench.evaluation.context import EvaluationContext
+from bench.evaluation.explainer_jobs import ExplainerJob, Explaining
 from bench.evaluation.requests import resolve_metrics
 from bench.memory import PeakMemory
 from bench.models.factory import build_classifier
@@ -73,27 +73,27 @@ def measure(point: Point) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as warm, tempfile.TemporaryDirectory() as name:
         score(make_scorer(replace(point, images=2), Path(warm)), point.methods, Path(warm))  # sets up the libraries
         folder = Path(name)
-        scorer = make_scorer(point, folder)
+        context = make_scorer(point, folder)
         with PeakMemory(torch.device("cpu")) as memory:
             started = time.perf_counter()
-            score(scorer, point.methods, folder)
+            score(context, point.methods, folder)
             seconds = time.perf_counter() - started
         sizes = {kind: sum(file.stat().st_size for file in folder.glob(f"{kind}/*")) for kind in ("scores", "maps")}
     return dict(zip(MEASURES, (seconds, memory.mebibytes, sizes["scores"], sizes["maps"]), strict=True))
 
 
-def score(scorer: Scorer, methods: int, folder: Path) -> None:
+def score(context: EvaluationContext, methods: int, folder: Path) -> None:
     """Explain and occlude as a cell does; scores and maps go to a folder."""
     metrics = resolve_metrics(METRICS)
     names = {request.name: "" for request in metrics}
-    jobs = [Job(name, name, EXPLAINERS[name](), "", metrics, names) for name in METHODS[:methods]]
+    jobs = [ExplainerJob(name, name, EXPLAINERS[name](), "", metrics, names) for name in METHODS[:methods]]
     progress = RunProgress(Console(quiet=True), [job.title for job in jobs])
-    Explaining(scorer, CellStore(folder), progress, "scaling", save_maps=True).run(jobs)
+    Explaining(context, CellStore(folder), progress, "scaling", save_maps=True).run(jobs)
     if failed := [job.failed for job in jobs if job.failed]:
         raise RuntimeError("; ".join(failed))
 
 
-def make_scorer(point: Point, folder: Path) -> Scorer:
+def make_scorer(point: Point, folder: Path) -> EvaluationContext:
     """A scorer of noise that lies on the disk, as decoded images do."""
     shape = (point.images, 3, point.size, point.size)
     pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
@@ -103,10 +103,10 @@ def make_scorer(point: Point, folder: Path) -> Scorer:
     names = ("scaling", BACKBONE, "blackbox", 0)
     classifier, _ = build_classifier(names, HEADS["blackbox"](), point.classes, pretrained=False)
     maps = point.images * point.classes
-    return Scorer(
+    return EvaluationContext(
         classifier=classifier.eval().requires_grad_(False).to(memory_format=torch.channels_last),
         split=made_split(np.load(folder / "images.npy", mmap_mode="r"), point.classes),
-        explained=Explained(np.repeat(np.arange(point.images), point.classes), np.ones(maps, dtype=bool), maps),
+        explained=Selection(np.repeat(np.arange(point.images), point.classes), np.ones(maps, dtype=bool), maps),
         section=ExplainSection(),
         logits=np.zeros((maps, point.classes), dtype=np.float32),
         targets=np.tile(np.arange(point.classes), point.images),

@@ -15,7 +15,7 @@ from torch import Tensor
 import baselines
 from baselines.scorecam import ScoreCAM
 from bench.contracts import Batch, Classifier, UserError
-from bench.models.shared_features import FeaturePass
+from bench.models.shared_features import SharedFeatures
 from bench.registry import EXPLAINERS, HEADS
 from softcam import SoftCAM
 from tests.oracles import cams as oracles
@@ -115,7 +115,7 @@ def test_evidence_is_the_cam_plus_bias() -> None:
 def test_equals_the_oracle(name: str, oracle: oracles.GradientCAM, kind: str) -> None:
     classifier = classifier_of(kind)
     ours = EXPLAINERS[name]().explain(classifier, images(), TARGETS).numpy()
-    double = FeaturePass(classifier.double(), images().double())
+    double = SharedFeatures(classifier.double(), images().double())
     for one, f, g in zip(ours, double.features.numpy(), double.gradients(TARGETS).numpy(), strict=True):
         expected = oracle(f, g)
         assert expected.max() > 0
@@ -129,7 +129,7 @@ def test_gradcam_plus_plus_is_the_paper_s_up_to_a_factor_where_gradients_are_lar
         for weight in list(classifier.parameters())[-2:]:
             weight *= 3000
     ours = EXPLAINERS["gradcam++"]().explain(classifier, images(), TARGETS).numpy()
-    double = FeaturePass(classifier.double(), images().double())
+    double = SharedFeatures(classifier.double(), images().double())
     scores = classifier(images().double()).gather(1, TARGETS[:, None])[:, 0].tolist()
     arrays = (double.features.numpy(), double.gradients(TARGETS).numpy())
     for one, f, g, score in zip(ours, *arrays, scores, strict=True):

@@ -17,7 +17,7 @@ import softcam
 from bench.config import parse_config
 from bench.contracts import Classifier
 from bench.maps import positive
-from bench.models.shared_features import FeaturePass
+from bench.models.shared_features import SharedFeatures
 from bench.registry import EXPLAINERS, HEADS
 from bench.run.plan import make_plan
 from tests.support.made import registered_squares
@@ -81,7 +81,7 @@ def test_gradcam_plus_plus_of_torchcam_has_no_denominator() -> None:
     Cubes are small: the 1e-8 of its scaling keeps the maps below 1.
     """
     classifier = classifier_of("vgg")
-    shared = FeaturePass(classifier, images())
+    shared = SharedFeatures(classifier, images())
     features, gradients = shared.features.numpy(), shared.gradients(TARGETS).numpy()
     weights = (np.maximum(gradients, 0) * gradients**2).sum(axis=(2, 3))
     cam = torch.from_numpy(np.maximum((weights[:, :, None, None] * features).sum(axis=1), 0))

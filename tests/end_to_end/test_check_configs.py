@@ -17,7 +17,7 @@ from bench.report import contents as figures
 from bench.report.frames.load import load_frames
 from bench.report.sweeps.tables import study_tables
 from bench.run.plan import make_plan
-from bench.run.runner import Options, run
+from bench.run.runner import RunOptions, run
 from bench.store.manifest import Manifest
 
 run_benchmark.register()
@@ -95,7 +95,7 @@ def test_shipped_grid_fills_its_table_and_figure(name: str, tmp_path: Path, monk
     plan = make_plan(config, tmp_path)
     with (tmp_path / "log.txt").open("w") as log:
         console = Console(file=log)
-        outcome = run(config, plan, Options(tmp_path, out, torch.device("cpu")), console, [])
+        outcome = run(config, plan, RunOptions(tmp_path, out, torch.device("cpu")), console, [])
     assert outcome.problems == []
     frames = load_frames(out)
     check(study_tables(frames)[study].numbers())

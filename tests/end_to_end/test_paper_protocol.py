@@ -21,7 +21,7 @@ from bench.config import load_config, parse_config
 from bench.report.build import build_report
 from bench.report.frames.load import Frames, load_frames
 from bench.run.plan import make_plan
-from bench.run.runner import Options, run
+from bench.run.runner import RunOptions, run
 from tests.support.made_fundus import disc, photograph, save, table
 from tests.support.made_rsna import make_rsna
 
@@ -83,7 +83,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = make_plan(config, root)
     with (root / "log.txt").open("w") as log:
         console = Console(file=log)
-        outcome = run(config, plan, Options(root, out, torch.device("cpu")), console, [])
+        outcome = run(config, plan, RunOptions(root, out, torch.device("cpu")), console, [])
         build_report(out, console)
     assert outcome.problems == []
     return out

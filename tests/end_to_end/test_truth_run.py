@@ -39,8 +39,8 @@ def test_phantoms_are_probed_and_others_skipped_with_a_reason(tmp_path: Path) ->
     folder = tmp_path / "run"
     assert run_tiny(folder, config()).problems == []
     frames = load_frames(folder)
-    assert set(frames.probes["soundness"]["head"]) == {"blackbox"}
-    lesions = frames.probes["counterfactual"]
+    assert set(frames.studies["soundness"]["head"]) == {"blackbox"}
+    lesions = frames.studies["counterfactual"]
     assert set(lesions["dataset"]) == {"fundus-phantom"}
     assert {"softcam", "gradcam", "mask_oracle"} <= set(lesions["explainer"])
     oracle = lesions[lesions["explainer"] == "mask_oracle"]

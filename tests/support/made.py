@@ -14,7 +14,7 @@ from bench.config import Config, parse_config
 from bench.contracts import Sample
 from bench.registry import ALL_REGISTRIES, dataset
 from bench.run.plan import make_plan
-from bench.run.runner import Options, Outcome, run
+from bench.run.runner import Outcome, RunOptions, run
 from bench.seeds import generator
 
 run_benchmark.register()  # the tiny config names heads, explainers and metrics
@@ -100,5 +100,5 @@ def run_tiny(out: Path, config: Config | None = None, problems: list[str] | None
     config = config or tiny_config()
     plan = make_plan(config, out)
     quiet = Console(file=(out.parent / "log.txt").open("a"))
-    asked = Options(**{"root": out, "out": out, "device": torch.device("cpu"), "precision": "float32"} | options)
+    asked = RunOptions(**{"root": out, "out": out, "device": torch.device("cpu"), "precision": "float32"} | options)
     return run(config, plan, asked, quiet, problems or [])

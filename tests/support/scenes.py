@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from bench.config import ExplainSection
 from bench.contracts import Batch, Classifier, Explainer, Sample
-from bench.data.selection import Explained
+from bench.data.selection import Selection
 from bench.data.split import Split
-from bench.evaluation.context import Scorer
+from bench.evaluation.context import EvaluationContext
 from bench.evaluation.requests import MetricRequest
 from bench.studies.base import Subject
 
@@ -98,11 +98,11 @@ def subject_of(weight: Tensor, count: int, metrics: list[MetricRequest] | None =
     order = np.argsort(labels == 0, kind="stable")
     classifier = Classifier(nn.Identity(), Weighted(weight), 2).eval()
     logits = classifier(images.float() / 255).detach().numpy()[order]
-    scorer = Scorer(
-        classifier, split, Explained(order, labels[order] == 1, count), ExplainSection(batch_size=3, steps=4),
+    context = EvaluationContext(
+        classifier, split, Selection(order, labels[order] == 1, count), ExplainSection(batch_size=3, steps=4),
         logits, np.ones(count, dtype=int), (0.0,) * 3, (1.0,) * 3, torch.device("cpu"), [], 0, ("scenes",),
     )  # fmt: skip
     prepared = SimpleNamespace(samples=scenes, info=SimpleNamespace(healthy=0))
     head = SimpleNamespace(head=SimpleNamespace(family="black box"))
     trained: Any = SimpleNamespace(prepared=prepared, head=head)
-    return Subject(trained, scorer, {}, metrics or [], {})
+    return Subject(trained, context, {}, metrics or [], {})

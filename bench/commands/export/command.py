@@ -14,7 +14,7 @@ from bench.commands.export.onnx import require_onnx, write_onnx
 from bench.config import Config, parse_config
 from bench.contracts import Classifier, EvidenceClassifier, Head, UserError
 from bench.models.factory import rebuild
-from bench.models.feature_extraction import dissect
+from bench.models.feature_extraction import split_classifier
 from bench.registry import HEADS
 from bench.report.frames.load import Frames, load_frames
 from bench.store.folders import CellKey, RunStore
@@ -151,7 +151,7 @@ def _advice(classifier: Classifier) -> list[str]:
         return []
     line = "a black box has logits and no evidence"
     try:
-        converts = not dissect(classifier).not_linear
+        converts = not split_classifier(classifier).not_linear
     except ValueError:  # a foreign classifier that cannot be traced
         converts = False
     how = "; it pools and has one linear layer, so softcam.convert or the head tte gives its evidence exactly"

@@ -12,7 +12,7 @@ from bench.commands.speed.forward import precisions
 from bench.commands.speed.scene import Scene, Task
 from bench.contracts import Batch, Classifier, Explainer
 from bench.evaluation.result import Cost, CostMeter
-from bench.models.shared_features import FeaturePass
+from bench.models.shared_features import SharedFeatures
 from bench.registry import EXPLAINERS
 
 BLACK_BOX, ON_SOFTCAM = "one map of the black box", "one map of the SoftCAM"
@@ -101,7 +101,7 @@ def _explain(explainer: Explainer, classifier: Classifier, batch: Batch) -> int:
 
 def _explain_classes(explainers: list[Explainer], classifier: Classifier, batch: Batch) -> int:
     """As the harness does it: maps of every class by all explainers, from one pass -> images."""
-    batch = replace(batch, shared=FeaturePass(classifier, batch.images))
+    batch = replace(batch, shared=SharedFeatures(classifier, batch.images))
     for explainer in explainers:
         explainer.explain_classes(classifier, batch)
     return len(batch.images)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.commands.speed.forward import precisions
 from bench.commands.speed.scene import Precision, Scene, Task
-from bench.evaluation.predictor import Engine
+from bench.evaluation.predictor import Predictor
 from bench.metrics import Occluder, deletion, patch_at, patch_order
 
 WORK = "occluded images"
@@ -36,11 +36,11 @@ def maps(scene: Scene) -> Tensor:
 def _curves(scene: Scene, precision: Precision) -> Callable[[], int]:
     images, _ = scene.batch(scene.setting.images)
     patch = patch_at(scene.setting.size)
-    engine = Engine(scene.blackbox, precision, scene.setting.batch)
+    predictor = Predictor(scene.blackbox, precision, scene.setting.batch)
 
     def run() -> int:
         order = patch_order(maps(scene), patch)
-        occluder = Occluder(engine.predict, images, patch, batch_size=engine.batch_size, dtype=engine.dtype)
+        occluder = Occluder(predictor.predict, images, patch, batch_size=predictor.batch_size, dtype=predictor.dtype)
         occluder.logits(deletion(order, scene.setting.steps, "zero"))
         return sum(min(order.shape[1], scene.setting.steps) + 1 for _ in images)
 

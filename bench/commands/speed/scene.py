@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.contracts import Classifier, EvidenceClassifier, UserError
 from bench.data.split import Split
-from bench.evaluation.predictor import inference_copy
+from bench.evaluation.predictor import fold_for_inference
 from bench.models.factory import build_classifier
 from bench.registry import HEADS
 
@@ -97,7 +97,7 @@ def make_scene(setting: Setting, device: torch.device) -> Scene:
     count = max(setting.images, setting.batch)
     images = torch.randn(count, 3, setting.size, setting.size, generator=generator).to(device)
     plain, plain_softcam = (_classifier(setting.backbone, head, device) for head in ("blackbox", "softcam-dense"))
-    blackbox, softcam = (inference_copy(one, images[:1]) for one in (plain, plain_softcam))
+    blackbox, softcam = (fold_for_inference(one, images[:1]) for one in (plain, plain_softcam))
     if not isinstance(softcam, EvidenceClassifier):
         raise UserError(f"backbone {setting.backbone!r} gives no class evidence")
     return Scene(setting, device, plain, blackbox, softcam, images, torch.arange(count, device=device) % CLASSES)

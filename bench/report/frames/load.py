@@ -48,7 +48,7 @@ class Frames:
     cost: pd.DataFrame
     predictions: pd.DataFrame
     training: pd.DataFrame
-    probes: dict[str, pd.DataFrame]
+    studies: dict[str, pd.DataFrame]
 
     @cached_property
     def own_explainers(self) -> dict[str, list[str]]:
@@ -91,7 +91,7 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
     cost: list[pd.DataFrame] = []
     predictions: list[pd.DataFrame] = []
     training: list[pd.DataFrame] = []
-    probes: dict[str, list[pd.DataFrame]] = {}
+    studies: dict[str, list[pd.DataFrame]] = {}
     for key, status in zip(keys, cells["status"], strict=True):
         if status != "ok":
             continue
@@ -106,7 +106,7 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
             cost.append(rows[rows["image"] == ""])
         own_class += [rows[rows["image"] != ""] for rows in _rows(record, key, cell.part(OWN_CLASS), beside)]
         for name in record.get("probes", {}):
-            probes.setdefault(name, []).extend(_probe_rows(record, key, cell, name, current))
+            studies.setdefault(name, []).extend(_study_rows(record, key, cell, name, current))
     return Frames(
         store=store,
         record=record,
@@ -116,7 +116,7 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         cost=_concat(cost),
         predictions=_concat(predictions),
         training=_concat(training),
-        probes={name: _concat(rows) for name, rows in probes.items() if rows},
+        studies={name: _concat(rows) for name, rows in studies.items() if rows},
     )
 
 
@@ -147,14 +147,14 @@ def _rows(record: dict[str, Any], key: CellKey, cell: CellStore, explainers: lis
         yield rows.assign(**vars(key), explainer=name, family=record["explainers"][name]["family"])
 
 
-def _probe_rows(
+def _study_rows(
     record: dict[str, Any], key: CellKey, cell: CellStore, name: str, explainers: list[str]
 ) -> Iterator[pd.DataFrame]:
     """Rows of a probe of a cell, with the cell's columns; explainer and family are empty for one of the whole cell."""
     families = {"": ""} | {one: record["explainers"][one]["family"] for one in explainers}
     for of, family in families.items():
-        if cell.probe_is_current(name, of):
-            yield pd.read_parquet(cell.probe_file(name, of)).assign(**vars(key), explainer=of, family=family)
+        if cell.study_is_current(name, of):
+            yield pd.read_parquet(cell.study_file(name, of)).assign(**vars(key), explainer=of, family=family)
 
 
 def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:

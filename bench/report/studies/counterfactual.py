@@ -51,7 +51,7 @@ _METHOD = ["dataset", "backbone", "head"]
 
 def with_counterfactual(frames: Frames) -> Frames:
     """The frames with a score an image and map for each of ``SCORES``; the same frames where nothing was measured."""
-    rows = frames.probes.get(PROBE, pd.DataFrame())
+    rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows) or not len(frames.scores):
         return frames
     scores = pd.concat([frames.scores, lesion_scores(rows, "mass", SCORES)], ignore_index=True)
@@ -87,7 +87,7 @@ def counterfactual_tables(frames: Frames) -> dict[str, TableData]:
     Args:
         frames: with these scores, see ``with_counterfactual``.
     """
-    rows = frames.probes.get(PROBE, pd.DataFrame())
+    rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows) or not len(frames.scores):
         return {}
     return {PROBE: _score_table(frames, rows), f"{PROBE}_agreement": agreement_table(frames)}
@@ -134,7 +134,7 @@ def agreement_table(frames: Frames) -> TableData:
     table.caption = (
         "Does a faithfulness metric rank the methods as the counterfactual does? Kendall's τ-b between the methods' "
         "means [95 % bootstrap interval over groups], both from the better end; 1 = same ranking, 0 = none in common; "
-        f"n is the number of methods (controls left out; at least {_FEWEST_METHODS}). {_images(frames.probes[PROBE])}"
+        f"n is the number of methods (controls left out; at least {_FEWEST_METHODS}). {_images(frames.studies[PROBE])}"
     )
     return table
 

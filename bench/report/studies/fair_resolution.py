@@ -76,9 +76,9 @@ def agreement_table(frames: Frames) -> TableData:
 
 def rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Ranking]]:
     """Title of the metric, data set, backbone, rows and ranking by treatment."""
-    if PROBE not in frames.probes:
+    if PROBE not in frames.studies:
         return
-    rows = main_rows(replace(frames, scores=frames.probes[PROBE]))
+    rows = main_rows(replace(frames, scores=frames.studies[PROBE]))
     for (metric, variant), of_metric in rows.groupby(["metric", "variant"], sort=False):
         better = bool(of_metric["higher_is_better"].iloc[0])
         title = Column(f"{metric}@{variant}" if variant else str(metric), better).title

@@ -24,7 +24,7 @@ def implementation_tables(frames: Frames) -> dict[str, TableData]:
 
     They are of the black box, by file name.
     """
-    rows = frames.probes.get(PROBE, pd.DataFrame())
+    rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows):
         return {}
     directions = {one["name"]: one["higher_is_better"] for one in frames.record["metrics"]}

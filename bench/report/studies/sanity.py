@@ -73,17 +73,17 @@ def sanity_values(frames: Frames) -> pd.DataFrame:
     """Long rows of every check: the columns of a cell, explainer, image, group, column of the table and value."""
     found = pd.DataFrame(columns=[*CELL, "explainer", "image", "group", "column", "value"])
     parts = []
-    if "sanity" in frames.probes:
-        rows = frames.probes["sanity"]
+    if "sanity" in frames.studies:
+        rows = frames.studies["sanity"]
         stages = rows[rows["check"] == "cascade"]
         last = stages["stage"] == stages.groupby([*CELL, "explainer"])["stage"].transform("max")
         parts += [stages[stages["stage"] == 1].assign(column=_HEAD), stages[last].assign(column=_ALL)]
         others = rows[rows["check"] != "cascade"]
         parts.append(others.assign(column=others["check"].str.replace("_", " ")))
-    if "random_labels" in frames.probes:
-        parts.append(frames.probes["random_labels"].assign(column="correlation, random labels"))
-    for over in ("seed", "backbone") if "agreement" in frames.probes else ():
-        rows = agreement(frames.probes["agreement"], over)
+    if "random_labels" in frames.studies:
+        parts.append(frames.studies["random_labels"].assign(column="correlation, random labels"))
+    for over in ("seed", "backbone") if "agreement" in frames.studies else ():
+        rows = agreement(frames.studies["agreement"], over)
         for name, column in (("correlation", _CORRELATION), ("overlap", _OVERLAP)):
             parts.append(rows.assign(column=column.format(over), value=rows[name]))
     return pd.concat([found, *(part[found.columns] for part in parts if len(part))], ignore_index=True)
@@ -136,9 +136,9 @@ def _caption(frames: Frames, values: pd.DataFrame) -> str:
     ).strip()
 
 
-def _settings(frames: Frames, probe: str) -> dict[str, Any]:
+def _settings(frames: Frames, study: str) -> dict[str, Any]:
     """Parameters of a probe that has rows; empty where it has none."""
-    return frames.record["probes"][probe] if probe in frames.probes else {}
+    return frames.record["probes"][study] if study in frames.studies else {}
 
 
 def _draws(frames: Frames) -> str:
@@ -156,9 +156,9 @@ def _noise(frames: Frames) -> str:
 
 
 def _twins(frames: Frames) -> str:
-    if "random_labels" not in frames.probes:
+    if "random_labels" not in frames.studies:
         return ""
-    rows = frames.probes["random_labels"]
+    rows = frames.studies["random_labels"]
     epochs = "/".join(str(count) for count in sorted(rows["epochs"].unique()))
     low, high = rows["train_accuracy"].min(), rows["train_accuracy"].max()
     return f" ({epochs} epochs; accuracy on its own labels {low:.2f} to {high:.2f})"
@@ -167,10 +167,10 @@ def _twins(frames: Frames) -> str:
 def _missing(frames: Frames) -> str:
     """What this run does not hold, and how to add it."""
     texts = []
-    absent = {name: what for name, what in _PROBES.items() if name not in frames.probes}
+    absent = {name: what for name, what in _PROBES.items() if name not in frames.studies}
     if absent:
         texts.append(f"Not in this run: {'; '.join(absent.values())}: {how_to_add(frames, list(absent))}.")
-    for over in ("seed", "backbone") if "agreement" in frames.probes else ():
+    for over in ("seed", "backbone") if "agreement" in frames.studies else ():
         if frames.cells[over].nunique() < 2:
             texts.append(f"Agreement between {over}s needs a second {over}; this run has one.")
     return " ".join(texts)
@@ -182,9 +182,9 @@ _BORDER, _OTHER = Look(GREY, width=0.7), Look(LIGHT, width=0.7)
 
 def randomisation(frames: Frames) -> Iterator[Drawing]:
     """Rank correlation with the intact map, stage by stage, a panel a data set."""
-    if "sanity" not in frames.probes:
+    if "sanity" not in frames.studies:
         return
-    rows = frames.probes["sanity"]
+    rows = frames.studies["sanity"]
     rows = main_rows(replace(frames, scores=rows[rows["check"] == "cascade"]))
     methods = methods_in(frames, rows)
     cascades = _cascades(rows, methods)

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.report.frames.compared import row_order
 from bench.report.frames.load import Frames
 from bench.report.tables.table import Column, TableData
-from bench.specs import PROBES, parse_spec
+from bench.specs import STUDIES, parse_spec
 from bench.statistics.classification import auc
 from bench.statistics.comparison import mean_differences
 from bench.statistics.intervals import Estimate, Floats, bootstrap_weights, estimate_mean, limits_of_one
@@ -20,7 +20,7 @@ from bench.statistics.intervals import Estimate, Floats, bootstrap_weights, esti
 USE = 0.1
 YES, NO, UNDECIDED = "yes", "no", "undecided"
 DETECTS, MISSES, FALSE_ALARM, SILENT = "detects", "misses", "false alarm", "silent"
-_OF_EFFECT, _OF_MAPS = PROBES
+_OF_EFFECT, _OF_MAPS = STUDIES
 _PAIR = ["seed", "image"]
 _CELL, _METHOD = ["dataset", "backbone", "head"], ["dataset", "backbone", "explainer", "head"]
 _DROPS = ("probability_drop", "logit_drop")
@@ -41,10 +41,10 @@ def shortcut_tables(frames: Frames) -> dict[str, TableData]:
 
 def not_tested(frames: Frames) -> list[str]:
     """A line for every data set with a planted shortcut of which there are no rows of the probes."""
-    probed = frames.probes.get(_OF_MAPS, pd.DataFrame({"dataset": []}))["dataset"].unique()
+    probed = frames.studies.get(_OF_MAPS, pd.DataFrame({"dataset": []}))["dataset"].unique()
     planted = [name for name in frames.record["datasets"] if "shortcut" in parse_spec(name).parameters]
     return [
-        f"{name}: the shortcut is not tested; add probes = {list(PROBES)} to [run], only they are computed"
+        f"{name}: the shortcut is not tested; add probes = {list(STUDIES)} to [run], only they are computed"
         for name in planted
         if name not in probed
     ]
@@ -65,7 +65,7 @@ def reference(frames: Frames, dataset: str) -> str:
 
 def use_table(frames: Frames) -> TableData:
     """Accuracy with and without the tag, and what it does to the prediction."""
-    rows = frames.probes.get(_OF_EFFECT, pd.DataFrame())
+    rows = frames.studies.get(_OF_EFFECT, pd.DataFrame())
     count = rows["image"].nunique() if len(rows) else 0
     caption = (
         f"Does the model use the tag? {count} test scenes, half of them diseased, rendered with and without the tag: "
@@ -120,7 +120,7 @@ def shortcut_table(frames: Frames) -> TableData:
     """One row a map: its mass on the tag, whether this follows the tag's effect, and a verdict."""
     columns = _plain("tag_mass", "tag_lift", "lesion_mass", "above_reference", "rank_correlation", "auroc")
     table = TableData(_caption(frames), [*_METHOD, "uses the tag", "verdict"], columns)
-    rows = frames.probes.get(_OF_MAPS, pd.DataFrame())
+    rows = frames.studies.get(_OF_MAPS, pd.DataFrame())
     if not len(rows):
         return table
     parts = {tuple(map(str, key)): part for key, part in rows.groupby(_METHOD, sort=False)}
@@ -142,7 +142,7 @@ def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _of_model(frames: Frames, key: tuple[Any, ...], rows: pd.DataFrame) -> str:
     """Whether a model uses the tag: by the scenes of its own probe, or, where that was not run, by these."""
-    effects = frames.probes.get(_OF_EFFECT, pd.DataFrame(columns=_CELL))
+    effects = frames.studies.get(_OF_EFFECT, pd.DataFrame(columns=_CELL))
     dataset, backbone, _, head = key
     own = effects[(effects[_CELL] == [dataset, backbone, head]).all(axis=1)]
     return uses(own if len(own) else rows)
@@ -232,7 +232,7 @@ def _sentences(frames: Frames, table: TableData) -> list[str]:
 
 
 def _caption(frames: Frames) -> str:
-    rows = frames.probes.get(_OF_MAPS, pd.DataFrame({"image": []}))
+    rows = frames.studies.get(_OF_MAPS, pd.DataFrame({"image": []}))
     return (
         f"Shortcut test: {rows['image'].nunique()} test scenes with a tag, half of them diseased, explained for the "
         "disease. Tag and lesion mass: share of the positive mass there; lift: over the share of the area. Above "

@@ -78,7 +78,7 @@ class Judgement:
 
 def judgements(frames: Frames) -> list[Judgement]:
     """Every metric of the run that was tried, on each data set, and on all of them where there are several."""
-    rows = frames.probes.get(PROBE, pd.DataFrame())
+    rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows):
         return []
     datasets = list(rows["dataset"].unique())

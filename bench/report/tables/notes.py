@@ -39,7 +39,7 @@ def _metric(row: dict[str, object]) -> str:
     return str(row.get("metric", "")).rstrip(" ↑↓†").replace(" ", "_")
 
 
-def how_to_add(frames: Frames, probes: list[str]) -> str:
+def how_to_add(frames: Frames, studies: list[str]) -> str:
     """What computes these probes and nothing else anew."""
-    names = ",".join(dict.fromkeys([*frames.record.get("probes", {}), *probes]))
+    names = ",".join(dict.fromkeys([*frames.record.get("probes", {}), *studies]))
     return f"repeat the command of the run with --probes {names}, which computes only what is not there"

@@ -22,7 +22,7 @@ from bench.data.loading import Request, load_splits
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile
 from bench.data.split import Split
-from bench.run.runner import Options
+from bench.run.runner import RunOptions
 from tests.bench.data.test_loading import SIDE, Generated, info_of, load, sample
 
 IN_CHILD = multiprocessing.get_context("fork")
@@ -127,7 +127,7 @@ def test_another_decoder_decodes_again(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_runs_share_a_folder_beside_their_own() -> None:
-    quick, mine = (Options(Path("data"), Path("results") / name, torch.device("cpu")) for name in ("quick", "mine"))
+    quick, mine = (RunOptions(Path("data"), Path("results") / name, torch.device("cpu")) for name in ("quick", "mine"))
     assert quick.cache_folder == mine.cache_folder == Path("results/cache")
     assert replace(mine, cache=Path("elsewhere")).cache_folder == Path("elsewhere")
 

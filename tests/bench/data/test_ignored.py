@@ -19,7 +19,7 @@ from bench.maps import upsample
 from bench.metrics import patch_at, stride_at
 from bench.registry import DATASETS
 from bench.run.plan import make_plan
-from bench.run.runner import Options, run
+from bench.run.runner import RunOptions, run
 from bench.store.folders import CellKey, RunStore
 from tests.bench.metrics.test_localisation import PIXELWISE, random_maps, random_masks
 from tests.oracles import localisation as oracle
@@ -214,7 +214,13 @@ def test_masks_of_healthy_images_alone_give_no_chance_level_and_a_reason(tmp_pat
     prepared = prepare(DATASETS[name], config, tmp_path, tmp_path)
     assert prepared.explain.masks is not None
     assert not {"prevalence", "topk_chance"} & set(facts(prepared))
-    run(config, make_plan(config, tmp_path), Options(tmp_path, tmp_path, torch.device("cpu")), Console(quiet=True), [])
+    run(
+        config,
+        make_plan(config, tmp_path),
+        RunOptions(tmp_path, tmp_path, torch.device("cpu")),
+        Console(quiet=True),
+        [],
+    )
     store = RunStore(tmp_path)
     assert "NaN" not in (tmp_path / "run.json").read_text()
     (key,) = (CellKey(**one) for one in store.record["cells"])
@@ -255,7 +261,7 @@ def test_scores_of_a_run_leave_the_excluded_pixels_out(fundus: Path) -> None:
     config = tiny_config(datasets=["fundus"], heads=["blackbox"], explainers=["random", "mask_oracle"])
     config = config.model_copy(update={"data": config.data.model_copy(update={"size": SIDE})})
     out = fundus / "run"
-    options = Options(fundus, out, torch.device("cpu"), save_maps=True)
+    options = RunOptions(fundus, out, torch.device("cpu"), save_maps=True)
     assert run(config, make_plan(config, fundus), options, Console(quiet=True), []).problems == []
     split, store = load(fundus, size=SIDE)["test"], RunStore(out)
     cell = store.cell(CellKey(**store.record["cells"][0]))

@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.config import Config
 from bench.contracts import Batch, Classifier, Explainer
 from bench.evaluation import mixed_precision as precision
-from bench.evaluation.batch import Portion
+from bench.evaluation.batch import EvaluationBatch
 from bench.files import read_json
 from bench.registry import EXPLAINERS
 from tests.support.made import registered_squares, run_tiny, tiny_config
@@ -59,16 +59,16 @@ def test_portions_do_not_matter(tmp_path: Path) -> None:
 
 def test_a_portion_goes_when_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, whenever the garbage collector comes: memory must not grow with the number of images."""
-    alive: weakref.WeakSet[Portion] = weakref.WeakSet()
+    alive: weakref.WeakSet[EvaluationBatch] = weakref.WeakSet()
     most: list[int] = []
-    real = Portion.score
+    real = EvaluationBatch.score
 
-    def watched(self: Portion, *arguments: Any) -> Any:
+    def watched(self: EvaluationBatch, *arguments: Any) -> Any:
         alive.add(self)
         most.append(len(alive))
         return real(self, *arguments)
 
-    monkeypatch.setattr(Portion, "score", watched)
+    monkeypatch.setattr(EvaluationBatch, "score", watched)
     gc.disable()
     try:
         assert run_tiny(tmp_path / "run", config(2)).problems == []

@@ -20,7 +20,7 @@ import softcam  # noqa: F401
 from bench.config import Config
 from bench.contracts import EVERY_CLASS, OWN_CLASS, Batch, Classifier, EvidenceClassifier, Explainer
 from bench.data.prepare import Prepared, prepare
-from bench.data.selection import Explained, gallery_positions
+from bench.data.selection import Selection, gallery_positions
 from bench.data.split import normalise
 from bench.evaluation.per_class import own_class_positions
 from bench.metrics import patch_at
@@ -135,11 +135,11 @@ def test_rows_of_the_healthy_class_equal_a_deletion_by_hand(finished: Path, fram
 
 
 def test_added_diseased_images_are_behind_those_of_the_main_scores() -> None:
-    explained = Explained(np.arange(20, 30), np.arange(10) < 7, faithful=4)
+    explained = Selection(np.arange(20, 30), np.arange(10) < 7, faithful=4)
     labels = np.array([2, 2, 2, 1, 2, 1, 1, 0, 0, 0])
     # Two diseases share 4 occluded images: 2 a class. Class 1 has one of them, healthy images have none.
     assert own_class_positions(labels, explained, 3).tolist() == [5, 7, 8]
-    everything = Explained(np.arange(3), np.ones(3, bool), faithful=3)
+    everything = Selection(np.arange(3), np.ones(3, bool), faithful=3)
     assert own_class_positions(np.array([1, 2, 2]), everything, 3).tolist() == []
 
 
@@ -312,7 +312,7 @@ def test_gallery_covers_the_classes(labels: list[int], healthy: int, count: int,
 
     split = SimpleNamespace(labels=np.array(labels + [0] * healthy), classes=("a", "b", "c", "d"))
     indices = np.arange(len(split.labels))
-    assert gallery_positions(Explained(indices, indices < len(labels), 0), split, count) == expected
+    assert gallery_positions(Selection(indices, indices < len(labels), 0), split, count) == expected
 
 
 # --- The figure ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from torchvision.models import resnet18
 
 from bench.contracts import EvidenceClassifier, UserError
 from bench.evaluation.mixed_precision import agreement
-from bench.evaluation.predictor import Engine, checked_precision, choices, fastest_batch, inference_copy
+from bench.evaluation.predictor import Predictor, checked_precision, choices, fastest_batch, fold_for_inference
 from softcam import convert
 from tests.support.tiny import excite, tiny_classifiers, tiny_net
 
@@ -19,7 +19,7 @@ from tests.support.tiny import excite, tiny_classifiers, tiny_net
 def test_copy_is_the_same_function(name: str) -> None:
     classifier = tiny_classifiers()[name]
     images = torch.rand(4, 3, 32, 32)
-    copied = inference_copy(classifier, images[:1])
+    copied = fold_for_inference(classifier, images[:1])
     assert type(copied) is type(classifier)
     torch.testing.assert_close(copied(images), classifier(images), rtol=1e-4, atol=1e-5)
     if isinstance(copied, EvidenceClassifier) and isinstance(classifier, EvidenceClassifier):
@@ -31,7 +31,7 @@ def test_batch_norms_are_gone_and_the_original_keeps_its_own() -> None:
     model = resnet18(num_classes=2)
     excite(model, torch.randn(4, 3, 64, 64))
     classifier = convert(model.eval())
-    copied = inference_copy(classifier, torch.randn(1, 3, 64, 64))
+    copied = fold_for_inference(classifier, torch.randn(1, 3, 64, 64))
     assert not any(isinstance(part, nn.BatchNorm2d) for part in copied.modules())
     assert sum(isinstance(part, nn.BatchNorm2d) for part in classifier.modules()) == 20
     images = torch.randn(3, 3, 64, 64)
@@ -53,7 +53,7 @@ def test_what_cannot_be_traced_stays_as_it_is() -> None:
     classifier = tiny_classifiers()["black box"]
     classifier.features = Branching().eval()
     classifier.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-    copied = inference_copy(classifier, torch.rand(1, 3, 32, 32))
+    copied = fold_for_inference(classifier, torch.rand(1, 3, 32, 32))
     assert isinstance(copied.features, Branching)
     for images in (torch.rand(2, 3, 32, 32), -torch.rand(2, 3, 32, 32)):
         torch.testing.assert_close(copied(images), classifier(images))
@@ -62,8 +62,8 @@ def test_what_cannot_be_traced_stays_as_it_is() -> None:
 def test_engine_predicts_what_its_network_does() -> None:
     net = tiny_classifiers()["black box"]
     images = torch.rand(4, 3, 32, 32)
-    torch.testing.assert_close(Engine(net, "float32", 2).predict(images), tiny_net()(images))
-    half = Engine(net, "bf16", 2).predict(images)
+    torch.testing.assert_close(Predictor(net, "float32", 2).predict(images), tiny_net()(images))
+    half = Predictor(net, "bf16", 2).predict(images)
     assert half.dtype is torch.float32
     torch.testing.assert_close(half, tiny_net()(images), rtol=0.05, atol=0.05)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Classifier
 from bench.models.eval_mode import evaluating
-from bench.models.feature_extraction import dissect
+from bench.models.feature_extraction import split_classifier
 from tests.support.tiny import TinyNet, small_convnext, small_vgg, tiny_net
 
 LINEAR = ("resnet18", "densenet121", "mobilenet_v2", "shufflenet_v2_x0_5", "mnasnet0_5")
@@ -21,7 +21,7 @@ NOT_LINEAR = {"mobilenet_v3_small": "Hardswish", "small_vgg": "not averaged", "s
 def test_parts_compose_to_the_model(name: str) -> None:
     small = {"small_vgg": small_vgg, "small_convnext": small_convnext}
     model = small[name]() if name in small else getattr(torchvision.models, name)(weights=None)
-    anatomy = dissect(model.eval())
+    anatomy = split_classifier(model.eval())
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         features = anatomy.features(images)
@@ -33,7 +33,7 @@ def test_parts_compose_to_the_model(name: str) -> None:
 
 def test_weights_are_shared() -> None:
     model = tiny_net()
-    anatomy = dissect(model)
+    anatomy = split_classifier(model)
     assert anatomy.classifying is model.fc
     assert {id(p) for p in model.parameters()} == {
         id(p) for part in (anatomy.features, anatomy.head) for p in part.parameters()
@@ -76,7 +76,7 @@ POOLS = {
 def test_recognises_a_linear_head(name: str) -> None:
     pool, linear = POOLS[name]
     model = Custom(pool).eval()
-    anatomy = dissect(model)
+    anatomy = split_classifier(model)
     images = torch.randn(3, 3, 8, 8)
     assert torch.equal(anatomy.head(anatomy.features(images)), model(images))
     assert (anatomy.not_linear == "") == linear, anatomy.not_linear
@@ -93,7 +93,7 @@ class FunctionalDropout(TinyNet):
 def test_functional_dropout_never_stays_on() -> None:
     """A trace keeps the branches it took: cut in train mode, the parts must still be deterministic in eval mode."""
     model = FunctionalDropout().train()
-    anatomy = dissect(model)
+    anatomy = split_classifier(model)
     assert anatomy.not_linear == ""
     assert model.training
     assert anatomy.features.training
@@ -113,7 +113,7 @@ def test_refusals_are_one_line() -> None:
         (branching, "cannot be traced"),
     ):
         with pytest.raises(ValueError, match=reason) as caught:
-            dissect(model)
+            split_classifier(model)
         assert "\n" not in str(caught.value)
 
 
@@ -126,12 +126,12 @@ def test_a_classifier_is_measured() -> None:
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2)): "BatchNorm1d",
     }
     for head, reason in heads.items():
-        not_linear = dissect(Classifier(features, head, 2)).not_linear
+        not_linear = split_classifier(Classifier(features, head, 2)).not_linear
         assert reason in not_linear
         assert bool(not_linear) == bool(reason)
     fixed = Classifier(features, nn.Sequential(nn.Flatten(), nn.Linear(4 * 30 * 30, 2)), 2)
     with pytest.raises(ValueError, match="Classifier cannot read 128×128 pixels") as caught:
-        dissect(fixed)
+        split_classifier(fixed)
     assert "\n" not in str(caught.value)
 
 

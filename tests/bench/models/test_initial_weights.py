@@ -17,7 +17,7 @@ import bench.training.loop
 import run_benchmark
 from bench.contracts import Classifier, UserError
 from bench.models.backbones import CompactResNet
-from bench.models.initial_weights import read_checkpoint
+from bench.models.initial_weights import read_initial_weights
 from bench.registry import BACKBONES, HEADS
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
@@ -42,7 +42,7 @@ def plain(seed: int = 1) -> CompactResNet:
 def test_own_weights_come_back_whole(tmp_path: Path) -> None:
     theirs, ours = classifier("softcam-dense", 1), classifier("softcam-sparse", 2)
     save_file(theirs.state_dict(), tmp_path / "a.safetensors")
-    said = read_checkpoint(tmp_path / "a.safetensors").load_into(ours, "random")
+    said = read_initial_weights(tmp_path / "a.safetensors").load_into(ours, "random")
     assert all(torch.equal(ours.state_dict()[name], value) for name, value in theirs.state_dict().items())
     total = sum(value.is_floating_point() for name, value in ours.state_dict().items() if name[:9] == "features.")
     assert f": {total} of {total} tensors of the feature extractor, 2 of 2 of the head" in said
@@ -65,7 +65,7 @@ def test_plain_backbone_in_any_wrapper(tmp_path: Path, wrap: Any, head: str) -> 
     model, ours = plain(), classifier(head, 2).eval()
     fresh = {name: value.clone() for name, value in ours.head.state_dict().items()}
     torch.save(wrap(model.state_dict()), tmp_path / "a.pt")
-    said = read_checkpoint(tmp_path / "a.pt").load_into(ours, "random")
+    said = read_initial_weights(tmp_path / "a.pt").load_into(ours, "random")
     images = torch.randn(2, 3, 32, 32)
     expected = model.stages(model.stem(images))
     torch.testing.assert_close(ours.forward_features(images), expected, atol=0.02, rtol=0.02)  # half has 3 digits
@@ -81,7 +81,7 @@ def test_other_number_of_classes_leaves_the_head_fresh(tmp_path: Path) -> None:
     ours = classifier("blackbox", 2, num_classes=5)
     before = ours.head.state_dict()["fc.weight"].clone()
     torch.save(plain().state_dict(), tmp_path / "a.pth")
-    said = read_checkpoint(tmp_path / "a.pth").load_into(ours, "random")
+    said = read_initial_weights(tmp_path / "a.pth").load_into(ours, "random")
     assert torch.equal(ours.head.state_dict()["fc.weight"], before)
     assert "0 of 2 of the head" in said
 
@@ -96,7 +96,7 @@ def test_other_architecture_is_refused_though_half_of_it_fits(tmp_path: Path) ->
     total = sum(one.numel() for name, one in before.items() if name[:9] == "features." and one.dtype == torch.float32)
     assert there > total / 2
     with pytest.raises(UserError) as refused:
-        read_checkpoint(tmp_path / "a.safetensors").load_into(ours, "random")
+        read_initial_weights(tmp_path / "a.safetensors").load_into(ours, "random")
     assert f"it holds {there / total:.0%} of the feature extractor (90% are needed)" in str(refused.value)
     assert "'layer1.0.conv1.weight' is (64, 64, 1, 1) and not (64, 64, 3, 3)" in str(refused.value)
     assert "is unexpected" in str(refused.value)
@@ -107,7 +107,7 @@ def test_other_architecture_is_refused_though_half_of_it_fits(tmp_path: Path) ->
 def test_nothing_in_common_names_a_missing_and_an_unexpected_key(tmp_path: Path) -> None:
     torch.save({"encoder.weight": torch.ones(3)}, tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"holds 0% .*'stem.0.weight' is missing, 'encoder.weight' is unexpected"):
-        read_checkpoint(tmp_path / "a.pt").load_into(classifier("blackbox", 0), "random")
+        read_initial_weights(tmp_path / "a.pt").load_into(classifier("blackbox", 0), "random")
 
 
 def test_most_of_the_features_is_enough_and_the_rest_is_said(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_most_of_the_features_is_enough_and_the_rest_is_said(tmp_path: Path) -> 
     state["stem.0.weight"] = state["stem.0.weight"].mean(dim=1, keepdim=True)  # made for grey images
     torch.save(state, tmp_path / "grey.pt")
     ours = classifier("blackbox", 2)
-    said = read_checkpoint(tmp_path / "grey.pt").load_into(ours, "random initialisation")
+    said = read_initial_weights(tmp_path / "grey.pt").load_into(ours, "random initialisation")
     assert "; the rest: random initialisation" in said
     assert torch.equal(ours.state_dict()["features.stem.1.running_mean"], state["stem.1.running_mean"])
 
@@ -132,7 +132,7 @@ def test_pickled_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     torch.save({"state_dict": plain().state_dict(), "extra": _Evil(marker)}, tmp_path / "evil.pt")
     with pytest.raises(UserError, match=r"is refused: .*\(it refers to \w*io.open\).* could run code .*safetensors"):
-        read_checkpoint(tmp_path / "evil.pt")
+        read_initial_weights(tmp_path / "evil.pt")
     assert not marker.exists()
     torch.load(tmp_path / "evil.pt", weights_only=False)["extra"].close()
     assert marker.exists()  # it would have
@@ -158,7 +158,7 @@ def _damage(path: Path) -> None:
 def test_unusable_file_is_one_line(tmp_path: Path, name: str, make: Any, said: str) -> None:
     make(tmp_path / name)
     with pytest.raises(UserError) as refused:
-        read_checkpoint(tmp_path / name)
+        read_initial_weights(tmp_path / name)
     assert said in str(refused.value)
     assert str(tmp_path / name) in str(refused.value)
     assert "\n" not in str(refused.value)

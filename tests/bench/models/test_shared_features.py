@@ -12,7 +12,7 @@ import baselines
 import softcam
 from bench.contracts import Batch, Classifier
 from bench.evaluation.result import CostMeter
-from bench.models.shared_features import FeaturePass
+from bench.models.shared_features import SharedFeatures
 from bench.registry import EXPLAINERS, HEADS
 from softcam import SoftCAM
 from tests.support.tiny import small_vgg, tiny_classifiers, tiny_net
@@ -26,7 +26,7 @@ TARGETS = torch.tensor([0, 2, 1])
 def batch_of(classifier: Classifier | None = None) -> Batch:
     """Three images, with a pass of their own where there is a classifier."""
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(4))
-    shared = FeaturePass(classifier, images) if classifier else None
+    shared = SharedFeatures(classifier, images) if classifier else None
     return Batch(images, TARGETS, None, (0, 0, 0), shared)
 
 
@@ -40,7 +40,7 @@ def classifier_of(kind: str) -> Classifier:
 @pytest.mark.parametrize("kind", ["vgg", "black box", "softcam", "lse", "attention"])
 def test_gradients_are_those_of_the_whole_network(kind: str) -> None:
     classifier, batch = classifier_of(kind).double(), batch_of()
-    shared = FeaturePass(classifier, batch.images.double())
+    shared = SharedFeatures(classifier, batch.images.double())
     seen: list[Tensor] = []
     hook = classifier.features.register_forward_hook(lambda module, inputs, output: seen.append(output))
     logits = classifier(batch.images.double())
@@ -58,9 +58,9 @@ def test_evidence_is_the_classifier_s() -> None:
     batch = batch_of()
     with torch.no_grad():
         expected = softcam_.forward_evidence(batch.images)
-    assert torch.equal(FeaturePass(softcam_, batch.images).evidence, expected)
+    assert torch.equal(SharedFeatures(softcam_, batch.images).evidence, expected)
     with pytest.raises(TypeError, match="Classifier does not predict from class evidence"):
-        FeaturePass(black_box, batch.images).evidence  # noqa: B018
+        SharedFeatures(black_box, batch.images).evidence  # noqa: B018
 
 
 def test_all_explainers_and_classes_cost_one_pass_together() -> None:
@@ -108,7 +108,7 @@ def test_each_reader_is_charged_what_it_would_have_paid_alone() -> None:
 
 def test_seconds_are_charged_once_for_each_part() -> None:
     classifier = tiny_classifiers()["black box"]
-    shared = FeaturePass(classifier, batch_of().images)
+    shared = SharedFeatures(classifier, batch_of().images)
     shared.gradients(TARGETS)
     assert shared.charged_seconds == 0
     shared.charge_anew()
@@ -125,7 +125,7 @@ def test_seconds_are_charged_once_for_each_part() -> None:
 
 def test_memory_is_that_of_the_greediest_part() -> None:
     classifier = tiny_classifiers()["black box"]
-    shared = FeaturePass(classifier, batch_of().images)
+    shared = SharedFeatures(classifier, batch_of().images)
     shared.keep("large", lambda: torch.ones(32, 2**20).sum())  # 128 MiB
     assert shared.charged_memory_mib > 100
     shared.charge_anew()
@@ -168,7 +168,7 @@ def test_half_precision_gives_the_same_map_roughly(name: str) -> None:
 def test_a_head_that_works_in_place_leaves_the_features_alone() -> None:
     plain = tiny_classifiers()["black box"]
     head = nn.Sequential(nn.Hardtanh(0, 0.5, inplace=True), *plain.head)
-    shared = FeaturePass(Classifier(plain.features, head, 3).eval(), batch_of().images)
+    shared = SharedFeatures(Classifier(plain.features, head, 3).eval(), batch_of().images)
     before = shared.features.clone()
     gradients = shared.gradients(TARGETS)
     assert torch.equal(shared.features, before)

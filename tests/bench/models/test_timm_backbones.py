@@ -16,7 +16,7 @@ import softcam
 from bench.contracts import Classifier, UserError
 from bench.files import read_json
 from bench.models.eval_mode import evaluating
-from bench.models.feature_extraction import dissect
+from bench.models.feature_extraction import split_classifier
 from bench.registry import BACKBONES, EXPLAINERS, HEADS
 from bench.report.frames.load import load_frames
 from tests.support.made import registered_squares, run_tiny, tiny_config
@@ -70,7 +70,7 @@ def assert_tells_images_apart(logits: Tensor) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_parts_compose_to_the_model(name: str) -> None:
     model, images = create(name)
-    anatomy = dissect(model)
+    anatomy = split_classifier(model)
     reason = MODELS[name][2]
     assert reason in anatomy.not_linear
     assert bool(anatomy.not_linear) == bool(reason)
@@ -130,7 +130,7 @@ def test_conversion_refuses_with_the_reason(name: str) -> None:
 def test_fresh_evidence_on_every_model(name: str) -> None:
     model, images = create(name)
     classifier = softcam.SoftCAM.from_classifier(model, 2).eval()
-    features, evidence = dissect(model).features(images), classifier.forward_evidence(images)
+    features, evidence = split_classifier(model).features(images), classifier.forward_evidence(images)
     assert evidence.shape[2:] == features.shape[2:]
     layer = classifier.head.layers[-1]
     cell = features[:, :, 1, 0] @ layer.weight[:, :, 0, 0].T + layer.bias
@@ -160,7 +160,7 @@ def test_tokens_lie_where_their_patches_do(name: str) -> None:
     for block in (part for part in model.modules() if hasattr(part, "attn")):
         block.attn = nn.Module()
         block.attn.forward = lambda x, *rest, **named: torch.zeros_like(x)
-    features = dissect(model).features.eval()
+    features = split_classifier(model).features.eval()
     images = torch.randn(1, 3, 96, 160)
     with torch.no_grad():
         before = features(images)
@@ -187,7 +187,7 @@ def test_tokens_lie_where_their_patches_do(name: str) -> None:
 )
 def test_what_has_no_map_is_refused(name: str, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said) as caught:
-        dissect(timm.create_model(name, **arguments))
+        split_classifier(timm.create_model(name, **arguments))
     assert "\n" not in str(caught.value)
 
 
@@ -196,7 +196,7 @@ def test_a_forward_that_is_more_than_its_parts_is_refused() -> None:
     plain = type(model).forward
     model.__class__ = type("Scaled", (type(model),), {"forward": lambda self, x: 2 * plain(self, x)})
     with pytest.raises(ValueError, match="the head of Scaled on its features does not give the logits"):
-        dissect(model)
+        split_classifier(model)
 
 
 def test_dissection_leaves_the_random_state_and_the_modes() -> None:
@@ -205,7 +205,7 @@ def test_dissection_leaves_the_random_state_and_the_modes() -> None:
     model.bn1.eval()
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    anatomy = dissect(model)
+    anatomy = split_classifier(model)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
     assert not model.bn1.training
@@ -238,7 +238,7 @@ def test_every_row_of_the_table_in_the_documents() -> None:
     assert len(rows) > 7
     for name, height, width, exact, reason in rows:
         model, _ = BACKBONES[f"timm:{name}"].build(False)
-        anatomy = dissect(model)
+        anatomy = split_classifier(model)
         with evaluating(anatomy.features), torch.no_grad():
             assert anatomy.features(torch.randn(1, 3, 224, 224)).shape[2:] == (int(height), int(width)), name
         assert (exact, reason) == (("no", anatomy.not_linear) if anatomy.not_linear else ("yes", "")), name

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.data.selection import Explained, lesion_facts
+from bench.data.selection import Selection, lesion_facts
 from bench.data.split import Split
 from bench.files import write_if_new
 from bench.report.comparisons.model_or_map import model_or_map_frame
@@ -99,11 +99,11 @@ def test_lesion_facts_by_hand() -> None:
         (),
         "",
     )
-    facts = lesion_facts(split, Explained(np.array([2, 0, 1]), np.array([False, True, True]), 2))
+    facts = lesion_facts(split, Selection(np.array([2, 0, 1]), np.array([False, True, True]), 2))
     assert facts["image"].tolist() == ["c", "a", "b"]
     np.testing.assert_allclose(facts["lesion_area"], [np.nan, 3 / 16, 0])
     np.testing.assert_allclose(facts["lesion_count"], [np.nan, 2, 0])
-    logits = explained_logits(split, Explained(np.array([2, 0]), np.array([False, True]), 1), np.eye(2))
+    logits = explained_logits(split, Selection(np.array([2, 0]), np.array([False, True]), 1), np.eye(2))
     assert logits.to_dict("list") == {"image": ["c", "a"], "label": [0, 1], "logit_0": [1, 0], "logit_1": [0, 1]}
 
 

@@ -108,7 +108,7 @@ def test_failing_metrics_are_marked_and_not_spoken_of_and_disagreement_is_named(
         pd.DataFrame({"map": one, "image": names, "group": names, "value": at}) for one, at in (("a", 0), ("b", 1))
     ]
     tried = pd.concat(worth).assign(dataset="x", metric="precision", variant="")
-    given = replace(given, probes={"soundness": tried})
+    given = replace(given, studies={"soundness": tried})
     rows = verdict_frame(given)
     assert set(rows.loc[rows["metric"] == "precision", "sound"]) == {"fails"}
     assert set(rows.loc[rows["metric"] == "spare", "sound"]) == {"not tried"}

@@ -25,7 +25,7 @@ from bench.progress import RunProgress
 from bench.registry import ALL_REGISTRIES, DATASETS, dataset, register_explainer
 from bench.run import process_pool as workers
 from bench.run.plan import make_plan
-from bench.run.runner import Options, Outcome, run
+from bench.run.runner import Outcome, RunOptions, run
 from bench.store.folders import CellKey, RunStore
 from tests.support.made import register_shapes, register_squares, squares, tiny_config
 
@@ -95,7 +95,7 @@ def run_apart(
     """The tiny run on several data sets; with one process in this one."""
     config = tiny_config(datasets=list(names), **section)
     out.mkdir(parents=True, exist_ok=True)
-    options = Options(out, out, CPU, precision="float32", workers=processes)
+    options = RunOptions(out, out, CPU, precision="float32", workers=processes)
     quiet = console or Console(file=(out.parent / "log.txt").open("a"))
     return run(config, make_plan(config, out), options, quiet, [], setting)
 
@@ -118,7 +118,7 @@ def test_number_of_workers(
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr(workers, "available_memory", lambda: float("inf"))
-    options = Options(Path(), Path(), torch.device(device), workers=asked)
+    options = RunOptions(Path(), Path(), torch.device(device), workers=asked)
     assert workers.choose_workers(options, data_sets) == expected
 
 
@@ -126,7 +126,7 @@ def test_number_of_workers(
 def test_workers_need_memory(gibibytes: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     monkeypatch.setattr(workers, "available_memory", lambda: gibibytes * 2.0**30)
-    assert workers.choose_workers(Options(Path(), Path(), CPU), 20) == expected
+    assert workers.choose_workers(RunOptions(Path(), Path(), CPU), 20) == expected
 
 
 def test_same_rows_apart_as_in_one_process(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from bench.report.gaps import gaps
 from bench.report.tables.main import all_tables
 from bench.store.folders import RunStore
 from bench.store.scores import read_metadata
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 from bench.training.classifier import CellClassifier
 from tests.support.made import SIZE, register_squares, registered_squares, run_tiny, tiny_config
 
@@ -173,22 +173,22 @@ def test_other_settings_set_the_old_training_aside_and_bring_it_back(tmp_path: P
 @pytest.mark.parametrize("named", ["probe", "scores"])
 def test_parameters_of_the_table_reach_names_with_parameters(tmp_path: Path, named: str) -> None:
     """What a table says holds for names that carry other parameters too: their scores are of it."""
-    register_probe(MapMean)
-    probes = ["map_mean"] if named == "probe" else []
+    register_study(MapMean)
+    studies = ["map_mean"] if named == "probe" else []
 
     def run_with(samples: int) -> pd.DataFrame:
-        config = tiny_config(heads=["blackbox"], explainers=["smoothgrad@noise=0.3"], probes=probes)
+        config = tiny_config(heads=["blackbox"], explainers=["smoothgrad@noise=0.3"], studies=studies)
         run_tiny(tmp_path / "run", config.model_copy(update={"explainers": {"smoothgrad": {"samples": samples}}}))
         frames = load_frames(tmp_path / "run")
-        return frames.probes["map_mean"] if probes else frames.scores.query("metric == 'pixel_auroc'")
+        return frames.studies["map_mean"] if studies else frames.scores.query("metric == 'pixel_auroc'")
 
     first, second, again = run_with(1), run_with(4), run_with(1)
-    column = "samples" if probes else "value"
+    column = "samples" if studies else "value"
     assert not np.array_equal(first[column], second[column])
     np.testing.assert_array_equal(first[column], again[column])
 
 
-class MapMean(Probe):
+class MapMean(Study):
     """How many noisy copies the explainer was made with."""
 
     name, paper = "map_mean", "this test"

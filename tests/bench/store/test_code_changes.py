@@ -115,7 +115,7 @@ def test_what_the_fingerprints_of_a_run_cover(
         return code_digest(*objects)
 
     monkeypatch.setattr(f"{asking}.code_digest", recording)
-    config = tiny_config(explainers=["softcam", "gradcam"], metrics=["gini"], probes=["agreement"])
+    config = tiny_config(explainers=["softcam", "gradcam"], metrics=["gini"], studies=["agreement"])
     assert run_tiny(plugins / "run", config).problems == []
     wide = [names for names in asked if {f"bench.{name}" for name in expected} <= names]
     assert wide

@@ -21,7 +21,7 @@ from bench.contracts import DatasetInfo
 from bench.data import phantoms  # noqa: F401
 from bench.data.cache import identity_of
 from bench.data.sources import elpv  # noqa: F401
-from bench.evaluation.context import Scorer
+from bench.evaluation.context import EvaluationContext
 from bench.registry import BACKBONES, DATASETS, EXPLAINERS, METRICS
 from bench.store.code_digest import code_digest, digest_of_files, modules_of
 from bench.store.module_closure import closure
@@ -320,7 +320,7 @@ def file_of(thing: object, folder: Path) -> Path:
 def explainer_digests(folder: Path) -> dict[str, str]:
     """As a cell asks for them."""
     ours = {name: EXPLAINERS[name] for name in EXPLAINERS if EXPLAINERS[name].__module__.startswith(("base", "soft"))}
-    harness = [file_of(Scorer, folder), folder / "bench/explained.py"]
+    harness = [file_of(EvaluationContext, folder), folder / "bench/explained.py"]
     return {name: digest_of_files([file_of(one, folder), *harness], folder) for name, one in ours.items()}
 
 

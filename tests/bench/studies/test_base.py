@@ -15,9 +15,9 @@ import softcam  # noqa: F401
 from bench.config import Config
 from bench.contracts import Explainer
 from bench.report.frames.load import load_frames
-from bench.report.gaps import gaps, skipped_probes
+from bench.report.gaps import gaps, skipped_studies
 from bench.store.folders import CellKey, RunStore
-from bench.studies.base import Probe, Subject, register_probe
+from bench.studies.base import Study, Subject, register_study
 from tests.support.made import registered_squares, run_tiny, tiny_config
 
 CALLS: list[str] = []
@@ -27,12 +27,12 @@ CALLS: list[str] = []
 def registered() -> Iterator[None]:
     CALLS.clear()
     with registered_squares():
-        register_probe(Largest)
-        register_probe(Cells)
+        register_study(Largest)
+        register_study(Cells)
         yield
 
 
-class Largest(Probe):
+class Largest(Study):
     """Largest value of the maps of the first images."""
 
     name, paper = "largest", "this test"
@@ -40,14 +40,14 @@ class Largest(Probe):
     def __init__(self, images: int = 2) -> None:
         self.images = images
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         CALLS.append(name)
         if name == "gradcam" and self.images == 3:
             raise RuntimeError("made up")
         return pd.DataFrame({"images": [self.images], "largest": [1.0]})
 
 
-class Cells(Probe):
+class Cells(Study):
     """Once a cell, and only of black boxes."""
 
     name, paper, per_explainer = "cells", "this test", False
@@ -55,14 +55,14 @@ class Cells(Probe):
     def applies_to(self, subject: Subject) -> str:
         return "" if subject.trained.key.head == "blackbox" else "not a black box"
 
-    def study(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
+    def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         CALLS.append("cell")
         assert explainer is None
         return pd.DataFrame({"explainers": [len(subject.explainers)]})
 
 
 def config(images: int = 2, **run: Any) -> Config:
-    settings = tiny_config(probes=["largest", "cells"], **run)
+    settings = tiny_config(studies=["largest", "cells"], **run)
     return settings.model_copy(update={"probes": {"largest": {"images": images}}})
 
 
@@ -73,11 +73,11 @@ def test_rows_reach_the_report_and_are_computed_once(tmp_path: Path) -> None:
         ["cell", *["gradcam", "random", "mask_oracle"] * 2, "softcam"]
     )  # softcam does not apply to the black box
     frames = load_frames(folder)
-    assert set(frames.probes["largest"]["family"]) == {"inherent", "post-hoc", "control"}
-    assert frames.probes["cells"][["head", "explainers", "explainer"]].to_numpy().tolist() == [["blackbox", 3, ""]]
+    assert set(frames.studies["largest"]["family"]) == {"inherent", "post-hoc", "control"}
+    assert frames.studies["cells"][["head", "explainers", "explainer"]].to_numpy().tolist() == [["blackbox", 3, ""]]
     record = RunStore(folder).cell(CellKey("squares", "compact", "softcam-sparse", 0)).record
     assert not [line for line in gaps(frames) if "probe" in line]
-    (skipped,) = skipped_probes(frames)
+    (skipped,) = skipped_studies(frames)
     assert skipped == "squares: probe 'cells' skipped on softcam-sparse: not a black box"
     assert record["probes"]["cells"][""] == {"status": "skipped", "reason": "not a black box"}
     CALLS.clear()
@@ -93,11 +93,11 @@ def test_failure_is_kept_and_the_scores_stay(tmp_path: Path) -> None:
     (problem,) = outcome.problems
     assert "probe 'largest' of 'gradcam' failed: RuntimeError: made up" in problem
     frames = load_frames(tmp_path / "run")
-    assert set(frames.probes["largest"]["explainer"]) == {"random", "mask_oracle"}
+    assert set(frames.studies["largest"]["explainer"]) == {"random", "mask_oracle"}
     assert [line for line in gaps(frames) if "probe" in line] == [problem]
     assert "gradcam" in set(frames.scores["explainer"])
 
 
 def test_without_probes_there_are_none(tmp_path: Path) -> None:
     run_tiny(tmp_path / "run", tiny_config(heads=["blackbox"], explainers=["random"]))
-    assert load_frames(tmp_path / "run").probes == {}
+    assert load_frames(tmp_path / "run").studies == {}

@@ -74,7 +74,7 @@ def weight() -> Tensor:
 
 
 def study(planted: Tensor | None, images: int = 8, count: int = 20) -> pd.DataFrame:
-    rows = Counterfactual(images).study(subject_of(weight(), count), "planted", Planted(planted))
+    rows = Counterfactual(images).measure(subject_of(weight(), count), "planted", Planted(planted))
     about = {"dataset": "scenes", "backbone": "b", "head": "h", "seed": 0, "explainer": "planted", "family": "post-hoc"}
     return rows.assign(**about)
 
@@ -115,9 +115,9 @@ def test_twins_are_rendered_once_for_all_explainers(monkeypatch: pytest.MonkeyPa
         return twin(self, index, lesion)
 
     monkeypatch.setattr(Scenes, "twin", counted)
-    subject, probe = subject_of(weight(), 20), Counterfactual(2)
-    first = probe.study(subject, "a", Planted(weight()))
-    second = probe.study(subject, "b", Planted(1 - weight()))
+    subject, study = subject_of(weight(), 20), Counterfactual(2)
+    first = study.measure(subject, "a", Planted(weight()))
+    second = study.measure(subject, "b", Planted(1 - weight()))
     assert calls == [2, 2, 3, 3, 3]
     np.testing.assert_array_equal(first["effect"], second["effect"])
     assert not np.array_equal(first["mass"], second["mass"])
@@ -166,7 +166,7 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
         .assign(effect=(3.0, 1.0)[number])
         for number in (0, 1)
     ]  # fmt: skip
-    probed = replace(frames, probes={"counterfactual": pd.concat(lesions)})
+    probed = replace(frames, studies={"counterfactual": pd.concat(lesions)})
     tables = every_table(with_counterfactual(probed), weigh(probed))
     faithfulness = tables["faithfulness"]
     assert [column.name for column in faithfulness.columns[:3]] == [*SCORES, "audc@zero"]

@@ -32,7 +32,7 @@ SETTING = ["implementation", "target", "upsampling"]
 
 def config(**parameters: Any) -> Config:
     explainers = ["gradcam", *OTHERS, "random", "mask_oracle", "softcam"]
-    settings = tiny_config(probes=["implementations"], explainers=explainers, metrics=["all"])
+    settings = tiny_config(studies=["implementations"], explainers=explainers, metrics=["all"])
     return settings.model_copy(update={"probes": {"implementations": {"images": IMAGES} | parameters}})
 
 
@@ -51,7 +51,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
 
 
 def rows_of(frames: Frames, method: str = "gradcam", **about: str) -> pd.DataFrame:
-    rows = frames.probes["implementations"].query("explainer == @method")
+    rows = frames.studies["implementations"].query("explainer == @method")
     for column, value in about.items():
         rows = rows[rows[column] == value]
     return rows
@@ -94,8 +94,8 @@ def test_every_implementation_target_and_enlargement_is_there(frames: Frames) ->
             assert set(part["target"]) == {"logit", "probability"}
             assert len(set(part["upsampling"])) == (1 if enlarged else 5)
             assert enlarged <= set(part["upsampling"])
-    assert set(frames.probes["implementations"]["explainer"]) == {"gradcam", "layercam", "xgradcam"}
-    assert set(frames.probes["implementations"]["head"]) == {"blackbox"}
+    assert set(frames.studies["implementations"]["explainer"]) == {"gradcam", "layercam", "xgradcam"}
+    assert set(frames.studies["implementations"]["head"]) == {"blackbox"}
     skipped = RunStore(frames.store.folder).cell(CellKey("squares", "compact", "softcam-sparse", 0)).record["probes"]
     assert skipped["implementations"][""]["reason"] == "implementations are compared on the black box"
 

@@ -144,10 +144,10 @@ def test_one_operator_makes_no_table(frames: Frames) -> None:
 def test_probe_scores_the_treated_maps(tmp_path: Path) -> None:
     """The mask itself as the map: on its own grid without fault, and on the feature grid what an oracle says."""
     explainers = ["gradcam", "random", "mask_oracle", "inputxgradient", "guided_backprop"]
-    settings = config(datasets=["squares"], probes=["fair_resolution"], explainers=explainers, metrics=["audc@zero"])
+    settings = config(datasets=["squares"], studies=["fair_resolution"], explainers=explainers, metrics=["audc@zero"])
     assert run_tiny(tmp_path / "run", settings).problems == []
     frames = load_frames(tmp_path / "run")
-    rows = frames.probes["fair_resolution"]
+    rows = frames.studies["fair_resolution"]
     grid = tuple(map(int, rows["common_grid"].iloc[0].split("×")))
     images = {one.id: one for one in squares(tmp_path, "test")}
     exact = rows[(rows["explainer"] == "mask_oracle") & (rows["metric"] == "activation_precision")]

@@ -23,9 +23,9 @@ import softcam  # noqa: F401
 from bench.config import Config
 from bench.contracts import Classifier, Explainer
 from bench.data.prepare import TrainingData
-from bench.data.selection import Explained
+from bench.data.selection import Selection
 from bench.data.split import Split
-from bench.evaluation.context import Scorer
+from bench.evaluation.context import EvaluationContext
 from bench.models.factory import build_classifier
 from bench.registry import EXPLAINERS, HEADS
 from bench.report.build import build_report
@@ -93,10 +93,10 @@ def split_of(name: str) -> Split:
 def subject(classifier: Classifier | None = None) -> Subject:
     """Four explained images, all of class 1, with made-up logits of three classes of which 2 is the next."""
     split = split_of("test")
-    scorer = Scorer(
+    context = EvaluationContext(
         classifier=classifier or tiny_classifiers()["black box"],
         split=split,
-        explained=Explained(np.array([1, 3, 5, 7]), np.ones(4, dtype=bool), 4),
+        explained=Selection(np.array([1, 3, 5, 7]), np.ones(4, dtype=bool), 4),
         section=tiny_config().explain,
         logits=np.array([[0.0, 3.0, 1.0]] * 4),
         targets=np.ones(4, dtype=int),
@@ -108,11 +108,11 @@ def subject(classifier: Classifier | None = None) -> Subject:
         seed_names=("squares", "tiny", "head", 0),
     )
     trained: Any = SimpleNamespace()
-    return Subject(trained, scorer, {}, [], {})
+    return Subject(trained, context, {}, [], {})
 
 
 def study(explainer: Explainer, classifier: Classifier | None = None, **parameters: Any) -> pd.DataFrame:
-    return Sanity(**{"images": 4} | parameters).study(subject(classifier), explainer.name, explainer)
+    return Sanity(**{"images": 4} | parameters).measure(subject(classifier), explainer.name, explainer)
 
 
 def check(rows: pd.DataFrame, name: str) -> np.ndarray:
@@ -198,7 +198,7 @@ def test_a_learned_map_changes_and_the_classifier_does_not() -> None:
 
 
 def test_small_maps_are_means_over_cells() -> None:
-    rows = Agreement(images=3, grid=8).study(subject(), "linear", Linear())
+    rows = Agreement(images=3, grid=8).measure(subject(), "linear", Linear())
     image = (torch.from_numpy(split_of("test").images[3]) / 255 - 0.4) / torch.tensor(STD)[:, None, None]
     expected = (image[0] - 2 * image[1]).reshape(8, 4, 8, 4).mean((1, 3))
     assert list(rows["image"]) == ["test-1", "test-3", "test-5"]
@@ -299,7 +299,7 @@ def test_edges_are_reported_as_failing_and_noise_is_not(folder: Path) -> None:
 
 
 def test_a_row_is_the_mean_over_seeds_then_images(folder: Path) -> None:
-    rows = load_frames(folder).probes["sanity"]
+    rows = load_frames(folder).studies["sanity"]
     rows = rows[(rows["explainer"] == "inputxgradient") & (rows["fresh"] == "all")]
     assert len(rows) == 8
     expected = rows.groupby("image")["value"].mean().mean()
@@ -316,7 +316,7 @@ def test_conversion_has_no_twin_but_all_other_checks(folder: Path) -> None:
 
 
 def test_scores_and_weights_are_those_of_a_run_without_probes(folder: Path, tmp_path: Path) -> None:
-    run_tiny(tmp_path / "run", config(probes=[], seeds=[0]))
+    run_tiny(tmp_path / "run", config(studies=[], seeds=[0]))
     key = CellKey("squares", "compact", "blackbox", 0)
     ours, plain = (RunStore(run).cell(key) for run in (folder, tmp_path / "run"))
     weights, expected = load_file(ours.weights), load_file(plain.weights)
@@ -350,8 +350,8 @@ def test_old_run_says_what_is_missing_and_how_to_add_it(tmp_path: Path) -> None:
 
 def test_caption_says_which_probe_was_not_asked_for(folder: Path) -> None:
     frames = load_frames(folder)
-    without = {name: rows for name, rows in frames.probes.items() if name != "random_labels"}
-    caption = sanity_tables(replace(frames, probes=without))["sanity"].caption
+    without = {name: rows for name, rows in frames.studies.items() if name != "random_labels"}
+    caption = sanity_tables(replace(frames, studies=without))["sanity"].caption
     assert "Not in this run: the twin trained on permuted labels" in caption
     assert "repeat the command of the run with --probes sanity,agreement,random_labels" in caption
 

@@ -103,7 +103,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def subject(parts: dict[str, Any], classifier: Classifier) -> Subject:
-    scorer: Any = SimpleNamespace(
+    context: Any = SimpleNamespace(
         classifier=classifier.eval(),
         split=parts["split"],
         section=SimpleNamespace(batch_size=5),
@@ -114,7 +114,7 @@ def subject(parts: dict[str, Any], classifier: Classifier) -> Subject:
     )
     prepared = SimpleNamespace(info=parts["info"], samples=parts["samples"])
     trained: Any = SimpleNamespace(prepared=prepared)
-    return Subject(trained, scorer, {}, [], {})
+    return Subject(trained, context, {}, [], {})
 
 
 def shown(parts: dict[str, Any], region: Any) -> Shown:
@@ -124,12 +124,12 @@ def shown(parts: dict[str, Any], region: Any) -> Shown:
 
 
 def rows_of(parts: dict[str, Any], classifier: Classifier, region: Any, images: int = COUNT) -> pd.DataFrame:
-    rows = ShortcutMaps(images).study(subject(parts, classifier), "shown", shown(parts, region))
+    rows = ShortcutMaps(images).measure(subject(parts, classifier), "shown", shown(parts, region))
     return rows.assign(seed=0)
 
 
 def test_a_model_that_reads_only_the_tag_uses_it(parts: dict[str, Any]) -> None:
-    rows = ShortcutUse(COUNT).study(subject(parts, READER), "", None)
+    rows = ShortcutUse(COUNT).measure(subject(parts, READER), "", None)
     assert len(rows) == COUNT
     assert (rows["target"] == 1).all()
     assert (rows["predicted_without"] == 0).all()
@@ -144,13 +144,13 @@ def test_a_model_that_reads_only_the_tag_uses_it(parts: dict[str, Any]) -> None:
 
 
 def test_a_blind_model_does_not(parts: dict[str, Any]) -> None:
-    rows = ShortcutUse(COUNT).study(subject(parts, BLIND), "", None)
+    rows = ShortcutUse(COUNT).measure(subject(parts, BLIND), "", None)
     assert (rows["logit_drop"] == 0).all()
     assert uses(rows.assign(seed=0)) == NO
 
 
 def test_half_of_the_scenes_are_diseased_and_a_subset_stays_when_more_are_asked_for(parts: dict[str, Any]) -> None:
-    few, more = (ShortcutUse(count).study(subject(parts, BLIND), "", None) for count in (6, 14))
+    few, more = (ShortcutUse(count).measure(subject(parts, BLIND), "", None) for count in (6, 14))
     assert few["label"].value_counts().to_dict() == {0: 3, 1: 3}
     assert set(few["image"]) < set(more["image"])
 
@@ -178,7 +178,7 @@ def frames(
     maps = [part.assign(dataset=name, explainer=one, family="post-hoc", **cell) for (name, one), part in rows.items()]
     of_cells = [part.assign(dataset=name, explainer="", family="", **cell) for name, part in effects.items()]
     return SimpleNamespace(
-        probes={"shortcut": pd.concat(maps), "shortcut_use": pd.concat(of_cells)},
+        studies={"shortcut": pd.concat(maps), "shortcut_use": pd.concat(of_cells)},
         cells=pd.DataFrame({"backbone": ["small"]}),
         record={
             "datasets": {PLAIN: {"healthy": 0}, PLANTED: {"healthy": 0}},
@@ -193,7 +193,7 @@ def test_only_the_map_on_the_tag_detects_and_only_for_the_model_that_uses_it(par
     regions = {"on_tag": samples.tag_mask, "on_lesion": samples.exact_mask, "noise": lambda index: noise}
     honest = {"on_tag": samples.exact_mask}  # a faithful method shows the lesion of the model that sees only lesions
     models = {PLANTED: READER, PLAIN: BLIND}
-    effects = {name: ShortcutUse(COUNT).study(subject(parts, model), "", None) for name, model in models.items()}
+    effects = {name: ShortcutUse(COUNT).measure(subject(parts, model), "", None) for name, model in models.items()}
     rows = {(PLANTED, name): rows_of(parts, READER, region) for name, region in regions.items()}
     rows |= {(PLAIN, name): rows_of(parts, BLIND, honest.get(name, region)) for name, region in regions.items()}
     rows[PLAIN, "always_tag"] = rows_of(parts, BLIND, samples.tag_mask)
@@ -278,7 +278,7 @@ def test_undecided_models_get_no_verdict() -> None:
 
 def test_reference_has_all_other_parameters_in_common() -> None:
     names = ("a", "a@size=64", "b@shortcut=tag:0.9", "a@size=64@shortcut=tag:0.9", "a@shortcut=tag:0.9@size=96")
-    made: Any = SimpleNamespace(record={"datasets": dict.fromkeys(names)}, probes={})
+    made: Any = SimpleNamespace(record={"datasets": dict.fromkeys(names)}, studies={})
     assert [reference(made, name) for name in names] == ["", "", "", "a@size=64", ""]
     untested = [line.partition(": the")[0] for line in not_tested(made)]
     assert untested == [name for name in names if "shortcut" in name]
@@ -287,11 +287,11 @@ def test_reference_has_all_other_parameters_in_common() -> None:
 def test_a_run_stores_tables_and_figures(tmp_path: Path) -> None:
     names = ["cxr-phantom", "cxr-phantom@shortcut=tag:0.9"]
     config = tiny_config(
-        datasets=names, heads=["blackbox"], explainers=["gradcam", "edges"], probes=["shortcut_use", "shortcut"]
+        datasets=names, heads=["blackbox"], explainers=["gradcam", "edges"], studies=["shortcut_use", "shortcut"]
     )
     data = config.data.model_copy(update={"size": 64, "train": 16, "val": 8, "test": 16})
-    probes = {"shortcut": {"images": 6}, "shortcut_use": {"images": 10}}
-    config = config.model_copy(update={"data": data, "probes": probes})
+    studies = {"shortcut": {"images": 6}, "shortcut_use": {"images": 10}}
+    config = config.model_copy(update={"data": data, "probes": studies})
     assert run_tiny(tmp_path / "run", config).problems == []
     found = load_frames(tmp_path / "run")
     tables = every_table(found, weigh(found))

@@ -51,7 +51,7 @@ def frames(rows: pd.DataFrame, metrics: list[str], tmp_path: Any) -> Frames:
 
 def study(metrics: list[str]) -> pd.DataFrame:
     subject = subject_of(torch.full((SIDE, SIDE), 0.1), 40, resolve_metrics(metrics))
-    return Soundness().study(subject, "", None)
+    return Soundness().measure(subject, "", None)
 
 
 def test_broken_metrics_fail_and_the_sound_one_does_not(tmp_path: Any) -> None:
@@ -71,7 +71,7 @@ def test_faithfulness_is_read_where_the_lesions_decide() -> None:
     assert len(by_metric["activation_precision"]) == 32
     assert len(by_metric["audc"]) == 8
     subject = subject_of(torch.zeros(SIDE, SIDE), 40, resolve_metrics(["audc@zero", "activation_precision"]))
-    blind = Soundness().study(subject, "", None)  # a model that calls everything healthy
+    blind = Soundness().measure(subject, "", None)  # a model that calls everything healthy
     assert set(blind["metric"]) == {"activation_precision"}
 
 
@@ -116,15 +116,15 @@ def test_verdict_of_all_data_sets_marks_every_table(tmp_path: Any) -> None:
     up, down = {"oracle": [1.0] * 6, "random": [0.0] * 6}, {"oracle": [0.0] * 9, "random": [1.0] * 9}
     rows = pd.concat([rows_of(up, "a"), rows_of(up, "b"), rows_of(up, "a", "pixel_auroc")])
     given = frames(rows, ["blind", "pixel_auroc"], tmp_path)
-    given.probes["soundness"] = rows
+    given.studies["soundness"] = rows
     assert {one.verdict for one in judgements(given)} == {"sound"}
-    given.probes["soundness"] = pd.concat([rows, rows_of(down, "c"), rows_of(down, "d")])
+    given.studies["soundness"] = pd.concat([rows, rows_of(down, "c"), rows_of(down, "d")])
     found = judgements(given)
     assert {one.dataset: one.verdict for one in found if one.metric == "blind"} == {
         "a": "sound", "b": "sound", "c": "fails: oracle over random", "d": "fails: oracle over random",
         "all": "not shown: oracle over random",
     }  # fmt: skip
-    given.probes["soundness"] = rows_of({"oracle": [0.0] * 9, "random": [0.0] * 9}, "a")
+    given.studies["soundness"] = rows_of({"oracle": [0.0] * 9, "random": [0.0] * 9}, "a")
     found = judgements(given)
     columns = [Column("blind", True), Column("pixel_auroc", True)]
     tables = {"shows": TableData("", [], columns), "other": TableData("", [], columns[1:])}
@@ -144,7 +144,7 @@ def test_rows_of_a_data_set_are_marked_by_its_own_verdict(tmp_path: Any) -> None
     """The metric fails on b alone, not pooled; c has no exact lesions and takes the pooled verdict."""
     up, down = {"oracle": [1.0] * 30, "random": [0.0] * 30}, {"oracle": [0.0] * 6, "random": [1.0] * 6}
     given = frames(rows_of(up, "a"), ["blind"], tmp_path)
-    given.probes["soundness"] = pd.concat([rows_of(up, "a"), rows_of(down, "b")])
+    given.studies["soundness"] = pd.concat([rows_of(up, "a"), rows_of(down, "b")])
     found = judgements(given)
     assert [words(found, name)["blind"] for name in "abc"] == ["sound", "fails", "sound"]
     frame = pd.DataFrame({"dataset": list("abc"), "metric": "blind", "x": 0.0, "low": 0.0, "high": 0.0, "n": 1})
@@ -158,7 +158,7 @@ def test_rows_of_a_data_set_are_marked_by_its_own_verdict(tmp_path: Any) -> None
 def test_values_are_averaged_over_classifiers_before_they_are_compared(tmp_path: Any) -> None:
     first, second = {"oracle": [3.0] * 6, "random": [0.0] * 6}, {"oracle": [0.0] * 6, "random": [1.0] * 6}
     given = frames(rows_of(first, "a"), ["blind"], tmp_path)
-    given.probes["soundness"] = pd.concat([rows_of(first, "a"), rows_of(second, "a")])
+    given.studies["soundness"] = pd.concat([rows_of(first, "a"), rows_of(second, "a")])
     (found,) = judgements(given)
     assert (found.verdict, found.preferences[0].share.n) == ("sound", 6)
 

@@ -13,7 +13,7 @@ import torch
 from bench.contracts import Classifier
 from bench.data.prepare import Prepared, TrainingData
 from bench.training import lesion_reliance as twins
-from bench.training.lesion_reliance import twin_facts
+from bench.training.lesion_reliance import lesion_reliance
 from tests.support.scenes import LESION, PLACES, SIDE, Scenes, subject_of
 
 COUNT = 45  # of every five scenes one is healthy
@@ -28,12 +28,12 @@ def subject(*places: int) -> tuple[Prepared, Classifier]:
     made = subject_of(weight, COUNT)
     unread: Any = None
     info: Any = made.prepared.info
-    return Prepared(info, unread, unread, made.scorer.split, unread, Scenes(COUNT)), made.scorer.classifier
+    return Prepared(info, unread, unread, made.context.split, unread, Scenes(COUNT)), made.context.classifier
 
 
 def facts(prepared: Prepared, classifier: Classifier) -> dict[str, float] | None:
     unread: Any = None
-    return twin_facts(prepared, classifier, TrainingData(unread, unread, "", (0.0,) * 3, (1.0,) * 3), CPU)
+    return lesion_reliance(prepared, classifier, TrainingData(unread, unread, "", (0.0,) * 3, (1.0,) * 3), CPU)
 
 
 def test_a_model_that_reads_the_lesions_calls_every_twin_healthy() -> None:

@@ -159,7 +159,7 @@ def test_the_flag_plants_in_every_phantom_and_adds_the_probes() -> None:
         "oct-phantom@shortcut=tag:1": "tag:1",
     }
     assert plan.configs[f"fundus-phantom@grades@size=96@shortcut={TAG}"].data.size == 96
-    assert list(plan.probes)[-2:] == ["shortcut_use", "shortcut"]
+    assert list(plan.studies)[-2:] == ["shortcut_use", "shortcut"]
 
 
 def test_data_sets_without_room_for_it_are_refused_or_left_out_of_all() -> None:
