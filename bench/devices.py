@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bench.contracts import UserError
+from bench.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:

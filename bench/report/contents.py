@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import gaps as missing
 from bench.report.comparisons.decisions import Decisions
 from bench.report.figures.class_maps import class_maps
 from bench.report.figures.classifier_figures import accuracy_by_head, training_curves
@@ -57,8 +56,8 @@ def every_table(frames: Frames, decisions: Decisions) -> dict[str, TableData]:
     tables |= {"metric_soundness": soundness_table(frames, judged), "metric_agreement": metric_agreement_table(frames)}
     mark_unsound(tables, judged)
     note_masks(frames, tables)
-    missing.note_missing(frames, tables)
-    tables["gaps"] = missing.gaps_table(frames, lacking(frames, decisions))
+    note_missing(frames, tables)
+    tables["gaps"] = gaps_table(frames, lacking(frames, decisions))
     return {name: table for name, table in tables.items() if table.rows}
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bench.report import gaps as missing
-from bench.report.comparisons.decisions import Decisions
-from bench.report.comparisons.decisions import missing as missing_decisions
+from bench.report.comparisons.decisions import Decisions, missing_decisions
 from bench.report.frames.load import Frames
 from bench.report.studies import counterfactual, operators, soundness
 from bench.report.tables.notes import how_to_add
@@ -44,7 +42,7 @@ def without_studies(frames: Frames) -> dict[str, tuple[str, ...]]:
     }
 
 
-def missing(frames: Frames) -> list[str]:
+def missing_studies(frames: Frames) -> list[str]:
     """One line for all tables that lack their probes, if there are any."""
     absent = without_studies(frames)
     studies = [name for names in absent.values() for name in names]
@@ -79,8 +77,8 @@ def lacking(frames: Frames, decisions: Decisions) -> list[str]:
     """A line for each table that this run's scores do not allow, and what would add it."""
     return [
         *missing_decisions(frames, decisions),
-        *missing.missing(frames),
-        *operators.missing(frames),
+        *missing_studies(frames),
+        *operators.missing_operators(frames),
     ]
 
 

@@ -58,7 +58,7 @@ def new_record(config: Config, plan: Plan, options: RunOptions, workers: int) ->
         "git": _git_state(),
         "packages": _versions(),
         "machine": describe_machine(options.device, workers),
-        "started": _now(),
+        "started": utc_now(),
     }
 
 
@@ -113,5 +113,5 @@ def _git_state() -> dict[str, Any]:
         return {}
 
 
-def _now() -> str:
+def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

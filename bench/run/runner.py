@@ -13,7 +13,7 @@ from bench.progress import RunProgress
 from bench.run.dataset_run import DatasetRun, RunOptions
 from bench.run.plan import Plan
 from bench.run.process_pool import WorkerSpec, choose_workers, run_in_processes
-from bench.run.record import _now, new_record
+from bench.run.record import new_record, utc_now
 from bench.store.folders import RunStore
 from bench.store.run_folder import check_run_folder
 
@@ -63,5 +63,5 @@ def run(
         else:
             done = {work.name: list(work.run())[-1] for work in works}
         problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]
-        store.write_record(record | {"finished": _now(), "problems": problems})
+        store.write_record(record | {"finished": utc_now(), "problems": problems})
         return Outcome(problems, any(one.computed for one in done.values()))

@@ -16,8 +16,6 @@ from bench.statistics.intervals import (
     with_ties,
 )
 
-Floats = NDArray[np.float64]
-
 
 def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
     """Spearman's ρ of each row over the columns in which both have a value.

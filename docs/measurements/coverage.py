@@ -1,6 +1,6 @@
 """How often do the intervals and tests of bench/comparison.py keep their promise? Prints what docs/statistics.md shows.
 
-python scripts/coverage.py          # a few minutes on one core
+python docs/measurements/coverage.py          # a few minutes on one core
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How long will a config take here? Counts the image passes that it asks for and times a few of each kind.
 
-python scripts/duration.py --config paper --device cuda
+python docs/measurements/duration.py --config paper --device cuda
 
 Needs no data: the numbers of images are the published ones, the images are noise. An estimate, for reading images,
 figures and statistics are left out, and a few seconds stand for hours.
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 import typer
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import run_benchmark
 from bench.config import Config, load_config
 from bench.contracts import Batch, Classifier, Explainer, Head

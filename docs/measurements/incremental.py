@@ -1,6 +1,6 @@
 """Could an occluded image re-use the intact one's activations? Counts the multiply-adds that patches reach.
 
-python scripts/incremental.py
+python docs/measurements/incremental.py
 
 A mask of the removed patches runs through the network with every weight replaced by a positive one: what is above 0
 behind a layer is what its patches reach, by the arithmetic of receptive fields. The share of multiply-adds at these
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import run_benchmark
 from bench.maps import upsample
 from bench.metrics import patch_at, patch_order

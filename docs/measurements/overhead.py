@@ -1,6 +1,6 @@
 """What share of a run is spent outside passes through the network?
 
-python scripts/overhead.py --datasets all --out results/overhead
+python docs/measurements/overhead.py --datasets all --out results/overhead
 
 Takes the arguments of run_benchmark.py, does that run, and prints how the time of its processes is divided: passes
 forward and back through a classifier and steps of its optimiser; everything else that is done on data sets; start-up
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 
 import run_benchmark

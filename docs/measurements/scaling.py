@@ -1,6 +1,6 @@
 """How do time, memory and storage grow with images, methods, classes and input size? Fits, and extrapolates.
 
-python scripts/scaling.py --out results/scaling
+python docs/measurements/scaling.py --out results/scaling
 
 Explains and occludes noise with an untrained network by the harness's own scorer, each point in a fresh process; one
 axis varies at a time, the others stay at the first value of theirs. A few minutes. Writes scaling.csv, scaling.md and
@@ -24,7 +24,7 @@ import typer
 from matplotlib.figure import Figure
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import run_benchmark
 from bench.commands.speed.memory import in_fresh_process
 from bench.commands.speed.scene import made_split

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from bench.devices import threads_of_each
 from bench.memory import available_memory
+from tests.support.paths import ROOT
 
 #: In a process of its own: the heap of a long one has room for the arrays.
 ARRAYS = """
@@ -37,7 +37,7 @@ print(resident() - before)
 
 @pytest.mark.parametrize(("what", "least", "most"), [("keep", 150, 250), ("give back", -50, 50)])
 def test_what_is_freed_goes_back_though_what_came_later_stays(what: str, least: int, most: int) -> None:
-    here = str(Path(__file__).parent.parent)
+    here = str(ROOT)
     done = subprocess.run([sys.executable, "-c", ARRAYS, what], cwd=here, capture_output=True, text=True, check=True)
     assert least < float(done.stdout) < most
 

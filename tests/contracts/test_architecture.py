@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
+
 SHARED = {"bench.contracts", "bench.registry", "bench.models.feature_extraction", "bench.models.shared_features"}
 
 

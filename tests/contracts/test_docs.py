@@ -18,8 +18,9 @@ from bench.registry import ALL_REGISTRIES, EXPLAINERS
 from bench.report.frames.load import load_frames
 from bench.report.tables.main import all_tables
 from tests.support.made import run_tiny, tiny_config
+from tests.support.paths import ROOT
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = ROOT / "docs"
 
 
 def code_blocks(document: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -12,9 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.paths import ROOT
+
 
 def script(name: str) -> ModuleType:
-    file = Path(__file__).parent.parent / "scripts" / f"{name}.py"
+    file = ROOT / "docs" / "measurements" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"scripts_{name}", file)
     assert spec is not None
     assert spec.loader is not None

@@ -73,7 +73,7 @@ class Decisions:
         return captions
 
 
-def missing(frames: Frames, decisions: Decisions) -> list[str]:
+def missing_decisions(frames: Frames, decisions: Decisions) -> list[str]:
     """A line for each table that this run's scores do not allow, and what would add it."""
     lines = []
     roles = {facts.get("role") for facts in frames.record["explainers"].values()}

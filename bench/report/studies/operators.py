@@ -32,7 +32,7 @@ def operator_tables(frames: Frames) -> dict[str, TableData]:
     return {name: table for name, table in tables.items() if table.rows}
 
 
-def missing(frames: Frames) -> list[str]:
+def missing_operators(frames: Frames) -> list[str]:
     """What would add the operators that this run did not use, in a line, if there are any."""
     asked = [metric["variant"] for metric in _occlusion_metrics(frames) if metric["name"] == _MAIN]
     lacking = [f'"{_MAIN}@{name}"' for name in FILLS if name not in asked]
@@ -114,4 +114,4 @@ def _notes(frames: Frames, found: list[tuple[str, str, str, pd.DataFrame, Rankin
         asked = [metric["variant"] for metric in _occlusion_metrics(frames) if metric["name"] == name]
         if "donor" in asked and "donor" not in ranking.values:
             notes.append(f"{dataset}, {backbone}: no donor, because it has no healthy class or too few healthy images.")
-    return notes + [f"{line[0].upper()}{line[1:]}." for line in missing(frames)]
+    return notes + [f"{line[0].upper()}{line[1:]}." for line in missing_operators(frames)]

@@ -22,7 +22,7 @@ def _chance(frames: Frames) -> str:
     return f"Chance of a random pixel / patch to hit lesion: {'; '.join(texts)}." if texts else ""
 
 
-def _caption(frames: Frames, family: str) -> str:
+def table_caption(frames: Frames, family: str) -> str:
     machine = frames.record["machine"]
     notes = {
         "classification": OVERALL,

@@ -12,9 +12,9 @@ import pandas as pd
 from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import comparable, title
-from bench.report.tables.captions import PER_CLASS, _caption
+from bench.report.tables.captions import PER_CLASS, table_caption
 from bench.report.tables.classification import classification_table, cost_table
-from bench.report.tables.table import Column, TableData, _is_number
+from bench.report.tables.table import Column, TableData, is_number
 from bench.statistics.intervals import estimate_means
 
 _KEYS = ["dataset", "backbone", "explainer", "head"]
@@ -36,7 +36,7 @@ def all_tables(frames: Frames) -> dict[str, TableData]:
 
 def metric_table(frames: Frames, family: str, scores: pd.DataFrame) -> TableData:
     """Means over images of every metric of a family."""
-    table = TableData(_caption(frames, family), _KEYS, [])
+    table = TableData(table_caption(frames, family), _KEYS, [])
     _fill(table, frames, family, scores, row_order(frames))
     return table
 
@@ -47,7 +47,7 @@ def per_class_table(frames: Frames, family: str) -> TableData:
     Read are the compared methods' rows where the map is made for the image's label, and those of ``Frames.own_class``.
     """
     keys = ["dataset", "backbone", "class", "explainer", "head"]
-    table = TableData(_caption(frames, PER_CLASS[family]), keys, [], within=3)
+    table = TableData(table_caption(frames, PER_CLASS[family]), keys, [], within=3)
     rows = main_rows(replace(frames, scores=pd.concat([frames.scores, frames.own_class], ignore_index=True)))
     if not len(rows):
         return table
@@ -88,4 +88,4 @@ def _fill(
         table.rows.append(found[place])
         table.competes.append(explainers[name]["family"] != "control" and name in compared)
     used = columns.values()
-    table.columns = [column for column in used if any(_is_number(row.get(column.name)) for row in table.rows)]
+    table.columns = [column for column in used if any(is_number(row.get(column.name)) for row in table.rows)]

@@ -69,7 +69,7 @@ class TableData:
                 means = {
                     index: self.rows[index][column.name].mean * (1 if better else -1)
                     for index in indices
-                    if better is not None and _is_number(self.rows[index].get(column.name))
+                    if better is not None and is_number(self.rows[index].get(column.name))
                 }
                 if len(means) > 1:
                     ends = with_ties(np.array(list(means.values())), ALIKE)
@@ -89,7 +89,7 @@ class TableData:
         return pd.DataFrame(rows)
 
 
-def _is_number(estimate: Estimate | None) -> bool:
+def is_number(estimate: Estimate | None) -> bool:
     return estimate is not None and np.isfinite(estimate.mean)
 
 

@@ -17,9 +17,8 @@ from bench.config import parse_config
 from bench.contracts import DatasetInfo, UserError
 from bench.data.loading import Request
 from bench.report.frames.load import load_frames
+from tests.support.paths import ROOT
 from tests.support.report_store import make_run
-
-ROOT = Path(__file__).parent.parent
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,8 +11,8 @@ import pytest
 import bench
 from bench.cli.mock_imports import HEAVY
 from bench.data.readers.dicom import missing_pydicom
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 RUN = """
 import contextlib, io, sys
 import run_benchmark

@@ -28,8 +28,8 @@ from bench.data.sources.rsna import LABELS
 from bench.registry import DATASETS
 from tests.support import made_rsna
 from tests.support.made_fundus import disc, photograph, save, table
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SIDE = 24
 Plant = Callable[[Path], Any]
 

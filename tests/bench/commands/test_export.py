@@ -32,11 +32,11 @@ from bench.report.tables.writers import entry
 from bench.store.folders import CellKey, RunStore
 from softcam import SoftCAM
 from tests.support.made import SIZE, register_squares, registered_squares, run_tiny, tiny_config
+from tests.support.paths import ROOT
 from tests.support.tiny import excite, small_vgg
 
 run_benchmark.register()
 
-ROOT = Path(__file__).parent.parent
 ABOUT = {"size": 96, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "classes": ["a", "b", "c"]}
 
 

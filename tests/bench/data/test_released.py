@@ -14,8 +14,9 @@ from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.released import Released, read_released, unlisted
 from bench.data.readers.tables import key_of, read_labels, read_rows
 from bench.registry import DATASETS
+from tests.support.paths import REAL
 
-SPLITS = Path(__file__).parents[2] / "shared" / "splits"
+SPLITS = REAL / "splits"
 #: data set -> (file of each split, column of the class), and the classes of its test split (arXiv:2505.17748).
 RELEASED = {
     "fundus": ("kaggle/kaggle_gradable_{}.csv", "onset1"),

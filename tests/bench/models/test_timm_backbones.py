@@ -20,12 +20,12 @@ from bench.models.feature_extraction import split_classifier
 from bench.registry import BACKBONES, EXPLAINERS, HEADS
 from bench.report.frames.load import load_frames
 from tests.support.made import registered_squares, run_tiny, tiny_config
+from tests.support.paths import ROOT
 from tests.support.tiny import excite
 
 timm = pytest.importorskip("timm")
 assert baselines
 assert bench.backbones
-ROOT = Path(__file__).parent.parent
 
 #: Name -> image side, constructor arguments; "" or a part of the reason why it is no exact SoftCAM.
 MODELS: dict[str, tuple[int, dict[str, Any], str]] = {

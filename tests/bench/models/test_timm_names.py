@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +13,9 @@ from torch import nn
 from bench.contracts import MissingData, UserError
 from bench.models.backbones import RANDOM
 from bench.registry import BACKBONES
+from tests.support.paths import ROOT
 
 timm = pytest.importorskip("timm")
-ROOT = Path(__file__).parent.parent
 
 
 def test_backbone_by_prefix() -> None:

@@ -30,6 +30,7 @@ from bench.report.page import write_page
 from bench.statistics.intervals import estimate_mean
 from bench.store.folders import CellKey
 from bench.store.manifest import Manifest
+from tests.support.paths import ROOT
 from tests.support.report_store import PLAN, make_run, rows
 
 CURVES = ["topk_precision", "precision_sensitivity", "deletion_curves", "insertion_curves"]
@@ -304,7 +305,7 @@ from bench.report import build
 build._MANY = 1
 {guard}build.build_report(Path({str(tmp_path)!r}), Console(quiet=True))
 """)
-    root = str(Path(__file__).parent.parent)
+    root = str(ROOT)
     done = subprocess.run([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": root}, capture_output=True)
     assert done.returncode == 0
     assert (b"bootstrapping phase" in done.stderr) == dies

@@ -28,8 +28,9 @@ from bench.run.plan import make_plan
 from bench.run.runner import Outcome, RunOptions, run
 from bench.store.folders import CellKey, RunStore
 from tests.support.made import register_shapes, register_squares, squares, tiny_config
+from tests.support.paths import ROOT
 
-HERE = Path(__file__).parent.parent
+HERE = ROOT
 CPU = torch.device("cpu")
 
 

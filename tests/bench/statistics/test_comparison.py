@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -24,13 +23,14 @@ from bench.statistics.comparison import (
     paired_differences,
     signed_rank,
 )
+from tests.support.paths import ROOT
 
 NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
 def simulation() -> ModuleType:
-    file = Path(__file__).parent.parent / "scripts" / "coverage.py"
+    file = ROOT / "docs" / "measurements" / "coverage.py"
     spec = importlib.util.spec_from_file_location("coverage_script", file)
     assert spec
     assert spec.loader

@@ -18,9 +18,9 @@ from bench.data.sources.eyepacs import find_photographs
 from bench.data.split import Split
 from bench.registry import DATASETS
 from tests.support.made_fundus import disc, load, photograph, save, table
+from tests.support.paths import REAL
 
-SHARED = Path(__file__).parents[2] / "shared"
-FUNDUS = SHARED / "samples" / "fundus"
+FUNDUS = REAL / "samples" / "fundus"
 RL = "retinal-lesions/retinal-lesions-v20191227"
 
 
@@ -252,13 +252,13 @@ def test_subsample_is_balanced_and_grows(root: Path) -> None:
 
 @pytest.mark.skipif(not FUNDUS.is_dir(), reason="the sample images are not here")
 def test_real_photographs_with_their_released_grades(tmp_path: Path) -> None:
-    with (SHARED / "splits/kaggle/kaggle_gradable_test.csv").open(newline="") as text:
+    with (REAL / "splits/kaggle/kaggle_gradable_test.csv").open(newline="") as text:
         truth = {row["image"]: row for row in csv.DictReader(text)}
-    request = Request(FUNDUS, 512, 0, splits=SHARED / "splits")
+    request = Request(FUNDUS, 512, 0, splits=REAL / "splits")
     with pytest.raises(BadFiles, match=r"6941 bad files: 13_left \(is in kaggle_gradable_test.csv"):  # 6,956 - 15
         load_split(DATASETS["fundus"], request, "test", tmp_path)
     for name, column in (("fundus", "onset1"), ("fundus@onset2", "onset2"), ("fundus@grades", "level")):
-        request = Request(FUNDUS, 512, 0, skip_bad=True, splits=SHARED / "splits")
+        request = Request(FUNDUS, 512, 0, skip_bad=True, splits=REAL / "splits")
         split = load_split(DATASETS[name], request, "test", tmp_path)
         assert set(split.ids) == {file.stem for file in FUNDUS.glob("*.png")}
         assert split.labels.tolist() == [int(truth[id_][column]) for id_ in split.ids]

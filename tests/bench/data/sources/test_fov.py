@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,8 +9,9 @@ import torch
 from bench.data.readers.images import read_image
 from bench.data.sources.fov import Square, field_of_view, square_around
 from tests.support.made_fundus import disc, photograph
+from tests.support.paths import REAL
 
-FUNDUS = Path(__file__).parents[2] / "shared" / "samples" / "fundus"
+FUNDUS = REAL / "samples" / "fundus"
 
 
 def test_square_is_the_one_around_the_disc() -> None:

@@ -32,9 +32,9 @@ from tests.support.made_rsna import (
     write_dicom,
     write_table,
 )
+from tests.support.paths import REAL
 
 pytest.importorskip("pydicom")
-SHARED = Path(__file__).parents[2] / "shared"
 COUNT, LABELS, CLASSES = 18, "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
 PARTS = {"train": (0, 1, 3, 4), "val": (6, 7), "test": (9, 10, 15, 16)}
 
@@ -129,15 +129,15 @@ UNIONS = {
 
 @pytest.fixture
 def samples_folder() -> Path:
-    if not (SHARED / "samples/rsna").is_dir():
+    if not (REAL / "samples/rsna").is_dir():
         pytest.skip("the real samples are not here")
-    return SHARED / "samples/rsna"
+    return REAL / "samples/rsna"
 
 
 @pytest.mark.parametrize("size", [512, 1024])
 @pytest.mark.parametrize("splits", ["splits", "splits/RSNA"])
 def test_real_samples_have_the_right_boxes(samples_folder: Path, size: int, splits: str) -> None:
-    samples = cxr(samples_folder, "test", size, splits=SHARED / splits)
+    samples = cxr(samples_folder, "test", size, splits=REAL / splits)
     annotations = read_annotations(samples_folder / LABELS)
     found = {}
     for index in range(len(samples)):
@@ -160,13 +160,13 @@ def test_real_unions_by_hand(samples_folder: Path) -> None:
 
 
 def test_real_samples_are_those_of_the_released_test_split(samples_folder: Path) -> None:
-    samples = cxr(samples_folder, "test", splits=SHARED / "splits")
+    samples = cxr(samples_folder, "test", splits=REAL / "splits")
     assert len(samples) + len(samples.excluded) == 2230
     assert {fault.kind for fault in samples.excluded} == {Kind.ABSENT}
     file = next(file for file in samples.files if file.stem == samples.keys[0])
     with Image.open(file) as image:
         expected = torch.from_numpy(np.array(image)).expand(3, -1, -1)
-    assert torch.equal(cxr(samples_folder, "test", 1024, splits=SHARED / "splits")[0].image, expected)
+    assert torch.equal(cxr(samples_folder, "test", 1024, splits=REAL / "splits")[0].image, expected)
 
 
 # --- Layouts ---------------------------------------------------------------------------------------------------------
