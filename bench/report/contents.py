@@ -16,7 +16,7 @@ from bench.report.figures.gallery_figure import galleries
 from bench.report.figures.scatter import precision_sensitivity
 from bench.report.figures.style import paper_style, save
 from bench.report.frames.load import Frames
-from bench.report.gaps import lacking
+from bench.report.gaps import gaps_table, lacking, note_missing
 from bench.report.studies import fair_resolution, operators
 from bench.report.studies.counterfactual import counterfactual, counterfactual_tables
 from bench.report.studies.implementations import implementation_tables

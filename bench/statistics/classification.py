@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from bench.statistics.intervals import Floats
+
 Integers = NDArray[np.int64]
 
 #: name -> whether higher is better, in the order of the table.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.training.classifier import CellClassifier
 
 
-StudyClass = TypeVar("ProbeClass", bound="type[Probe]")
+StudyClass = TypeVar("StudyClass", bound="type[Study]")
 Shared = TypeVar("Shared")
 
 

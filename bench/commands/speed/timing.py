@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bench.commands.speed.scene import Task
+from bench.statistics.intervals import Floats
 
-Floats = NDArray[np.float64]
 #: Seconds: what can be told from noise, and what is long enough not to show what the task before has left behind.
 _SHORTEST, _LONG = 0.1, 1.0
 

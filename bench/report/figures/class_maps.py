@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 
 from bench.contracts import EVERY_CLASS
 from bench.report.figures.gallery import SCALE, Images, cells_of, load_images, overlays, short_name
@@ -21,8 +20,9 @@ from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames, part_explainers
 from bench.statistics.classification import softmax
 from bench.store.folders import CellStore, file_name
+from bench.statistics.intervals import Floats
+from bench.store.folders import EVERY_CLASS, CellStore, file_name
 
-Floats = NDArray[np.float64]
 _POST_HOC = 3  # methods, the first that the run lists; the others' maps are in the store
 _ACROSS = 6  # tiles that fill the page, and more where there are more classes
 _ABOVE, _LINE, _FOOTER = 0.14, 0.13, 0.3  # inches

@@ -16,9 +16,9 @@ from bench.report.figures.looks import Method
 from bench.report.frames.load import Frames
 from bench.specs import parse_spec
 from bench.statistics.classification import softmax
+from bench.statistics.intervals import Floats
 from bench.store.folders import CellStore
 
-Floats = NDArray[np.float64]
 SIGNED, UNSIGNED = "RdBu_r", "Purples"  # both white at 0, so that no evidence leaves the image as it is
 SCALE = 0.995
 _NOT_FINITE = 0.8  # grey

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from bench.report.figures.gallery import SCALE, Images, load_images, row_names, tiles
 from bench.report.figures.looks import Method, averaging_note, methods_in
@@ -17,9 +16,9 @@ from bench.report.figures.tile_grid import NAMES, TileGrid, color_bars, draw_til
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
+from bench.statistics.intervals import Floats
 from bench.store.folders import file_name
 
-Floats = NDArray[np.float64]
 _COLUMNS = 7  # methods side by side, beside the image: as many as fit with legible names
 _HEADER, _FOOTER = 0.36, 0.42  # inches
 _LEAST_WIDTH = 6.6  # of the colour bars

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import BLACK, GREY, Drawing, Look, legend_below, panels
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
-from bench.statistics.intervals import Estimate, estimate_means
+from bench.statistics.intervals import Estimate, Floats, estimate_means
 
-Floats = NDArray[np.float64]
 _X, _Y = "activation_precision", "activation_sensitivity"
 _CHANCE = Look(GREY, (0, (1, 1)), width=0.9)
 _SIZES = {"inherent": 6.0, "post-hoc": 3.5, "control": 6.0}

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from bench.report.figures.gallery import SCALE, SIGNED, UNSIGNED, Images
 from bench.report.figures.style import BLACK, GREY, WIDTH
+from bench.statistics.intervals import Floats
 
-Floats = NDArray[np.float64]
 #: Colours and line widths, the lowest first.
 Layers = tuple[tuple[str, float], ...]
 NAMES = 1.06  # inches left of the tiles

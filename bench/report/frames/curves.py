@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.intervals import bootstrap_weights, limits, mean_over, weighted_means
-
-Floats = NDArray[np.float64]
+from bench.statistics.intervals import Floats, bootstrap_weights, limits, mean_over, weighted_means
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bench.report.frames.load import Frames
 from bench.statistics.comparison import difference
+from bench.statistics.intervals import Floats
 
-Floats = NDArray[np.float64]
 Method = tuple[str, str]  # head, explainer
 SUBTRACTED, ABSENT, NOT_NEEDED = "subtracted", "missing", "not needed"  # what became of the floor
 _MARGIN = 0.01  # of a metric's range, or of its unit where it has no end: smaller differences do not matter

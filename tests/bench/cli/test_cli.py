@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import bench.commands.check_data.command
 import run_benchmark
 from bench.cli.main import _merge, app
+from bench.commands.check_data import command as check_data
 from bench.config import parse_config
 from bench.contracts import DatasetInfo, UserError
 from bench.data.loading import Request
@@ -62,7 +63,7 @@ def test_check_data_reads_what_a_run_of_that_name_would(monkeypatch: pytest.Monk
         seen.append((info.name, request))
         return True
 
-    monkeypatch.setattr(bench.check, "check_dataset", look)
+    monkeypatch.setattr(check_data, "check_dataset", look)
     name = "cxr-phantom@size=64@test=5@shortcut=tag:0.9"
     done = CliRunner().invoke(
         app, ["check-data", name, "--seed", "3", "--data-root", str(tmp_path)], obj=run_benchmark.register
