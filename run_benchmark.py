@@ -8,7 +8,7 @@ def register() -> None:
     import baselines  # noqa: F401 (as the next two: importing registers)
     import softcam  # noqa: F401
     from bench import data, metrics, studies  # noqa: F401
-    from bench.models import backbones  # noqa: F401
+    from bench.models import backbones, timm_backbones  # noqa: F401
 
 
 def main() -> None:

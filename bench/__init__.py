@@ -5,15 +5,34 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Classifier, EvidenceClassifier, Explainer, Head, MissingData, Sample, UserError
+    from bench.models.factory import load_classifier
+    from bench.models.shared_features import FeatureExplainer
     from bench.registry import backbone, dataset, metric, register_explainer, register_head
 else:
+    _CONTRACTS = (
+        "Batch",
+        "Classifier",
+        "EvidenceClassifier",
+        "Explainer",
+        "Head",
+        "MissingData",
+        "Sample",
+        "UserError",
+    )
+    _REGISTRY = ("backbone", "dataset", "metric", "register_explainer", "register_head")
+    #: Public name -> module that defines it.
+    _HOME = {
+        **dict.fromkeys(_CONTRACTS, "bench.contracts"),
+        **dict.fromkeys(_REGISTRY, "bench.registry"),
+        "FeatureExplainer": "bench.models.shared_features",
+        "load_classifier": "bench.models.factory",
+    }
 
     def __getattr__(name: str) -> object:
-        """A public name, imported when it is first asked for (PEP 562): ``--help`` must not wait for torch."""
-        if name not in __all__:
+        """Import a public name on first use (PEP 562), because ``--help`` must not wait for torch."""
+        if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        contracts, registry = import_module("bench.contracts"), import_module("bench.registry")
-        return getattr(contracts if hasattr(contracts, name) else registry, name)
+        return getattr(import_module(_HOME[name]), name)
 
 
 __all__ = [
@@ -21,12 +40,14 @@ __all__ = [
     "Classifier",
     "EvidenceClassifier",
     "Explainer",
+    "FeatureExplainer",
     "Head",
     "MissingData",
     "Sample",
     "UserError",
     "backbone",
     "dataset",
+    "load_classifier",
     "metric",
     "register_explainer",
     "register_head",

@@ -10,19 +10,17 @@ Shape legend, used in every docstring of the project:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bench.errors import MissingData, NotApplicable, UserError  # noqa: F401 (named from here)
 
-if TYPE_CHECKING:
-    from bench.models.shared_features import SharedFeatures
-
+Kept = TypeVar("Kept")
 Family = Literal["inherent", "post-hoc", "control"]
 #: One number for each of red, green and blue.
 Channels = tuple[float, float, float]
@@ -134,6 +132,24 @@ class Head:
 
 
 # --- Explanations ----------------------------------------------------------------------------------------------------
+
+
+class SharedFeatures(Protocol):
+    """What the explainers of one batch share: ``bench.models.shared_features`` computes each part once."""
+
+    @property
+    def features(self) -> Tensor:
+        """Feature map (N,D,h,w), without gradient."""
+
+    @property
+    def evidence(self) -> Tensor:
+        """Signed class evidence (N,C,h,w); TypeError where the classifier has none."""
+
+    def gradients(self, targets: Tensor) -> Tensor:
+        """Targets (N,) -> gradient (N,D,h,w) of each target logit with respect to the features."""
+
+    def keep(self, part: Hashable, compute: Callable[[], Kept]) -> Kept:
+        """Return what ``compute`` returned when this part was first asked for."""
 
 
 @dataclass(frozen=True)

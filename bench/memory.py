@@ -11,7 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 import torch
 
-from bench.contracts import UserError
+from bench.errors import UserError
 
 Result = TypeVar("Result")
 #: Of mallopt (malloc.h): from how many bytes on an array has pages of its own.
@@ -44,6 +44,19 @@ def with_smaller_batches(compute: Callable[[int], Result], batch_size: int) -> t
         batch_size //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def in_batches(compute: Callable[[slice], Result], count: int, batch_size: int) -> list[Result]:
+    """Results of ``compute`` for consecutive slices of ``count`` things; the slices shrink when memory runs out.
+
+    Raises:
+        UserError: not even one at a time fits.
+    """
+
+    def attempt(size: int) -> list[Result]:
+        return [compute(slice(start, start + size)) for start in range(0, count, size)]
+
+    return with_smaller_batches(attempt, batch_size)[0]
 
 
 class PeakMemory:

@@ -1,42 +1,38 @@
-"""Some of the explained images: what the explainers of a cell share about them, and the scores of each."""
+"""Images that are explained at once, with everything that the explainers of a cell share about them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.contracts import Batch, Explainer, UserError
+from bench.contracts import Batch, Explainer
 from bench.data.donors import donor_source
 from bench.data.split import normalise
-from bench.errors import one_line
-from bench.evaluation.metric_inputs import KEPT_CURVES, MetricInputs
-from bench.evaluation.output_checks import check_maps, check_values
-from bench.evaluation.result import CostMeter, ExplainerResult
-from bench.evaluation.scoring import _has_inputs, _Measured, _prepare, _subset
-from bench.memory import is_out_of_memory, with_smaller_batches
+from bench.errors import UserError
+from bench.evaluation.context import EvaluationContext
+from bench.evaluation.output_checks import check_maps
+from bench.memory import with_smaller_batches
 from bench.metrics import Occluder, patch_at
 from bench.models.shared_features import SharedFeatures
 from bench.seeds import seed_of
 
-if TYPE_CHECKING:
-    from bench.evaluation.context import EvaluationContext
-    from bench.evaluation.requests import MetricRequest
+Result = TypeVar("Result")
 
 
 class EvaluationBatch:
-    """The images at some positions among the explained ones, no more than are explained at a time.
+    """The images at some positions among the explained ones, at most as many as are explained at once.
 
-    Images, what the feature map and the head make of them, and the logits under occlusion are computed when they are
-    first asked for, serve every explainer, and go with the portion: memory does not grow with the number of images.
+    Images, features, head outputs and logits under occlusion are computed on first use, serve every explainer, and are
+    freed with the batch: memory does not grow with the number of images.
 
     Args:
-        scorer: of the cell.
+        context: of the cell.
         positions: (n,) among the explained images.
     """
 
@@ -46,7 +42,7 @@ class EvaluationBatch:
 
     @cached_property
     def about(self) -> pd.DataFrame:
-        """One row an image: what every score of it is labelled with."""
+        """One row per image: the labels of every score."""
         return self.context.about.iloc[self.positions]
 
     @cached_property
@@ -63,21 +59,21 @@ class EvaluationBatch:
 
     @cached_property
     def shared(self) -> SharedFeatures:
-        """What the feature map and the head make of the images."""
+        """Features, gradients and evidence of the images."""
         return SharedFeatures(self.context.inference.classifier, self.images)
 
     @property
     def once(self) -> EvaluationBatch:
-        """Every image once, where each is explained for one class after the other; else itself."""
-        return self._once or self  # a portion that held itself would outlive its last user
+        """Each image once where the batch explains it for one class after the other; otherwise the batch itself."""
+        return self._once or self  # a batch that held itself would outlive its last user
 
     @cached_property
     def _once(self) -> EvaluationBatch | None:
         classes = self.context.classes
         return EvaluationBatch(self.context.once, self.positions[::classes]) if classes else None
 
-    def batch(self, name: str, explainer: Explainer) -> Batch:
-        """What this explainer is given."""
+    def explainer_input(self, name: str, explainer: Explainer) -> Batch:
+        """The ``Batch`` that this explainer is called with."""
         return Batch(
             images=self.images,
             targets=self.targets,
@@ -90,9 +86,9 @@ class EvaluationBatch:
         """Raw maps (n,h,w) float32 on the device.
 
         Raises:
-            UserError: the explainer returned something that is no map for each image, or changed the images.
+            UserError: the explainer did not return one map per image, or changed the images.
         """
-        network, batch = self.context.inference.classifier, self.once.batch(name, explainer)
+        network, batch = self.context.inference.classifier, self.once.explainer_input(name, explainer)
         version = batch.images._version
         if self.once is self:
             raw = explainer.explain_batch(network, batch)
@@ -103,81 +99,8 @@ class EvaluationBatch:
             raise UserError(f"explainer {name!r} changed the images that it was given; it must work on a copy")
         return check_maps(name, raw, len(self.positions)).detach().to(self.context.device, torch.float32)
 
-    def _forget(self) -> None:
-        """Everything that is shared is made anew when it is next asked for."""
-        for part in ("images", "shared", "_once"):
-            vars(self).pop(part, None)
-        self._occluders.clear()
-
-    def score(self, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]) -> ExplainerResult:
-        """Explain and score the images, in parts that shrink, and share nothing, when memory runs out.
-
-        Args:
-            keep: positions among the explained images whose maps are wanted.
-        """
-
-        def attempt(size: int) -> ExplainerResult:
-            if size >= len(self.positions):
-                return self._score(name, explainer, metrics, keep)
-            scored = ExplainerResult()
-            for part in self.context.split_positions(self.positions, size):
-                scored.add(EvaluationBatch(self.context, part)._score(name, explainer, metrics, keep))
-            return scored
-
-        return with_smaller_batches(attempt, len(self.positions))[0]
-
-    def _score(self, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]) -> ExplainerResult:
-        meter = CostMeter(self.context.inference.classifier, self.context.device)
-        self.once.shared.charge_anew()
-        with meter:
-            maps = self.maps(name, explainer)
-        meter.cost.images += len(self.positions)
-        meter.cost.forwards += self.once.shared.charged_forwards
-        meter.cost.seconds += self.once.shared.charged_seconds
-        meter.cost.memory_mib = float(np.fmax(meter.cost.memory_mib, self.once.shared.charged_memory_mib))
-        scored = ExplainerResult(cost=meter.cost)
-        values, ids = maps.cpu().numpy(), self.about["image"].tolist()
-        scored.bad_maps = [one for one, map_ in zip(ids, values, strict=True) if not np.isfinite(map_).all()]
-        scored.maps = {at: one for at, one in zip(self.positions.tolist(), values, strict=True) if at in keep}
-        found = list(self._evaluate(explainer, metrics, maps, scored.problems))
-        if found:
-            scored.frames.append(self._frame(found))
-            scored.kinds = {(one.metric, one.variant) for one in found}
-        return scored
-
-    def _evaluate(
-        self, explainer: Explainer, metrics: list[MetricRequest], maps: Tensor, problems: dict[str, str]
-    ) -> Iterator[_Measured]:
-        """Every metric and curve, each on the images that it is read on."""
-        diseased = self.context.explained.diseased[self.positions]
-        subsets = {
-            "diseased": diseased,
-            "healthy": ~diseased,
-            "all": np.ones_like(diseased),
-            "faithful": self.positions < self.context.explained.faithful,
-        }
-        for subset, chosen in subsets.items():
-            wanted = [request for request in metrics if _subset(request) == subset]
-            if chosen.any() and wanted:
-                inputs = self._inputs(explainer, maps, subset, np.flatnonzero(chosen))
-                yield from self._measure(wanted, inputs, np.flatnonzero(chosen), problems)
-
-    def _inputs(self, explainer: Explainer, maps: Tensor, subset: str, at: np.ndarray) -> MetricInputs:
-        context, positions = self.context, self.positions[at]
-        return MetricInputs(
-            native_maps=maps[at],
-            occluder=self.occluder(subset, at),
-            targets=self.targets[at],
-            logits=torch.from_numpy(context.logits[positions]).to(context.device),
-            masks=context.regions(context.split.masks, positions),
-            ignored=context.regions(context.split.ignored, positions),
-            steps=context.section.steps,
-            inherent=explainer.family == "inherent",
-            signed=explainer.signed,
-        )
-
     def occluder(self, subset: str, at: np.ndarray) -> Occluder:
-        """Of the images at these places (n,) of the portion, which ``subset`` names: the same for every explainer."""
+        """The occluder of the images at these places (n,) of the batch, cached under ``subset`` for all explainers."""
         if subset not in self._occluders:
             context, ids = self.context, self.about["image"].iloc[at].tolist()
             self._occluders[subset] = Occluder(
@@ -193,34 +116,36 @@ class EvaluationBatch:
             )
         return self._occluders[subset]
 
-    def _measure(
-        self, metrics: list[MetricRequest], inputs: MetricInputs, at: np.ndarray, problems: dict[str, str]
-    ) -> Iterator[_Measured]:
-        kept: set[tuple[str, str]] = set()
-        metrics = [request for request in metrics if _has_inputs(request, inputs)]
-        _prepare(metrics, inputs)
-        for request in metrics:
-            info, variant = request.info, request.variant
-            try:
-                values = info.function(*(inputs.get(need, variant) for need in info.needs))
-                yield _Measured(at, info.name, variant, check_values(info.name, values, len(at)))
-            except Exception as error:  # a metric of a plugin that fails must not take the others with it
-                if is_out_of_memory(error):
-                    raise
-                problems[request.name] = one_line(error)
-                continue
-            for curve in sorted(KEPT_CURVES & set(info.needs)):
-                if (curve, variant) not in kept:
-                    kept.add((curve, variant))
-                    yield _Measured(at, curve, variant, inputs.get(curve, variant))
+    def in_parts(self, compute: Callable[[EvaluationBatch], Result]) -> list[Result]:
+        """Results of ``compute`` for the batch, or for parts of it, which share nothing, when memory runs out."""
 
-    def _frame(self, found: list[_Measured]) -> pd.DataFrame:
-        """Long rows of all values."""
-        counts = [one.values.numel() for one in found]
-        at = np.concatenate([np.repeat(one.at, len(one.steps)) for one in found])
-        return self.about.iloc[at].assign(
-            metric=np.repeat([one.metric for one in found], counts),
-            variant=np.repeat([one.variant for one in found], counts),
-            step=np.concatenate([np.tile(one.steps, len(one.at)) for one in found]),
-            value=np.concatenate([one.values.detach().double().cpu().numpy().ravel() for one in found]),
-        )
+        def attempt(size: int) -> list[Result]:
+            if size >= len(self.positions):
+                return [compute(self)]
+            parts = self.context.split_positions(self.positions, size)
+            return [compute(EvaluationBatch(self.context, part)) for part in parts]
+
+        return with_smaller_batches(attempt, len(self.positions))[0]
+
+    def _forget(self) -> None:
+        """Discard everything shared, so that the next explainer gets fresh images."""
+        for part in ("images", "shared", "_once"):
+            vars(self).pop(part, None)
+        self._occluders.clear()
+
+
+def batches(context: EvaluationContext, positions: np.ndarray | None = None) -> Iterator[EvaluationBatch]:
+    """The explained images, or those at ``positions`` (n,), in batches of the configured size."""
+    chosen = np.arange(len(context.explained.indices)) if positions is None else positions
+    for part in context.split_positions(chosen, context.section.batch_size):
+        yield EvaluationBatch(context, part)
+
+
+def explain(context: EvaluationContext, name: str, explainer: Explainer, positions: np.ndarray) -> Tensor:
+    """Raw maps (n,h,w) of the explained images at positions (n,), in batches that shrink when memory runs out.
+
+    Raises:
+        UserError: the explainer did not return one map per image.
+    """
+    parts = [batch.in_parts(lambda part: part.maps(name, explainer)) for batch in batches(context, positions)]
+    return torch.cat([maps for part in parts for maps in part])

@@ -16,10 +16,11 @@ import pandas as pd
 
 from bench.contracts import Explainer, UserError
 from bench.errors import one_line
-from bench.evaluation.batch import EvaluationBatch
+from bench.evaluation.batch import EvaluationBatch, batches
 from bench.evaluation.context import EvaluationContext
 from bench.evaluation.requests import MetricRequest
 from bench.evaluation.result import Cost, ExplainerResult
+from bench.evaluation.scoring import score_batch
 from bench.files import replacing
 from bench.progress import Progress
 from bench.store.folders import CellStore
@@ -36,7 +37,7 @@ class ExplainerJob:
         fingerprint: of all that the maps depend on.
         missing: metrics to be computed now.
         metrics: name -> digest of the code of every metric that the store will hold.
-        scored: what came of it; where there are several portions, without the rows and maps.
+        result: what came of it; where there are several portions, without the rows and maps.
         needless: why there is nothing to do; else empty.
         failed: a line that says why it failed; empty as long as it has not.
     """
@@ -47,7 +48,7 @@ class ExplainerJob:
     fingerprint: str
     missing: list[MetricRequest]
     metrics: dict[str, str]
-    scored: ExplainerResult = field(default_factory=ExplainerResult)
+    result: ExplainerResult = field(default_factory=ExplainerResult)
     needless: str = ""
     failed: str = ""
 
@@ -56,7 +57,7 @@ class ExplainerJob:
         """What a reader of the scores must know, if anything."""
         if self.failed:
             return [f"explainer {self.title!r} failed: {self.failed}"]
-        return [f"{self.title}: {'; '.join(self.scored.notes)}"] if self.scored.notes else []
+        return [f"{self.title}: {'; '.join(self.result.notes)}"] if self.result.notes else []
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,15 @@ class Explaining:
 
     def run(self, jobs: list[ExplainerJob]) -> None:
         """Explain, score and store; a job that fails says so, and in the cell's record."""
-        portions = list(self.context.portions())
-        self.progress.expect(*(job.title for job in jobs for _ in portions[1:]))
-        for number, portion in enumerate(portions):
+        parts = list(batches(self.context))
+        self.progress.expect(*(job.title for job in jobs for _ in parts[1:]))
+        for number, batch in enumerate(parts):
             for job in jobs:
                 with self.guard(job):
-                    self._portion(job, portion, number, len(portions))
-                    if number == len(portions) - 1:
-                        self._finish(job, len(portions))
-            portions[number] = EvaluationBatch(self.context, portion.positions)  # lets go of what was shared
+                    self._batch(job, batch, number, len(parts))
+                    if number == len(parts) - 1:
+                        self._finish(job, len(parts))
+            parts[number] = EvaluationBatch(self.context, batch.positions)  # lets go of what was shared
 
     @contextmanager
     def guard(self, job: ExplainerJob) -> Iterator[None]:
@@ -98,55 +99,55 @@ class Explaining:
             job.failed = one_line(error)
             self.store.note_explainer(job.name, status="failed", reason=job.failed, traceback=traceback.format_exc())
 
-    def _portion(self, job: ExplainerJob, portion: EvaluationBatch, number: int, portions: int) -> None:
+    def _batch(self, job: ExplainerJob, batch: EvaluationBatch, number: int, parts: int) -> None:
         file = self.store.piece_file(job.name, number)
-        facts = self._piece_facts(job, portion)
-        if job.failed or (portions > 1 and read_metadata(file).items() >= facts.items()):
+        facts = self._piece_facts(job, batch)
+        if job.failed or (parts > 1 and read_metadata(file).items() >= facts.items()):
             self.progress.skip(job.title)
         else:
             with self.progress.step(job.title, f"{self.what}: {job.title}"):
-                keep = set(portion.positions.tolist()) if self.save_maps else set(self.context.gallery)
-                scored = portion.score(job.name, job.explainer, job.missing, keep)
-                if portions == 1:
-                    job.scored = scored
+                keep = set(batch.positions.tolist()) if self.save_maps else set(self.context.gallery)
+                result = score_batch(batch, job.name, job.explainer, job.missing, keep)
+                if parts == 1:
+                    job.result = result
                 else:
-                    _write_piece(file, scored, facts)
-        if portions > 1 and not job.failed:
-            job.scored.add(_read_facts(file))
+                    _write_piece(file, result, facts)
+        if parts > 1 and not job.failed:
+            job.result.add(_read_facts(file))
 
-    def _piece_facts(self, job: ExplainerJob, portion: EvaluationBatch) -> dict[str, str]:
+    def _piece_facts(self, job: ExplainerJob, batch: EvaluationBatch) -> dict[str, str]:
         """What a piece must have been made of to be used."""
         metrics = {request.name: job.metrics[request.name] for request in job.missing}
-        images = [*portion.positions[[0, -1]].tolist(), self.save_maps]
+        images = [*batch.positions[[0, -1]].tolist(), self.save_maps]
         return {"fingerprint": job.fingerprint, "metrics": json.dumps(metrics), "images": json.dumps(images)}
 
-    def _finish(self, job: ExplainerJob, portions: int) -> None:
+    def _finish(self, job: ExplainerJob, parts: int) -> None:
         """Make one of the pieces and store it; a metric that failed on any leaves no row at all."""
         if job.failed:
             return
-        if len(job.scored.bad_maps) == len(self.context.explained.indices):
+        if len(job.result.bad_maps) == len(self.context.explained.indices):
             raise UserError(f"explainer {job.name!r} returned only NaN or infinite maps")
         maps: dict[int, np.ndarray] = {}
-        done = {metric: code for metric, code in job.metrics.items() if metric not in job.scored.problems}
+        done = {metric: code for metric, code in job.metrics.items() if metric not in job.result.problems}
         file = self.store.scores_file(job.name)
-        rows = self._rows(job, portions, maps)
+        rows = self._rows(job, parts, maps)
         write_scores(file, rows, fingerprint=job.fingerprint, metrics=json.dumps(done))
         with replacing(self.store.gallery_file(job.name)) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, *(maps[at] for at in sorted(maps)))
-        facts = {"bad_maps": job.scored.bad_maps, "problems": job.scored.problems}
+        facts = {"bad_maps": job.result.bad_maps, "problems": job.result.problems}
         self.store.note_explainer(job.name, status="ok", fingerprint=job.fingerprint, **facts)
         shutil.rmtree(self.store.piece_file(job.name, 0).parent, ignore_errors=True)
 
-    def _rows(self, job: ExplainerJob, portions: int, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
+    def _rows(self, job: ExplainerJob, parts: int, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
         """The old rows that still hold, and those of every portion; maps go to their file, and some to ``gallery``."""
-        file, cost = self.store.scores_file(job.name), job.scored.cost_rows
-        failed = {(metric.partition("@")[0], metric.partition("@")[2]) for metric in job.scored.problems}
+        file, cost = self.store.scores_file(job.name), job.result.cost_rows
+        failed = {(metric.partition("@")[0], metric.partition("@")[2]) for metric in job.result.problems}
         if read_metadata(file).get("fingerprint") == job.fingerprint:
-            yield _without(pd.read_parquet(file), job.scored.kinds | failed | set(_pairs(cost)))
+            yield _without(pd.read_parquet(file), job.result.kinds | failed | set(_pairs(cost)))
         shown = set(self.context.gallery)
         with self._maps_writer(job) as writer:
-            for number in range(portions):
-                one = job.scored if portions == 1 else _read_piece(self.store.piece_file(job.name, number))
+            for number in range(parts):
+                one = job.result if parts == 1 else _read_piece(self.store.piece_file(job.name, number))
                 if writer:
                     writer.add(self.context.about["image"].iloc[list(one.maps)].tolist(), one.maps.values())
                 gallery |= {at: values for at, values in one.maps.items() if at in shown}
@@ -165,14 +166,14 @@ class Explaining:
             yield writer
 
 
-def _write_piece(file: Path, scored: ExplainerResult, facts: dict[str, str]) -> None:
+def _write_piece(file: Path, result: ExplainerResult, facts: dict[str, str]) -> None:
     """The rows last: they say that the piece is whole."""
     with replacing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
-        maps: dict[str, Any] = {str(at): values for at, values in scored.maps.items()}
+        maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()}
         np.savez(stream, **maps)
-    came = {"bad_maps": scored.bad_maps, "problems": scored.problems, "cost": asdict(scored.cost)}
-    rows = pd.concat(scored.frames) if scored.frames else pd.DataFrame(columns=list(SCORE_COLUMNS))
-    write_scores(file, [rows], **facts, came=json.dumps(came | {"kinds": sorted(scored.kinds)}))
+    came = {"bad_maps": result.bad_maps, "problems": result.problems, "cost": asdict(result.cost)}
+    rows = pd.concat(result.frames) if result.frames else pd.DataFrame(columns=list(SCORE_COLUMNS))
+    write_scores(file, [rows], **facts, came=json.dumps(came | {"kinds": sorted(result.kinds)}))
 
 
 def _read_facts(file: Path) -> ExplainerResult:

@@ -77,13 +77,13 @@ def compare(context: EvaluationContext, other: Predictor, explainers: Mapping[st
         What ``agreement`` says, and the numbers of images and methods.
     """
     positions = np.arange(min(IMAGES, context.explained.faithful))
-    portion, others = EvaluationBatch(context, positions), EvaluationBatch(replace(context, predictor=other), positions)
+    batch, others = EvaluationBatch(context, positions), EvaluationBatch(replace(context, predictor=other), positions)
     orders = []
     for name, explainer in explainers.items():
         with contextlib.suppress(Exception):  # a method that fails here fails again where that is noted
             if not explainer.applies_to(context.inference.classifier):
-                orders.append(_order(portion, portion.maps(name, explainer)))
-    scores = [_audc(one, orders) for one in (portion, others)]
+                orders.append(_order(batch, batch.maps(name, explainer)))
+    scores = [_audc(one, orders) for one in (batch, others)]
     return agreement(*scores) | {"images": len(positions), "methods": len(orders)}
 
 
@@ -107,20 +107,20 @@ def agreement(ours: np.ndarray, others: np.ndarray) -> dict[str, Any]:
     return {"agree": agree, "mean_difference": mean, "worst_difference": worst, "changed_ranks": changed}
 
 
-def _order(portion: EvaluationBatch, maps: Tensor) -> Tensor:
-    occluder = _occluder(portion)
-    maps = upsample(maps, (portion.images.shape[2], portion.images.shape[3]))
+def _order(batch: EvaluationBatch, maps: Tensor) -> Tensor:
+    occluder = _occluder(batch)
+    maps = upsample(maps, (batch.images.shape[2], batch.images.shape[3]))
     return patch_order(maps, occluder.patch, occluder.ids, occluder.fov)
 
 
-def _occluder(portion: EvaluationBatch) -> Occluder:
-    return portion.occluder("faithful", np.arange(len(portion.positions)))
+def _occluder(batch: EvaluationBatch) -> Occluder:
+    return batch.occluder("faithful", np.arange(len(batch.positions)))
 
 
-def _audc(portion: EvaluationBatch, orders: list[Tensor]) -> np.ndarray:
+def _audc(batch: EvaluationBatch, orders: list[Tensor]) -> np.ndarray:
     """AUDC (M,N), filled with zero, of images whose patches go in these orders (N,P)."""
     if not orders:
-        return np.empty((0, len(portion.positions)))
-    schedules = [deletion(order, portion.context.section.steps, "zero") for order in orders]
-    curves = [target_probability(one, portion.targets) for one in _occluder(portion).logits(*schedules)]
+        return np.empty((0, len(batch.positions)))
+    schedules = [deletion(order, batch.context.section.steps, "zero") for order in orders]
+    curves = [target_probability(one, batch.targets) for one in _occluder(batch).logits(*schedules)]
     return torch.stack([audc(curve) for curve in curves]).double().cpu().numpy()

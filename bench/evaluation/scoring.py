@@ -1,21 +1,28 @@
-"""Scores of one explainer on one batch of images."""
+"""Scores of one explainer: its maps of a batch, measured by every metric on the images that the metric reads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+import torch
 from torch import Tensor
 
-from bench.evaluation.metric_inputs import OCCLUDED, MetricInputs
+from bench.contracts import Explainer
+from bench.errors import one_line
+from bench.evaluation.batch import EvaluationBatch, batches
+from bench.evaluation.context import EvaluationContext
+from bench.evaluation.metric_inputs import KEPT_CURVES, OCCLUDED, MetricInputs
+from bench.evaluation.output_checks import check_values
+from bench.evaluation.requests import MetricRequest
+from bench.evaluation.result import Cost, CostMeter, ExplainerResult
 from bench.memory import is_out_of_memory
-
-if TYPE_CHECKING:
-    from bench.evaluation.requests import MetricRequest
 
 
 class _Measured(NamedTuple):
-    """Values (N,) or, one column a step, (N,K) of the images at these places (N,) of a portion."""
+    """Values (n,), or (n,K) with one column per step, of the images at these places (n,) of a batch."""
 
     at: np.ndarray
     metric: str
@@ -28,6 +35,128 @@ class _Measured(NamedTuple):
         return np.array([-1]) if self.values.ndim == 1 else np.arange(self.values.shape[1])
 
 
+def score(context: EvaluationContext, name: str, explainer: Explainer, metrics: list[MetricRequest]) -> ExplainerResult:
+    """Explain and score all explained images; no map is kept.
+
+    Raises:
+        UserError: the explainer did not return one map per image.
+    """
+    result = ExplainerResult()
+    for batch in batches(context):
+        result.add(score_batch(batch, name, explainer, metrics, set()))
+    return result
+
+
+def score_batch(
+    batch: EvaluationBatch, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]
+) -> ExplainerResult:
+    """Explain and score the images of a batch, in smaller parts when memory runs out.
+
+    Args:
+        keep: positions among the explained images whose maps are wanted.
+    """
+    result = ExplainerResult()
+    for part in batch.in_parts(lambda part: _score(part, name, explainer, metrics, keep)):
+        result.add(part)
+    return result
+
+
+def _score(
+    batch: EvaluationBatch, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]
+) -> ExplainerResult:
+    maps, cost = _measured_maps(batch, name, explainer)
+    result = ExplainerResult(cost=cost)
+    values, ids = maps.cpu().numpy(), batch.about["image"].tolist()
+    result.bad_maps = [one for one, map_ in zip(ids, values, strict=True) if not np.isfinite(map_).all()]
+    result.maps = {at: one for at, one in zip(batch.positions.tolist(), values, strict=True) if at in keep}
+    found = list(_evaluate(batch, explainer, metrics, maps, result.problems))
+    if found:
+        result.frames.append(_frame(batch, found))
+        result.kinds = {(one.metric, one.variant) for one in found}
+    return result
+
+
+def _measured_maps(batch: EvaluationBatch, name: str, explainer: Explainer) -> tuple[Tensor, Cost]:
+    """Maps (n,h,w), and their cost as if the explainer had shared nothing with others."""
+    meter, shared = CostMeter(batch.context.inference.classifier, batch.context.device), batch.once.shared
+    shared.charge_anew()
+    with meter:
+        maps = batch.maps(name, explainer)
+    shared = batch.once.shared
+    meter.cost.images += len(batch.positions)
+    meter.cost.forwards += shared.charged_forwards
+    meter.cost.seconds += shared.charged_seconds
+    meter.cost.memory_mib = float(np.fmax(meter.cost.memory_mib, shared.charged_memory_mib))
+    return maps, meter.cost
+
+
+def _evaluate(
+    batch: EvaluationBatch, explainer: Explainer, metrics: list[MetricRequest], maps: Tensor, problems: dict[str, str]
+) -> Iterator[_Measured]:
+    """Every metric and curve, each on the images that it is read on."""
+    diseased = batch.context.explained.diseased[batch.positions]
+    subsets = {
+        "diseased": diseased,
+        "healthy": ~diseased,
+        "all": np.ones_like(diseased),
+        "faithful": batch.positions < batch.context.explained.faithful,
+    }
+    for subset, chosen in subsets.items():
+        wanted = [request for request in metrics if _subset(request) == subset]
+        if chosen.any() and wanted:
+            at = np.flatnonzero(chosen)
+            yield from _measure(wanted, _inputs(batch, explainer, maps, subset, at), at, problems)
+
+
+def _inputs(batch: EvaluationBatch, explainer: Explainer, maps: Tensor, subset: str, at: np.ndarray) -> MetricInputs:
+    context, positions = batch.context, batch.positions[at]
+    return MetricInputs(
+        native_maps=maps[at],
+        occluder=batch.occluder(subset, at),
+        targets=batch.targets[at],
+        logits=torch.from_numpy(context.logits[positions]).to(context.device),
+        masks=context.regions(context.split.masks, positions),
+        ignored=context.regions(context.split.ignored, positions),
+        steps=context.section.steps,
+        inherent=explainer.family == "inherent",
+        signed=explainer.signed,
+    )
+
+
+def _measure(
+    metrics: list[MetricRequest], inputs: MetricInputs, at: np.ndarray, problems: dict[str, str]
+) -> Iterator[_Measured]:
+    kept: set[tuple[str, str]] = set()
+    metrics = [request for request in metrics if _has_inputs(request, inputs)]
+    _prepare(metrics, inputs)
+    for request in metrics:
+        info, variant = request.info, request.variant
+        try:
+            values = info.function(*(inputs.get(need, variant) for need in info.needs))
+            yield _Measured(at, info.name, variant, check_values(info.name, values, len(at)))
+        except Exception as error:  # a metric of a plugin that fails must not take the others with it
+            if is_out_of_memory(error):
+                raise
+            problems[request.name] = one_line(error)
+            continue
+        for curve in sorted(KEPT_CURVES & set(info.needs)):
+            if (curve, variant) not in kept:
+                kept.add((curve, variant))
+                yield _Measured(at, curve, variant, inputs.get(curve, variant))
+
+
+def _frame(batch: EvaluationBatch, found: list[_Measured]) -> pd.DataFrame:
+    """Long rows of all values."""
+    counts = [one.values.numel() for one in found]
+    at = np.concatenate([np.repeat(one.at, len(one.steps)) for one in found])
+    return batch.about.iloc[at].assign(
+        metric=np.repeat([one.metric for one in found], counts),
+        variant=np.repeat([one.variant for one in found], counts),
+        step=np.concatenate([np.tile(one.steps, len(one.at)) for one in found]),
+        value=np.concatenate([one.values.detach().double().cpu().numpy().ravel() for one in found]),
+    )
+
+
 def _prepare(metrics: list[MetricRequest], inputs: MetricInputs) -> None:
     """Occlude for all metrics at once; what fails here fails again, for its own metric alone, when it is asked for."""
     try:
@@ -38,7 +167,7 @@ def _prepare(metrics: list[MetricRequest], inputs: MetricInputs) -> None:
 
 
 def _has_inputs(request: MetricRequest, inputs: MetricInputs) -> bool:
-    """False where a metric does not exist: it leaves no row, and that is no failure."""
+    """Whether the metric exists for these inputs; one that does not leaves no row, and that is not a failure."""
     needs = set(request.info.needs)
     without_donors = inputs.occluder.donors is None and bool(OCCLUDED & needs) and request.variant == "donor"
     return not (without_donors or ("pooled_map" in needs and not inputs.inherent))

@@ -52,7 +52,7 @@ class SharedFeatures:
     def of(cls, classifier: Classifier, batch: Batch) -> SharedFeatures:
         """The batch's own where it is of this classifier and these images, else a new one."""
         shared = batch.shared
-        if shared is not None and shared.classifier is classifier and shared.images is batch.images:
+        if isinstance(shared, cls) and shared.classifier is classifier and shared.images is batch.images:
             return shared
         return cls(classifier, batch.images)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.contracts import Explainer
 from bench.data.split import normalise
+from bench.evaluation.batch import explain
 from bench.maps import upsample
 from bench.studies.base import Study, Subject, register_study
 
@@ -65,7 +66,7 @@ class Counterfactual(Study):
         if not found:
             return pd.DataFrame()
         positions = np.array([one.position for one in found])
-        maps = subject.context.maps(name, explainer, positions)
+        maps = explain(subject.context, name, explainer, positions)
         about = subject.context.about.iloc[positions]
         rows = []
         for image, one, raw in zip(about.to_dict("records"), found, maps, strict=True):

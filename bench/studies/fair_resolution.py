@@ -14,6 +14,7 @@ from bench.contracts import Batch, Classifier, Explainer, UserError
 from bench.data.selection import Selection
 from bench.evaluation.context import EvaluationContext
 from bench.evaluation.requests import resolve_metrics
+from bench.evaluation.scoring import score
 from bench.maps import area_average, blur_to_grid
 from bench.store.code_digest import code_digest
 from bench.studies.base import Study, Subject, register_study
@@ -128,7 +129,7 @@ class FairResolution(Study):
         )
 
     def _rows(self, context: EvaluationContext, name: str, treated: Treated) -> pd.DataFrame:
-        scored = context.score(name, treated, self.metrics)
+        scored = score(context, name, treated, self.metrics)
         if scored.problems:
             raise UserError("; ".join(scored.notes))
         rows = scored.rows

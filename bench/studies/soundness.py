@@ -16,6 +16,8 @@ from bench.contracts import Batch, Classifier, Explainer
 from bench.data.selection import Selection
 from bench.data.split import normalise
 from bench.evaluation.context import EvaluationContext
+from bench.evaluation.requests import MetricRequest
+from bench.evaluation.scoring import score
 from bench.metrics import patch_at
 from bench.studies.base import Study, Subject, register_study
 
@@ -108,7 +110,7 @@ class Soundness(Study):
         context = self._scorer(subject)
         frames = []
         for made, degrade in DEGRADED.items():
-            rows = context.score(made, Made(degrade), judged(subject.metrics)).rows
+            rows = score(context, made, Made(degrade), judged(subject.metrics)).rows
             frames.append(rows[(rows["image"] != "") & (rows["step"] == -1)].assign(map=made))
         return pd.concat(frames)[["map", "image", "group", "metric", "variant", "value"]]
 
@@ -143,6 +145,6 @@ def _lesions_decide(subject: Subject, positions: np.ndarray) -> np.ndarray:
     indices = context.explained.indices[positions]
     twins = torch.stack([subject.prepared.samples.twin(index) for index in indices.tolist()])  # type: ignore[union-attr]
     images = normalise(twins.to(context.device), context.mean, context.std)
-    without = torch.cat([context.predict(part) for part in images.split(context.section.batch_size)])
+    without = context.predict(images)
     right = context.logits[positions].argmax(axis=1) == context.split.labels[indices]
     return right & (without.argmax(dim=1).cpu().numpy() == healthy)

@@ -9,6 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from bench.contracts import Batch, Classifier, Explainer
+from bench.evaluation.batch import EvaluationBatch
 from bench.evaluation.output_checks import check_maps
 from bench.memory import with_smaller_batches
 from bench.metrics.similarity import Floats
@@ -40,7 +41,7 @@ class Subset:
         context = subject.context
         positions = np.arange(min(count, len(context.explained.indices)))
         about = context.about.iloc[positions][["image", "group", "target"]].reset_index(drop=True)
-        batch = context.batch(name, explainer, positions)
+        batch = EvaluationBatch(context, positions).explainer_input(name, explainer)
         return cls(name, explainer, batch, about, context.logits[positions], context.section.batch_size)
 
     def part(self, positions: np.ndarray) -> Subset:

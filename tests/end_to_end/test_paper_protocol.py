@@ -15,6 +15,7 @@ import baselines  # noqa: F401 (registers what the config names)
 import bench.data
 import bench.metrics
 import bench.models.backbones
+import bench.models.timm_backbones
 import bench.studies  # noqa: F401
 import softcam  # noqa: F401
 from bench.config import load_config, parse_config

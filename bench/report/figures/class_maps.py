@@ -21,7 +21,6 @@ from bench.report.frames.load import Frames, part_explainers
 from bench.statistics.classification import softmax
 from bench.store.folders import CellStore, file_name
 from bench.statistics.intervals import Floats
-from bench.store.folders import EVERY_CLASS, CellStore, file_name
 
 _POST_HOC = 3  # methods, the first that the run lists; the others' maps are in the store
 _ACROSS = 6  # tiles that fill the page, and more where there are more classes

@@ -18,8 +18,8 @@ from safetensors import safe_open
 from sklearn.metrics import accuracy_score, roc_auc_score
 from torch import Tensor, nn
 
-import bench.commands.export.onnx
 import run_benchmark
+from bench.commands.export import onnx
 from bench.commands.export.command import export_cell
 from bench.commands.export.onnx import write_onnx
 from bench.contracts import Classifier, MissingData, UserError
@@ -188,9 +188,9 @@ def test_file_that_differs_is_not_kept(tmp_path: Path) -> None:
 def without(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Names of packages that are not found."""
     absent: set[str] = set()
-    real = bench.onnx_file.importlib.util.find_spec
+    real = onnx.importlib.util.find_spec
     monkeypatch.setattr(
-        bench.onnx_file.importlib.util, "find_spec", lambda name, *rest: None if name in absent else real(name, *rest)
+        onnx.importlib.util, "find_spec", lambda name, *rest: None if name in absent else real(name, *rest)
     )
     return absent
 

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import bench.training.loop
 import run_benchmark
 from bench.contracts import Classifier, UserError
 from bench.models.backbones import CompactResNet
@@ -21,6 +20,7 @@ from bench.models.initial_weights import read_initial_weights
 from bench.registry import BACKBONES, HEADS
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
+from bench.training import loop
 from tests.support.made import registered_squares, run_tiny, tiny_config
 
 run_benchmark.register()
@@ -221,7 +221,7 @@ def test_another_file_is_another_training(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("squares")
 def test_interrupted_training_goes_on_as_undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(plain().state_dict(), tmp_path / "a.pt")
-    real, calls = bench.training.validate, []
+    real, calls = loop.validate, []
 
     def stop_in_second_epoch(*arguments: Any) -> dict[str, float]:
         calls.append(1)
@@ -230,7 +230,7 @@ def test_interrupted_training_goes_on_as_undisturbed(tmp_path: Path, monkeypatch
         return real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.training, "validate", stop_in_second_epoch)
+        patched.setattr(loop, "validate", stop_in_second_epoch)
         with pytest.raises(KeyboardInterrupt):
             run_tiny(tmp_path / "stopped", config(tmp_path / "a.pt"))
     for run in ("stopped", "undisturbed"):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from bench.report.comparisons.decisions import missing, weigh
+from bench.report.comparisons.decisions import missing_decisions, weigh
 from bench.report.comparisons.model_or_map import decompose, model_or_map_frame
 from bench.report.comparisons.price import price_frame
 from bench.report.comparisons.verdicts import verdict_frame
@@ -125,7 +125,7 @@ def test_no_share_where_the_ceiling_is_not_above_the_floor(tmp_path: Path) -> No
 def test_every_table_and_figure_is_written(frames: Frames, tmp_path: Path) -> None:
     decisions = weigh(frames)
     tables = decisions.tables(frames)
-    (lacking,) = missing(frames, decisions)
+    (lacking,) = missing_decisions(frames, decisions)
     assert lacking.startswith("not there: critical_difference needs 5 data sets or backbones on them, this run has 1")
     assert list(tables) == ["verdicts", "price", "model_or_map", "strata", "floor_ceiling"]
     for name, table in tables.items():
@@ -144,7 +144,7 @@ def test_a_run_without_anything_to_compare(tmp_path: Path) -> None:
     alone = made(tmp_path, score_rows({("plain", "post_a"): (0.3, 0.5)}))
     decisions = weigh(alone)
     assert decisions.tables(alone) == {}
-    said = "".join(missing(replace(alone, record=alone.record | {"explainers": {}}), decisions))
+    said = "".join(missing_decisions(replace(alone, record=alone.record | {"explainers": {}}), decisions))
     assert all(name in said for name in ("floor_ceiling", "verdicts", "price", "model_or_map"))
     assert decisions.draw(alone, Manifest(tmp_path)) == {}
     assert weigh(made(tmp_path, pd.DataFrame())).tables(made(tmp_path, pd.DataFrame())) == {}

@@ -103,9 +103,9 @@ def test_interrupted_training_and_explaining_end_alike(
 ) -> None:
     """Stopped in the second epoch, then in the second explainer, then left alone."""
     out = tmp_path / "run"
-    import bench.training.loop
+    from bench.training import loop
 
-    real = bench.training.validate
+    real = loop.validate
     calls = []
 
     def stop_in_second_epoch(*arguments: object) -> dict[str, float]:
@@ -115,7 +115,7 @@ def test_interrupted_training_and_explaining_end_alike(
         return real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.training, "validate", stop_in_second_epoch)
+        patched.setattr(loop, "validate", stop_in_second_epoch)
         with pytest.raises(KeyboardInterrupt):
             run_tiny(out)
     assert list(out.rglob("checkpoint.safetensors"))
@@ -272,8 +272,8 @@ def test_scores_carry_what_they_belong_to(finished: Path) -> None:
 
 
 def test_twins_start_from_the_same_backbone(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Black box and SoftCAM share their first weights and their loop; only head and penalty differ."""
-    import bench.training.classifier
+    """Black box and SoftCAM share their first weights and their recipe; only head and penalty differ."""
+    from bench.training import classifier as classifier_module
 
     started: list[dict[str, Tensor]] = []
     recipes: list[object] = []
@@ -283,7 +283,7 @@ def test_twins_start_from_the_same_backbone(finished: Path, monkeypatch: pytest.
         recipes.append(recipe)
         raise RuntimeError("seen enough")
 
-    monkeypatch.setattr(bench.classifiers, "train", look)
+    monkeypatch.setattr(classifier_module, "train", look)
     run_tiny(finished.parent / "other")
     assert len(started) == 2
     assert recipes[0] == recipes[1]

@@ -24,7 +24,7 @@ from bench.report.contents import draw_figures
 from bench.report.figures.style import paper_style
 from bench.report.frames.load import Frames, load_frames
 from bench.report.studies.fair_resolution import fair_resolution_tables
-from bench.report.studies.operators import missing, operator_tables
+from bench.report.studies.operators import missing_operators, operator_tables
 from bench.report.studies.rank_figures import operator_ranks
 from bench.report.tables.writers import latex
 from bench.store.manifest import Manifest
@@ -102,7 +102,7 @@ def test_ranks_are_those_of_the_means_and_controls_have_none(frames: Frames) -> 
         'perators is without "audc@black", "audc@noise", "audc@donor": add them to metrics, only they are computed'
     )
     assert table.notes[-1] == f"O{lacking}."
-    assert missing(frames) == [f"o{lacking}"]
+    assert missing_operators(frames) == [f"o{lacking}"]
 
 
 def test_agreement_is_scipys_over_the_same_methods(frames: Frames) -> None:

@@ -1,0 +1,1 @@
+"""Commands beside a run: check-data, export, speed."""

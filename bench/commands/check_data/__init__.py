@@ -1,0 +1,1 @@
+"""``check-data``: reads a data set before a training does, and lists its faults."""

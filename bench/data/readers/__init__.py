@@ -1,0 +1,1 @@
+"""How files are read: images, DICOM, tables, released splits."""

@@ -1,0 +1,1 @@
+"""Explains images with a trained classifier and scores the maps."""

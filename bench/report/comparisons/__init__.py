@@ -1,0 +1,1 @@
+"""Comparisons between methods: verdicts, price, model or map, subgroups, critical difference."""

@@ -1,0 +1,1 @@
+"""The main figures of a run, and the style of all."""

@@ -1,0 +1,1 @@
+"""Tables and figures of each study, under the names of ``bench.studies``."""

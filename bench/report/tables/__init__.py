@@ -1,0 +1,1 @@
+"""The main tables of a run, and how tables are written."""

@@ -1,0 +1,1 @@
+"""Carries out a plan and keeps what is finished."""

@@ -1,0 +1,1 @@
+"""Intervals, comparisons and agreement on plain arrays and frames; no torch."""

@@ -1,0 +1,1 @@
+"""Trains the classifier of a cell, once."""
