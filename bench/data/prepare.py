@@ -14,12 +14,12 @@ from torch import Tensor
 
 from bench.config import Config, DataSection
 from bench.contracts import Channels, DatasetInfo, Sample, Samples
+from bench.data.counterfactuals import render_counterfactuals
 from bench.data.loading import Request, Tell, build_samples, load_splits
 from bench.data.selection import Selection, choose_explained, gallery_positions
 from bench.data.split import Split, brightness_auc, channel_statistics
 from bench.files import replacing
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
-from bench.training.lesion_reliance import render_twins
 
 if TYPE_CHECKING:
     pass
@@ -34,7 +34,7 @@ class Prepared:
         data: training and validation images with their normalisation.
         test: classified for the classification scores.
         explain: the split whose ``explained`` images are explained.
-        samples: what the builder returned for that split; phantoms can render twins with it.
+        samples: what the builder returned for that split; phantoms can render counterfactual images with it.
     """
 
     info: DatasetInfo
@@ -50,9 +50,9 @@ class Prepared:
         return self.test.classes
 
     @cached_property
-    def twins(self) -> tuple[Tensor, Tensor] | None:
-        """As ``render_twins``; rendered once for all classifiers."""
-        return render_twins(self.samples, self.explain, self.info.healthy)
+    def counterfactuals(self) -> tuple[Tensor, Tensor] | None:
+        """As ``render_counterfactuals``; rendered once for all classifiers."""
+        return render_counterfactuals(self.samples, self.explain, self.info.healthy)
 
 
 def prepare(

@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.contracts import Batch, Explainer
+from bench.contracts import Batch, Classifier, Explainer
 from bench.data.donors import donor_source
 from bench.data.split import normalise
 from bench.errors import UserError
 from bench.evaluation.context import EvaluationContext
 from bench.evaluation.output_checks import check_maps
-from bench.memory import with_smaller_batches
+from bench.memory import in_batches, with_smaller_batches
 from bench.metrics import Occluder, patch_at
 from bench.models.shared_features import SharedFeatures
 from bench.seeds import seed_of
@@ -149,3 +149,23 @@ def explain(context: EvaluationContext, name: str, explainer: Explainer, positio
     """
     parts = [batch.in_parts(lambda part: part.maps(name, explainer)) for batch in batches(context, positions)]
     return torch.cat([maps for part in parts for maps in part])
+
+
+def explain_images(classifier: Classifier, name: str, explainer: Explainer, batch: Batch, batch_size: int) -> Tensor:
+    """Raw maps (N,h,w) of images that need not be explained ones, in parts that shrink when memory runs out.
+
+    Raises:
+        UserError: the explainer did not return one map per image.
+    """
+
+    def compute(part: slice) -> Tensor:
+        some = part_of(batch, part)
+        return check_maps(name, explainer.explain_batch(classifier, some), len(some.seeds)).detach()
+
+    return torch.cat(in_batches(compute, len(batch.seeds), batch_size))
+
+
+def part_of(batch: Batch, part: slice) -> Batch:
+    """Some images of a batch, which share nothing yet."""
+    masks = None if batch.masks is None else batch.masks[part]
+    return Batch(batch.images[part], batch.targets[part], masks, batch.seeds[part])

@@ -19,6 +19,7 @@ from bench.evaluation.explainer_jobs import ExplainerJob, Explaining
 from bench.evaluation.metric_inputs import NEEDS_MASKS
 from bench.evaluation.mixed_precision import choose_predictor
 from bench.evaluation.requests import MetricRequest
+from bench.evaluation.scoring import score_batch
 from bench.files import write_if_new
 from bench.run.study_jobs import run_studies
 from bench.store.code_digest import code_digest
@@ -181,7 +182,7 @@ class Cell:
             name,
             self.parameters[name],
             context.inference.precision,
-            code_digest(explainer, EvaluationContext, target_class),
+            code_digest(explainer, score_batch, target_class),
         )
         return f"{main}-{digest(self.part, code_digest(classwise))}" if self.part else main
 

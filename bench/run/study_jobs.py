@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.contracts import Explainer
 from bench.errors import one_line
-from bench.evaluation.context import EvaluationContext
+from bench.evaluation.scoring import score_batch
 from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
 from bench.store.folders import CellStore
@@ -49,7 +49,7 @@ def _study(
     subject: Subject, study: Study, of: str, explainer: Explainer | None, fingerprint: str, store: CellStore
 ) -> str:
     try:
-        write_study(store.study_file(study.name, of), study.study(subject, of, explainer), fingerprint=fingerprint)
+        write_study(store.study_file(study.name, of), study.measure(subject, of, explainer), fingerprint=fingerprint)
         store.note_study(study.name, {of: {"status": "ok", "fingerprint": fingerprint}})
         return ""
     except Exception as error:  # a study that fails must not take the scores with it
@@ -68,7 +68,7 @@ def _fingerprint(subject: Subject, study: Study, parameters: dict[str, Any], of:
         study.name,
         json.dumps(parameters, sort_keys=True, default=str),
         # the builder: a probe may have it render what the split does not hold
-        code_digest(study, EvaluationContext, subject.prepared.info.builder, *([explainer] if explainer else [])),
+        code_digest(study, score_batch, subject.prepared.info.builder, *([explainer] if explainer else [])),
         subject.context.inference.precision,
         of,
         subject.parameters.get(of, {}),

@@ -57,7 +57,11 @@ class Counterfactual(Study):
     def applies_to(self, subject: Subject) -> str:
         """Only where the data set can render an image without one of its lesions."""
         samples = subject.prepared.samples
-        return "" if hasattr(samples, "twin") and hasattr(samples, "lesions") else "the data set cannot remove a lesion"
+        return (
+            ""
+            if hasattr(samples, "counterfactual") and hasattr(samples, "lesions")
+            else "the data set cannot remove a lesion"
+        )
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """Columns of ``EvaluationContext.about``, lesion (its number), pixels, mass and effect."""
@@ -98,7 +102,7 @@ def _index(subject: Subject, position: int) -> int:
 def _effects(subject: Subject, position: int, lesions: list[int]) -> Tensor:
     """Loss (L,) of the target's logit when one of these lesions is removed."""
     context, index = subject.context, _index(subject, position)
-    twins = [subject.prepared.samples.twin(index, lesion) for lesion in lesions]  # type: ignore[union-attr]
+    twins = [subject.prepared.samples.counterfactual(index, lesion) for lesion in lesions]  # type: ignore[union-attr]
     images = torch.stack([context.split.batch([index])[0], *twins]).to(context.device)
     intact, *removed = context.predict(normalise(images, context.mean, context.std))[:, context.targets[position]].cpu()
     return intact.double() - torch.stack(removed).double()

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.contracts import Classifier, Explainer
+from bench.contracts import Batch, Classifier, Explainer
 from bench.data.split import normalise
+from bench.evaluation.batch import explain_images
 from bench.evaluation.metric_inputs import MetricInputs
 from bench.maps import positive
-from bench.memory import with_smaller_batches
 from bench.metrics import Occluder, patch_at
 from bench.metrics.similarity import rank_correlation
 from bench.registry import EXPLAINERS
@@ -151,13 +151,9 @@ def _settings(subject: Subject, explainer: Explainer, studied: _Studied) -> Iter
 
 
 def _explain(subject: Subject, classifier: Classifier, explainer: Explainer, studied: _Studied) -> Tensor:
-    """Maps (N,h,w), in batches that shrink when memory runs out."""
-
-    def attempt(size: int) -> Tensor:
-        parts = zip(studied.images.split(size), studied.targets.split(size), strict=True)
-        return torch.cat([explainer.explain(classifier, *part).detach().float() for part in parts])
-
-    return with_smaller_batches(attempt, subject.context.section.batch_size)[0]
+    """Maps (N,h,w) float32."""
+    batch = Batch(studied.images, studied.targets, None, tuple(range(len(studied.images))))
+    return explain_images(classifier, explainer.name, explainer, batch, subject.context.section.batch_size).float()
 
 
 def _enlarged(maps: Tensor, studied: _Studied, how: dict[str, Any]) -> Tensor:

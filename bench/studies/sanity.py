@@ -62,7 +62,7 @@ class Sanity(Study):
         names = subject.context.seed_names
         parts = np.array_split(np.arange(len(intact)), min(self.weight_draws, len(intact)))
         for draw, positions in enumerate(parts):
-            part, before = subset.part(positions), intact[positions]
+            part, before = subset.part(slice(positions[0], positions[-1] + 1)), intact[positions]
             stages = cascade(subject.classifier, subset.batch.images, self.blocks, *names, "cascade", draw)
             maps = before
             for stage, (fresh, classifier) in enumerate(stages, start=1):

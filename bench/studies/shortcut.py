@@ -9,7 +9,6 @@ uses a planted signal against those of one that does not).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +20,9 @@ from torch import Tensor
 
 from bench.contracts import Batch, Explainer
 from bench.data.split import normalise
-from bench.evaluation.output_checks import check_maps
+from bench.evaluation.batch import explain_images
 from bench.maps import upsample
-from bench.memory import with_smaller_batches
+from bench.memory import in_batches
 from bench.metrics import activation_precision
 from bench.seeds import seed_of
 from bench.statistics.classification import softmax
@@ -63,8 +62,8 @@ def render_scenes(subject: Subject, indices: NDArray[np.int64]) -> Scenes:
     pixels = torch.stack([samples.with_tag(index, tagged) for tagged in (False, True) for index in indices])
     images = normalise(pixels.to(context.device), context.mean, context.std)
     with torch.inference_mode():
-        logits = _in_batches(subject, len(images), lambda part: subject.classifier(images[part]))
-    pairs = logits.double().cpu().numpy().reshape(2, len(indices), -1)
+        parts = in_batches(lambda part: subject.classifier(images[part]), len(images), context.section.batch_size)
+    pairs = torch.cat(parts).double().cpu().numpy().reshape(2, len(indices), -1)
     diseases = pairs[0].copy()
     diseases[:, healthy] = -np.inf
     labels = context.split.labels[indices]
@@ -76,15 +75,6 @@ def render_scenes(subject: Subject, indices: NDArray[np.int64]) -> Scenes:
         logits=pairs,
         targets=np.where(labels == healthy, diseases.argmax(axis=1), labels),
     )
-
-
-def _in_batches(subject: Subject, count: int, compute: Callable[[slice], Tensor]) -> Tensor:
-    """``compute`` over ``count`` items, batch by batch, in batches that shrink when memory runs out."""
-
-    def attempt(size: int) -> Tensor:
-        return torch.cat([compute(slice(start, start + size)) for start in range(0, count, size)])
-
-    return with_smaller_batches(attempt, subject.context.section.batch_size)[0]
 
 
 class _TagStudy(Study):
@@ -191,15 +181,11 @@ class ShortcutMaps(_TagStudy):
 def _explain(subject: Subject, name: str, explainer: Explainer, scenes: Scenes, ids: list[str]) -> Tensor:
     """Maps (N,H,W) of the scenes with their tags."""
     context, images = subject.context, scenes.images[1]
-
-    def explain(part: slice) -> Tensor:
-        batch = Batch(
-            images=images[part].contiguous(memory_format=torch.channels_last),
-            targets=torch.from_numpy(scenes.targets[part]).to(context.device),
-            masks=scenes.lesions[part].to(context.device) if explainer.needs_masks else None,
-            seeds=tuple(seed_of(*context.seed_names, name, image) for image in ids[part]),
-        )
-        maps = check_maps(name, explainer.explain_batch(context.classifier, batch), len(batch.images))
-        return upsample(maps.detach().float().cpu(), (images.shape[2], images.shape[3]))
-
-    return _in_batches(subject, len(images), explain)
+    batch = Batch(
+        images=images.contiguous(memory_format=torch.channels_last),
+        targets=torch.from_numpy(scenes.targets).to(context.device),
+        masks=scenes.lesions.to(context.device) if explainer.needs_masks else None,
+        seeds=tuple(seed_of(*context.seed_names, name, image) for image in ids),
+    )
+    maps = explain_images(context.classifier, name, explainer, batch, context.section.batch_size)
+    return upsample(maps.float().cpu(), (images.shape[2], images.shape[3]))

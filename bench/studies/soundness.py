@@ -143,7 +143,7 @@ def _lesions_decide(subject: Subject, positions: np.ndarray) -> np.ndarray:
     """(N,) whether an image is classified right, and as healthy without its lesions."""
     context, healthy = subject.context, subject.prepared.info.healthy
     indices = context.explained.indices[positions]
-    twins = torch.stack([subject.prepared.samples.twin(index) for index in indices.tolist()])  # type: ignore[union-attr]
+    twins = torch.stack([subject.prepared.samples.counterfactual(index) for index in indices.tolist()])  # type: ignore[union-attr]
     images = normalise(twins.to(context.device), context.mean, context.std)
     without = context.predict(images)
     right = context.logits[positions].argmax(axis=1) == context.split.labels[indices]

@@ -9,9 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from bench.contracts import Batch, Classifier, Explainer
-from bench.evaluation.batch import EvaluationBatch
-from bench.evaluation.output_checks import check_maps
-from bench.memory import with_smaller_batches
+from bench.evaluation.batch import EvaluationBatch, explain_images, part_of
 from bench.metrics.similarity import Floats
 from bench.seeds import seed_of
 from bench.studies.base import Subject
@@ -44,10 +42,10 @@ class Subset:
         batch = EvaluationBatch(context, positions).explainer_input(name, explainer)
         return cls(name, explainer, batch, about, context.logits[positions], context.section.batch_size)
 
-    def part(self, positions: np.ndarray) -> Subset:
+    def part(self, part: slice) -> Subset:
         """Some of the images."""
-        batch = _part(self.batch, positions)
-        return replace(self, batch=batch, about=self.about.iloc[positions], logits=self.logits[positions])
+        batch = part_of(self.batch, part)
+        return replace(self, batch=batch, about=self.about.iloc[part], logits=self.logits[part])
 
     def maps(
         self, classifier: Classifier, run: str, images: Tensor | None = None, targets: Tensor | None = None
@@ -64,22 +62,5 @@ class Subset:
             seeds=tuple(seed_of(seed, run) for seed in self.batch.seeds),
         )
 
-        def attempt(batch_size: int) -> Floats:
-            everything = np.arange(len(batch.seeds))
-            parts = np.split(everything, range(batch_size, len(everything), batch_size))
-            return np.concatenate([self._explain(classifier, _part(batch, part)) for part in parts])
-
-        return with_smaller_batches(attempt, self.batch_size)[0]
-
-    def _explain(self, classifier: Classifier, batch: Batch) -> Floats:
-        maps = check_maps(self.name, self.explainer.explain_batch(classifier, batch), len(batch.seeds))
-        return maps.detach().double().cpu().numpy()
-
-
-def _part(batch: Batch, positions: np.ndarray) -> Batch:
-    return Batch(
-        batch.images[positions],
-        batch.targets[positions],
-        None if batch.masks is None else batch.masks[positions],
-        tuple(batch.seeds[at] for at in positions),
-    )
+        maps = explain_images(classifier, self.name, self.explainer, batch, self.batch_size)
+        return maps.double().cpu().numpy()

@@ -18,6 +18,7 @@ from bench.contracts import (
     Head,
     NotApplicable,
 )
+from bench.data.counterfactuals import render_counterfactuals
 from bench.data.prepare import Prepared, TrainingData
 from bench.data.split import Split
 from bench.devices import has_fast_bf16
@@ -104,8 +105,8 @@ class CellClassifier:
             self.head.head,
             lesion_reliance,
         ]
-        if hasattr(self.prepared.samples, "twin"):
-            code.append(self.prepared.info.builder)
+        if hasattr(self.prepared.samples, "counterfactual"):
+            code += [render_counterfactuals, self.prepared.info.builder]
         return [*code, *([self.init] if self.init else [])]
 
     @property

@@ -1,59 +1,33 @@
-"""Does the model use the lesions? Phantoms can show the same scene without them."""
+"""Reliance on the lesions: a model that uses them calls the same scene without them healthy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from bench.contracts import Classifier, Sample, Samples
-from bench.data.split import Split, normalise
+from bench.contracts import Classifier
+from bench.data.split import normalise
 from bench.models.eval_mode import evaluating
 
 if TYPE_CHECKING:
     from bench.data.prepare import Prepared, TrainingData
 
 
-#: Number of diseased images whose twins are rendered.
-_TWINS = 100
-
-
-def render_twins(
-    samples: Sequence[Sample] | Samples, split: Split, healthy: int | None
-) -> tuple[Tensor, Tensor] | None:
-    """Renders the first diseased images of a split, 100 at most, without their lesions.
-
-    Args:
-        samples: what the builder of the data set returned for this split.
-        split: the images.
-        healthy: index of the class without lesions.
-
-    Returns:
-        Positions (n,) in the split, and the same scenes (n,3,H,W) without lesions. None where the data set cannot
-        render twins, or has no healthy class or no diseased image.
-    """
-    twin, diseased = getattr(samples, "twin", None), np.flatnonzero(split.labels != healthy)[:_TWINS]
-    if twin is None or healthy is None or not len(diseased):
-        return None
-    return torch.from_numpy(diseased), torch.stack([twin(index) for index in diseased.tolist()])
-
-
 def lesion_reliance(
     prepared: Prepared, classifier: Classifier, data: TrainingData, device: torch.device
 ) -> dict[str, float] | None:
-    """How many true positives there are, and the share of them whose healthy twin is called healthy.
+    """Counts true positives, and the share of them that is called healthy once the lesions are removed.
 
-    Reads ``prepared.twins``. None where there are none.
+    Returns:
+        ``true_positives`` and ``called_healthy``; None where the data set has no counterfactual images.
     """
-    if prepared.twins is None:
+    if prepared.counterfactuals is None:
         return None
     true_positives, fooled = 0, 0
     with evaluating(classifier), torch.inference_mode():
-        for indices, twins in zip(*(part.split(16) for part in prepared.twins), strict=True):
-            both = torch.cat([prepared.explain.batch(indices), twins])
+        for indices, images in zip(*(part.split(16) for part in prepared.counterfactuals), strict=True):
+            both = torch.cat([prepared.explain.batch(indices), images])
             intact, removed = classifier(normalise(both.to(device), data.mean, data.std)).argmax(dim=1).chunk(2)
             hits = intact == torch.as_tensor(prepared.explain.labels[indices.numpy()]).to(device)
             true_positives += int(hits.sum())

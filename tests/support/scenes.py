@@ -42,7 +42,7 @@ class Scenes:
     def exact_mask(self, index: int) -> Tensor:
         return torch.stack([torch.zeros(SIDE, SIDE, dtype=torch.bool), *self.lesions(index)]).any(dim=0)
 
-    def twin(self, index: int, lesion: int | None = None) -> Tensor:
+    def counterfactual(self, index: int, lesion: int | None = None) -> Tensor:
         return self._render([] if lesion is None else [place for place in range(index % 5) if place != lesion])
 
     def _square(self, place: int) -> Tensor:

@@ -159,7 +159,7 @@ class Phantom:
         block, place = divmod(index, len(self.classes))
         return int(self._stream("labels", block).permutation(len(self.classes))[place])
 
-    def twin(self, index: int, lesion: int | None = None) -> torch.Tensor:
+    def counterfactual(self, index: int, lesion: int | None = None) -> torch.Tensor:
         """The same scene, noise, distractors and tag without any lesion, or without lesion number ``lesion`` only.
 
         Returns:

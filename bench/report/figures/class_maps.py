@@ -19,8 +19,8 @@ from bench.report.figures.tile_grid import NAMES, TileGrid, color_bars, draw_til
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames, part_explainers
 from bench.statistics.classification import softmax
-from bench.store.folders import CellStore, file_name
 from bench.statistics.intervals import Floats
+from bench.store.folders import CellStore, file_name
 
 _POST_HOC = 3  # methods, the first that the run lists; the others' maps are in the store
 _ACROSS = 6  # tiles that fill the page, and more where there are more classes

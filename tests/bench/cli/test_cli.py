@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-import bench.commands.check_data.command
 import run_benchmark
 from bench.cli.main import _merge, app
 from bench.commands.check_data import command as check_data

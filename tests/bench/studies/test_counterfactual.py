@@ -108,13 +108,13 @@ def test_random_maps_score_nothing_where_lesions_are_alike() -> None:
 
 def test_twins_are_rendered_once_for_all_explainers(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    twin = Scenes.twin
+    twin = Scenes.counterfactual
 
     def counted(self: Scenes, index: int, lesion: int | None = None) -> Tensor:
         calls.append(index)
         return twin(self, index, lesion)
 
-    monkeypatch.setattr(Scenes, "twin", counted)
+    monkeypatch.setattr(Scenes, "counterfactual", counted)
     subject, study = subject_of(weight(), 20), Counterfactual(2)
     first = study.measure(subject, "a", Planted(weight()))
     second = study.measure(subject, "b", Planted(1 - weight()))

@@ -67,7 +67,7 @@ def test_twins_are_rendered_once_for_all_classifiers(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(twins, "_TWINS", 10)
     prepared, classifier = subject(0)
     rendered: list[int] = []
-    monkeypatch.setattr(Scenes, "twin", lambda self, index: rendered.append(index) or self._render([]))
+    monkeypatch.setattr(Scenes, "counterfactual", lambda self, index: rendered.append(index) or self._render([]))
     for _ in range(2):
         assert facts(prepared, classifier) == {"true_positives": 10, "called_healthy": 1.0}
     assert rendered == [index for index in range(COUNT) if index % 5][:10]

@@ -88,7 +88,7 @@ def test_classes_are_balanced(name: str) -> None:
 def test_twin_differs_in_every_lesion_and_nowhere_else(name: str) -> None:
     phantom = build(name)
     for index in range(len(phantom)):
-        difference = changed(phantom[index].image, phantom.twin(index))
+        difference = changed(phantom[index].image, phantom.counterfactual(index))
         lesions = phantom.lesions(index)
         assert bool(lesions) == (phantom.label(index) > 0)
         assert not (difference & ~grown(phantom.exact_mask(index), 0.03)).any()
@@ -101,11 +101,11 @@ def test_removing_one_lesion_changes_only_its_pixels(name: str) -> None:
     for index in diseased(phantom):
         image, lesions = phantom[index].image, phantom.lesions(index)
         for number, lesion in enumerate(lesions):
-            difference = changed(image, phantom.twin(index, lesion=number))
+            difference = changed(image, phantom.counterfactual(index, lesion=number))
             assert difference[lesion.numpy()].any()
             assert not (difference & ~grown(lesion, 0.03)).any()
         with pytest.raises(IndexError):
-            phantom.twin(index, lesion=len(lesions))
+            phantom.counterfactual(index, lesion=len(lesions))
 
 
 def test_lesions_unite_to_the_mask() -> None:

@@ -96,7 +96,7 @@ def test_any_phantom_renders_both_versions(name: str) -> None:
 def test_healthy_twin_keeps_the_tag(name: str) -> None:
     phantom, plain = build(name), build(name, shortcut="")
     for index in range(8):
-        differing = (phantom.twin(index) != plain.twin(index)).any(dim=0)
+        differing = (phantom.counterfactual(index) != plain.counterfactual(index)).any(dim=0)
         assert bool(differing.any()) == phantom.is_tagged(index)
         assert not (differing & ~phantom.tag_mask(index)).any()
 
