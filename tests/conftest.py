@@ -1,6 +1,71 @@
-"""Settings of every test."""
+"""Settings and fixtures shared by every test."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 import torch
+from matplotlib.figure import Figure
+
+import run_benchmark
+from bench.report.frames.load import Frames
+from tests.support import decided
+from tests.support.made import forgotten_afterwards, registered_squares, run_tiny
 
 # The networks here are tiny: a second thread costs more than it computes, most of all on a busy machine.
 torch.set_num_threads(1)
+# Tests name heads, explainers, metrics, data sets and backbones by their registered names.
+run_benchmark.register()
+
+
+@pytest.fixture
+def clean_registries() -> Iterator[None]:
+    """Removes whatever the test registers."""
+    with forgotten_afterwards():
+        yield
+
+
+@pytest.fixture
+def squares() -> Iterator[None]:
+    """The synthetic data sets ``squares`` and ``shapes``; removes whatever the test registers."""
+    with registered_squares():
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed tiny run, shared by every test that only reads it: do not write to it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with registered_squares():
+        outcome = run_tiny(folder)
+    assert outcome.problems == []
+    assert outcome.computed
+    return folder
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Frames:
+    """The hand-made run with known verdicts (``tests.decided``)."""
+    return decided.planted(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are laid out, but their files stay empty: writing them is most of their time."""
+
+    def lay_out(figure: Figure, target: Path, format: str, **options: object) -> None:
+        if format == "png":  # the layout of the PDF is the same
+            figure.draw_without_rendering()
+        target.touch()
+
+    monkeypatch.setattr(Figure, "savefig", lay_out)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips tests marked ``gpu`` where there is no CUDA device."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -84,7 +84,7 @@ def benchmark(
     chosen_device = choose_device(device)
     name = config or ("standard" if chosen_device.type == "cuda" else "quick")
     lists = {key: _names(context.params[key]) for key in _LISTS}
-    merged = parse_config(_merge(name, lists, batch_size, init, shortcut), name)
+    merged = parse_config(merged_values(name, lists, batch_size, init, shortcut), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
@@ -134,7 +134,7 @@ def _folder(splits: Path | None) -> Path | None:
     return splits
 
 
-def _merge(
+def merged_values(
     config: str, lists: dict[str, list[str] | None], batch_size: int | None, init: Path | None, shortcut: str | None
 ) -> dict[str, Any]:
     """The config's values with the flags laid over them."""

@@ -36,7 +36,7 @@ from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
 
 #: From so many cells on a second process, which has to read them too, is worth its start.
-_MANY = 8
+MANY_CELLS = 8
 _TABLES, _FIGURES, _PAGE, _FRAME, _STATE = "tables", "figures", "report.html", "scores.parquet", "report.json"
 _NAMED = 5
 
@@ -134,7 +134,7 @@ def _figures(files: Manifest, record: dict[str, Any], is_stale: bool) -> Iterato
     """Gives the captions once the figures are drawn: of many cells by a second process, beside the tables."""
     if not is_stale:
         yield lambda frames: {}
-    elif len(record["cells"]) < _MANY:
+    elif len(record["cells"]) < MANY_CELLS:
         yield lambda frames: draw_figures(frames, files.inside(_FIGURES))
     else:
         ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's

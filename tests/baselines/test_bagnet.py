@@ -6,15 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-import baselines
-import bench.models.backbones  # noqa: F401
-import softcam
 from baselines.bagnet import BagNet, CompactBagNet
 from bench.contracts import Classifier, EvidenceClassifier
 from bench.registry import BACKBONES, EXPLAINERS, HEADS
-
-assert baselines
-assert softcam
 
 
 def pixels_seen(features: nn.Module, side: int) -> tuple[int, int]:

@@ -12,7 +12,6 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
-import baselines
 from baselines.scorecam import ScoreCAM
 from bench.contracts import Batch, Classifier, UserError
 from bench.models.shared_features import SharedFeatures
@@ -21,7 +20,6 @@ from softcam import SoftCAM
 from tests.oracles import cams as oracles
 from tests.support.tiny import small_convnext, small_vgg, tiny_classifiers, tiny_net
 
-assert baselines
 LIBRARY = {
     "gradcam": pytorch_grad_cam.GradCAM,
     "gradcam++": pytorch_grad_cam.GradCAMPlusPlus,

@@ -7,13 +7,11 @@ import torch
 import torchvision
 from torch import nn
 
-import baselines
 import softcam
 from bench.contracts import Classifier, EvidenceClassifier
 from bench.registry import HEADS
 from tests.support.tiny import tiny_net
 
-assert baselines
 SOFTCAM_HEADS = {
     "softcam-dense": softcam.ElasticNet(),
     "softcam-sparse": softcam.ElasticNet(l1=5e-5),

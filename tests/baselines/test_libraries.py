@@ -11,9 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import baselines
-import bench.metrics  # noqa: F401
-import softcam
 from bench.config import parse_config
 from bench.contracts import Classifier
 from bench.maps import positive
@@ -23,8 +20,6 @@ from bench.run.plan import make_plan
 from tests.support.made import registered_squares
 from tests.support.tiny import small_vgg, tiny_classifiers
 
-assert baselines
-assert softcam
 TARGETS = torch.tensor([0, 2, 1])
 METHODS = ("gradcam", "gradcam++", "layercam", "scorecam")
 ALSO_OF_PYTORCH_GRAD_CAM = ("hirescam", "xgradcam", "eigencam")

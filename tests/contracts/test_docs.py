@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import baselines  # noqa: F401 (registers what the tiny config names)
-import bench.metrics  # noqa: F401
-import softcam  # noqa: F401
 from bench.cli.plugins import load_plugins
 from bench.registry import ALL_REGISTRIES, EXPLAINERS
 from bench.report.frames.load import load_frames
 from bench.report.tables.main import all_tables
 from tests.support.made import run_tiny, tiny_config
 from tests.support.paths import ROOT
+from tests.support.tiny import tiny_classifiers
 
 DOCS = ROOT / "docs"
 
@@ -27,13 +24,7 @@ def code_blocks(document: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)
 
 
-@pytest.fixture(autouse=True)
-def clean_registries() -> Iterator[None]:
-    known = [set(registry) for registry in ALL_REGISTRIES]
-    yield
-    for registry, names in zip(ALL_REGISTRIES, known, strict=True):
-        for name in set(registry) - names:
-            registry.remove(name)
+pytestmark = pytest.mark.usefixtures("clean_registries")
 
 
 def test_plugin_examples_reach_every_table(tmp_path: Path) -> None:
@@ -42,7 +33,9 @@ def test_plugin_examples_reach_every_table(tmp_path: Path) -> None:
         files.append(tmp_path / f"plugin_{number}.py")
         files[-1].write_text(block, encoding="utf-8")
     assert load_plugins(files) == []
-    assert len(EXPLAINERS["negative_mean"].__dict__) > 0
+    images, classifier = torch.rand(2, 3, 32, 32), tiny_classifiers()["black box"]
+    maps = EXPLAINERS["negative_mean"]().explain(classifier, images, torch.tensor([0, 1]))
+    assert torch.equal(maps, -classifier.features(images).mean(dim=1))
     config = tiny_config(datasets=["two-tone"], explainers=["softcam", "negative_mean", "random"], metrics=["all"])
     assert run_tiny(tmp_path / "run", config).problems == []
     tables = all_tables(load_frames(tmp_path / "run"))

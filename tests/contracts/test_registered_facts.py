@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import bench.data
-import bench.metrics  # noqa: F401 (as the one before: registers)
 from bench.report.contents import draw_figures
 from bench.report.frames.load import load_frames
 from bench.report.tables.main import all_tables
@@ -18,10 +16,8 @@ from bench.store.manifest import Manifest
 from tests.support.report_store import make_run
 
 
-def test_stand_ins_for_lesions_are_named_where_localisation_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bench.report.contents.save", lambda figure, files, stem: figure.draw_without_rendering())
+@pytest.mark.usefixtures("unsaved")
+def test_stand_ins_for_lesions_are_named_where_localisation_is_shown(tmp_path: Path) -> None:
     make_run(tmp_path)
     frames = load_frames(tmp_path)
     said = "What counts as lesion is a stand-in on first: the whole quadrant."

@@ -11,7 +11,6 @@ import pytest
 import torch
 from rich.console import Console
 
-import run_benchmark
 from bench.config import load_config, parse_config
 from bench.report import contents as figures
 from bench.report.frames.load import load_frames
@@ -20,7 +19,7 @@ from bench.run.plan import make_plan
 from bench.run.runner import RunOptions, run
 from bench.store.manifest import Manifest
 
-run_benchmark.register()
+pytestmark = pytest.mark.slow
 
 #: What is smaller than in the shipped configs; the grids are theirs.
 SMALL: dict[str, dict[str, Any]] = {

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from rich.console import Console
 
 import baselines  # noqa: F401 (registers what the config names)
@@ -23,13 +22,12 @@ from bench.report.build import build_report
 from bench.report.frames.load import Frames, load_frames
 from bench.run.plan import make_plan
 from bench.run.runner import RunOptions, run
-from tests.support.made_fundus import disc, photograph, save, table
+from tests.support.made_fundus import make_eyepacs
+from tests.support.made_oct import CLASSES, make_oct
 from tests.support.made_rsna import make_rsna
 
 pytest.importorskip("pydicom")
-PATIENTS = 40
-GRADES = 5
-SCANS = ("NORMAL", "DRUSEN", "DME", "CNV")
+pytestmark = pytest.mark.slow
 #: What is smaller than in the shipped config; all else is as published.
 SMALL = {
     "run": {"backbones": ["compact"], "seeds": [0, 1], "pretrained": False},
@@ -39,42 +37,11 @@ SMALL = {
 }
 
 
-def make_eyepacs(root: Path) -> None:
-    """Photographs of both eyes, brighter with the grade, and annotations of the diseased left ones."""
-    lines = []
-    for patient in range(PATIENTS):
-        grade = patient % GRADES
-        for side in ("left", "right"):
-            name = f"{patient}_{side}"
-            pixels = photograph(disc(60, 80, 30, 40, 28), (100 + 30 * grade, 60, 30))
-            save(root / f"eyepacs/train/{name}.jpeg", pixels)
-            lines.append(f"{name},{grade}")
-            if grade and side == "left":
-                square = pixels[2:58, 12:68]
-                save(root / f"retinal-lesions/images_896x896/{name}.jpg", square)
-                mask = np.zeros((56, 56), np.uint8)
-                mask[20:30, 25:40] = 255
-                mask[:5, 25:30] = 127
-                save(root / f"retinal-lesions/lesion_segs_896x896/{name}/hard_exudate.png", mask)
-    table(root / "eyepacs/trainLabels.csv", "image,level", *lines)
-
-
-def make_oct(root: Path) -> None:
-    """Scans whose brightness tells the class; no masks."""
-    for part, patients in (("train", range(12)), ("test", range(20, 25))):
-        for index, name in enumerate(SCANS):
-            for patient in patients:
-                file = root / "oct2017" / part / name / f"{name}-{100 * index + patient}-1.jpeg"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                noise = np.random.default_rng(patient).integers(0, 40, (31, 48))
-                Image.fromarray((noise + 50 * index).astype(np.uint8)).save(file)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     make_eyepacs(root)
-    make_oct(root)
+    make_oct(root / "oct2017", scans=1)
     make_rsna(root / "rsna", 60)
     values = load_config("paper").model_dump()
     for section, changes in SMALL.items():
@@ -115,7 +82,7 @@ def test_tables_of_the_paper_are_filled(finished: Path) -> None:
     assert {"gradcam", "scorecam", "softcam"} <= set(paper["audc"]["explainer"])
     assert set(paper["multiclass"]["dataset"]) == {"fundus@grades", "oct@classes"}
     deleted = paper["multiclass_deletion"]
-    assert set(deleted[deleted["dataset"] == "oct@classes"]["class"]) == set(SCANS)
+    assert set(deleted[deleted["dataset"] == "oct@classes"]["class"]) == set(CLASSES)
 
 
 def test_converted_black_box_scores_as_the_black_box(frames: Frames) -> None:

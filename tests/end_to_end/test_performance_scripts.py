@@ -13,6 +13,8 @@ from torch import nn
 
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def script(name: str) -> ModuleType:
     file = ROOT / "docs" / "measurements" / f"{name}.py"

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-import baselines  # noqa: F401 (registers what the tiny config names)
-import bench.data
-import bench.metrics
-import bench.models.backbones
-import bench.studies  # noqa: F401
-import softcam  # noqa: F401
 from bench.config import Config, parse_config
 from bench.report.build import build_report
 from bench.report.frames.load import load_frames
 from bench.store.folders import CellKey, RunStore
-from tests.support.made import registered_squares, run_tiny, tiny_config
+from tests.support.made import run_tiny, tiny_config
 
-
-@pytest.fixture(autouse=True)
-def squares() -> Iterator[None]:
-    with registered_squares():
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("squares", "unsaved")]
 
 
 def config() -> Config:

@@ -10,13 +10,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-import baselines
 import softcam
 from bench.contracts import Classifier
 from bench.registry import EXPLAINERS, HEADS
 from tests.support.tiny import excite, small_convnext, small_vgg, tiny_classifiers, tiny_net
 
-assert baselines
 CONVERTIBLE = (
     "resnet18",
     "resnext50_32x4d",

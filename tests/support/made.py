@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from rich.console import Console
 
+import bench.training.loop
 import run_benchmark
 from bench.config import Config, parse_config
 from bench.contracts import Sample
@@ -66,15 +69,24 @@ def register_squares(name: str = "squares", **facts: Any) -> None:
 
 
 @contextmanager
-def registered_squares() -> Iterator[None]:
-    """Both data sets inside a ``with`` block; whatever was registered there is forgotten afterwards."""
+def forgotten_afterwards() -> Iterator[None]:
+    """Removes whatever is registered inside the ``with`` block."""
     known = [set(registry) for registry in ALL_REGISTRIES]
-    register_squares()
-    register_shapes()
-    yield
-    for registry, names in zip(ALL_REGISTRIES, known, strict=True):
-        for name in set(registry) - names:
-            registry.remove(name)
+    try:
+        yield
+    finally:
+        for registry, names in zip(ALL_REGISTRIES, known, strict=True):
+            for name in set(registry) - names:
+                registry.remove(name)
+
+
+@contextmanager
+def registered_squares() -> Iterator[None]:
+    """Registers both data sets inside a ``with`` block; whatever else was registered there is removed afterwards."""
+    with forgotten_afterwards():
+        register_squares()
+        register_shapes()
+        yield
 
 
 def tiny_config(**run_section: Any) -> Config:
@@ -95,10 +107,23 @@ def tiny_config(**run_section: Any) -> Config:
 
 def run_tiny(out: Path, config: Config | None = None, problems: list[str] | None = None, **options: Any) -> Outcome:
     """Run a config on the CPU without a terminal."""
-    from rich.console import Console
-
     config = config or tiny_config()
     plan = make_plan(config, out)
-    quiet = Console(file=(out.parent / "log.txt").open("a"))
     asked = RunOptions(**{"root": out, "out": out, "device": torch.device("cpu"), "precision": "float32"} | options)
-    return run(config, plan, asked, quiet, problems or [])
+    return run(config, plan, asked, Console(quiet=True), problems or [])
+
+
+@contextmanager
+def stopped_in_second_epoch() -> Iterator[None]:
+    """Ctrl-C arrives in the second epoch of the first training inside the ``with`` block."""
+    real, calls = bench.training.validate, []
+
+    def stop(*arguments: Any) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bench.training, "validate", stop)
+        yield

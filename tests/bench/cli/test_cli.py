@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import run_benchmark
-from bench.cli.main import _merge, app
+from bench.cli.main import app, merged_values
 from bench.commands.check_data import command as check_data
 from bench.config import parse_config
 from bench.contracts import DatasetInfo, UserError
@@ -48,11 +48,24 @@ def test_help_fits_a_screen_and_shows_examples() -> None:
         (["speed", "--backbone", "resnet81"], "error: unknown backbone 'resnet81'; did you mean resnet18"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], said: str) -> None:
-    done = command(*arguments)
+def test_bad_input_is_one_line(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run_benchmark.py", *arguments])
+    with pytest.raises(SystemExit) as left:
+        run_benchmark.main()
+    assert left.value.code == 2
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith(said)
+    assert err == ""
+
+
+def test_bad_input_ends_a_process_without_a_traceback() -> None:
+    done = command("--datasets", "fundus-fantom")
     assert done.returncode == 2
-    assert said in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stdout.startswith("error: unknown data set 'fundus-fantom'; did you mean fundus-phantom")
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
 
 
 def test_check_data_reads_what_a_run_of_that_name_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -79,7 +92,7 @@ def test_batch_size_beats_every_table(tmp_path: Path) -> None:
     tables = ("training", "datasets.cxr-phantom.training", "datasets.cxr-phantom.backbones.compact.training")
     (tmp_path / "own.toml").write_text("".join(f"[{table}]\nbatch_size = 32\n" for table in tables))
     for flag, expected in ((None, 32), (4, 4)):
-        config = parse_config(_merge(str(tmp_path / "own.toml"), {}, flag, None, None), "own")
+        config = parse_config(merged_values(str(tmp_path / "own.toml"), {}, flag, None, None), "own")
         assert config.for_dataset("cxr-phantom", "compact").training.batch_size == expected
 
 

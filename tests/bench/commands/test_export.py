@@ -35,8 +35,6 @@ from tests.support.made import SIZE, register_squares, registered_squares, run_t
 from tests.support.paths import ROOT
 from tests.support.tiny import excite, small_vgg
 
-run_benchmark.register()
-
 ABOUT = {"size": 96, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "classes": ["a", "b", "c"]}
 
 

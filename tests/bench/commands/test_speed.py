@@ -28,7 +28,6 @@ from bench.registry import EXPLAINERS
 from bench.store.manifest import Manifest
 
 CPU = torch.device("cpu")
-run_benchmark.register()
 TINY = Setting("compact", size=32, batch=4, images=3, repeats=3, steps=5)
 CHANNELS = 64
 
@@ -143,7 +142,7 @@ def test_tasks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     def task(name: str) -> Task:
         return Task("work", name, lambda: log.append(name) or 2)
 
-    monkeypatch.setattr(timing.time, "perf_counter", _ticks().__next__)
+    monkeypatch.setattr("time.perf_counter", _ticks().__next__)
     seconds = timing.seconds_per_image([task("a"), task("b")], 3, CPU, lambda number: None)
     assert log == ["a", "b"] * 4  # runs of three seconds are long
     assert {name: values.tolist() for name, values in seconds.items()} == {"work: a": [1.5] * 3, "work: b": [1.5] * 3}
@@ -153,7 +152,7 @@ def test_a_short_first_run_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(timing, "_SHORTEST", 0.5)
     log: list[str] = []
     task = Task("work", "a", lambda: log.append("a") or 2)
-    monkeypatch.setattr(timing.time, "perf_counter", _ticks(0.25).__next__)
+    monkeypatch.setattr("time.perf_counter", _ticks(0.25).__next__)
     seconds = timing.seconds_per_image([task], 1, CPU, lambda number: None)
     assert len(log) == 2 * (1 + 2)
     assert seconds["work: a"].tolist() == [0.125]

@@ -11,7 +11,6 @@ import pytest
 import torch
 from rich.console import Console
 
-import baselines  # noqa: F401 (registers what the run names)
 from bench import metrics
 from bench.contracts import Sample
 from bench.data.prepare import facts, prepare

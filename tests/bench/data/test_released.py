@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import bench.data  # noqa: F401 (registers the data sets)
 from bench.contracts import MissingData, UserError
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.released import Released, read_released, unlisted

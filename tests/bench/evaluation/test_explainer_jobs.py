@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,9 @@ from bench.evaluation import mixed_precision as precision
 from bench.evaluation.batch import EvaluationBatch
 from bench.files import read_json
 from bench.registry import EXPLAINERS
-from tests.support.made import registered_squares, run_tiny, tiny_config
+from tests.support.made import run_tiny, tiny_config
 
-
-@pytest.fixture(autouse=True)
-def _squares() -> Iterator[None]:
-    with registered_squares():
-        yield
+pytestmark = pytest.mark.usefixtures("squares")
 
 
 def config(batch_size: int) -> Config:

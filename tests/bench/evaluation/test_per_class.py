@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,9 +13,6 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 
-import baselines  # noqa: F401 (registers what the tiny config names)
-import bench.metrics  # noqa: F401
-import softcam  # noqa: F401
 from bench.config import Config
 from bench.contracts import EVERY_CLASS, OWN_CLASS, Batch, Classifier, EvidenceClassifier, Explainer
 from bench.data.prepare import Prepared, prepare
@@ -37,10 +33,12 @@ from bench.run.plan import make_plan
 from bench.store.folders import CellKey, CellStore, RunStore
 from bench.store.scores import read_metadata
 from bench.training.classifier import CellClassifier
-from tests.support.made import register_shapes, registered_squares, run_tiny, tiny_config
+from tests.support.made import registered_squares, run_tiny, tiny_config
 
 CLASSES = ["plain", "bright", "dark"]
 STEPS = 3
+
+pytestmark = pytest.mark.usefixtures("squares")
 
 
 def config(every_class: bool = True, dataset: str = "shapes") -> Config:
@@ -49,19 +47,12 @@ def config(every_class: bool = True, dataset: str = "shapes") -> Config:
     return tiny.model_copy(update={"explain": tiny.explain.model_copy(update=update)})
 
 
-@pytest.fixture(autouse=True)
-def made() -> Iterator[None]:
-    with registered_squares():
-        yield
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three classes; not to be written to."""
-    register_shapes()
     folder = tmp_path_factory.mktemp("classes") / "run"
-    outcome = run_tiny(folder, config())
-    DATASETS.remove("shapes")
+    with registered_squares():
+        outcome = run_tiny(folder, config())
     assert outcome.problems == []
     return folder
 
@@ -81,7 +72,7 @@ def trained(folder: Path, tmp_path: Path, head: str) -> tuple[EvidenceClassifier
     settings = config()
     plan = make_plan(settings, tmp_path)
     prepared = prepare(DATASETS["shapes"], settings, folder, folder / "cache", skip_bad=False)
-    progress = RunProgress(Console(file=(tmp_path / "log").open("w")), [])
+    progress = RunProgress(Console(quiet=True), [])
     key, store = CellKey("shapes", "compact", head, 0), cell_of(tmp_path / "run", head)
     cell = CellClassifier(key, store, prepared, plan.cells[key], settings, torch.device("cpu"), progress)
     classifier = cell.load()
@@ -329,6 +320,7 @@ def test_classes_of_an_image_share_one_scale() -> None:
     assert len(np.unique(third)) == 1
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_figures_of_the_classes(finished: Path, frames: Frames, tmp_path: Path) -> None:
     images = load_images(frames, "shapes")
     assert images is not None
@@ -339,7 +331,7 @@ def test_figures_of_the_classes(finished: Path, frames: Frames, tmp_path: Path) 
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
     shutil.copytree(finished, tmp_path / "run")
-    build_report(tmp_path / "run", Console(file=(tmp_path / "said").open("w"), width=200))
+    build_report(tmp_path / "run", Console(quiet=True))
     drawn = {file.stem for file in (tmp_path / "run/figures").glob("class_maps*.png")}
     assert drawn == {"class_maps_shapes_softcam-sparse", "class_maps_shapes_gradcam"}
     page = (tmp_path / "run/report.html").read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import run_benchmark
 from bench.contracts import Classifier, UserError
 from bench.models.backbones import CompactResNet
 from bench.models.initial_weights import read_initial_weights
 from bench.registry import BACKBONES, HEADS
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
-from bench.training import loop
-from tests.support.made import registered_squares, run_tiny, tiny_config
-
-run_benchmark.register()
+from tests.support.made import run_tiny, stopped_in_second_epoch, tiny_config
 
 
 def classifier(head: str, seed: int, num_classes: int = 2, backbone: str = "compact") -> Classifier:
@@ -167,12 +162,6 @@ def test_unusable_file_is_one_line(tmp_path: Path, name: str, make: Any, said: s
 # --- In a run --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def squares() -> Iterator[None]:
-    with registered_squares():
-        yield
-
-
 def config(init: Path | None, **section: Any) -> Any:
     named = {"explainers": ["random"], "heads": ["softcam-sparse"]} | section
     return tiny_config(**named, **({"init": str(init)} if init else {}))
@@ -219,20 +208,10 @@ def test_another_file_is_another_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("squares")
-def test_interrupted_training_goes_on_as_undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_training_goes_on_from_its_own_weights_not_from_the_checkpoint(tmp_path: Path) -> None:
     torch.save(plain().state_dict(), tmp_path / "a.pt")
-    real, calls = loop.validate, []
-
-    def stop_in_second_epoch(*arguments: Any) -> dict[str, float]:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "validate", stop_in_second_epoch)
-        with pytest.raises(KeyboardInterrupt):
-            run_tiny(tmp_path / "stopped", config(tmp_path / "a.pt"))
+    with stopped_in_second_epoch(), pytest.raises(KeyboardInterrupt):
+        run_tiny(tmp_path / "stopped", config(tmp_path / "a.pt"))
     for run in ("stopped", "undisturbed"):
         assert run_tiny(tmp_path / run, config(tmp_path / "a.pt")).problems == []
     ours, theirs = (

@@ -8,8 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import baselines
-import softcam
 from bench.contracts import Batch, Classifier
 from bench.evaluation.result import CostMeter
 from bench.models.shared_features import SharedFeatures
@@ -17,8 +15,6 @@ from bench.registry import EXPLAINERS, HEADS
 from softcam import SoftCAM
 from tests.support.tiny import small_vgg, tiny_classifiers, tiny_net
 
-assert baselines
-assert softcam
 CAMS = ("gradcam", "gradcam++", "layercam", "hirescam", "xgradcam", "eigencam")
 TARGETS = torch.tensor([0, 2, 1])
 

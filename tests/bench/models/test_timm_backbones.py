@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import baselines
 import bench.models.timm_backbones  # noqa: F401
 import softcam
 from bench.contracts import Classifier, UserError
@@ -24,7 +23,6 @@ from tests.support.paths import ROOT
 from tests.support.tiny import excite
 
 timm = pytest.importorskip("timm")
-assert baselines
 
 #: Name -> image side, constructor arguments; "" or a part of the reason why it is no exact SoftCAM.
 MODELS: dict[str, tuple[int, dict[str, Any], str]] = {

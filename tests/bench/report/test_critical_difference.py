@@ -17,7 +17,7 @@ from bench.report.comparisons.critical_difference import (
 )
 from bench.report.frames.load import Frames
 from bench.statistics.friedman import alike, critical_difference, friedman
-from tests.bench.report.test_decisions import MEANS, made, score_rows
+from tests.support.decided import MEANS, made, score_rows
 
 #: AUC of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 data sets: Demšar 2006, table 6.
 DEMSAR = np.array(

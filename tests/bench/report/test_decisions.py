@@ -19,20 +19,14 @@ from bench.report.frames.load import Frames
 from bench.report.tables.floor_ceiling import PREVALENCE, floor_ceiling_table
 from bench.report.tables.writers import write_table
 from bench.store.manifest import Manifest
-from tests.support.decided import MEANS, N, made, planted, score_rows, verdict
-
-
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
-    return planted(tmp_path_factory.mktemp("run"))
-
+from tests.support.decided import MEANS, N, made, score_rows, verdict
 
 # --- Price -----------------------------------------------------------------------------------------------------------
 
 
-def test_price_is_sklearns_difference(frames: Frames) -> None:
-    prices = price_frame(frames, verdict_frame(frames)).set_index("head")
-    rows = frames.predictions.set_index("head")
+def test_price_is_sklearns_difference(planted: Frames) -> None:
+    prices = price_frame(planted, verdict_frame(planted)).set_index("head")
+    rows = planted.predictions.set_index("head")
     plain, soft, labels = rows.loc["plain", "logit_1"], rows.loc["soft", "logit_1"], rows.loc["plain", "label"]
     auc = roc_auc_score(labels, soft) - roc_auc_score(labels, plain)
     kappa = cohen_kappa_score(labels, soft > 0) - cohen_kappa_score(labels, plain > 0)
@@ -43,9 +37,9 @@ def test_price_is_sklearns_difference(frames: Frames) -> None:
     assert prices.loc["exact", ["auc", "auc_low", "auc_high", "auc_verdict"]].tolist() == [0, 0, 0, "non-inferior"]
 
 
-def test_gain_is_positive_where_the_head_is_better(frames: Frames) -> None:
+def test_gain_is_positive_where_the_head_is_better(planted: Frames) -> None:
     """Against post_b, the best one: precision +0.2, AUDC 0."""
-    soft = price_frame(frames, verdict_frame(frames)).set_index("head").loc["soft"]
+    soft = price_frame(planted, verdict_frame(planted)).set_index("head").loc["soft"]
     assert soft["gain_localisation"] == pytest.approx(0.2, abs=0.01)
     assert soft["gain_faithfulness"] == pytest.approx(0, abs=0.01)
     assert soft[["gain_localisation_n", "gain_faithfulness_n"]].tolist() == [N, N]
@@ -65,8 +59,8 @@ def test_decomposition_by_hand() -> None:
     assert decompose(without) == pytest.approx((0.5, 0.4, 0.1))
 
 
-def test_model_or_map_uses_the_corners_that_are_there(frames: Frames) -> None:
-    rows = model_or_map_frame(frames)
+def test_model_or_map_uses_the_corners_that_are_there(planted: Frames) -> None:
+    rows = model_or_map_frame(planted)
     full = verdict(rows, metric="precision", post_hoc="post_a")  # 0.3, 0.35, 0.5, 0.6
     assert full["missing"] == ""
     assert full["model"] == pytest.approx((0.2 + 0.25) / 2, abs=0.01)
@@ -85,8 +79,8 @@ def shares(frames: Frames) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["head"], row["explainer"]): row for row in floor_ceiling_table(frames).rows}
 
 
-def test_share_of_the_way_by_hand(frames: Frames) -> None:
-    rows = shares(frames)
+def test_share_of_the_way_by_hand(planted: Frames) -> None:
+    rows = shares(planted)
     assert rows["plain", "post_a"]["precision"].mean == pytest.approx(100 * 0.2 / 0.8, abs=1.5)
     assert rows["plain", "post_a"]["audc@zero"].mean == pytest.approx(100 * 0.4 / 0.6, abs=1.5)  # lower is better
     assert rows["plain", "post_a"][PREVALENCE].mean == 2
@@ -122,20 +116,20 @@ def test_no_share_where_the_ceiling_is_not_above_the_floor(tmp_path: Path) -> No
 # --- All of it -------------------------------------------------------------------------------------------------------
 
 
-def test_every_table_and_figure_is_written(frames: Frames, tmp_path: Path) -> None:
-    decisions = weigh(frames)
-    tables = decisions.tables(frames)
-    (lacking,) = missing_decisions(frames, decisions)
+def test_every_table_and_figure_is_written(planted: Frames, tmp_path: Path) -> None:
+    decisions = weigh(planted)
+    tables = decisions.tables(planted)
+    (lacking,) = missing_decisions(planted, decisions)
     assert lacking.startswith("not there: critical_difference needs 5 data sets or backbones on them, this run has 1")
     assert list(tables) == ["verdicts", "price", "model_or_map", "strata", "floor_ceiling"]
     for name, table in tables.items():
         write_table(table, Manifest(tmp_path), name)
     assert pd.read_csv(tmp_path / "verdicts.csv")["sentence"].tolist() == decisions.verdicts["sentence"].tolist()
     spare = decisions.verdicts[decisions.verdicts["family"] == "localisation"].assign(metric="spare")
-    more = replace(decisions, verdicts=pd.concat([decisions.verdicts, spare], ignore_index=True)).tables(frames)
+    more = replace(decisions, verdicts=pd.concat([decisions.verdicts, spare], ignore_index=True)).tables(planted)
     assert more["verdicts"].rows == tables["verdicts"].rows
     assert len(more["verdicts"].numbers()) == len(tables["verdicts"].rows) + len(spare)
-    stems = decisions.draw(frames, Manifest(tmp_path))
+    stems = decisions.draw(planted, Manifest(tmp_path))
     assert list(stems) == ["win_matrix", "price_pareto", "model_or_map_localisation", "model_or_map_faithfulness"]
     assert all((tmp_path / f"{stem}.png").exists() for stem in stems)
 

@@ -217,12 +217,6 @@ def test_every_figure_is_written_and_nothing_else(frames: Frames, tmp_path: Path
     assert "operator: zero" in captions["deletion_curves"]
 
 
-@pytest.fixture
-def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are laid out but not written, which is most of their time."""
-    monkeypatch.setattr("bench.report.contents.save", lambda figure, files, stem: figure.draw_without_rendering())
-
-
 @pytest.mark.usefixtures("unsaved")
 @pytest.mark.parametrize(
     ("options", "absent"),
@@ -302,7 +296,7 @@ def test_figures_of_many_cells_are_drawn_whatever_becomes_of_the_second_process(
     script.write_text(f"""from pathlib import Path
 from rich.console import Console
 from bench.report import build
-build._MANY = 1
+build.MANY_CELLS = 1
 {guard}build.build_report(Path({str(tmp_path)!r}), Console(quiet=True))
 """)
     root = str(ROOT)

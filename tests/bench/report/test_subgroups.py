@@ -17,12 +17,7 @@ from bench.report.comparisons.subgroups import counts, image_facts, strata_frame
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
 from bench.run.cell import explained_logits
-from tests.support.decided import DIFFICULTY, NOISE, N, floored, made, planted, verdict
-
-
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
-    return planted(tmp_path_factory.mktemp("run"))
+from tests.support.decided import DIFFICULTY, NOISE, N, floored, made, verdict
 
 
 def test_strata_and_squares_take_the_floor_too(tmp_path: Path) -> None:
@@ -48,9 +43,9 @@ def test_thirds_and_counts_by_hand() -> None:
     assert not dict(counts(pd.Series([1, 1])))
 
 
-def test_strata_hold_their_images(frames: Frames, tmp_path: Path) -> None:
+def test_strata_hold_their_images(planted: Frames, tmp_path: Path) -> None:
     """Images 0–9 are missed by the head, area rises with the index: each mean is that of its images."""
-    scores = frames.scores.copy()
+    scores = planted.scores.copy()
     scores.loc[(scores["head"] == "soft") & scores["image"].isin([f"i{i}" for i in range(10)]), "predicted"] = 0
     ours = made(tmp_path, scores)
     lesions = pd.DataFrame({"image": [f"i{i}" for i in range(N)], "lesion_area": np.arange(1, N + 1) / 100})
@@ -68,8 +63,8 @@ def test_strata_hold_their_images(frames: Frames, tmp_path: Path) -> None:
     assert smallest["difference"] == pytest.approx(smallest["ours"] - smallest["theirs"])
 
 
-def test_confidence_is_the_black_boxs_in_the_right_class(frames: Frames, tmp_path: Path) -> None:
-    ours = made(tmp_path, frames.scores)
+def test_confidence_is_the_black_boxs_in_the_right_class(planted: Frames, tmp_path: Path) -> None:
+    ours = made(tmp_path, planted.scores)
     for cell in ours.cells.itertuples():
         margin = {"plain": 2.0, "soft": 9.0, "exact": 9.0}[str(cell.head)]
         file = ours.cell(cell).explained
@@ -117,15 +112,15 @@ def test_a_file_that_did_not_change_keeps_its_time(tmp_path: Path) -> None:
     assert pd.read_parquet(file)["area"].tolist() == [1.0]
 
 
-def test_strata_show_undirected_metrics_of_healthy_images_without_a_difference(frames: Frames) -> None:
+def test_strata_show_undirected_metrics_of_healthy_images_without_a_difference(planted: Frames) -> None:
     """The other method is the best one in the directed metric of the same images: post_b."""
     metrics = [
         {"name": "area", "variant": "", "family": "consistency", "higher_is_better": True, "images": "healthy"},
         {"name": "largest", "variant": "", "family": "consistency", "higher_is_better": None, "images": "healthy"},
     ]
-    precision = frames.scores[frames.scores["metric"] == "precision"].assign(diseased=False, label=0, predicted=0)
+    precision = planted.scores[planted.scores["metric"] == "precision"].assign(diseased=False, label=0, predicted=0)
     scores = pd.concat([precision.assign(metric="area"), precision.assign(metric="largest")], ignore_index=True)
-    ours = replace(frames, scores=scores, record=frames.record | {"metrics": metrics})
+    ours = replace(planted, scores=scores, record=planted.record | {"metrics": metrics})
     rows = strata_frame(ours, verdict_frame(ours))
     shown = rows[(rows["metric"] == "largest") & (rows["stratum"] == "healthy images") & (rows["method"] == "soft")]
     (row,) = shown.to_dict("records")

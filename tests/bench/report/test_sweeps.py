@@ -248,10 +248,8 @@ def test_two_data_sets_of_one_modality_are_domains(names: tuple[str, str], tmp_p
     assert set(study_tables(load_frames(tmp_path))) == {"cross_domain"}
 
 
-def test_every_study_is_drawn_even_where_a_data_set_has_no_masks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bench.report.contents.save", lambda figure, files, stem: figure.draw_without_rendering())
+@pytest.mark.usefixtures("unsaved")
+def test_every_study_is_drawn_even_where_a_data_set_has_no_masks(tmp_path: Path) -> None:
     heads = {"plain": PLAIN, "dense": DENSE, "dense max": head("dense", pooling="max")}
     heads |= {"a": sparse(2e-5), "b": sparse(5e-5)}
     sizes = {f"x@size={size}": {"base": "x", "size": size, "modality": "cxr"} for size in (64, 96)}

@@ -26,16 +26,11 @@ from bench.report.figures.style import paper_style
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import label, metric_rows
 from bench.statistics.comparison import NO_EVIDENCE, SAME
-from tests.support.decided import MEANS, METRICS, NOISE, RECORD, N, floored, made, planted, score_rows, verdict
+from tests.support.decided import MEANS, METRICS, NOISE, RECORD, N, floored, made, score_rows, verdict
 
 
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
-    return planted(tmp_path_factory.mktemp("run"))
-
-
-def test_verdicts_find_what_was_planted(frames: Frames) -> None:
-    rows = verdict_frame(frames)
+def test_verdicts_find_what_was_planted(planted: Frames) -> None:
+    rows = verdict_frame(planted)
     assert len(rows) == 2 * 2 * 2  # two heads, two post-hoc methods, two metrics with a direction
     assert verdict(rows, method="soft", against="post_a", metric="precision")["verdict"] == "better"
     assert verdict(rows, method="soft", against="post_a", metric="audc@zero")["verdict"] == "better"  # lower
@@ -44,8 +39,8 @@ def test_verdicts_find_what_was_planted(frames: Frames) -> None:
     assert same["verdict"] in (NO_EVIDENCE, SAME)
 
 
-def test_difference_and_test_are_those_of_the_pairs(frames: Frames) -> None:
-    row = verdict(verdict_frame(frames), method="soft", against="post_b", metric="precision")
+def test_difference_and_test_are_those_of_the_pairs(planted: Frames) -> None:
+    row = verdict(verdict_frame(planted), method="soft", against="post_b", metric="precision")
     differences = 0.2 + NOISE[2] - NOISE[1]
     assert row["difference"] == pytest.approx(differences.mean())
     assert row["p"] == pytest.approx(stats.wilcoxon(differences).pvalue)
@@ -53,8 +48,8 @@ def test_difference_and_test_are_those_of_the_pairs(frames: Frames) -> None:
     assert (row["effect"], row["n"], row["groups"], row["seeds"]) == (1, N, N, 1)
 
 
-def test_sentence(frames: Frames) -> None:
-    row = verdict(verdict_frame(frames), method="soft", against="post_b", metric="precision")
+def test_sentence(planted: Frames) -> None:
+    row = verdict(verdict_frame(planted), method="soft", against="post_b", metric="precision")
     start, _, end = row["sentence"].partition(" [")
     assert start == f"soft locates better than post_b on x (precision {row['difference']:+.3f}"
     assert end.endswith("], n = 40, p < 0.001)")
@@ -92,13 +87,15 @@ def test_intervals_stay_within_what_is_possible(tmp_path: Path) -> None:
     assert rows[["ours_low", "ours_high"]].stack().between(0, 1).all()
 
 
-def test_failing_metrics_are_marked_and_not_spoken_of_and_disagreement_is_named(frames: Frames) -> None:
+def test_failing_metrics_are_marked_and_not_spoken_of_and_disagreement_is_named(planted: Frames) -> None:
     """Precision fails on x: the spare metric, which says the opposite, is spoken of instead."""
-    spare = frames.scores[frames.scores["metric"] == "precision"].assign(metric="spare")
+    spare = planted.scores[planted.scores["metric"] == "precision"].assign(metric="spare")
     spare["value"] = -spare["value"]
     metrics = [METRICS[0], METRICS[0] | {"name": "spare"}]
     given = replace(
-        frames, scores=pd.concat([frames.scores, spare], ignore_index=True), record=frames.record | {"metrics": metrics}
+        planted,
+        scores=pd.concat([planted.scores, spare], ignore_index=True),
+        record=planted.record | {"metrics": metrics},
     )
     row = verdict(spoken(verdict_frame(given)), method="soft")
     (line,) = disagreement(verdict_frame(given), row.to_dict())
@@ -118,70 +115,70 @@ def test_failing_metrics_are_marked_and_not_spoken_of_and_disagreement_is_named(
     assert disagreement(rows, spoken(rows).iloc[0].to_dict()) == []
 
 
-def test_order_of_rows_does_not_matter(frames: Frames) -> None:
-    mixed = replace(frames, scores=frames.scores.sample(frac=1, random_state=3))
-    pd.testing.assert_frame_equal(verdict_frame(frames), verdict_frame(mixed))
+def test_order_of_rows_does_not_matter(planted: Frames) -> None:
+    mixed = replace(planted, scores=planted.scores.sample(frac=1, random_state=3))
+    pd.testing.assert_frame_equal(verdict_frame(planted), verdict_frame(mixed))
 
 
-def test_only_seeds_that_both_have_are_paired(frames: Frames, tmp_path: Path) -> None:
+def test_only_seeds_that_both_have_are_paired(planted: Frames, tmp_path: Path) -> None:
     scores = pd.concat([score_rows(MEANS), score_rows({("soft", "own"): (9, 9)}).assign(seed=1)])
-    pd.testing.assert_frame_equal(verdict_frame(made(tmp_path, scores)), verdict_frame(frames))
+    pd.testing.assert_frame_equal(verdict_frame(made(tmp_path, scores)), verdict_frame(planted))
 
 
-def test_undefined_values_are_counted(frames: Frames) -> None:
-    scores = frames.scores.copy()
+def test_undefined_values_are_counted(planted: Frames) -> None:
+    scores = planted.scores.copy()
     gone = (scores["head"] == "soft") & (scores["explainer"] == "own") & (scores["image"] == "i3")
     scores.loc[gone, "value"] = np.nan
-    row = verdict(verdict_frame(replace(frames, scores=scores)), method="soft", against="post_a", metric="precision")
+    row = verdict(verdict_frame(replace(planted, scores=scores)), method="soft", against="post_a", metric="precision")
     assert (row["n"], row["undefined"]) == (N - 1, 1)
 
 
-def test_best_opponent_is_by_direction(frames: Frames) -> None:
-    best = against_best(verdict_frame(frames), ["precision", "audc@zero"])
+def test_best_opponent_is_by_direction(planted: Frames) -> None:
+    best = against_best(verdict_frame(planted), ["precision", "audc@zero"])
     assert set(best["against"]) == {"post_b"}
     assert len(best) == 4
 
 
-def test_tally_and_wins(frames: Frames) -> None:
-    rows = verdict_frame(frames)
+def test_tally_and_wins(planted: Frames) -> None:
+    rows = verdict_frame(planted)
     soft = rows[rows["method"] == "soft"]
     assert tally(soft).startswith("4 comparisons with 2 post-hoc methods in 2 metrics: 3 better")
     counted = verdict(wins(rows[rows["metric"] == "precision"]), method="soft", against="post_b")
     assert (counted["better"], counted["worse"], counted["all"]) == (1, 0, 1)
 
 
-def test_consistency_is_compared_among_signed_maps_only(frames: Frames) -> None:
+def test_consistency_is_compared_among_signed_maps_only(planted: Frames) -> None:
     """A map without a sign is positive by construction, which is no agreement with the label."""
-    explainers = frames.record["explainers"]
-    unsigned = next(name for name in explainers if name in set(frames.scores["explainer"]))
+    explainers = planted.record["explainers"]
+    unsigned = next(name for name in explainers if name in set(planted.scores["explainer"]))
     facts = {name: one | {"signed": name != unsigned} for name, one in explainers.items()}
-    changed = replace(frames, record=frames.record | {"explainers": facts})
-    metric = {"name": frames.scores["metric"].iloc[0], "variant": frames.scores["variant"].iloc[0]}
+    changed = replace(planted, record=planted.record | {"explainers": facts})
+    metric = {"name": planted.scores["metric"].iloc[0], "variant": planted.scores["variant"].iloc[0]}
     families = ("localisation", "consistency")
     every, signed = (set(metric_rows(changed, metric | {"family": name})["explainer"]) for name in families)
     assert unsigned in every
     assert signed == every - {unsigned}
 
 
-def test_a_head_is_named_alone_unless_it_has_two_kinds_of_own_maps(frames: Frames, tmp_path: Path) -> None:
+def test_a_head_is_named_alone_unless_it_has_two_kinds_of_own_maps(planted: Frames, tmp_path: Path) -> None:
     """A second inherent explainer of the run that is on another head does not lengthen the names."""
     explainers = RECORD["explainers"] | {"other": RECORD["explainers"]["own"]}  # type: ignore[operator]
     beside = score_rows({("exact", "own"): (0.35, 0.5)}).assign(explainer="other")
-    two = made(tmp_path, pd.concat([frames.scores, beside], ignore_index=True), explainers=explainers)
+    two = made(tmp_path, pd.concat([planted.scores, beside], ignore_index=True), explainers=explainers)
     assert label(two, ("soft", "own")) == "soft"
     assert {label(two, ("exact", one)) for one in ("own", "other")} == {"own of exact", "other of exact"}
     assert label(two, ("plain", "post_a")) == "post_a"
     assert label(two, ("soft", "post_a")) == "post_a on soft"
 
 
-def test_the_first_metric_with_enough_images_is_spoken_of(frames: Frames) -> None:
+def test_the_first_metric_with_enough_images_is_spoken_of(planted: Frames) -> None:
     """Precision loses all but 4 images, another metric of its family comes after it."""
-    scores = frames.scores
+    scores = planted.scores
     few = scores[(scores["metric"] != "precision") | scores["image"].isin([f"i{index}" for index in range(4)])]
     spare = scores[scores["metric"] == "precision"].assign(metric="spare")
     metrics = [METRICS[0], METRICS[0] | {"name": "spare"}, METRICS[1]]
-    record = frames.record | {"metrics": metrics}
-    rows = verdict_frame(replace(frames, scores=pd.concat([few, spare], ignore_index=True), record=record))
+    record = planted.record | {"metrics": metrics}
+    rows = verdict_frame(replace(planted, scores=pd.concat([few, spare], ignore_index=True), record=record))
     assert spoken(rows)["metric"].tolist() == ["spare", "spare", "audc@zero", "audc@zero"]
     assert set(spoken(rows)["against"]) == {"post_b"}
     (line,) = too_few(rows)
@@ -199,18 +196,18 @@ def test_the_first_metric_with_enough_images_is_spoken_of(frames: Frames) -> Non
     assert too_few(rows[rows["metric"] == "spare"]) == []
 
 
-def test_a_metric_that_no_image_has_is_not_compared(frames: Frames) -> None:
-    scores = frames.scores.copy()
+def test_a_metric_that_no_image_has_is_not_compared(planted: Frames) -> None:
+    scores = planted.scores.copy()
     scores.loc[scores["metric"] == "precision", "value"] = np.nan
-    assert set(verdict_frame(replace(frames, scores=scores))["metric"]) == {"audc@zero"}
-    assert len(verdict_frame(replace(frames, scores=scores.assign(value=np.nan)))) == 0
+    assert set(verdict_frame(replace(planted, scores=scores))["metric"]) == {"audc@zero"}
+    assert len(verdict_frame(replace(planted, scores=scores.assign(value=np.nan)))) == 0
 
 
-def test_sentence_says_that_groups_are_lacking(frames: Frames) -> None:
-    scores = frames.scores.assign(group=frames.scores["image"].str.slice(0, 2))  # i0 to i9 by their first digit
-    row = verdict(verdict_frame(replace(frames, scores=scores)), method="soft", against="post_b", metric="precision")
+def test_sentence_says_that_groups_are_lacking(planted: Frames) -> None:
+    scores = planted.scores.assign(group=planted.scores["image"].str.slice(0, 2))  # i0 to i9 by their first digit
+    row = verdict(verdict_frame(replace(planted, scores=scores)), method="soft", against="post_b", metric="precision")
     assert (row["groups"], row["needed"]) == (10, 8)
     few = scores[scores["group"].isin(["i1", "i2"])]
-    row = verdict(verdict_frame(replace(frames, scores=few)), method="soft", against="post_b", metric="precision")
+    row = verdict(verdict_frame(replace(planted, scores=few)), method="soft", against="post_b", metric="precision")
     assert row["sentence"].startswith("too few groups of images to compare soft with post_b on x (precision")
     assert row["sentence"].endswith("n = 22 in 2 groups, 8 groups needed)")

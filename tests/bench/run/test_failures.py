@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-import baselines  # noqa: F401 (registers what the tiny config names)
-import bench.metrics  # noqa: F401
-import softcam  # noqa: F401
 from bench.contracts import Batch, Classifier, Explainer
 from bench.registry import EXPLAINERS, metric, register_explainer
 from bench.report.frames.load import load_frames
-from tests.support.made import registered_squares, run_tiny, tiny_config
+from tests.support.made import run_tiny, tiny_config
 
-
-@pytest.fixture(autouse=True)
-def squares() -> Iterator[None]:
-    with registered_squares():
-        yield
+pytestmark = pytest.mark.usefixtures("squares")
 
 
 def test_memory_that_runs_out_halves_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,12 +22,12 @@ from torch import Tensor
 from bench.contracts import Classifier, EvidenceClassifier, Explainer, Sample, UserError
 from bench.files import replacing
 from bench.progress import RunProgress
-from bench.registry import ALL_REGISTRIES, DATASETS, dataset, register_explainer
+from bench.registry import dataset, register_explainer
 from bench.run import process_pool as workers
 from bench.run.plan import make_plan
 from bench.run.runner import Outcome, RunOptions, run
 from bench.store.folders import CellKey, RunStore
-from tests.support.made import register_shapes, register_squares, squares, tiny_config
+from tests.support.made import forgotten_afterwards, register_shapes, register_squares, squares, tiny_config
 from tests.support.paths import ROOT
 
 HERE = ROOT
@@ -76,13 +76,9 @@ def failing_register() -> None:
 
 @pytest.fixture(autouse=True)
 def _known() -> Iterator[None]:
-    known = [set(registry) for registry in ALL_REGISTRIES]
-    if "sleeping" not in DATASETS:
+    with forgotten_afterwards():
         register()
-    yield
-    for registry, names in zip(ALL_REGISTRIES, known, strict=True):
-        for name in set(registry) - names:
-            registry.remove(name)
+        yield
 
 
 def run_apart(
@@ -97,8 +93,7 @@ def run_apart(
     config = tiny_config(datasets=list(names), **section)
     out.mkdir(parents=True, exist_ok=True)
     options = RunOptions(out, out, CPU, precision="float32", workers=processes)
-    quiet = console or Console(file=(out.parent / "log.txt").open("a"))
-    return run(config, make_plan(config, out), options, quiet, [], setting)
+    return run(config, make_plan(config, out), options, console or Console(quiet=True), [], setting)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +175,30 @@ def test_why_a_process_could_not_begin(tmp_path: Path) -> None:
     assert "in failing_register" in record["traceback"]
 
 
+class Counted(RunProgress):
+    """Counts all steps, and those that are left."""
+
+    steps, left = 0, 0
+
+    def __init__(self, console: Console, steps: list[str], workers: int = 1) -> None:
+        super().__init__(console, steps, workers)
+        Counted.steps = Counted.left = len(steps)
+
+    def expect(self, *kinds: str) -> None:
+        super().expect(*kinds)
+        Counted.steps += len(kinds)
+        Counted.left += len(kinds)
+
+    def end(self, kind: str, seconds: float | None) -> None:
+        super().end(kind, seconds)
+        Counted.left -= 1
+
+
 def test_steps_of_a_dead_process_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting: list[int] = []
-    left = RunProgress.__exit__
-    monkeypatch.setattr(
-        RunProgress, "__exit__", lambda self, *e: (waiting.append(sum(self._waiting.values())), left(self, *e))[1]
-    )
+    monkeypatch.setattr("bench.run.runner.RunProgress", Counted)
     run_apart(tmp_path / "run", "shapes", "squares", explainers=["dies"])
-    assert waiting == [0]
+    assert Counted.steps > 0
+    assert Counted.left == 0
 
 
 def test_ctrl_c_ends_the_others_and_leaves_no_half_file(tmp_path: Path) -> None:

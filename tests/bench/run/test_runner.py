@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
-import baselines  # noqa: F401 (registers what the tiny config names)
-import bench.metrics  # noqa: F401
-import softcam  # noqa: F401
 from bench.contracts import Classifier, UserError
 from bench.registry import DATASETS, EXPLAINERS, METRICS
+from bench.report.build import build_report
 from bench.report.frames.load import load_frames
 from bench.report.gaps import gaps
 from bench.report.tables.main import all_tables
@@ -25,25 +24,9 @@ from bench.store.folders import RunStore
 from bench.store.scores import read_metadata
 from bench.studies.base import Study, Subject, register_study
 from bench.training.classifier import CellClassifier
-from tests.support.made import SIZE, register_squares, registered_squares, run_tiny, tiny_config
+from tests.support.made import SIZE, register_squares, run_tiny, stopped_in_second_epoch, tiny_config
 
-
-@pytest.fixture(autouse=True)
-def squares() -> Iterator[None]:
-    with registered_squares():
-        yield
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed run; not to be written to."""
-    register_squares()
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    outcome = run_tiny(folder)
-    DATASETS.remove("squares")
-    assert outcome.problems == []
-    assert outcome.computed
-    return folder
+pytestmark = pytest.mark.usefixtures("squares")
 
 
 def tables_of(folder: Path) -> dict[str, pd.DataFrame]:
@@ -92,10 +75,12 @@ def test_each_metric_is_read_on_its_images(finished: Path) -> None:
     assert (scores["target"] == 1).all()
 
 
-def test_second_run_computes_nothing(finished: Path) -> None:
-    before = {file: file.stat().st_mtime_ns for file in finished.rglob("*.parquet")}
-    assert not run_tiny(finished).computed
-    assert before == {file: file.stat().st_mtime_ns for file in finished.rglob("*.parquet")}
+def test_second_run_computes_nothing(finished: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*.parquet")}
+    assert before
+    assert not run_tiny(out).computed
+    assert before == {file: file.stat().st_mtime_ns for file in out.rglob("*.parquet")}
 
 
 def test_interrupted_training_and_explaining_end_alike(
@@ -103,21 +88,9 @@ def test_interrupted_training_and_explaining_end_alike(
 ) -> None:
     """Stopped in the second epoch, then in the second explainer, then left alone."""
     out = tmp_path / "run"
-    from bench.training import loop
 
-    real = loop.validate
-    calls = []
-
-    def stop_in_second_epoch(*arguments: object) -> dict[str, float]:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "validate", stop_in_second_epoch)
-        with pytest.raises(KeyboardInterrupt):
-            run_tiny(out)
+    with stopped_in_second_epoch(), pytest.raises(KeyboardInterrupt):
+        run_tiny(out)
     assert list(out.rglob("checkpoint.safetensors"))
     with monkeypatch.context() as patched:
         patched.setattr(EXPLAINERS["random"], "explain_batch", interrupt)
@@ -271,7 +244,7 @@ def test_scores_carry_what_they_belong_to(finished: Path) -> None:
     assert {"fingerprint", "metrics"} <= set(read_metadata(store.scores_file("gradcam")))
 
 
-def test_twins_start_from_the_same_backbone(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twins_start_from_the_same_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Black box and SoftCAM share their first weights and their recipe; only head and penalty differ."""
     from bench.training import classifier as classifier_module
 
@@ -285,6 +258,8 @@ def test_twins_start_from_the_same_backbone(finished: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(classifier_module, "train", look)
     run_tiny(finished.parent / "other")
+    monkeypatch.setattr(bench.classifiers, "train", look)
+    run_tiny(tmp_path / "run")
     assert len(started) == 2
     assert recipes[0] == recipes[1]
     assert started[0].keys() == started[1].keys()
@@ -308,19 +283,29 @@ def test_inherent_models_alone_keep_their_controls(tmp_path: Path) -> None:
     assert "mask_oracle" in set(load_frames(tmp_path / "run").scores["explainer"])
 
 
+@pytest.mark.usefixtures("unsaved")
 @pytest.mark.parametrize("metrics", [["gini"], ["evidence_gap"], ["negative_ratio"]])
 def test_report_is_built_whatever_there_is(tmp_path: Path, metrics: list[str]) -> None:
-    from rich.console import Console
+    run_tiny(tmp_path, tiny_config(metrics=metrics, explainers=["gradcam", "softcam"]))
+    build_report(tmp_path, Console(quiet=True))
+    tables = "".join(file.read_text(encoding="utf-8") for file in (tmp_path / "tables").glob("*.md"))
+    assert metrics[0].replace("_", " ") in tables
 
-    from bench.report.build import build_report
 
-    out = tmp_path / "run"
-    run_tiny(out, tiny_config(metrics=metrics, explainers=["gradcam", "softcam"]))
-    console = Console(file=(tmp_path / "said.txt").open("w"), width=200)
+@pytest.mark.usefixtures("unsaved")
+def test_report_is_built_again_where_it_is_stale(tmp_path: Path) -> None:
+    out, config, console = tmp_path / "run", tiny_config(metrics=["gini"], explainers=["gradcam"]), Console(quiet=True)
+
+    def built() -> dict[Path, int]:
+        build_report(out, console, only_if_stale=True)
+        return {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}
+
+    run_tiny(out, config)
+    first = built()
+    run_tiny(out, config)
+    assert built() == first
+    run_tiny(out, tiny_config(metrics=["gini", "entropy"], explainers=["gradcam"]))
+    assert built() != first
+    again = built()
     build_report(out, console)
-    stamps = {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}
-    run_tiny(out, tiny_config(metrics=metrics, explainers=["gradcam", "softcam"]))
-    build_report(out, console, only_if_stale=True)
-    assert stamps == {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}
-    build_report(out, console)
-    assert stamps != {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}
+    assert again != {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}

@@ -25,8 +25,8 @@ from bench.evaluation.context import EvaluationContext
 from bench.registry import BACKBONES, DATASETS, EXPLAINERS, METRICS
 from bench.store.code_digest import code_digest, digest_of_files, modules_of
 from bench.store.module_closure import closure
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 #: A project: method -> middle -> base, and a package that registers all of its files.
 PROJECT = {
     "bench/__init__.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from bench.base import Base\n",

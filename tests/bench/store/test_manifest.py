@@ -27,9 +27,9 @@ from bench.store.folders import CellStore
 from bench.store.manifest import NAME, Manifest
 from bench.store.run_folder import check_run_folder
 from tests.support.made import registered_squares, run_tiny, tiny_config
+from tests.support.paths import ROOT
 from tests.support.report_store import make_run
 
-ROOT = Path(__file__).parent.parent
 SMALL = {"datasets": ("first",), "explainers": ("post_a", "evidence")}
 
 
@@ -320,7 +320,7 @@ def test_figures_of_a_second_process_are_known(tmp_path: Path) -> None:
     script.write_text(f"""from pathlib import Path
 from rich.console import Console
 from bench.report import build
-build._MANY = 1
+build.MANY_CELLS = 1
 if __name__ == "__main__":
     assert build.build_report(Path({str(tmp_path)!r}), Console(quiet=True)) == []
 """)

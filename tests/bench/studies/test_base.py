@@ -9,9 +9,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import baselines  # noqa: F401 (registers what the tiny config names)
-import bench.metrics  # noqa: F401
-import softcam  # noqa: F401
 from bench.config import Config
 from bench.contracts import Explainer
 from bench.report.frames.load import load_frames

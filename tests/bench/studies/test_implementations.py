@@ -11,8 +11,6 @@ import pandas as pd
 import pytest
 import torch
 
-import baselines
-import softcam
 from bench.config import Config
 from bench.contracts import Classifier
 from bench.registry import EXPLAINERS
@@ -23,8 +21,6 @@ from bench.studies.implementations import BY_THE_LIBRARY, Probabilities, variant
 from tests.support.made import registered_squares, run_tiny, tiny_config
 from tests.support.tiny import tiny_classifiers
 
-assert baselines
-assert softcam
 OTHERS = ("layercam", "xgradcam", "saliency", "inputxgradient")
 IMAGES = 3
 SETTING = ["implementation", "target", "upsampling"]

@@ -12,11 +12,6 @@ import pytest
 import torch
 from scipy.stats import kendalltau, rankdata
 
-import baselines  # noqa: F401 (registers what the tiny config names)
-import bench.metrics
-import bench.models.backbones
-import bench.studies  # noqa: F401
-import softcam  # noqa: F401
 from bench.config import Config
 from bench.contracts import Batch, Classifier, Explainer
 from bench.metrics import FILLS

@@ -17,9 +17,6 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-import baselines  # noqa: F401 (registers what the tiny config names)
-import bench.metrics  # noqa: F401
-import softcam  # noqa: F401
 from bench.config import Config
 from bench.contracts import Classifier, Explainer
 from bench.data.prepare import TrainingData

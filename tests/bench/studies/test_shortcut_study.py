@@ -14,10 +14,6 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-import baselines  # noqa: F401
-import bench.data
-import bench.metrics  # noqa: F401
-import softcam  # noqa: F401
 from bench.contracts import Batch, Classifier, Explainer
 from bench.data.loading import Request, load_split
 from bench.registry import DATASETS

@@ -12,7 +12,6 @@ import torch
 from scipy.stats import beta
 from torch import Tensor
 
-import bench.metrics  # noqa: F401 (registers the metrics)
 from bench.evaluation.requests import resolve_metrics
 from bench.registry import METRICS, metric
 from bench.report.frames.load import Frames

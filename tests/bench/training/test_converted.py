@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,13 @@ import pytest
 from safetensors.torch import load_file
 from torch import nn
 
-import baselines  # noqa: F401
-import bench.metrics  # noqa: F401
-import softcam  # noqa: F401
 from bench.registry import backbone
 from bench.report.frames.load import load_frames
 from bench.report.tables.main import all_tables
 from bench.store.folders import CellKey, RunStore
-from tests.support.made import registered_squares, run_tiny, tiny_config
+from tests.support.made import run_tiny, tiny_config
 
-
-@pytest.fixture(autouse=True)
-def squares() -> Iterator[None]:
-    with registered_squares():
-        yield
+pytestmark = pytest.mark.usefixtures("squares")
 
 
 def logits_of(folder: Path, head: str) -> np.ndarray:

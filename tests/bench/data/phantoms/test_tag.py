@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-import baselines  # noqa: F401
-import bench.metrics
-import bench.models.backbones
-import bench.studies  # noqa: F401
-import softcam  # noqa: F401
-from bench.cli.main import _merge
+from bench.cli.main import merged_values
 from bench.config import load_config, parse_config
 from bench.contracts import UserError
 from bench.data.phantoms.scene import Phantom
@@ -151,7 +146,7 @@ def test_the_name_makes_cells_of_their_own() -> None:
 
 def test_the_flag_plants_in_every_phantom_and_adds_the_probes() -> None:
     lists = {"datasets": ["cxr-phantom", "fundus-phantom@grades@size=96", "oct-phantom@shortcut=tag:1"]}
-    values = _merge("smoke", lists, None, None, TAG)  # type: ignore[arg-type]
+    values = merged_values("smoke", lists, None, None, TAG)  # type: ignore[arg-type]
     plan = make_plan(parse_config(values, "made"), Path("nowhere"))
     assert {name: config.data.shortcut for name, config in plan.configs.items()} == {
         f"cxr-phantom@shortcut={TAG}": TAG,

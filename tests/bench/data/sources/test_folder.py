@@ -7,37 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bench.contracts import DatasetInfo, MissingData, UserError
 from bench.data.checks import BadFiles
 from bench.data.loading import Request, load_split, load_splits
 from bench.data.sources.folder import folder_dataset
 from bench.data.split import Split
-
-SIDE = 24
-
-
-def write(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def box(top: int, left: int, side: int = SIDE) -> np.ndarray:
-    mask = np.zeros((side, side), dtype=np.uint8)
-    mask[top : top + 4, left : left + 4] = 255
-    return mask
+from tests.support.made_folder import SIDE, box, make_folder, write
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Twenty images, ten "healthy" and ten "sick" ones with a mask each."""
-    pixels = np.random.default_rng(0)
-    for index in range(10):
-        write(tmp_path / f"own/images/healthy/h{index}.png", pixels.integers(0, 256, (SIDE, SIDE), dtype=np.uint8))
-        write(tmp_path / f"own/images/sick/s{index}.png", pixels.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
-        write(tmp_path / f"own/masks/s{index}.png", box(index, 4))
-    return tmp_path / "own"
+    return make_folder(tmp_path / "own")
 
 
 def load(folder: Path, **options: Any) -> dict[str, Split]:

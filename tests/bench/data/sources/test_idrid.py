@@ -11,42 +11,12 @@ import pytest
 from bench.contracts import MissingData, UserError
 from bench.data.checks import BadFiles
 from bench.registry import DATASETS
-from tests.support.made_fundus import disc, load, photograph, save, table
-
-LESIONS = {"MA": "1. Microaneurysms", "HE": "2. Haemorrhages", "EX": "3. Hard Exudates", "SE": "4. Soft Exudates"}
-TRAINING, TESTING = "a. Training Set", "b. Testing Set"
-
-
-def mask_idrid(root: Path, image: str, part: str, lesion: str, mask: np.ndarray) -> None:
-    folder = LESIONS.get(lesion, "5. Optic Disc")
-    outlines = root / "A. Segmentation/2. All Segmentation Groundtruths" / part / folder
-    save(outlines / f"{image}_{lesion}.tif", (mask > 0).astype(np.uint8) * 76)
+from tests.support.made_fundus import TESTING, TRAINING, load, make_idrid, mask_idrid
 
 
 @pytest.fixture
 def idrid(tmp_path: Path) -> Path:
-    """20 + 8 graded photographs, odd ones diseased; 2 + 2 outlined ones, IDRiD_01 is the graded 003."""
-    root = tmp_path / "idrid"
-    for part, count, name in ((TRAINING, 20, "a. {}Training"), (TESTING, 8, "b. {}Testing")):
-        lines = ["Image name,Retinopathy grade,Risk of macular edema ,,,"]
-        for number in range(1, count + 1):
-            colour = (100 + 5 * number, 60 if part == TRAINING else 80, 40)
-            image = photograph(disc(40, 60, 20, 28, 25), colour)
-            save(root / f"B. Disease Grading/1. Original Images/{part}/IDRiD_{number:03}.jpg", image)
-            lines.append(f"IDRiD_{number:03},{3 * (number % 2)},0,,,")
-        labels = name.format("IDRiD_Disease Grading_") + " Labels.csv"
-        table(root / "B. Disease Grading/2. Groundtruths" / labels, *lines, ",,,,,")
-    for number, part in ((1, TRAINING), (2, TRAINING), (55, TESTING), (56, TESTING)):
-        image = photograph(disc(40, 60, 20, 28, 25), (50, 200 - number, 40))
-        save(root / f"A. Segmentation/1. Original Images/{part}/IDRiD_{number:02}.jpg", image)
-        for index, lesion in enumerate(("MA", "HE", "OD")):
-            mask = np.zeros((40, 60), dtype=np.uint8)
-            mask[4 + 10 * index : 8 + 10 * index, 26:30] = 1
-            mask_idrid(root, f"IDRiD_{number:02}", part, lesion, mask)
-    shutil.copy(
-        root / f"B. Disease Grading/1. Original Images/{TRAINING}/IDRiD_003.jpg",
-        root / f"A. Segmentation/1. Original Images/{TRAINING}/IDRiD_01.jpg",
-    )
+    make_idrid(tmp_path / "idrid")
     return tmp_path
 
 

@@ -17,34 +17,12 @@ from bench.data.checks import BadFiles
 from bench.data.loading import Request, load_splits
 from bench.data.split import Split
 from bench.registry import DATASETS
-
-CLASSES = ("NORMAL", "DRUSEN", "DME", "CNV")
-#: Height and width of a scan by its class; the release has 496×512, 496×768, 496×1536 and some more.
-SIZES = {"NORMAL": (31, 32), "DRUSEN": (31, 48), "DME": (31, 96), "CNV": (32, 32)}
-
-
-def scan(root: Path, part: str, name: str, patient: int, number: int, suffix: str = ".jpeg") -> Path:
-    """A grey gradient down the scan whose brightest value tells the patient."""
-    height, width = SIZES[name]
-    file = root / part / name / f"{name}-{patient}-{number}{suffix}"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    values = np.linspace(0, patient % 250, height)[:, None].repeat(width, axis=1)
-    Image.fromarray(values.astype(np.uint8)).save(file, **({"quality": 100} if suffix == ".jpeg" else {}))
-    return file
+from tests.support.made_oct import CLASSES, SIZES, make_oct, scan, write_mask
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two scans of each of 12 patients a class to train on, one of 3 to test on; CNV patients have drusen too."""
-    home = tmp_path / "oct2017/OCT2017 "  # as the archive names it
-    for index, name in enumerate(CLASSES):
-        for patient in range(100 + 20 * index, 112 + 20 * index):
-            for number in (1, 2):
-                scan(home, "train", name, patient, number)
-        for patient in range(200 + 20 * index, 203 + 20 * index):
-            scan(home, "test", name, patient, 1)
-    for patient in range(160, 172):
-        scan(home, "train", "DRUSEN", patient, 7)
+    make_oct(tmp_path / "oct2017/OCT2017 ")  # as the archive names it
     return tmp_path
 
 
@@ -54,14 +32,6 @@ def load(root: Path, name: str = "oct", **options: Any) -> dict[str, Split]:
 
 def home_of(root: Path) -> Path:
     return root / "oct2017/OCT2017 "
-
-
-def write_mask(root: Path, name: str, height: int, width: int) -> None:
-    file = home_of(root) / "masks" / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    mask = np.zeros((height, width), dtype=np.uint8)
-    mask[10:20, width // 2 :] = 255
-    Image.fromarray(mask).save(file)
 
 
 def test_classes_patients_and_the_publishers_test_folder(root: Path) -> None:
@@ -106,9 +76,9 @@ def test_patients_of_the_test_folder_are_not_trained_on(root: Path) -> None:
 
 def test_masks_are_found_by_name_and_optional(root: Path) -> None:
     assert load(root)["test"].masks is None
-    write_mask(root, "DRUSEN-220-1.png", *SIZES["DRUSEN"])
-    write_mask(root, "test/DRUSEN/DRUSEN-221-1.png", *SIZES["DRUSEN"])
-    write_mask(root, "DME/DME-240-1.png", *SIZES["DME"])  # of a class that is not asked for
+    write_mask(home_of(root), "DRUSEN-220-1.png", *SIZES["DRUSEN"])
+    write_mask(home_of(root), "test/DRUSEN/DRUSEN-221-1.png", *SIZES["DRUSEN"])
+    write_mask(home_of(root), "DME/DME-240-1.png", *SIZES["DME"])  # of a class that is not asked for
     test = load(root)["test"]
     assert {id_ for id_, has in zip(test.ids, test.has_mask, strict=True) if has} == {
         "test/DRUSEN/DRUSEN-220-1",
@@ -167,8 +137,8 @@ def test_faults_are_named_at_once(root: Path) -> None:
     shutil.copy(home / "train/CNV/CNV-160-1.jpeg", home / "train/NORMAL/CNV-160-1.jpeg")
     (home / "train/NORMAL/notes.txt").write_text("")
     (home / "train/NORMAL/.DS_Store").write_text("")
-    write_mask(root, "DRUSEN-220-1.png", 31, 47)
-    write_mask(root, "DRUSEN-999-1.png", 31, 48)
+    write_mask(home_of(root), "DRUSEN-220-1.png", 31, 47)
+    write_mask(home_of(root), "DRUSEN-999-1.png", 31, 48)
     with pytest.raises(BadFiles) as caught:
         load(root)
     for part in (
@@ -185,7 +155,7 @@ def test_faults_are_named_at_once(root: Path) -> None:
 
 def test_a_mask_of_two_scans_and_a_scan_in_two_versions(root: Path) -> None:
     scan(home_of(root), "train", "DRUSEN", 220, 1)
-    write_mask(root, "DRUSEN-220-1.png", *SIZES["DRUSEN"])
+    write_mask(home_of(root), "DRUSEN-220-1.png", *SIZES["DRUSEN"])
     with pytest.raises(BadFiles, match="is a mask of both train/drusen/drusen-220-1 and test/drusen/drusen-220-1"):
         load(root)
     scan(home_of(root), "test", "DRUSEN", 220, 1, ".png")
