@@ -302,8 +302,8 @@ class Samples(Protocol):
     - ``unchecked``: what could not be checked of the splits, and why; or empty.
     - of phantoms, from which studies take the truth: ``counterfactual(index, lesion=None) -> (3,H,W)`` (the same
       scene without its lesions, or without one), ``lesions(index)`` (exact mask (H,W) of each), ``exact_mask(index) ->
-      (H,W)`` (of all), ``with_tag(index, tagged) -> (3,H,W)``, ``tag_mask(index) -> (H,W)``, ``is_tagged(index)`` (the same scene
-      with or without a tag in its corner).
+      (H,W)`` (of all), ``with_tag(index, tagged) -> (3,H,W)``, ``tag_mask(index) -> (H,W)``, ``is_tagged(index)`` (the
+      same scene with or without a tag in its corner).
     """
 
     def __len__(self) -> int: ...

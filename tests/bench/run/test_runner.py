@@ -257,8 +257,6 @@ def test_twins_start_from_the_same_backbone(tmp_path: Path, monkeypatch: pytest.
         raise RuntimeError("seen enough")
 
     monkeypatch.setattr(classifier_module, "train", look)
-    run_tiny(finished.parent / "other")
-    monkeypatch.setattr(bench.classifiers, "train", look)
     run_tiny(tmp_path / "run")
     assert len(started) == 2
     assert recipes[0] == recipes[1]
