@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from bench.contracts import UserError
+from bench.errors import UserError
 from bench.registry import closest
 from bench.specs import parse_shortcut, parse_spec
 
@@ -187,6 +187,7 @@ def _read(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"config {path} cannot be read: {error}") from error
+    values = _with_new_names(values, name)
     if "extends" not in values:
         return values
     inherited = _read(str(values.pop("extends")), path.parent, (*above, str(path)))
@@ -195,7 +196,16 @@ def _read(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]:
 
 
 def parse_config(values: dict[str, Any], origin: str) -> Config:
-    """Check a nested dictionary against the model; ``origin`` is named in the error."""
+    """Checks a nested dictionary against the model.
+
+    Args:
+        values: content of a config.
+        origin: named in the error.
+
+    Raises:
+        UserError: unknown key or a value out of range, in one line.
+    """
+    values = _with_new_names(values, origin)
     try:
         config = Config.model_validate(values)
         for overrides in config.datasets.values():
@@ -207,6 +217,22 @@ def parse_config(values: dict[str, Any], origin: str) -> Config:
     except ValidationError as error:
         raise UserError(f"config {origin}: {_describe(error)}") from error
     return config
+
+
+def _with_new_names(values: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Replaces ``probes``, the former name of ``studies``, in ``[run]`` and as a table.
+
+    Raises:
+        UserError: both names are there.
+    """
+    run = values.get("run")
+    for where, section in (("", values), ("run.", run if isinstance(run, dict) else {})):
+        if {"probes", "studies"} <= section.keys():
+            raise UserError(f"config {origin}: {where}probes is the old name of {where}studies; keep only the new one")
+    renamed = {"studies" if key == "probes" else key: value for key, value in values.items()}
+    if isinstance(run, dict):
+        renamed["run"] = {"studies" if key == "probes" else key: value for key, value in run.items()}
+    return renamed
 
 
 def _describe(error: ValidationError) -> str:

@@ -97,8 +97,8 @@ def parse_shortcut(text: str) -> Shortcut:
 
 
 def plant(text: str, run: dict[str, Any]) -> None:
-    """Give every data set of a ``[run]`` section this shortcut in its name, and add the probes that test for it."""
+    """Give every data set of a ``[run]`` section this shortcut in its name, and add the studies that test for it."""
     planted = f"@shortcut={text}"
     named = (name if "shortcut" in parse_spec(name).parameters else name + planted for name in run["datasets"])
     run["datasets"] = list(dict.fromkeys(named))
-    run["probes"] = list(dict.fromkeys([*run["probes"], *STUDIES]))
+    run["studies"] = list(dict.fromkeys([*run["studies"], *STUDIES]))

@@ -25,6 +25,7 @@ from bench.files import replacing
 from bench.progress import Progress
 from bench.store.folders import CellStore
 from bench.store.maps import MapsWriter
+from bench.store.records import ExplainerOutcome
 from bench.store.scores import SCORE_COLUMNS, read_metadata, write_scores
 
 
@@ -97,7 +98,8 @@ class Explaining:
             yield
         except Exception as error:
             job.failed = one_line(error)
-            self.store.note_explainer(job.name, status="failed", reason=job.failed, traceback=traceback.format_exc())
+            outcome = ExplainerOutcome(status="failed", reason=job.failed, traceback=traceback.format_exc())
+            self.store.note_explainer(job.name, outcome)
 
     def _batch(self, job: ExplainerJob, batch: EvaluationBatch, number: int, parts: int) -> None:
         file = self.store.piece_file(job.name, number)
@@ -134,8 +136,9 @@ class Explaining:
         write_scores(file, rows, fingerprint=job.fingerprint, metrics=json.dumps(done))
         with replacing(self.store.gallery_file(job.name)) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, *(maps[at] for at in sorted(maps)))
-        facts = {"bad_maps": job.result.bad_maps, "problems": job.result.problems}
-        self.store.note_explainer(job.name, status="ok", fingerprint=job.fingerprint, **facts)
+        bad_maps, problems = job.result.bad_maps, job.result.problems
+        outcome = ExplainerOutcome(status="ok", fingerprint=job.fingerprint, bad_maps=bad_maps, problems=problems)
+        self.store.note_explainer(job.name, outcome)
         shutil.rmtree(self.store.piece_file(job.name, 0).parent, ignore_errors=True)
 
     def _rows(self, job: ExplainerJob, parts: int, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:

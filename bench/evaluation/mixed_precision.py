@@ -20,6 +20,7 @@ from bench.evaluation.predictor import Predictor, choices, fastest_batch, fold_f
 from bench.evaluation.requests import MetricRequest
 from bench.maps import upsample
 from bench.metrics import Occluder, audc, deletion, patch_order, target_probability
+from bench.store.records import InferenceFacts
 
 #: The most that the AUDC of bf16 may differ from that of float32: in the mean, and for one map. Methods whose mean
 #: AUDC is no farther apart than the first are not told apart, and may change places.
@@ -32,8 +33,8 @@ def choose_predictor(
     asked: str,
     explainers: Mapping[str, Explainer],
     metrics: list[MetricRequest],
-    noted: dict[str, Any],
-) -> tuple[Predictor, dict[str, Any]]:
+    noted: InferenceFacts | None,
+) -> tuple[Predictor, InferenceFacts | None]:
     """What explains and predicts in the place of the scorer's classifier, and what a reader must know of it.
 
     Args:
@@ -46,10 +47,10 @@ def choose_predictor(
     network = fold_for_inference(context.classifier, image)
     predictor = Predictor(network, "float32", context.section.batch_size)
     possible = choices(asked, context.device)
-    if noted.get("asked") == asked and noted["precision"] in possible:
-        return Predictor(network, noted["precision"], noted["batch_size"]), noted
+    if noted and noted.asked == asked and noted.precision in possible:
+        return Predictor(network, noted.precision, noted.batch_size), noted
     if not any(OCCLUDED & set(request.info.needs) for request in metrics) or not context.explained.faithful:
-        return predictor, {}
+        return predictor, None
     best = Predictor(network, possible[-1], context.section.batch_size)
     facts: dict[str, Any] = {"asked": asked, "precision": possible[-1]}
     if len(possible) > 1:
@@ -57,7 +58,7 @@ def choose_predictor(
         best = best if facts["agree"] else predictor
         facts["precision"] = best.precision
     best = replace(best, batch_size=fastest_batch(best.predict, image.to(best.dtype)))
-    return best, facts | {"batch_size": best.batch_size}
+    return best, InferenceFacts(**facts, batch_size=best.batch_size)
 
 
 def _compare_or_say(

@@ -24,7 +24,8 @@ from bench.files import write_if_new
 from bench.run.study_jobs import run_studies
 from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
-from bench.store.folders import CellKey, CellStore
+from bench.store.folders import CellStore
+from bench.store.records import CellKey, ExplainerOutcome
 from bench.store.scores import read_metadata
 from bench.studies.base import Subject
 from bench.training.classifier import CellClassifier
@@ -91,7 +92,7 @@ class Cell:
             healthy=self.prepared.info.healthy,
             seed_names=self.trained.names,
         )
-        noted = self.store.record.get("inference", {})
+        noted = self.store.record.inference
         predictor, facts = choose_predictor(context, self.precision, explainers, metrics, noted)
         self.store.note(inference=facts)
         context = replace(context, predictor=predictor)
@@ -134,7 +135,7 @@ class Cell:
             with work.guard(job):
                 job.needless = self._why_not(context, job.explainer)
                 if job.needless:
-                    self.store.note_explainer(job.name, status="skipped", reason=job.needless)
+                    self.store.note_explainer(job.name, ExplainerOutcome(status="skipped", reason=job.needless))
                 elif self._is_done(job, save_maps):
                     job.needless = "its scores are in the store"
         waiting = [job for job in jobs if not job.needless and not job.failed]

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bench.config import Config
-from bench.contracts import NotApplicable
 from bench.data.prepare import Prepared, facts, prepare, write_gallery_images
 from bench.data.selection import lesion_facts
-from bench.errors import one_line
+from bench.errors import NotApplicable, UserError, one_line
 from bench.files import write_if_new
 from bench.progress import Progress
 from bench.run.cell import Cell
 from bench.run.plan import Plan, plan_head
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey, DatasetFacts
 from bench.training.classifier import CellClassifier, step_of
 
 PREPARE = "prepare"
@@ -81,7 +80,7 @@ class DatasetRun:
     options: RunOptions
     plan_id: str
     progress: Progress
-    note: Callable[[str, dict[str, Any]], None]
+    note: Callable[[str, DatasetFacts], None]
     done: DatasetResult = field(default_factory=DatasetResult)
 
     def run(self) -> Iterator[DatasetResult]:
@@ -126,7 +125,7 @@ class DatasetRun:
         )
         write_gallery_images(self._store.images_file(self.name), prepared, config.explain.gallery)
         write_if_new(self._store.lesions_file(self.name), lesion_facts(prepared.explain, prepared.explained))
-        self.note(self.name, facts(prepared))
+        self.note(self.name, facts(prepared, config.data.size))
         return prepared
 
     def _classifier(self, key: CellKey, prepared: Prepared) -> CellClassifier:
@@ -178,10 +177,10 @@ class DatasetRun:
 
     def _note(self, cells: list[CellKey], **facts: str) -> None:
         for key in cells:
-            cell = self._store.cell(key)
-            cell.write_record(cell.record | facts | {"plan": self.plan_id})
+            with suppress(UserError):  # a record that cannot be read is the failure, and is left as it is
+                self._store.cell(key).note(plan=self.plan_id, **facts)
 
 
 def cell_steps(plan: Plan, key: CellKey) -> list[str]:
     """The kinds of steps that a cell takes, for the estimate of the time left."""
-    return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"probe {name}" for name in plan.studies)]
+    return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"study {name}" for name in plan.studies)]

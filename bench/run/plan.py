@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.config import Config
-from bench.contracts import DatasetInfo, Explainer, Head, UserError
+from bench.contracts import DatasetInfo, Explainer, Head
 from bench.data.sources.folder import folder_dataset
+from bench.errors import UserError
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
 from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry
 from bench.specs import all_parameters, parse_spec
-from bench.store.folders import CellKey
+from bench.store.records import CellKey
 from bench.training.classifier import PlannedHead
 
 Plugin = TypeVar("Plugin", Head, Explainer)

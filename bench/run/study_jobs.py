@@ -17,6 +17,7 @@ from bench.evaluation.scoring import score_batch
 from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
 from bench.store.folders import CellStore
+from bench.store.records import StudyOutcome
 from bench.store.scores import write_study
 from bench.studies.base import Study, Subject
 
@@ -30,9 +31,9 @@ def run_studies(subject: Subject, studies: dict[str, tuple[Study, dict[str, Any]
     for name, (study, parameters) in studies.items():
         concerned = {of: one for of, one in subject.explainers.items() if study.concerns(one)}
         explainers = concerned if study.per_explainer else {"": None}
-        step, progress = f"probe {name}", subject.trained.progress
+        step, progress = f"study {name}", subject.trained.progress
         if reason := study.applies_to(subject):
-            store.note_study(name, {"": {"status": "skipped", "reason": reason}})
+            store.note_study(name, {"": StudyOutcome(status="skipped", reason=reason)})
             progress.skip(step)
             continue
         wanted = {of: _fingerprint(subject, study, parameters, of) for of in explainers}
@@ -50,12 +51,13 @@ def _study(
 ) -> str:
     try:
         write_study(store.study_file(study.name, of), study.measure(subject, of, explainer), fingerprint=fingerprint)
-        store.note_study(study.name, {of: {"status": "ok", "fingerprint": fingerprint}})
+        store.note_study(study.name, {of: StudyOutcome(status="ok", fingerprint=fingerprint)})
         return ""
     except Exception as error:  # a study that fails must not take the scores with it
         reason = one_line(error)
-        store.note_study(study.name, {of: {"status": "failed", "reason": reason, "traceback": traceback.format_exc()}})
-        return f"{subject.trained.key}: probe {study.name!r}{f' of {of!r}' if of else ''} failed: {reason}"
+        failed = StudyOutcome(status="failed", reason=reason, traceback=traceback.format_exc())
+        store.note_study(study.name, {of: failed})
+        return f"{subject.trained.key}: study {study.name!r}{f' of {of!r}' if of else ''} failed: {reason}"
 
 
 def _fingerprint(subject: Subject, study: Study, parameters: dict[str, Any], of: str) -> str:

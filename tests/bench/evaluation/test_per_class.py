@@ -30,7 +30,8 @@ from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames, load_frames
 from bench.report.tables.main import all_tables
 from bench.run.plan import make_plan
-from bench.store.folders import CellKey, CellStore, RunStore
+from bench.store.folders import CellStore, RunStore
+from bench.store.records import CellKey
 from bench.store.scores import read_metadata
 from bench.training.classifier import CellClassifier
 from tests.support.made import registered_squares, run_tiny, tiny_config
@@ -227,7 +228,7 @@ def test_rows_of_other_settings_are_not_mixed_in(tmp_path: Path, monkeypatch: py
         patched.setattr("bench.evaluation.per_class.own_class", stop)
         with pytest.raises(KeyboardInterrupt):
             run_tiny(out, more)
-    plan = RunStore(out).record["plan"]
+    plan = RunStore(out).record.plan
     cell_of(out, "blackbox").part(OWN_CLASS).note(plan=plan)
     frames = load_frames(out)
     row = next(frames.explained[frames.explained["explainer"] == "gradcam"].itertuples())

@@ -17,7 +17,8 @@ from bench.report.tables.paper import PRECISIONS
 from bench.report.tables.reported import Reported, reported_values
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import markdown
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey
 from tests.support.study_store import IMAGES, PLAIN, head, make_grid
 
 OWN = head("softcam-sparse", l1=5e-5)
@@ -140,8 +141,7 @@ def test_files_of_an_earlier_plan_are_removed_and_the_folder_with_them(tmp_path:
     build_report(tmp_path, quiet)
     assert not any(file.exists() for file in [*stale, folder / "gone"])
     assert (folder / "paper" / "classification.csv").exists()
-    for facts in store.record["cells"]:
-        files = store.cell(CellKey(**facts))
-        files.write_record(files.record | {"status": "failed", "reason": "broken"})
+    for key in store.record.cells:
+        store.cell(key).note(status="failed", reason="broken")
     build_report(tmp_path, quiet)
     assert not (folder / "paper").exists()

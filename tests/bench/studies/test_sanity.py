@@ -29,7 +29,8 @@ from bench.report.build import build_report
 from bench.report.frames.load import load_frames
 from bench.report.studies.sanity import agreement, randomisation, sanity_tables
 from bench.seeds import generator
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey
 from bench.studies import Agreement, Sanity
 from bench.studies.base import Subject
 from bench.studies.random_labels import permuted, random_label_twin
@@ -266,12 +267,12 @@ def config(**section: Any) -> Config:
             "explainers": ["softcam", "gradcam", "inputxgradient", "random", "edges"],
             "on_inherent": [],
             "seeds": [0, 1],
-            "probes": ["sanity", "agreement", "random_labels"],
+            "studies": ["sanity", "agreement", "random_labels"],
         }
         | section
     )
     small = {"images": 4}
-    return settings.model_copy(update={"probes": {"sanity": small, "agreement": small, "random_labels": small}})
+    return settings.model_copy(update={"studies": {"sanity": small, "agreement": small, "random_labels": small}})
 
 
 def row_of(folder: Path, explainer: str) -> dict[str, Any]:
@@ -305,14 +306,14 @@ def test_a_row_is_the_mean_over_seeds_then_images(folder: Path) -> None:
 
 
 def test_conversion_has_no_twin_but_all_other_checks(folder: Path) -> None:
-    record = RunStore(folder).cell(CellKey("squares", "compact", "tte", 0)).record["probes"]
-    assert record["random_labels"][""]["reason"] == "its classifier is converted, not trained"
+    record = RunStore(folder).cell(CellKey("squares", "compact", "tte", 0)).record.studies
+    assert record["random_labels"][""].reason == "its classifier is converted, not trained"
     row = row_of(folder, "softcam")
     assert "correlation, random labels" not in row
     assert np.isfinite(row["max sensitivity"].mean)
 
 
-def test_scores_and_weights_are_those_of_a_run_without_probes(folder: Path, tmp_path: Path) -> None:
+def test_scores_and_weights_are_those_of_a_run_without_studies(folder: Path, tmp_path: Path) -> None:
     run_tiny(tmp_path / "run", config(studies=[], seeds=[0]))
     key = CellKey("squares", "compact", "blackbox", 0)
     ours, plain = (RunStore(run).cell(key) for run in (folder, tmp_path / "run"))
@@ -340,17 +341,17 @@ def test_old_run_says_what_is_missing_and_how_to_add_it(tmp_path: Path) -> None:
     build_report(tmp_path / "run", console)
     assert not (tmp_path / "run" / "tables" / "sanity.csv").exists()
     said = " ".join(console.file.getvalue().split())
-    assert "sanity, fair_resolution, implementations: repeat the command of the run with --probes " in said
+    assert "sanity, fair_resolution, implementations: repeat the command of the run with --studies " in said
     assert "can be added" in (tmp_path / "run" / "tables" / "gaps.csv").read_text()
     assert list(randomisation(load_frames(tmp_path / "run"))) == []
 
 
-def test_caption_says_which_probe_was_not_asked_for(folder: Path) -> None:
+def test_caption_says_which_study_was_not_asked_for(folder: Path) -> None:
     frames = load_frames(folder)
     without = {name: rows for name, rows in frames.studies.items() if name != "random_labels"}
     caption = sanity_tables(replace(frames, studies=without))["sanity"].caption
     assert "Not in this run: the twin trained on permuted labels" in caption
-    assert "repeat the command of the run with --probes sanity,agreement,random_labels" in caption
+    assert "repeat the command of the run with --studies sanity,agreement,random_labels" in caption
 
 
 def test_agreement_by_hand() -> None:

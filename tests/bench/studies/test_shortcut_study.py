@@ -287,7 +287,7 @@ def test_a_run_stores_tables_and_figures(tmp_path: Path) -> None:
     )
     data = config.data.model_copy(update={"size": 64, "train": 16, "val": 8, "test": 16})
     studies = {"shortcut": {"images": 6}, "shortcut_use": {"images": 10}}
-    config = config.model_copy(update={"data": data, "probes": studies})
+    config = config.model_copy(update={"data": data, "studies": studies})
     assert run_tiny(tmp_path / "run", config).problems == []
     found = load_frames(tmp_path / "run")
     tables = every_table(found, weigh(found))
