@@ -101,4 +101,4 @@ def plant(text: str, run: dict[str, Any]) -> None:
     planted = f"@shortcut={text}"
     named = (name if "shortcut" in parse_spec(name).parameters else name + planted for name in run["datasets"])
     run["datasets"] = list(dict.fromkeys(named))
-    run["probes"] = list(dict.fromkeys([*run["probes"], *STUDIES]))
+    run["studies"] = list(dict.fromkeys([*run["studies"], *STUDIES]))

@@ -35,7 +35,7 @@ Examples:
 """
 
 #: Options that name several things; the config's section ``run`` has them too.
-_LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "probes")
+_LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "studies")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 #: A file or pipe has no width of its own; the tables need about this.

@@ -110,5 +110,5 @@ def _of_backbone(frames: Frames, backbone: str) -> Frames:
         return rows[rows["backbone"] == backbone] if len(rows) else rows
 
     changes: dict[str, Any] = {name: chosen(getattr(frames, name)) for name in names}
-    changes["probes"] = {name: chosen(rows) for name, rows in frames.studies.items()}
+    changes["studies"] = {name: chosen(rows) for name, rows in frames.studies.items()}
     return replace(frames, **changes)
