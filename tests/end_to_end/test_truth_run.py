@@ -1,4 +1,4 @@
-"""The probes on a real phantom, through the whole harness."""
+"""The studies on a real phantom, through the whole harness."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("squares", "unsaved")]
 
 
 def config() -> Config:
-    run: dict[str, Any] = {"probes": ["soundness", "counterfactual"], "metrics": ["activation_precision", "audc@zero"]}
+    run: dict[str, Any] = {"studies": ["soundness", "counterfactual"], "metrics": ["activation_precision", "audc@zero"]}
     values = tiny_config(datasets=["fundus-phantom", "squares"], **run).model_dump()
     values["datasets"] = {"fundus-phantom": {"data": {"size": 64, "train": 8, "val": 4, "test": 8}}}
     return parse_config(values, "tiny")
 
 
-def test_phantoms_are_probed_and_others_skipped_with_a_reason(tmp_path: Path) -> None:
+def test_phantoms_are_studied_and_others_skipped_with_a_reason(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert run_tiny(folder, config()).problems == []
     frames = load_frames(folder)
