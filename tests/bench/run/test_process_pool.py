@@ -202,6 +202,15 @@ def test_steps_of_a_dead_process_are_not_waited_for(tmp_path: Path, monkeypatch:
     assert Counted.left == 0
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell that starts the tests in the background has them ignore it, and Python then keeps to that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_ends_the_others_and_leaves_no_half_file(tmp_path: Path) -> None:
     out = tmp_path / "run"
     stopper = threading.Thread(
