@@ -79,8 +79,8 @@ def benchmark(
     from bench.config import parse_config
     from bench.devices import choose_device
     from bench.evaluation.predictor import checked_precision
-    from bench.run.plan import make_plan
     from bench.run.dataset_run import RunOptions
+    from bench.run.plan import make_plan
     from bench.store.run_folder import check_run_folder
 
     chosen_device = choose_device(device)
