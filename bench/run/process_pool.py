@@ -193,7 +193,7 @@ def _start_server() -> None:
     It looks for modules where it is started.
     """
     forkserver.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] in _PACKAGES])
-    with _deaf(), chdir(Path(__file__).parents[1]):
+    with _deaf(), chdir(Path(__file__).parents[2]):
         forkserver.ensure_running()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = ("bench", "baselines", "softcam")
-ROOT = Path(__file__).absolute().parents[1]
+ROOT = Path(__file__).absolute().parents[2]
 _STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

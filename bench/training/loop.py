@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.contracts import Channels, Classifier, Head, UserError
-from bench.data.prepare import TrainingData
 from bench.data.split import Split, normalise
 from bench.devices import training_autocast
 from bench.files import replacing
@@ -29,6 +28,7 @@ from bench.training.augmentation import Augmentation, augmentation
 
 if TYPE_CHECKING:
     from bench.config import TrainingSection
+    from bench.data.prepare import TrainingData  # not at run time: how images are read does not change the weights
 
 
 def learning_rate(step: int, steps: int, recipe: TrainingSection) -> float:
