@@ -32,6 +32,8 @@ def block_means(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     for dataset, backbone, paired in pairs(frames, metric):
         own = own_maps(frames, paired.methods)
         methods = [*own, *post_hoc(frames, paired.methods)]
+        if not methods:  # only controls were scored
+            continue
         scores, _ = levelled(frames, metric, paired, methods)
         names = [(label(frames, one), one in own) for one in methods]
         found[dataset, backbone] = pd.Series(means(scores), pd.MultiIndex.from_tuples(names), dtype=float)
