@@ -1,4 +1,4 @@
-"""The work on one data set: its images are prepared, its cells run; whatever fails is kept with its reason."""
+"""The work on one data set: prepares its images, runs its cells, and records whatever fails with its reason."""
 
 from __future__ import annotations
 
@@ -27,11 +27,19 @@ PREPARE = "prepare"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command line says beside the config.
+    """Options of the command line that are not part of the config.
 
     Attributes:
-        cache: holds decoded images for any number of runs.
-        workers: data sets worked on side by side, each in a process of its own; None = chosen for the machine.
+        root: folder of the downloaded data sets.
+        out: run folder.
+        device: that everything is computed on.
+        save_maps: keep the maps of all images.
+        skip_bad: skip unreadable images and report how many.
+        splits: folder of released split files.
+        cache: folder of decoded images, which several runs may share.
+        precision: of occluded images: ``float32``, ``bf16`` or ``auto``.
+        workers: number of data sets that are worked on at a time, each in its own process; None = chosen for the
+            machine.
     """
 
     root: Path
@@ -46,18 +54,18 @@ class RunOptions:
 
     @property
     def cache_folder(self) -> Path:
-        """The folder ``cache`` beside the run's own, where none is given: runs with other configs share it."""
+        """The given folder, otherwise ``cache`` next to the run folder, which runs with other configs share."""
         return self.cache or self.out.parent / "cache"
 
 
 @dataclass
 class DatasetResult:
-    """What came of a data set.
+    """Result of one data set.
 
     Attributes:
         problems: a line for everything that failed.
-        computed: whether there was anything to do.
-        cells: those that are over.
+        computed: whether anything was computed.
+        cells: finished cells, including those that failed.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -70,8 +78,14 @@ class DatasetRun:
     """A data set and its cells.
 
     Attributes:
-        plan_id: of the run, noted in the record of every cell.
-        note: called with the name and the facts that the run's record is to hold, once they are known.
+        name: of the data set.
+        config: of the run.
+        plan: of the run.
+        options: of the command line.
+        plan_id: hash of the plan, noted in the record of every cell.
+        progress: display that is told about every step.
+        note: called with the name and the facts of the data set once they are known.
+        done: result so far.
     """
 
     name: str
@@ -84,7 +98,7 @@ class DatasetRun:
     done: DatasetResult = field(default_factory=DatasetResult)
 
     def run(self) -> Iterator[DatasetResult]:
-        """Do all of it that the store does not hold yet -> what came of it so far, after every cell."""
+        """Computes what the store does not hold yet; yields the result so far after every cell."""
         prepared = None
         with self.guard(self.name, self.cells), self.progress.step(PREPARE, f"{self.name}: reading the images"):
             prepared = self._prepare()
@@ -164,7 +178,7 @@ class DatasetRun:
 
     @contextmanager
     def guard(self, what: str, cells: list[CellKey]) -> Iterator[None]:
-        """Keep a failure, with its traceback, in the cells that it hits, and go on."""
+        """Records an exception, with its traceback, in the cells that it concerns, and suppresses it."""
         try:
             yield
         except NotApplicable as error:
@@ -182,5 +196,5 @@ class DatasetRun:
 
 
 def cell_steps(plan: Plan, key: CellKey) -> list[str]:
-    """The kinds of steps that a cell takes, for the estimate of the time left."""
+    """Lists the kinds of steps that a cell takes, for the estimate of the time left."""
     return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"study {name}" for name in plan.studies)]

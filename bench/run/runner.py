@@ -1,4 +1,4 @@
-"""A run: works through a plan data set by data set, and keeps the record of it."""
+"""A run: works through a plan, one data set after the other or several at a time, and keeps its record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.store.run_folder import check_run_folder
 
 @dataclass
 class Outcome:
-    """What a run ends with: a line for everything that failed, and whether anything was computed."""
+    """Result of a run: a line for everything that failed, and whether anything was computed."""
 
     problems: list[str]
     computed: bool
@@ -34,14 +34,18 @@ def run(
     problems: list[str],
     register: Callable[[], object] | None = None,
 ) -> Outcome:
-    """Do everything in the plan that the store does not hold yet.
+    """Computes everything in the plan that the store does not hold yet.
 
     Args:
-        problems: lines about plugins that were left out; they belong to the outcome.
-        register: makes everything known by name in a new process; without it there is none but this one.
+        config: of the run.
+        plan: made from it.
+        options: of the command line.
+        console: that the progress is shown on.
+        problems: lines about plugins that were left out; they are part of the outcome.
+        register: fills the registries of a new process; without it everything runs in this one.
 
     Raises:
-        UserError: the folder holds something else than a run, cannot be written to, or another run works in it.
+        UserError: the folder does not hold a run of this version, cannot be written to, or another run works in it.
     """
     check_run_folder(options.out)
     store = RunStore(options.out)

@@ -1,7 +1,7 @@
-"""Execution of probes: computes the rows that the store does not hold, and records the probes that fail.
+"""Execution of studies: computes the rows that the store does not hold, and records the studies that fail.
 
-It is apart from ``bench.probes`` because the digest of a probe covers what its file imports: how rows are stored and
-shown must not be part of that.
+It is apart from ``bench.studies.base`` because the digest of a study covers what its file imports: how rows are stored
+and shown must not be part of that.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ from bench.studies.base import Study, Subject
 
 
 def run_studies(subject: Subject, studies: dict[str, tuple[Study, dict[str, Any]]], store: CellStore) -> Iterator[str]:
-    """Compute and store what the store does not hold -> a line for everything that was computed or failed ("" = well).
+    """Computes and stores what the store does not hold.
 
     Args:
-        probes: name -> probe and its parameters.
+        subject: the classifier of the cell and its explained images.
+        studies: name -> study and its parameters.
+        store: files of the cell.
+
+    Yields:
+        After every computation a line that says why it failed; empty if it did not.
     """
     for name, (study, parameters) in studies.items():
         concerned = {of: one for of, one in subject.explainers.items() if study.concerns(one)}
@@ -69,7 +74,7 @@ def _fingerprint(subject: Subject, study: Study, parameters: dict[str, Any], of:
         explained.indices.tolist(),
         study.name,
         json.dumps(parameters, sort_keys=True, default=str),
-        # the builder: a probe may have it render what the split does not hold
+        # the builder: a study may have it render what the split does not hold
         code_digest(study, score_batch, subject.prepared.info.builder, *([explainer] if explainer else [])),
         subject.context.inference.precision,
         of,

@@ -1,14 +1,15 @@
-"""The run folder: the only memory of a run. Every file is whole or absent, and knows what it was computed from.
+"""The run folder: the only memory of a run. Every file is whole or absent, and has a digest of its origin.
 
 run.json                                     config, plan, facts, versions, machine
-lock                                         held by the process of the command, whatever others work for it
-data/<data set>.npz, .parquet                the few images and masks that the figures show; lesions of every image
+lock                                         held by the process of the command, also for its worker processes
+data/<data set>.npz, .parquet                images and masks that the figures show; lesions of every explained image
 cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet
     explained.parquet                        logits of the explained images
     scores/<explainer>.parquet               long rows, with the fingerprint they belong to
-    pieces/<explainer>/                      what a stopped run has of an explainer's scores
+    pieces/<explainer>/                      unfinished scores of an explainer, from which a stopped run goes on
     gallery/<explainer>.npz                  raw maps of the images that the figures show
     maps/<explainer>.npz                     raw maps of every image, only with --save-maps
+    studies/<study>/<explainer>.parquet      rows of a study; cell.parquet for one of the whole cell
     own_class/, every_class/                 with more than two classes: scores and maps of further pairs of image and
                                              class, laid out as the cell itself; see bench.evaluation.per_class
 """
@@ -33,7 +34,7 @@ from bench.store.scores import read_metadata
 
 
 def file_name(name: str) -> str:
-    """A name as part of a path: ``folder:/a/b`` must not become folders; a hash keeps different names apart."""
+    """Turns a name into a part of a path: ``folder:/a/b`` must not become folders; a hash keeps names apart."""
     plain = re.sub(r"[^\w.+@=-]+", "_", name)
     return plain if plain == name else f"{plain.strip('_')[-60:]}-{digest(name)[:6]}"
 
@@ -85,7 +86,7 @@ class CellStore:
         return self.folder.with_name(f"{self.folder.name}.{fingerprint}")
 
     def part(self, name: str) -> CellStore:
-        """Files of a part of the cell, which goes where the cell goes."""
+        """Returns the files of a part of the cell, which are in a subfolder."""
         return CellStore(self.folder / name)
 
     def note(self, **facts: Any) -> None:
@@ -121,7 +122,7 @@ class CellStore:
         return noted is not None and noted.status == "ok" and noted.fingerprint == stored
 
     def part_is_current(self, part: str, explainer: str) -> bool:
-        """Whether a part's scores of this explainer are there and were made with the settings and code of these."""
+        """Returns whether a part has scores of this explainer by the same settings and code as those of the cell."""
         if not (self.is_current(explainer) and self.part(part).is_current(explainer)):
             return False
         ours, theirs = (read_metadata(store.scores_file(explainer)) for store in (self, self.part(part)))
@@ -129,19 +130,19 @@ class CellStore:
         return same_metrics and theirs["fingerprint"].startswith(ours["fingerprint"])
 
     def scores_file(self, explainer: str) -> Path:
-        """Where the long rows of an explainer are."""
+        """Returns the file of the long rows of an explainer."""
         return self.folder / "scores" / f"{file_name(explainer)}.parquet"
 
     def piece_file(self, explainer: str, number: int) -> Path:
-        """Where its rows of one portion of the images are until all are there; its maps lie beside it, as .npz."""
+        """Returns the file of its rows of one batch until all are there; the maps are next to it, as .npz."""
         return self.folder / "pieces" / file_name(explainer) / f"{number}.parquet"
 
     def gallery_file(self, explainer: str) -> Path:
-        """Where its maps for the figures are."""
+        """Returns the file of its maps for the figures."""
         return self.folder / "gallery" / f"{file_name(explainer)}.npz"
 
     def maps_file(self, explainer: str) -> Path:
-        """Where all its maps are, if they were kept."""
+        """Returns the file of all its maps, which is there if they were kept."""
         return self.folder / "maps" / f"{file_name(explainer)}.npz"
 
 
@@ -168,16 +169,16 @@ class RunStore:
         write_record(self.folder / RUN_FILE, record)
 
     def cell(self, key: CellKey) -> CellStore:
-        """The files of a cell."""
+        """Returns the files of a cell."""
         name = f"{file_name(key.backbone)}-{file_name(key.head)}-s{key.seed}"
         return CellStore(self.folder / "cells" / file_name(key.dataset) / name)
 
     def images_file(self, dataset: str) -> Path:
-        """Where the images and masks are that the figures of a data set show."""
+        """Returns the file of the images and masks that the figures of a data set show."""
         return self.folder / "data" / f"{file_name(dataset)}.npz"
 
     def lesions_file(self, dataset: str) -> Path:
-        """Where area and number of the lesions of its explained images are."""
+        """Returns the file of area and number of the lesions of its explained images."""
         return self.images_file(dataset).with_suffix(".parquet")
 
     @contextmanager

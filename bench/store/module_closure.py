@@ -89,7 +89,7 @@ class Module:
 
 @dataclass(frozen=True)
 class _Project:
-    """Finds modules of the packages below ``root``, and those beside a plugin.
+    """Finds modules of the packages below ``root``, and those next to a plugin.
 
     Attributes:
         root: folder that holds the packages.

@@ -150,7 +150,7 @@ def test_a_process_that_dies_takes_only_what_it_had_not_finished(tmp_path: Path)
         outcome = run_apart(tmp_path / "run", "shapes", "squares", console=Console(file=file), explainers=["dies"])
     assert outcome.computed
     assert len(outcome.problems) == 1
-    assert outcome.problems[0].startswith("shapes failed: its process died with exit code 7")
+    assert outcome.problems[0].startswith("shapes failed: worker process exited with code 7")
     store = RunStore(tmp_path / "run")
     cells = [CellKey(*name) for name in _product(("shapes", "squares"), ("blackbox", "softcam-sparse"))]
     assert [store.cell(key).record.status for key in cells] == ["ok", "failed", "ok", "ok"]
@@ -165,7 +165,7 @@ def _product(datasets: tuple[str, ...], heads: tuple[str, ...]) -> Iterator[tupl
 def test_a_process_that_leaves_early_has_failed(tmp_path: Path) -> None:
     outcome = run_apart(tmp_path / "run", "leaving", "squares")
     assert [problem.split(" (")[0] for problem in outcome.problems] == [
-        "leaving failed: its process died with exit code 0"
+        "leaving failed: worker process exited with code 0"
     ]
 
 
