@@ -37,8 +37,9 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Returns True if the device computes bf16 in hardware, so that training under autocast is faster."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    has_mkldnn = device.type == "cpu" and torch.backends.mkldnn.is_available()  # not on every platform
-    return has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False  # not every platform has mkldnn
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def training_autocast(device: torch.device) -> torch.autocast:

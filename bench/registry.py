@@ -204,7 +204,8 @@ def _describe(info: type[Info], entry: dict[str, Any], values: Sequence[Any], fa
     absent = [name for name in required if name not in stated]
     if absent:
         raise UserError(f"{who} does not state its {', '.join(absent)}")
-    return info(**entry, **{fact: tuple(one) if isinstance(one, list) else one for fact, one in stated.items()})
+    frozen: dict[str, Any] = {fact: tuple(one) if isinstance(one, list) else one for fact, one in stated.items()}
+    return info(**entry, **frozen)
 
 
 #: Word for each kind of info in error messages.
