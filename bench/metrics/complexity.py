@@ -63,4 +63,5 @@ def _shares(maps: Tensor) -> Tensor:
     """Scales the positive evidence (N,P) to a sum of 1; nan if there is none (0/0) or a map is not finite."""
     evidence = maps.relu().flatten(1)
     shares: Tensor = evidence / evidence.sum(dim=1, keepdim=True)
-    return shares.masked_fill(~finite(maps).unsqueeze(1), torch.nan)
+    undefined = ~finite(maps).unsqueeze(1)
+    return shares.masked_fill(undefined, torch.nan)

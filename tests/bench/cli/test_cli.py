@@ -42,7 +42,7 @@ def test_help_fits_a_screen_and_shows_examples() -> None:
         (["--config", "smoke", "--out", "/proc/nowhere"], "error: cannot write to /proc/nowhere"),
         (["report", "/nowhere"], "error: /nowhere holds no run"),
         (["--datasets", ","], "error: an empty list of names"),
-        (["--init", "/nowhere.pt"], "error: checkpoint /nowhere.pt cannot be read"),
+        (["--init", "/nowhere.pt"], "error: initial weights /nowhere.pt cannot be read"),
         (["check-data", "all@size=64"], "error: check-data takes one data set at a time"),
         (["export", "/nowhere"], "error: /nowhere is no cell folder"),
         (["speed", "--backbone", "resnet81"], "error: unknown backbone 'resnet81'; did you mean resnet18"),
