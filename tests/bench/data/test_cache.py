@@ -235,6 +235,67 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     assert [name.startswith("train-") for name in folders(tmp_path)] == [True]
 
 
+def test_a_locked_folder_is_left_to_its_run(tmp_path: Path) -> None:
+    """The lock goes with the process that holds it, and a folder that was renamed is not the one that was locked."""
+    folder = tmp_path / ".tmp-train-1"
+    locked, stop = IN_CHILD.Event(), IN_CHILD.Event()
+
+    def hold() -> None:
+        lock = cache._claim(folder)
+        assert lock is not None
+        locked.set()
+        stop.wait(60)
+
+    child = IN_CHILD.Process(target=hold)
+    child.start()
+    assert locked.wait(60)
+    assert cache._claim(folder) is None
+    child.kill()
+    child.join(60)
+    lock = cache._claim(folder)
+    assert lock is not None
+    assert cache._claim(folder) is None
+    folder.rename(tmp_path / "train-1")
+    other = cache._claim(folder)  # a new folder of the same name
+    assert other is not None
+    for file in (lock, other):
+        file.close()
+
+
+def test_a_lock_file_that_was_replaced_after_it_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, folder = cache.lock_descriptor, tmp_path / ".tmp-train-1"
+
+    def renamed_meanwhile(descriptor: int, **options: Any) -> bool:
+        folder.rename(tmp_path / "train-1")
+        folder.mkdir()
+        (folder / "lock").touch()
+        return real(descriptor, **options)
+
+    monkeypatch.setattr(cache, "lock_descriptor", renamed_meanwhile)
+    assert cache._claim(folder) is None
+
+
+def test_where_a_folder_with_an_open_file_cannot_be_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: the file that holds the lock is closed before the split gets its name."""
+    claim, publish, locks, closed = cache._claim, cache._publish, [], []
+
+    def noted(folder: Path) -> Any:
+        locks.append(claim(folder))
+        return locks[-1]
+
+    def renamed(temporary: Path, folder: Path) -> Path:
+        closed.append(locks[-1].closed)
+        return publish(temporary, folder)
+
+    monkeypatch.setattr(cache, "_claim", noted)
+    monkeypatch.setattr(cache, "_publish", renamed)
+    for size, renames in ((SIDE, True), (8, False)):
+        monkeypatch.setattr(cache, "_RENAMES_OPEN_FILES", renames)
+        load(lambda root, split: Generated("train", 8), tmp_path, size=size)
+    assert closed == [False, True]
+    assert all(name.startswith("train-") for name in folders(tmp_path))
+
+
 # --- Patients of images that a subsample leaves out ------------------------------------------------------------------
 
 
