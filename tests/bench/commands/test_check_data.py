@@ -100,7 +100,7 @@ FOLDER_FAULTS: dict[str, tuple[Plant, Kind, str, str]] = {
         lambda own: (own / "images/sick/notes.txt").write_text("x"), Kind.UNUSABLE, "notes.txt", "is not PNG",
     ),
     "mask without an image": (
-        lambda own: save(own / "masks/sick/99.png", lesion()), Kind.STRAY_MASK, "99.png", "is a mask of no image",
+        lambda own: save(own / "masks/sick/99.png", lesion()), Kind.STRAY_MASK, "99.png", "belongs to no image",
     ),
     "mask of another size": (
         lambda own: save(own / "masks/sick/5.png", lesion(20)), Kind.MASK_SIZE, "5.png", "20×20, its image 5.png 24×24",
@@ -113,11 +113,11 @@ FOLDER_FAULTS: dict[str, tuple[Plant, Kind, str, str]] = {
     ),
     "patient in two splits": (
         lambda own: rewrite(own / "splits.csv", "sick/1.png,train,sick0", "sick/1.png,test,sick0"),
-        Kind.LEAK, "group sick0", "in both 'train' and 'test' (sick/0.png, sick/1.png)",
+        Kind.LEAK, "group sick0", "is in both 'train' and 'test' (sick/0.png, sick/1.png)",
     ),
     "image listed twice": (
         lambda own: rewrite(own / "splits.csv", "sick/1.png,train,sick0", "sick/0.png,train,sick0"),
-        Kind.SPLIT, "folder:", "splits.csv, line 5: sick/0.png is there twice",
+        Kind.SPLIT, "folder:", "splits.csv, line 5: sick/0.png appears twice",
     ),
     "split of one class": (
         lambda own: [rewrite(own / "splits.csv", f"sick/{i}.png,val", f"sick/{i}.png,train") for i in (2, 3, 8, 9)],
@@ -188,7 +188,7 @@ def test_image_in_two_splits_and_empty_split(tmp_path: Path) -> None:
         return [] if split == "test" else generated(split, id="both", group=split)
 
     faults = read(info_of(builder), tmp_path).faults
-    assert Fault("both", "in both 'train' and 'val'; keep each image in one split", Kind.LEAK) in faults
+    assert Fault("both", "is in both 'train' and 'val'; keep each image in one split", Kind.LEAK) in faults
     assert Fault("split 'test'", "has no usable image", Kind.SPLIT) in faults
     assert len(faults) == 2
 
@@ -215,10 +215,10 @@ def test_counts_stand_beside_the_published_ones(tmp_path: Path) -> None:
     assert ("val", "sick", "4", "1,003", "-999", "3", "4") in rows
     assert ("val", "all", "8", "1,007", "-999", "7", "4") in rows
     assert ("test", "healthy", "4", "3", "+1", "4", "4") in rows
-    assert "Not the published numbers of images: val, test" in said
+    assert "Number of images differs from the published one: val, test" in said
     _, said, _ = check(info, tmp_path)
     assert "1,003" not in said
-    assert "name their folder with --splits" in said
+    assert "give their folder with --splits" in said
 
 
 def test_without_released_splits_all_images_stand_beside_the_publishers_totals(tmp_path: Path) -> None:
@@ -230,12 +230,12 @@ def test_without_released_splits_all_images_stand_beside_the_publishers_totals(t
     assert ("all", "splits", "sick", "12", "13", "-1", "9", "12") in rows
     assert ("all", "splits", "all", "24", "25", "-1", "21", "12") in rows
     assert ("train", "sick", "4", "3", "4") in rows
-    assert "Not the published numbers of images: all splits" in said
+    assert "Number of images differs from the published one: all splits" in said
     _, said, _ = check(replace(info, totals=((12, 13), (24,))), tmp_path)  # the nearest form, classes not published
     rows = {tuple(line.split()) for line in said.splitlines()}
     assert ("all", "splits", "sick", "12", "9", "12") in rows
     assert ("all", "splits", "all", "24", "24", "0", "21", "12") in rows
-    assert "Not the published" not in said
+    assert "differs from the published" not in said
 
 
 def test_totals_of_the_publishers() -> None:
@@ -263,7 +263,7 @@ def beyond(root: Path) -> None:
 
 
 RSNA_FAULTS: dict[str, tuple[Plant, Kind, str, str]] = {
-    "box outside": (beyond, Kind.OUTSIDE, made_rsna.patient(1), "goes beyond the border of the 1024×1024 image"),
+    "box outside": (beyond, Kind.OUTSIDE, made_rsna.patient(1), "extends beyond the border of the 1024×1024 image"),
     "truncated DICOM": (
         lambda root: cut(root / f"rsna/stage_2_train_images/{made_rsna.patient(3)}.dcm"),
         Kind.UNUSABLE, made_rsna.patient(3), "",
@@ -274,7 +274,7 @@ RSNA_FAULTS: dict[str, tuple[Plant, Kind, str, str]] = {
     ),
     "patient in two splits": (
         lambda root: made_rsna.release_splits(root / "released/RSNA", {**PARTS, "test": (0, 9, 10)}),
-        Kind.LEAK, made_rsna.patient(0), "in both 'train' and 'test'",
+        Kind.LEAK, made_rsna.patient(0), "is in both 'train' and 'test'",
     ),
 }  # fmt: skip
 
@@ -336,7 +336,7 @@ def test_photographs_of_one_patient_in_two_released_splits(tmp_path: Path) -> No
         table(tmp_path / f"released/kaggle/kaggle_gradable_{name}.csv", "filename,level,onset1", *lines)
     _, said, faults = check(DATASETS["fundus"], tmp_path, splits=tmp_path / "released")
     assert [row[:2] for row in faults] == [[Kind.ABSENT, "8_left"], [Kind.LEAK, "1_left"]]
-    assert "Not the published numbers" in said
+    assert "differs from the published" in said
 
 
 def test_scans(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_bad_files_found_while_decoding_are_remembered_for_skip_bad(tmp_path: Pa
 def test_what_the_builder_leaves_out_is_looked_for_in_every_run(tmp_path: Path, stray_first: bool) -> None:
     made = Generated("train", 8)
     for stray in (stray_first, not stray_first, stray_first):
-        made.excluded = [("stray.png", "is a mask of no image")] if stray else []
+        made.excluded = [("stray.png", "belongs to no image")] if stray else []
         if stray:
             with pytest.raises(BadFiles, match=r"stray\.png"):
                 load(lambda root, split: made, tmp_path)
@@ -307,7 +307,7 @@ def test_leaks_are_found_in_what_is_listed_before_anything_is_decoded(tmp_path: 
         made[-1].groups = {f"{split}0": f"{split}-g0", f"{split}-unused": "patient 7" if split != "val" else "8"}
         return made[-1]
 
-    with pytest.raises(UserError, match=r"group patient 7 in both 'train' and 'test' \(train-unused, test-unused\)"):
+    with pytest.raises(UserError, match=r"group patient 7 is in both 'train' and 'test' \(train-unused, test-unused\)"):
         load_splits(info_of(builder), Request(tmp_path, SIDE, 0), tmp_path / "cache")
     assert sum(one.made for one in made) == 0
 
@@ -317,5 +317,5 @@ def test_leaks_are_found_among_images_that_a_subsample_leaves_out(tmp_path: Path
         return [sample(index, split, group=f"{split}{index}" if index else "everywhere") for index in range(20)]
 
     request = Request(tmp_path, SIDE, 0, {"train": 2, "val": 2, "test": 2})
-    with pytest.raises(UserError, match=r"group everywhere in both 'train' and 'val' \(train0, val0\)"):
+    with pytest.raises(UserError, match=r"group everywhere is in both 'train' and 'val' \(train0, val0\)"):
         load_splits(info_of(builder), request, tmp_path / "cache")

@@ -254,7 +254,7 @@ def test_builder_that_is_asked_for_a_size_must_keep_it(tmp_path: Path) -> None:
         return build
 
     assert load(of_side(32, 32), tmp_path).images.shape == (2, 3, 32, 32)
-    with pytest.raises(UserError, match="size 16 was asked for, the image is 20×20"):
+    with pytest.raises(UserError, match="size 16 was requested, the image is 20×20"):
         load(of_side(20), tmp_path)
     with pytest.raises(UserError, match="the image is 32×32 after images of 16×16"):
         load(of_side(16, 32), tmp_path)
@@ -298,9 +298,9 @@ def test_leaks_between_splits(tmp_path: Path) -> None:
     train, val = [sample(0), sample(1)], [sample(2, "val"), sample(3, "val")]
     test, mosaic = [sample(4, "test"), sample(5, "test")], [sample(4, "test", id="a"), sample(5, "test", id="b")]
     check_splits(info, splits_of(train=train, val=val, test=test, mosaic=mosaic))
-    with pytest.raises(UserError, match="train0 in both 'train' and 'val'"):
+    with pytest.raises(UserError, match="train0 is in both 'train' and 'val'"):
         check_splits(info, splits_of(train=train, val=[*val, replace(train[0], group="other")]))
-    with pytest.raises(UserError, match=r"group train-g0 in both 'train' and 'mosaic' \(train0, train1, a\)"):
+    with pytest.raises(UserError, match=r"group train-g0 is in both 'train' and 'mosaic' \(train0, train1, a\)"):
         check_splits(info, splits_of(train=train, mosaic=[replace(mosaic[0], group="train-g0"), mosaic[1]]))
 
 

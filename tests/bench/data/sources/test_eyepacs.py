@@ -175,10 +175,10 @@ def test_faults_of_masks_and_images_are_named_at_once(root: Path) -> None:
     for part in (
         "5 bad files",
         "microaneurysm.png (is 48×40, its image 48×48 pixels",
-        "microaneurysm.png (holds the grey value 60; a mask has 0, 127 and 255 only)",
-        "777_left (holds masks of no image",
+        "microaneurysm.png (contains the grey value 60; masks have 0, 127 and 255 only)",
+        "777_left (contains masks, but no image in",
         "3_right.jpeg (cannot be read as an image",
-        "4_left (is in trainLabels.csv, but its image is not there)",
+        "4_left (is in trainLabels.csv, but its image is missing)",
     ):
         assert part in str(caught.value)
     splits = load(root, skip_bad=True)
@@ -188,7 +188,7 @@ def test_faults_of_masks_and_images_are_named_at_once(root: Path) -> None:
 
 def test_photograph_in_two_versions_is_refused(root: Path) -> None:
     save(root / "eyepacs/resized/3_right.png", blot(0, 0))
-    with pytest.raises(UserError, match=r"3_right is there twice, .*resized/3_right.png and .*train/3_right.jpeg"):
+    with pytest.raises(UserError, match=r"3_right appears twice, as .*resized/3_right.png and .*train/3_right.jpeg"):
         load(root)
     assert DATASETS["fundus"].missing(root) == ""
 
@@ -197,7 +197,7 @@ def test_photograph_in_two_versions_is_refused(root: Path) -> None:
     ("line", "message"),
     [
         ("0_left,5", r"trainLabels.csv, line 2: level of 0_left is 5, 0 to 4 is expected"),
-        ("1_left,0\n1_left,1", "line 3: 1_left is there twice"),
+        ("1_left,0\n1_left,1", "line 3: 1_left appears twice"),
     ],
 )
 def test_wrong_labels(root: Path, line: str, message: str) -> None:
@@ -207,7 +207,7 @@ def test_wrong_labels(root: Path, line: str, message: str) -> None:
 
 
 def test_missing_files_say_what_was_looked_for(root: Path, tmp_path: Path) -> None:
-    assert "no <number>_left.jpeg or _right.jpeg in" in DATASETS["fundus"].missing(tmp_path / "nowhere")
+    assert "no <number>_left.jpeg or <number>_right.jpeg in" in DATASETS["fundus"].missing(tmp_path / "nowhere")
     (root / "eyepacs/trainLabels.csv").unlink()
     with pytest.raises(MissingData, match=r"no trainLabels.csv in .*eyepacs; .* or give --splits"):
         load(root)
@@ -233,13 +233,13 @@ def test_released_splits_are_followed(root: Path) -> None:
     assert grades["train"].labels.tolist() == [0, 1, 2, 3, 4] * 2
     assert list(grades["test"].ids) == [f"{patient}_right" for patient in range(15, 20)]
     release(splits, "test", ["15_right", "16_left", "600_left"])
-    with pytest.raises(BadFiles, match=r"600_left \(is in kaggle_gradable_test.csv, but its image is not there\)"):
+    with pytest.raises(BadFiles, match=r"600_left \(is in kaggle_gradable_test.csv, but its image is missing\)"):
         load(root, splits=splits)
     release(splits, "test", ["0_right", "1_left", "600_left"])
-    with pytest.raises(UserError, match=r"1_left in both 'train' and 'test'"):
+    with pytest.raises(UserError, match=r"1_left is in both 'train' and 'test'"):
         load(root, splits=splits, skip_bad=True)
     release(splits, "test", ["0_right", "16_left", "17_left"])
-    with pytest.raises(UserError, match=r"group 0 in both 'train' and 'test'"):
+    with pytest.raises(UserError, match=r"group 0 is in both 'train' and 'test'"):
         load(root, splits=splits)
 
 
@@ -298,5 +298,5 @@ def test_a_patient_in_two_released_splits_is_refused_whatever_the_counts(root: P
         name = "kaggle_gradable_train_reduce" if split == "train" else f"kaggle_gradable_{split}"
         table(splits / f"kaggle/{name}.csv", "filename,onset1", *rows)
     for count in (None, 2):
-        with pytest.raises(UserError, match="9_left in both 'train' and 'val'"):
+        with pytest.raises(UserError, match="9_left is in both 'train' and 'val'"):
             load(root, splits=splits, counts={"train": count, "val": count, "test": count})

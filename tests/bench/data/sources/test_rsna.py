@@ -199,7 +199,7 @@ def test_sixteen_bits_without_stretching_are_refused(folder: Path, factor: int, 
     file = folder / f"stage_2_train_images/{patient(0)}.dcm"
     file.unlink()
     Image.fromarray(pixels_of(0).astype(np.uint16) * factor).save(file.with_suffix(".png"))
-    with pytest.raises(BadFiles, match=f"is nearly black, its brightest value is {brightest} of 255; stretch 16-bit"):
+    with pytest.raises(BadFiles, match=f"is nearly black: its brightest value is {brightest} of 255; stretch 16-bit"):
         load(folder)
 
 
@@ -234,7 +234,7 @@ def test_layouts_that_people_have(made: Path, tmp_path: Path, images: str, table
     ("absent", "said"),
     [
         (LABELS, f"no {LABELS} in "),
-        ("stage_2_train_images", "no images in "),
+        ("stage_2_train_images", "no <patientId>.dcm or <patientId>.png in "),
     ],
 )
 def test_missing_files_are_named_with_where_to_get_them(folder: Path, absent: str, said: str) -> None:
@@ -278,7 +278,7 @@ def test_split_of_an_image_does_not_depend_on_which_files_are_there(folder: Path
     (folder / f"stage_2_train_images/{before[0]}.dcm").unlink()
     samples = cxr(folder, "train")
     assert samples.keys == before[1:]
-    reason = f"is in {CLASSES}, but its image is not there"
+    reason = f"is in {CLASSES}, but its image is missing"
     assert samples.excluded == [(before[0], reason, Kind.ABSENT)]
 
 
@@ -297,7 +297,7 @@ def test_released_splits_as_they_are(made: Path, tmp_path: Path, given: str) -> 
 
 def test_released_split_that_names_absent_images(made: Path, tmp_path: Path) -> None:
     splits = release_splits(tmp_path / "splits", PARTS | {"test": (9, 10, 900, 901)})
-    with pytest.raises(BadFiles, match=r"2 bad files: 00000384-.*is in test\.csv, but its image is not there"):
+    with pytest.raises(BadFiles, match=r"2 bad files: 00000384-.*is in test\.csv, but its image is missing"):
         load(made, splits=splits)
     test = load(made, splits=splits, skip_bad=True)["test"]
     assert test.ids == (patient(9), patient(10))
@@ -308,7 +308,7 @@ def test_released_split_that_names_absent_images(made: Path, tmp_path: Path) -> 
 
 def test_released_splits_that_leak(made: Path, tmp_path: Path) -> None:
     splits = release_splits(tmp_path / "splits", PARTS | {"test": (0, 9, 10)})
-    with pytest.raises(UserError, match=f"{patient(0)} in both 'train' and 'test'"):
+    with pytest.raises(UserError, match=f"{patient(0)} is in both 'train' and 'test'"):
         load(made, splits=splits)
 
 
@@ -352,7 +352,7 @@ def map_patients(folder: Path, patients: dict[int, int]) -> None:
 
 def test_patients_stay_in_one_split_where_they_are_known(folder: Path) -> None:
     assert all(split.ids == split.groups for split in load(folder).values())
-    assert "mappings_2018.json is not there" in cxr(folder, "train").unchecked
+    assert "mappings_2018.json not found" in cxr(folder, "train").unchecked
     people = {index: index // 3 // 2 for index in range(COUNT)}  # a healthy and an ill image each, two times over
     map_patients(folder, people)
     assert cxr(folder, "train").unchecked == ""
@@ -368,7 +368,7 @@ def test_released_splits_that_share_a_patient_are_refused(folder: Path, tmp_path
     splits = release_splits(tmp_path / "splits", PARTS)
     map_patients(folder, {index: index if index != 9 else 1 for index in range(COUNT)})
     for skip_bad in (False, True):
-        with pytest.raises(UserError, match="group 00000001 in both 'train' and 'test'"):
+        with pytest.raises(UserError, match="group 00000001 is in both 'train' and 'test'"):
             load(folder, splits=splits, skip_bad=skip_bad)
 
 
@@ -414,20 +414,20 @@ HEALTHY, SICK = patient(3), patient(1)  # training images, of which there are ot
 @pytest.mark.parametrize(
     ("id_", "lines", "said", "kind"),
     [
-        (SICK, ["-1,0,10,10,1"], "box x=-1 y=0 width=10 height=10 goes beyond the border", Kind.OUTSIDE),
-        (SICK, ["0,0,10,10,1", "900,0,125,10,1"], "x=900 y=0 width=125 height=10 goes beyond", Kind.OUTSIDE),
-        (SICK, ["0,1000.0,10,24.5,1"], "y=1000.0 width=10 height=24.5 goes beyond", Kind.OUTSIDE),
+        (SICK, ["-1,0,10,10,1"], "box x=-1 y=0 width=10 height=10 extends beyond the border", Kind.OUTSIDE),
+        (SICK, ["0,0,10,10,1", "900,0,125,10,1"], "x=900 y=0 width=125 height=10 extends beyond", Kind.OUTSIDE),
+        (SICK, ["0,1000.0,10,24.5,1"], "y=1000.0 width=10 height=24.5 extends beyond", Kind.OUTSIDE),
         (SICK, ["0,0,0,10,1"], "width=0 height=10: four numbers are expected", Kind.UNUSABLE),
         (SICK, ["0,0,,10,1"], "width= height=10: four numbers are expected", Kind.UNUSABLE),
         (SICK, ["0,nine,5,10,1"], "y=nine width=5 height=10: four numbers", Kind.UNUSABLE),
         (SICK, ["0,0,5,inf,1"], "height=inf: four numbers", Kind.UNUSABLE),
         (SICK, ["0,0,5,5,2"], "Target is 2, 0 or 1 is expected", Kind.UNUSABLE),
-        (SICK, ["0,0,5,5,0"], "is there although Target is 0", Kind.UNUSABLE),
+        (SICK, ["0,0,5,5,0"], "is given although Target is 0", Kind.UNUSABLE),
         (SICK, ["0,0,5,5,1", ",,,,0"], f"of {LABELS}, in one of them without an opacity", Kind.DUPLICATE),
         (SICK, ["0,0,5,5,1", "7,7,5,5,1", "0.0,0,5,5,1"], f"of {LABELS}, with one box twice", Kind.DUPLICATE),
         (HEALTHY, [",,,,0", ",,,,0"], f"of {LABELS}, in one of them without an opacity", Kind.DUPLICATE),
-        (HEALTHY, ["0,0,5,5,1"], f"is of class 0 in {CLASSES}, but has 1 boxes", Kind.UNUSABLE),
-        (SICK, [",,,,0"], f"is of class 1 in {CLASSES}, but has 0 boxes", Kind.UNUSABLE),
+        (HEALTHY, ["0,0,5,5,1"], f"has class 0 in {CLASSES}, but 1 boxes", Kind.UNUSABLE),
+        (SICK, [",,,,0"], f"has class 1 in {CLASSES}, but 0 boxes", Kind.UNUSABLE),
         (SICK, [], f"is in {CLASSES}, but not in {LABELS}", Kind.UNUSABLE),
     ],
 )
@@ -470,7 +470,7 @@ def test_box_that_touches_the_border_is_inside(folder: Path) -> None:
     ("rows", "said"),
     [
         ([["a", "Normal"], ["a", "Lung Opacity"]], "line 3: a has the class 'Lung Opacity', but 'Normal' in"),
-        ([["a", "normal"]], "line 2: a has the class 'normal', none of Normal, Lung Opacity"),
+        ([["a", "normal"]], "line 2: a has the class 'normal', which is not one of Normal, Lung Opacity"),
     ],
 )
 def test_classes_that_cannot_be_used(tmp_path: Path, rows: list[list[str]], said: str) -> None:
