@@ -39,8 +39,8 @@ class Split:
         ids, groups: N names each; images of one group are one cluster.
         classes: C names.
         excluded: the bad files that were left out.
-        digest: SHA-256 of the images, labels, masks, fields of view, ignored pixels, ids, groups and classes, so that it
-            depends on the decoded content alone, not on its source.
+        digest: SHA-256 of the images, labels, masks, fields of view, ignored pixels, ids, groups and classes, so that
+            it depends on the decoded content alone, not on its source.
     """
 
     name: str

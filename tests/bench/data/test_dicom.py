@@ -200,6 +200,6 @@ def test_without_pydicom_the_line_says_how_to_get_it(tmp_path: Path, monkeypatch
 
 
 def test_importing_bench_does_not_import_pydicom() -> None:
-    code = "import sys, bench, bench.data, bench.data.dicom; print('pydicom' in sys.modules)"
+    code = "import sys, bench, bench.data, bench.data.readers.dicom; print('pydicom' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "False"

@@ -167,7 +167,7 @@ def test_a_mask_of_two_scans_and_a_scan_in_two_versions(root: Path) -> None:
 def test_missing_files_say_what_was_looked_for(root: Path, tmp_path: Path) -> None:
     assert DATASETS["oct"].missing(root) == ""
     shutil.rmtree(home_of(root) / "test")
-    with pytest.raises(MissingData, match=r"no train/DRUSEN and test in .*oct2017; unpack OCT2017 of https"):
+    with pytest.raises(MissingData, match=r"no folders train/DRUSEN and test in .*oct2017; unpack OCT2017 of https"):
         load(root)
     assert "no train/DRUSEN" in DATASETS["oct@classes"].missing(tmp_path / "nowhere")
 

@@ -386,7 +386,7 @@ def test_image_of_nobody_known_is_refused(folder: Path) -> None:
         ('{"a": 1}', "a list of objects"),
         ('[{"subset_img_id": "a"}]', "a list of objects .*KeyError"),
         ('[{"subset_img_id": "a", "img_id": "1.png"}]', "a list of objects"),
-        ('[{"subset_img_id": "a", "img_id": "1_1.png"}, {"subset_img_id": "a", "img_id": "2_1.png"}]', "1 images are"),
+        ('[{"subset_img_id": "a", "img_id": "1_1.png"}, {"subset_img_id": "a", "img_id": "2_1.png"}]', "1 images appear twice"),
     ],
 )
 def test_file_of_patients_that_cannot_be_used(folder: Path, text: str, said: str) -> None:
