@@ -169,7 +169,7 @@ def test_missing_files_say_what_was_looked_for(root: Path, tmp_path: Path) -> No
     shutil.rmtree(home_of(root) / "test")
     with pytest.raises(MissingData, match=r"no folders train/DRUSEN and test in .*oct2017; unpack OCT2017 of https"):
         load(root)
-    assert "no train/DRUSEN" in DATASETS["oct@classes"].missing(tmp_path / "nowhere")
+    assert "no folders train/DRUSEN" in DATASETS["oct@classes"].missing(tmp_path / "nowhere")
 
 
 def test_what_windows_leaves_in_folders_is_no_scan(root: Path) -> None:
