@@ -11,19 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from bench.contracts import Sample, UserError
 from bench.data import cache, loading
 from bench.data.checks import BadFiles
-from bench.data.loading import Request, load_splits
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile
-from bench.data.split import Split
 from bench.run.runner import RunOptions
-from tests.bench.data.test_loading import SIDE, Generated, info_of, load, sample
+from tests.bench.data.generated import SIDE, Generated, assert_same, load
 
 IN_CHILD = multiprocessing.get_context("fork")
 
@@ -50,12 +47,6 @@ def uneven(fail_at: int = -1) -> Callable[..., Uneven]:
 
 def folders(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "cache/made").iterdir())
-
-
-def assert_same(one: Split, other: Split) -> None:
-    assert (one.digest, one.ids, one.groups, one.excluded) == (other.digest, other.ids, other.groups, other.excluded)
-    for name in ("images", "masks", "fov", "ignored", "labels", "has_mask"):
-        assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
 # --- What is decoded again -------------------------------------------------------------------------------------------
@@ -294,28 +285,3 @@ def test_where_a_folder_with_an_open_file_cannot_be_renamed(tmp_path: Path, monk
         load(lambda root, split: Generated("train", 8), tmp_path, size=size)
     assert closed == [False, True]
     assert all(name.startswith("train-") for name in folders(tmp_path))
-
-
-# --- Patients of images that a subsample leaves out ------------------------------------------------------------------
-
-
-def test_leaks_are_found_in_what_is_listed_before_anything_is_decoded(tmp_path: Path) -> None:
-    made: list[Generated] = []
-
-    def builder(root: Path, split: str, count: int | None = None) -> Generated:
-        made.append(Generated(split, 2))
-        made[-1].groups = {f"{split}0": f"{split}-g0", f"{split}-unused": "patient 7" if split != "val" else "8"}
-        return made[-1]
-
-    with pytest.raises(UserError, match=r"group patient 7 is in both 'train' and 'test' \(train-unused, test-unused\)"):
-        load_splits(info_of(builder), Request(tmp_path, SIDE, 0), tmp_path / "cache")
-    assert sum(one.made for one in made) == 0
-
-
-def test_leaks_are_found_among_images_that_a_subsample_leaves_out(tmp_path: Path) -> None:
-    def builder(root: Path, split: str) -> list[Sample]:
-        return [sample(index, split, group=f"{split}{index}" if index else "everywhere") for index in range(20)]
-
-    request = Request(tmp_path, SIDE, 0, {"train": 2, "val": 2, "test": 2})
-    with pytest.raises(UserError, match=r"group everywhere is in both 'train' and 'val' \(train0, val0\)"):
-        load_splits(info_of(builder), request, tmp_path / "cache")
