@@ -29,14 +29,14 @@ from bench.statistics.intervals import (
     limits_of_one,
     weighted_means,
 )
-from bench.statistics.lesion_ranking import effect_share, rank_agreement
+from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
 from bench.store.records import MetricFacts
 from bench.store.scores import SCORE_COLUMNS
 
 PROBE = "counterfactual"
 FAMILY = "faithfulness"
 SCORES: dict[str, Callable[[Floats, Floats], float]] = {
-    "counterfactual_tau": rank_agreement,
+    "counterfactual_tau": lesion_rank_correlation,
     "counterfactual_share": effect_share,
 }
 _FACTS = [

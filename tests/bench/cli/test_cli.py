@@ -16,9 +16,7 @@ from bench.commands.check_data import command as check_data
 from bench.config import parse_config
 from bench.contracts import DatasetInfo, UserError
 from bench.data.loading import Request
-from bench.report.frames.load import load_frames
 from tests.support.paths import ROOT
-from tests.support.report_store import make_run
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,7 +40,7 @@ def test_help_fits_a_screen_and_shows_examples() -> None:
         (["--config", "smoke", "--out", "/proc/nowhere"], "error: cannot write to /proc/nowhere"),
         (["report", "/nowhere"], "error: /nowhere holds no run"),
         (["--datasets", ","], "error: an empty list of names"),
-        (["--init", "/nowhere.pt"], "error: checkpoint /nowhere.pt cannot be read"),
+        (["--init", "/nowhere.pt"], "error: initial weights /nowhere.pt cannot be read"),
         (["check-data", "all@size=64"], "error: check-data takes one data set at a time"),
         (["export", "/nowhere"], "error: /nowhere is no cell folder"),
         (["speed", "--backbone", "resnet81"], "error: unknown backbone 'resnet81'; did you mean resnet18"),
@@ -94,10 +92,3 @@ def test_batch_size_beats_every_table(tmp_path: Path) -> None:
     for flag, expected in ((None, 32), (4, 4)):
         config = parse_config(merged_values(str(tmp_path / "own.toml"), {}, flag, None, None), "own")
         assert config.for_dataset("cxr-phantom", "compact").training.batch_size == expected
-
-
-def test_run_of_another_version_is_one_line(tmp_path: Path) -> None:
-    store = make_run(tmp_path)
-    store.write_record({key: value for key, value in store.record.items() if key != "plan"})
-    with pytest.raises(UserError, match=r"was written by another version \(its run.json has no plan\); repeat the"):
-        load_frames(tmp_path)

@@ -263,7 +263,7 @@ def test_cell_of_another_plan_and_failed_cell(tmp_path: Path) -> None:
 
 
 def test_foreign_file_is_no_export(finished: Path) -> None:
-    with pytest.raises(UserError, match="is no weights file that export wrote"):
+    with pytest.raises(UserError, match="is not a weights file of export"):
         load_classifier(cell_of(finished, "blackbox") / "weights.safetensors")
 
 

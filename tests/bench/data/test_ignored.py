@@ -216,12 +216,12 @@ def test_masks_of_healthy_images_alone_give_no_chance_level_and_a_reason(tmp_pat
     run(
         config,
         make_plan(config, tmp_path),
-        RunOptions(tmp_path, tmp_path, torch.device("cpu")),
+        RunOptions(tmp_path, tmp_path / "run", torch.device("cpu")),
         Console(quiet=True),
         [],
     )
-    store = RunStore(tmp_path)
-    assert "NaN" not in (tmp_path / "run.json").read_text()
+    store = RunStore(tmp_path / "run")
+    assert "NaN" not in (tmp_path / "run/run.json").read_text()
     (key,) = store.record.cells
     assert store.cell(key).record.metrics_skipped["topk_precision"] == "no masks of diseased images"
     assert "pixel_auroc" not in set(pd.read_parquet(store.cell(key).scores_file("random"))["metric"])

@@ -271,7 +271,7 @@ def _wait_for(found: Callable[[], bool], seconds: float = 60) -> bool:
 PLUGIN = """
 from bench.contracts import Explainer
 from bench.registry import register_explainer
-from tests.made import register_shapes, register_squares
+from tests.support.made import register_shapes, register_squares
 
 @register_explainer
 class Sum(Explainer):

@@ -142,11 +142,11 @@ def test_other_settings_set_the_old_training_aside_and_bring_it_back(tmp_path: P
     assert not run_tiny(out, other).computed
 
 
-@pytest.mark.parametrize("named", ["probe", "scores"])
+@pytest.mark.parametrize("named", ["study", "scores"])
 def test_parameters_of_the_table_reach_names_with_parameters(tmp_path: Path, named: str) -> None:
     """What a table says holds for names that carry other parameters too: their scores are of it."""
     register_study(MapMean)
-    studies = ["map_mean"] if named == "probe" else []
+    studies = ["map_mean"] if named == "study" else []
 
     def run_with(samples: int) -> pd.DataFrame:
         config = tiny_config(heads=["blackbox"], explainers=["smoothgrad@noise=0.3"], studies=studies)
@@ -165,7 +165,7 @@ class MapMean(Study):
 
     name, paper = "map_mean", "this test"
 
-    def study(self, subject: Subject, name: str, explainer: Any) -> pd.DataFrame:
+    def measure(self, subject: Subject, of: str, explainer: Any) -> pd.DataFrame:
         return pd.DataFrame({"samples": [explainer.samples]})
 
 

@@ -17,7 +17,7 @@ from bench.report.comparisons.decisions import weigh
 from bench.report.contents import every_table
 from bench.report.frames.load import CELL, Frames, load_frames
 from bench.report.studies.counterfactual import SCORES, agreement_table, lesion_scores, with_counterfactual
-from bench.statistics.lesion_ranking import effect_share, rank_agreement
+from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
 from bench.store.folders import RunStore
 from bench.store.records import MetricFacts
 from bench.studies.counterfactual import Counterfactual
@@ -65,7 +65,7 @@ def test_ends_and_undefined_of_both_scores() -> None:
         assert np.isnan(score(np.arange(4.0), np.ones(4)))
         assert np.isnan(score(np.array([1.0, np.nan, 0, 0]), EFFECT))
     mass = np.array([1.0, 1.0, 0.0, 2.0])
-    assert rank_agreement(mass, EFFECT) == pytest.approx(kendalltau(mass, EFFECT).statistic)
+    assert lesion_rank_correlation(mass, EFFECT) == pytest.approx(kendalltau(mass, EFFECT).statistic)
 
 
 def weight() -> Tensor:
