@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -71,6 +72,8 @@ def _origins(thing: Any, seen: set[int]) -> Iterator[Path | str]:
         return
     thing = inspect.unwrap(thing) if callable(thing) else thing
     if not isinstance(thing, type | ModuleType) and not inspect.isroutine(thing):
+        if is_dataclass(thing):  # other instances may change while a run goes on
+            yield from _carried([getattr(thing, one.name, None) for one in fields(thing)], seen)
         thing = type(thing)
     if isinstance(thing, FunctionType):
         yield from _carried(_cell_contents(thing), seen)

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.report.frames.load import Frames
 from bench.store.folders import RunStore
 from bench.store.records import CellRecord, MetricFacts
-from tests.support.records import run_record
+from tests.support.report_store import run_record
 
 N = 40
 RNG = np.random.default_rng(0)

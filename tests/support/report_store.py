@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bench.store.folders import CellStore, RunStore
-from bench.store.records import CellKey, CellRecord, ExplainerOutcome, LesionReliance, RunRecord
+from bench.store.records import CellKey, CellRecord, ExplainerOutcome, LesionReliance, MachineFacts, RunRecord
 from bench.store.scores import write_scores
-from tests.support.records import run_record
 
 IMAGES = 5  # the last one is healthy
 EXPLAINERS = {
@@ -62,6 +61,16 @@ def make_run(
 
 
 PLAN = "this"
+MACHINE = MachineFacts(
+    device="cpu", gpu="none", cpu="an abacus", processes=1, threads=1, bf16="False", platform="a desk"
+)
+
+
+def run_record(**facts: Any) -> RunRecord:
+    """A record of a run; everything that is not given is empty."""
+    empty: dict[str, Any] = {"config": {}, "cells": [], "plan": "this", "explained_by": {}, "datasets": {}}
+    empty |= {"explainers": {}, "heads": {}, "metrics": [], "packages": {}, "machine": MACHINE, "started": ""}
+    return RunRecord.model_validate(empty | facts)
 
 
 def _record(

@@ -229,7 +229,7 @@ def test_ctrl_c_ends_the_others_and_leaves_no_half_file(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.test_workers import register, run_apart
+from tests.bench.run.test_process_pool import register, run_apart
 if __name__ == "__main__":
     register()
     run_apart(Path(sys.argv[1]), "sleeping", "squares")

@@ -243,6 +243,9 @@ def test_partials_closures_and_methods_bring_what_they_carry(tmp_path: Path) -> 
     assert modules_of(partial(first.build, size=33)) == ["first"]
     assert modules_of(third.wrap(second.Net)) == modules_of(third.wrap(second.Net())) == ["second", "third"]
     assert modules_of(third.C().run) == ["third"]
+    write(tmp_path, {"fourth.py": "from dataclasses import dataclass\n@dataclass\nclass Kept:\n    kind: object\n"})
+    kept = imported(tmp_path / "fourth.py", "fourth_").Kept(second.Net)
+    assert modules_of(kept) == modules_of(third.wrap(kept))[:2] == ["fourth", "second"]
     assert modules_of(third) == ["third"]
     before = code_digest(partial(first.build, second.Net))
     edit(tmp_path / "second.py", "...", "size = 1")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import baselines  # noqa: F401 (registers explainers)
-import bench.metrics  # noqa: F401
+import bench.metrics
 import bench.models.backbones  # noqa: F401
 import softcam  # noqa: F401
 from bench.contracts import DatasetInfo

@@ -21,8 +21,7 @@ from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlatio
 from bench.store.folders import RunStore
 from bench.store.records import MetricFacts
 from bench.studies.counterfactual import Counterfactual
-from tests.support.records import run_record
-from tests.support.report_store import make_run
+from tests.support.report_store import make_run, run_record
 from tests.support.scenes import LESION, PLACES, SIDE, STEP, Planted, Scenes, subject_of
 
 EFFECT = np.array([5.0, 1.0, -2.0, 3.0])

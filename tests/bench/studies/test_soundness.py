@@ -21,7 +21,7 @@ from bench.report.tables.writers import cells
 from bench.store.folders import RunStore
 from bench.store.records import MetricFacts
 from bench.studies.soundness import DEGRADED, Soundness, blurred, dilated, shuffled
-from tests.support.records import run_record
+from tests.support.report_store import run_record
 from tests.support.scenes import SIDE, Scenes, subject_of
 
 MASKS = torch.stack([Scenes(20).exact_mask(index) for index in range(1, 5)])
