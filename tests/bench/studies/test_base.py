@@ -1,4 +1,4 @@
-"""Probes: computed once, made anew when something they depend on changes, and never in the way of the scores."""
+"""Studies: computed once, and again when something they depend on changes; failures leave the scores as they are."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Cells(Study):
 
 def config(images: int = 2, **run: Any) -> Config:
     settings = tiny_config(studies=["largest", "cells"], **run)
-    return settings.model_copy(update={"probes": {"largest": {"images": images}}})
+    return settings.model_copy(update={"studies": {"largest": {"images": images}}})
 
 
 def test_rows_reach_the_report_and_are_computed_once(tmp_path: Path) -> None:
@@ -95,6 +95,6 @@ def test_failure_is_kept_and_the_scores_stay(tmp_path: Path) -> None:
     assert "gradcam" in set(frames.scores["explainer"])
 
 
-def test_without_probes_there_are_none(tmp_path: Path) -> None:
+def test_without_studies_there_are_none(tmp_path: Path) -> None:
     run_tiny(tmp_path / "run", tiny_config(heads=["blackbox"], explainers=["random"]))
     assert load_frames(tmp_path / "run").studies == {}

@@ -166,8 +166,8 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
         .assign(effect=(3.0, 1.0)[number])
         for number in (0, 1)
     ]  # fmt: skip
-    probed = replace(frames, studies={"counterfactual": pd.concat(lesions)})
-    tables = every_table(with_counterfactual(probed), weigh(probed))
+    studied = replace(frames, studies={"counterfactual": pd.concat(lesions)})
+    tables = every_table(with_counterfactual(studied), weigh(studied))
     faithfulness = tables["faithfulness"]
     assert [column.name for column in faithfulness.columns[:3]] == [*SCORES, "audc@zero"]
     found = {row["explainer"]: row["counterfactual_tau"].mean for row in faithfulness.rows}

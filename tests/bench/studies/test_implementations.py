@@ -29,7 +29,7 @@ SETTING = ["implementation", "target", "upsampling"]
 def config(**parameters: Any) -> Config:
     explainers = ["gradcam", *OTHERS, "random", "mask_oracle", "softcam"]
     settings = tiny_config(studies=["implementations"], explainers=explainers, metrics=["all"])
-    return settings.model_copy(update={"probes": {"implementations": {"images": IMAGES} | parameters}})
+    return settings.model_copy(update={"studies": {"implementations": {"images": IMAGES} | parameters}})
 
 
 @pytest.fixture(scope="module", autouse=True)

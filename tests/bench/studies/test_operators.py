@@ -136,7 +136,7 @@ def test_one_operator_makes_no_table(frames: Frames) -> None:
 # --- Fair resolution -------------------------------------------------------------------------------------------------
 
 
-def test_probe_scores_the_treated_maps(tmp_path: Path) -> None:
+def test_study_scores_the_treated_maps(tmp_path: Path) -> None:
     """The mask itself as the map: on its own grid without fault, and on the feature grid what an oracle says."""
     explainers = ["gradcam", "random", "mask_oracle", "inputxgradient", "guided_backprop"]
     settings = config(datasets=["squares"], studies=["fair_resolution"], explainers=explainers, metrics=["audc@zero"])
