@@ -59,7 +59,7 @@ def _classifier(scene: Scene, work: str, explainer: Explainer) -> Classifier:
 
 
 def is_feature_map_cam(explainer: Explainer, cost: Cost) -> bool:
-    """Returns whether the map needs only feature map and head: one forward and no backward pass through the features."""
+    """Returns whether the map needs only feature map and head: one forward, no backward pass through the features."""
     return (
         explainer.family == "post-hoc"
         and not explainer.variant_of
