@@ -17,8 +17,7 @@ from torch import Tensor
 from bench.contracts import Channels, Classifier
 from bench.data.selection import Selection
 from bench.data.split import Split
-from bench.evaluation.predictor import Predictor
-from bench.memory import in_batches
+from bench.evaluation.predictor import Predictor, predict_images
 
 if TYPE_CHECKING:  # the digest of a score does not cover how settings are read
     from bench.config import ExplainSection
@@ -101,5 +100,4 @@ class EvaluationContext:
     def predict(self, images: Tensor) -> Tensor:
         """Computes float32 logits (n,C) of normalised images (n,3,H,W) in batches that shrink when memory runs out."""
         predictor = replace(self.inference, precision="float32")
-        parts = in_batches(lambda part: predictor.predict(images[part]), len(images), self.section.batch_size)
-        return torch.cat(parts)
+        return predict_images(predictor.predict, images, self.section.batch_size)

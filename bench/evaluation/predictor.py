@@ -19,7 +19,7 @@ from torch.fx.experimental.optimization import fuse
 from bench.contracts import Classifier
 from bench.devices import has_fast_bf16
 from bench.errors import UserError
-from bench.memory import is_out_of_memory
+from bench.memory import in_batches, is_out_of_memory
 from bench.registry import closest
 
 Precision = Literal["float32", "bf16"]
@@ -54,6 +54,11 @@ class Predictor:
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits: Tensor = self.classifier(images.contiguous(memory_format=torch.channels_last)).float()
         return logits
+
+
+def predict_images(predict: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
+    """Computes logits (N,C) of images (N,3,H,W) by ``predict`` in batches that shrink when memory runs out."""
+    return torch.cat(in_batches(lambda part: predict(images[part]), len(images), batch_size))
 
 
 def fold_for_inference(classifier: Classifier, image: Tensor) -> Classifier:

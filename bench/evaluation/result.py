@@ -82,7 +82,7 @@ class CostMeter:
     def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self.cost.forwards += len(output)
         if output.requires_grad:
-            output.register_hook(self._count_backward)
+            output.register_hook(self._count_backward)  # type: ignore[no-untyped-call]  # untyped in torch
 
     def _count_backward(self, gradient: Tensor) -> None:
         self.cost.backwards += len(gradient)

@@ -22,8 +22,8 @@ from torch import Tensor
 from bench.contracts import Batch, Explainer
 from bench.data.split import normalise
 from bench.evaluation.batch import explain_images
+from bench.evaluation.predictor import predict_images
 from bench.maps import upsample
-from bench.memory import in_batches
 from bench.metrics import activation_precision
 from bench.seeds import seed_of
 from bench.statistics.classification import softmax
@@ -64,8 +64,8 @@ def render_scenes(subject: Subject, indices: NDArray[np.int64]) -> Scenes:
     pixels = torch.stack([samples.with_tag(index, tagged) for tagged in (False, True) for index in indices])
     images = normalise(pixels.to(context.device), context.mean, context.std)
     with torch.inference_mode():
-        parts = in_batches(lambda part: subject.classifier(images[part]), len(images), context.section.batch_size)
-    pairs = torch.cat(parts).double().cpu().numpy().reshape(2, len(indices), -1)
+        logits = predict_images(subject.classifier, images, context.section.batch_size)
+    pairs = logits.double().cpu().numpy().reshape(2, len(indices), -1)
     diseases = pairs[0].copy()
     diseases[:, healthy] = -np.inf
     labels = context.split.labels[indices]

@@ -68,7 +68,7 @@ def random(masks: Tensor, seeds: Sequence[int]) -> Tensor:
 DEGRADED: dict[str, Degrade] = {one.__name__: one for one in (oracle, dilated, blurred, shuffled, random)}
 
 
-class Made(Explainer):
+class SyntheticMaps(Explainer):
     """Synthetic maps made from the exact masks."""
 
     name, family, signed, paper = "made", "control", False, ""
@@ -113,9 +113,9 @@ class Soundness(Study):
         """Returns the columns map, image, group, metric, variant, value."""
         context = self._with_exact_masks(subject)
         frames = []
-        for made, degrade in DEGRADED.items():
-            rows = score(context, made, Made(degrade), judged(subject.metrics)).rows
-            frames.append(rows[(rows["image"] != "") & (rows["step"] == -1)].assign(map=made))
+        for degraded, degrade in DEGRADED.items():
+            rows = score(context, degraded, SyntheticMaps(degrade), judged(subject.metrics)).rows
+            frames.append(rows[(rows["image"] != "") & (rows["step"] == -1)].assign(map=degraded))
         return pd.concat(frames)[["map", "image", "group", "metric", "variant", "value"]]
 
     def _with_exact_masks(self, subject: Subject) -> EvaluationContext:

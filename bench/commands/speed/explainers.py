@@ -31,7 +31,7 @@ Costs = dict[str, dict[str, Cost]]
 def explainer_tasks(scene: Scene, costs: Costs) -> list[Task]:
     """Lists one task per explainer that applies, on either classifier, and the tasks for all classes."""
     singles = [
-        _single(scene, work, name, cost) for work, by_name in costs.items() for name, cost in sorted(by_name.items())
+        _single(scene, group, name, cost) for group, by_name in costs.items() for name, cost in sorted(by_name.items())
     ]
     return [*singles, *_all_classes(scene, costs[BLACK_BOX])]
 
@@ -39,11 +39,11 @@ def explainer_tasks(scene: Scene, costs: Costs) -> list[Task]:
 def count_passes(scene: Scene) -> Costs:
     """Counts the passes of one map by every explainer that applies; ``quick`` skips the slow ones."""
     costs: Costs = {BLACK_BOX: {}, ON_SOFTCAM: {}}
-    for work, by_name in costs.items():
+    for group, by_name in costs.items():
         for name in EXPLAINERS:
             explainer = EXPLAINERS[name]()
-            classifier = _classifier(scene, work, explainer)
-            if explainer.applies_to(classifier) or (explainer.variant_of and work == ON_SOFTCAM):
+            classifier = _classifier(scene, group, explainer)
+            if explainer.applies_to(classifier) or (explainer.variant_of and group == ON_SOFTCAM):
                 continue
             cost = passes(scene, classifier, explainer)
             if not scene.setting.quick or _weight(cost) <= scene.setting.batch:
@@ -51,9 +51,9 @@ def count_passes(scene: Scene) -> Costs:
     return costs
 
 
-def _classifier(scene: Scene, work: str, explainer: Explainer) -> Classifier:
+def _classifier(scene: Scene, group: str, explainer: Explainer) -> Classifier:
     """Returns the classifier to explain: other libraries get the network as their users have it."""
-    if work == ON_SOFTCAM:
+    if group == ON_SOFTCAM:
         return scene.softcam
     return scene.plain if explainer.variant_of else scene.blackbox
 
@@ -89,11 +89,11 @@ def _images_of(scene: Scene, cost: Cost) -> int:
     return max(1, scene.setting.batch // max(1, _weight(cost) // 3))
 
 
-def _single(scene: Scene, work: str, name: str, cost: Cost) -> Task:
+def _single(scene: Scene, group: str, name: str, cost: Cost) -> Task:
     explainer = EXPLAINERS[name]()
-    classifier = _classifier(scene, work, explainer)
+    classifier = _classifier(scene, group, explainer)
     run = partial(_explain, explainer, classifier, _batch(scene, classifier, _images_of(scene, cost)))
-    return Task(work, name, run, "peer" if explainer.variant_of else "ours")
+    return Task(group, name, run, "peer" if explainer.variant_of else "ours")
 
 
 def _explain(explainer: Explainer, classifier: Classifier, batch: Batch) -> int:

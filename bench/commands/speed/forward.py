@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from bench.commands.speed.scene import Precision, Scene, Task
 from bench.devices import has_fast_bf16
 
-WORK = "forward pass"
+GROUP = "forward pass"
 
 
 def forward_tasks(scene: Scene) -> list[Task]:
     """Lists the float32 forward pass, which is the unit of the table, and the fastest one in each precision."""
     images, _ = scene.batch(scene.setting.batch)
     plain = images.contiguous()
-    tasks = [Task(WORK, "float32", lambda: _forward(scene.plain, plain, scene, "float32"), "limit")]
+    tasks = [Task(GROUP, "float32", lambda: _forward(scene.plain, plain, scene, "float32"), "limit")]
     for precision in precisions(scene):
         run = _later(scene.blackbox, images, scene, precision)
-        tasks.append(Task(WORK, f"best {precision}", run, "limit"))
+        tasks.append(Task(GROUP, f"best {precision}", run, "limit"))
     return tasks
 
 

@@ -15,16 +15,16 @@ from bench.commands.speed.scene import Precision, Scene, Task
 from bench.evaluation.predictor import Predictor
 from bench.metrics import Occluder, deletion, patch_at, patch_order
 
-WORK = "occluded images"
+GROUP = "occluded images"
 LOOP, QUANTUS = "one image, one step at a time", "Quantus PixelFlipping"
 
 
 def occlusion_tasks(scene: Scene) -> list[Task]:
     """Lists the tasks; their images are the forwarded variants, including the intact ones."""
-    tasks = [Task(WORK, f"harness {precision}", _curves(scene, precision)) for precision in precisions(scene)]
-    tasks.append(Task(WORK, LOOP, partial(_loop, scene, max(1, scene.setting.images // 8)), "peer"))
+    tasks = [Task(GROUP, f"harness {precision}", _curves(scene, precision)) for precision in precisions(scene)]
+    tasks.append(Task(GROUP, LOOP, partial(_loop, scene, max(1, scene.setting.images // 8)), "peer"))
     if importlib.util.find_spec("quantus") is not None:
-        tasks.append(Task(WORK, QUANTUS, _quantus(scene), "peer"))
+        tasks.append(Task(GROUP, QUANTUS, _quantus(scene), "peer"))
     return tasks
 
 

@@ -81,13 +81,13 @@ class Task:
     """A task that is timed.
 
     Attributes:
-        work: group of the task in the table.
+        group: group of the task in the table.
         what: name of the task in its group.
         run: runs the task once and returns the number of images.
         maker: "limit" for bare passes, "ours" for this project, "peer" for another library.
     """
 
-    work: str
+    group: str
     what: str
     run: Callable[[], int]
     maker: Maker = "ours"
@@ -95,7 +95,7 @@ class Task:
     @property
     def name(self) -> str:
         """Name that is unique in a run."""
-        return f"{self.work}: {self.what}"
+        return f"{self.group}: {self.what}"
 
 
 def make_scene(setting: Setting, device: torch.device) -> Scene:

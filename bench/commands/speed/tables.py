@@ -33,7 +33,7 @@ def rows(
         own = [goal for goal in goals if goal.task == task.name]
         records.append(
             {
-                "work": task.work,
+                "work": task.group,
                 "what": task.what,
                 "by": task.maker,
                 **_spread("seconds", seconds[task.name]),
@@ -86,14 +86,14 @@ def bars(table: pd.DataFrame, caption: str) -> Figure:
     Tasks below a hundredth (controls that do not use the network) are left out, because they would stretch the axis.
     """
     table = table[table["x_forward"] >= 0.01]
-    works = list(dict.fromkeys(table["work"]))
-    counts = [int((table["work"] == work).sum()) for work in works]
-    height = 0.155 * sum(counts) + 0.42 * len(works) + 0.8
+    groups = list(dict.fromkeys(table["work"]))
+    counts = [int((table["work"] == group).sum()) for group in groups]
+    height = 0.155 * sum(counts) + 0.42 * len(groups) + 0.8
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(len(works), 1, sharex=True, squeeze=False, height_ratios=[count + 0.6 for count in counts])
-    for axis, work in zip(axes[:, 0], works, strict=True):
-        _panel(axis, table[table["work"] == work])
-        axis.set_title(work, loc="left")
+    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=[count + 0.6 for count in counts])
+    for axis, group in zip(axes[:, 0], groups, strict=True):
+        _panel(axis, table[table["work"] == group])
+        axis.set_title(group, loc="left")
     axes[-1, 0].set_xlabel("seconds per image, as multiples of a float32 forward pass of the same run (log scale)")
     axes[0, 0].set_xlim(table["x_forward_low"].min() / 1.5, table["x_forward_high"].max() * 2.5)
     figure.suptitle(caption, fontsize=7, wrap=True)

@@ -15,7 +15,7 @@ from bench.commands.speed.scene import CLASSES, Scene
 from bench.commands.speed.timing import multiples
 from bench.statistics.intervals import Floats
 
-FORWARD = f"{forward.WORK}: float32"
+FORWARD = f"{forward.GROUP}: float32"
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ def targets(scene: Scene, names: Iterable[str]) -> list[Target]:
     """Lists the targets whose tasks were measured; comparisons with other libraries hold for ResNet-18 at 128 px."""
     channels = int(scene.blackbox.forward_features(scene.images[:1]).shape[1])
     together, measured = explainers.ALL_CLASSES, set(names)
-    best, forwards = f"{forward.WORK}: best float32", channels + 1
+    best, forwards = f"{forward.GROUP}: best float32", channels + 1
     found = [
         Target(f"{together}: {explainers.CAMS}", FORWARD, 1.2, 1, "a float32 forward", is_speed=False),
         Target(f"{together}: {explainers.SOFTCAM}", best, 1.02, 1, "a best float32 forward", is_speed=False),
         *_scorecam_targets(forwards),
-        Target(f"{training.WORK}: {training.EPOCH}", f"{training.WORK}: {training.BARE}", 0.95, 1, "a bare loop"),
-        Target(f"{training.WORK}: {training.AUGMENTED}", f"{training.WORK}: {training.BARE}", 0.95, 1, "a bare loop"),
+        Target(f"{training.GROUP}: {training.EPOCH}", f"{training.GROUP}: {training.BARE}", 0.95, 1, "a bare loop"),
+        Target(f"{training.GROUP}: {training.AUGMENTED}", f"{training.GROUP}: {training.BARE}", 0.95, 1, "a bare loop"),
         *_occlusion_targets(),
     ]
     return [target for target in found if {target.task, target.against} <= measured]
@@ -75,13 +75,13 @@ def _scorecam_targets(forwards: int) -> Iterable[Target]:
     for precision in ("float32", "bf16"):
         task = f"{explainers.ALL_CLASSES}: {explainers.scorecam_in(precision)}"
         words = f"{forwards} best {precision} forwards"
-        yield Target(task, f"{forward.WORK}: best {precision}", 0.9, forwards, words)
+        yield Target(task, f"{forward.GROUP}: best {precision}", 0.9, forwards, words)
         yield Target(task, library, 4, CLASSES, f"pytorch-grad-cam for {CLASSES} classes")
 
 
 def _occlusion_targets() -> Iterable[Target]:
     for precision, loop, quantus in (("float32", 5.0, 1.4), ("bf16", 9.0, 2.2)):
-        task = f"{occlusion.WORK}: harness {precision}"
-        yield Target(task, f"{forward.WORK}: best {precision}", 0.9, 1, f"best {precision} forwards")
-        yield Target(task, f"{occlusion.WORK}: {occlusion.LOOP}", loop, 1, "the loop")
-        yield Target(task, f"{occlusion.WORK}: {occlusion.QUANTUS}", quantus, 1, "Quantus")
+        task = f"{occlusion.GROUP}: harness {precision}"
+        yield Target(task, f"{forward.GROUP}: best {precision}", 0.9, 1, f"best {precision} forwards")
+        yield Target(task, f"{occlusion.GROUP}: {occlusion.LOOP}", loop, 1, "the loop")
+        yield Target(task, f"{occlusion.GROUP}: {occlusion.QUANTUS}", quantus, 1, "Quantus")

@@ -18,7 +18,7 @@ from bench.devices import training_autocast
 from bench.registry import HEADS
 from bench.training.loop import TrainingLoop
 
-WORK = "training"
+GROUP = "training"
 BARE, EPOCH, AUGMENTED = "bare loop", "epoch", "epoch, light augmentation"
 _MEAN, _STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -29,9 +29,9 @@ def training_tasks(scene: Scene) -> list[Task]:
     plain = TrainingSection(batch_size=size, augmentation="none")
     augmented = TrainingSection(batch_size=size, augmentation="light")
     return [
-        Task(WORK, BARE, _bare(scene, split), "limit"),
-        Task(WORK, EPOCH, _epoch(scene, split, plain)),
-        Task(WORK, AUGMENTED, _epoch(scene, split, augmented)),
+        Task(GROUP, BARE, _bare(scene, split), "limit"),
+        Task(GROUP, EPOCH, _epoch(scene, split, plain)),
+        Task(GROUP, AUGMENTED, _epoch(scene, split, augmented)),
     ]
 
 

@@ -75,12 +75,12 @@ def test_feature_map_cams_are_told_by_their_passes(costs: explainers.Costs) -> N
 
 def test_single_maps_forward_what_was_counted(scene: Scene, costs: explainers.Costs) -> None:
     for task in explainers.explainer_tasks(scene, costs):
-        if task.work == explainers.ALL_CLASSES or EXPLAINERS[task.what].family == "control":
+        if task.group == explainers.ALL_CLASSES or EXPLAINERS[task.what].family == "control":
             continue  # controls read no more than the size of the feature map
         own = scene.plain if task.maker == "peer" else scene.blackbox
-        done, given = forwards(task, scene.softcam if task.work == explainers.ON_SOFTCAM else own)
+        done, given = forwards(task, scene.softcam if task.group == explainers.ON_SOFTCAM else own)
         assert done >= 1
-        assert given == done * costs[task.work][task.what].forwards, task.name
+        assert given == done * costs[task.group][task.what].forwards, task.name
 
 
 def test_quick_leaves_out_what_takes_more_than_a_batch() -> None:
@@ -184,7 +184,7 @@ def test_every_target_has_its_tasks(scene: Scene, costs: explainers.Costs) -> No
     names = [task.name for task in all_tasks(scene, costs)]
     assert len(set(names)) == len(names)
     scorecam = f"{explainers.ALL_CLASSES}: {explainers.scorecam_in('bf16')}"
-    found = targets(scene, [*names, f"{occlusion.WORK}: harness bf16", f"{forward.WORK}: best bf16", scorecam])
+    found = targets(scene, [*names, f"{occlusion.GROUP}: harness bf16", f"{forward.GROUP}: best bf16", scorecam])
     assert sorted(target.bound for target in found if "Quantus" not in target.words) == sorted(
         [1.2, 1.02, 0.9, 4, 0.9, 4, 0.95, 0.95, 0.9, 5, 0.9, 9]
     )
