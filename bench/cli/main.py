@@ -59,6 +59,7 @@ def benchmark(
     metrics: Annotated[str | None, _option("metrics, comma separated; all; name@operator")] = None,
     seeds: Annotated[str | None, _option("seeds, comma separated")] = None,
     studies: Annotated[str | None, _option("studies beside the scores, comma separated")] = None,
+    probes: Annotated[str | None, typer.Option(hidden=True, help="old name of --studies")] = None,
     shortcut: Annotated[str | None, _option("plant a tag in every phantom: tag:0.9")] = None,
     config: Annotated[str | None, _option("shipped config or TOML file [quick; standard on CUDA]")] = None,
     data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
@@ -83,10 +84,15 @@ def benchmark(
     from bench.evaluation.predictor import checked_precision
     from bench.run.dataset_run import RunOptions
     from bench.run.plan import make_plan
+    from bench.store.run_folder import check_run_folder
 
     chosen_device = choose_device(device)
     name = config or ("standard" if chosen_device.type == "cuda" else "quick")
     lists = {key: _names(context.params[key]) for key in _LISTS}
+    if probes is not None:
+        if studies is not None:
+            raise UserError("--probes is the old name of --studies; give --studies alone")
+        lists["studies"] = _names(probes)
     merged = parse_config(merged_values(name, lists, batch_size, init, shortcut), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
@@ -94,6 +100,7 @@ def benchmark(
     options = RunOptions(
         data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision, workers
     )
+    check_run_folder(folder)  # before anything is announced; the run checks it again
     _announce(name, options, plan)
     _execute(merged, plan, options, problems, partial(_register, context.obj, plugins))
 

@@ -20,6 +20,7 @@ from bench.data.selection import Selection, choose_explained, gallery_positions
 from bench.data.split import Split, brightness_auc, channel_statistics
 from bench.files import replacing
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
+from bench.store.records import DatasetFacts
 
 
 @dataclass(frozen=True)
@@ -83,34 +84,37 @@ def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: b
     return Request(root, section.size, section.seed, counts, skip_bad, splits, section.shortcut)
 
 
-def facts(prepared: Prepared) -> dict[str, Any]:
-    """Returns the facts that tables and captions state about a data set, as plain values."""
+def facts(prepared: Prepared, size: int) -> DatasetFacts:
+    """Returns the facts that tables and captions state about a data set whose input side is ``size`` pixels."""
     info, explained = prepared.info, prepared.explained
     splits = {"train": prepared.data.train, "val": prepared.data.val, "test": prepared.test}
     excluded = {id(split): split.excluded for split in (*splits.values(), prepared.explain)}
-    return {
-        "modality": info.modality,
-        "classes": list(prepared.classes),
-        "masks": info.masks,
-        "mask_is": info.mask_is,
-        "healthy": info.healthy,
-        "source": info.source,
-        "licence": info.licence,
-        "citation": info.citation,
-        "explain_split": info.explain_split,
-        "preprocessing": info.preprocessing,
-        "mean": list(prepared.data.mean),
-        "std": list(prepared.data.std),
-        "images": {
+    return DatasetFacts(
+        base=info.name,
+        size=size,
+        modality=info.modality,
+        classes=list(prepared.classes),
+        masks=info.masks,
+        mask_is=info.mask_is,
+        healthy=info.healthy,
+        source=info.source,
+        licence=info.licence,
+        citation=info.citation,
+        explain_split=info.explain_split,
+        preprocessing=info.preprocessing,
+        mean=list(prepared.data.mean),
+        std=list(prepared.data.std),
+        images={
             name: np.bincount(split.labels, minlength=len(prepared.classes)).tolist() for name, split in splits.items()
         },
-        "excluded": [list(pair) for pairs in excluded.values() for pair in pairs],
-        "explained_diseased": int(explained.diseased.sum()),
-        "explained_healthy": int((~explained.diseased).sum()),
-        "explained_faithful": explained.faithful,
-        "side": {name: int(split.images.shape[-1]) for name, split in (splits | {"explain": prepared.explain}).items()},
-        "brightness_auc": brightness_auc(prepared.data.train, prepared.test),
-    } | _mask_facts(prepared)
+        excluded=[(fault.file, fault.reason) for faults in excluded.values() for fault in faults],
+        explained_diseased=int(explained.diseased.sum()),
+        explained_healthy=int((~explained.diseased).sum()),
+        explained_faithful=explained.faithful,
+        side={name: int(split.images.shape[-1]) for name, split in (splits | {"explain": prepared.explain}).items()},
+        brightness_auc=brightness_auc(prepared.data.train, prepared.test),
+        **_mask_facts(prepared),
+    )
 
 
 def _mask_facts(prepared: Prepared) -> dict[str, float]:

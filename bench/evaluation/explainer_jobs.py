@@ -28,6 +28,7 @@ from bench.files import replacing
 from bench.progress import Progress
 from bench.store.folders import CellStore
 from bench.store.maps import MapsWriter
+from bench.store.records import ExplainerOutcome
 from bench.store.scores import SCORE_COLUMNS, read_metadata, write_scores
 
 
@@ -106,7 +107,8 @@ def recording_failure(job: ExplainerJob, store: CellStore) -> Iterator[None]:
         yield
     except Exception as error:
         job.failed = one_line(error)
-        store.note_explainer(job.name, status="failed", reason=job.failed, traceback=traceback.format_exc())
+        outcome = ExplainerOutcome(status="failed", reason=job.failed, traceback=traceback.format_exc())
+        store.note_explainer(job.name, outcome)
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,9 @@ class _JobWriter:
         write_scores(self.store.scores_file(job.name), rows, fingerprint=job.fingerprint, metrics=json.dumps(computed))
         with replacing(self.store.gallery_file(job.name)) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, *(maps[at] for at in sorted(maps)))
-        facts = {"bad_maps": job.result.bad_maps, "problems": job.result.problems}
-        self.store.note_explainer(job.name, status="ok", fingerprint=job.fingerprint, **facts)
+        bad_maps, problems = job.result.bad_maps, job.result.problems
+        outcome = ExplainerOutcome(status="ok", fingerprint=job.fingerprint, bad_maps=bad_maps, problems=problems)
+        self.store.note_explainer(job.name, outcome)
         shutil.rmtree(self.store.piece_file(job.name, 0).parent, ignore_errors=True)
 
     def _rows(self, job: ExplainerJob, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:

@@ -23,6 +23,7 @@ from bench.evaluation.predictor import Predictor, choices, fastest_batch, fold_f
 from bench.evaluation.requests import MetricRequest
 from bench.maps import upsample
 from bench.metrics import Occluder, audc, deletion, patch_order, target_probability
+from bench.store.records import InferenceFacts
 
 #: Largest accepted difference between the AUDC in bf16 and in float32: in the mean, and for one map. Two methods whose
 #: mean AUDC differ by at most the first bound count as tied, and may change places.
@@ -35,8 +36,8 @@ def choose_predictor(
     asked: str,
     explainers: Mapping[str, Explainer],
     metrics: list[MetricRequest],
-    noted: dict[str, Any],
-) -> tuple[Predictor, dict[str, Any]]:
+    noted: InferenceFacts | None,
+) -> tuple[Predictor, InferenceFacts | None]:
     """Chooses the predictor that replaces the classifier of a context, and the facts to record about it.
 
     Args:
@@ -54,10 +55,10 @@ def choose_predictor(
     network = fold_for_inference(context.classifier, image)
     predictor = Predictor(network, "float32", context.section.batch_size)
     possible = choices(asked, context.device)
-    if noted.get("asked") == asked and noted["precision"] in possible:
-        return Predictor(network, noted["precision"], noted["batch_size"]), noted
+    if noted and noted.asked == asked and noted.precision in possible:
+        return Predictor(network, noted.precision, noted.batch_size), noted
     if not any(OCCLUDED & set(request.info.needs) for request in metrics) or not context.explained.faithful:
-        return predictor, {}
+        return predictor, None
     best = Predictor(network, possible[-1], context.section.batch_size)
     facts: dict[str, Any] = {"asked": asked, "precision": possible[-1]}
     if len(possible) > 1:
@@ -65,7 +66,7 @@ def choose_predictor(
         best = best if facts["agree"] else predictor
         facts["precision"] = best.precision
     best = replace(best, batch_size=fastest_batch(best.predict, image.to(best.dtype)))
-    return best, facts | {"batch_size": best.batch_size}
+    return best, InferenceFacts(**facts, batch_size=best.batch_size)
 
 
 def _compare_if_possible(

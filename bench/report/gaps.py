@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from bench.report.comparisons.decisions import Decisions, missing_decisions
 from bench.report.frames.load import Frames
 from bench.report.studies import counterfactual, operators, soundness
 from bench.report.tables.notes import how_to_add
 from bench.report.tables.table import TableData
-from bench.store.folders import CellKey
+from bench.store.records import CellKey, StudyOutcome
 
 #: Table -> the probes that make it; those of ``_OF_PHANTOMS`` only where the truth is known.
 _NEEDED = {
@@ -33,8 +32,8 @@ _NOTED = {
 
 def without_studies(frames: Frames) -> dict[str, tuple[str, ...]]:
     """Table that this run asked no probe for -> the probes that make it."""
-    phantoms = any(record.get("twins") for record in frames.cells["record"])
-    asked = frames.record.get("probes", {})
+    phantoms = any(record.lesion_reliance for record in frames.cells["record"])
+    asked = frames.record.studies
     return {
         table: studies
         for table, studies in _NEEDED.items()
@@ -84,18 +83,18 @@ def lacking(frames: Frames, decisions: Decisions) -> list[str]:
 
 def gaps(frames: Frames) -> list[str]:
     """What the tables do not hold: data sets and metrics left out, all that failed, unusable maps."""
-    lines = [f"left out: {name}: {reason}" for name, reason in frames.record["absent"].items()]
+    lines = [f"left out: {name}: {reason}" for name, reason in frames.record.absent.items()]
     lines += _skipped_metrics(frames) + _failed_studies(frames)
-    for facts, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        name, status = str(CellKey(**facts)), record.get("status", "not begun")
-        if status != "ok":
-            lines.append(f"{name} {status}{': ' + record['reason'] if record.get('reason') else ''}")
-        for explainer, outcome in record.get("explainers", {}).items():
-            if outcome["status"] == "failed" and explainer in frames.record["explainers"]:
-                lines.append(f"{name}: explainer {explainer!r} failed: {outcome['reason']}")
-            if outcome.get("bad_maps"):
-                lines.append(f"{name}: {explainer}: {len(outcome['bad_maps'])} maps hold NaN or infinite values")
-            for metric, why in outcome.get("problems", {}).items():
+    for name, record in zip(map(str, frames.record.cells), frames.cells["record"], strict=True):
+        if record.status != "ok":
+            status = "not begun" if record.status == "absent" else record.status
+            lines.append(f"{name} {status}{': ' + record.reason if record.reason else ''}")
+        for explainer, outcome in record.explainers.items():
+            if outcome.status == "failed" and explainer in frames.record.explainers:
+                lines.append(f"{name}: explainer {explainer!r} failed: {outcome.reason}")
+            if outcome.bad_maps:
+                lines.append(f"{name}: {explainer}: {len(outcome.bad_maps)} maps hold NaN or infinite values")
+            for metric, why in outcome.problems.items():
                 lines.append(f"{name}: {explainer}: metric {metric} failed: {why}")
     return lines
 
@@ -103,19 +102,19 @@ def gaps(frames: Frames) -> list[str]:
 def _skipped_metrics(frames: Frames) -> list[str]:
     """Once for each data set: why the metrics of a family could not be read there, and which ones."""
     skipped: dict[tuple[str, str, str], list[str]] = {}
-    for key, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        for metric in frames.record["metrics"]:
-            if reason := record.get("metrics_skipped", {}).get(metric["name"]):
-                names = skipped.setdefault((key["dataset"], reason, metric["family"]), [])
-                names += [metric["name"]] if metric["name"] not in names else []
+    for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
+        for metric in frames.record.metrics:
+            if reason := record.metrics_skipped.get(metric.name):
+                names = skipped.setdefault((key.dataset, reason, metric.family), [])
+                names += [metric.name] if metric.name not in names else []
     return [f"{name}: {why}: {family} skipped ({', '.join(names)})" for (name, why, family), names in skipped.items()]
 
 
 def _failed_studies(frames: Frames) -> list[str]:
     return [
-        f"{key}: probe {study!r}{f' of {of!r}' if of else ''} failed: {outcome['reason']}"
+        f"{key}: study {study!r}{f' of {of!r}' if of else ''} failed: {outcome.reason}"
         for key, study, of, outcome in _study_outcomes(frames)
-        if outcome["status"] == "failed"
+        if outcome.status == "failed"
     ]
 
 
@@ -123,18 +122,17 @@ def skipped_studies(frames: Frames) -> list[str]:
     """Once for each data set and reason: the heads that a probe, by its design, does not apply to."""
     skipped: dict[tuple[str, str, str], list[str]] = {}
     for key, study, _, outcome in _study_outcomes(frames):
-        if outcome["status"] == "skipped":
-            heads = skipped.setdefault((key.dataset, study, outcome["reason"]), [])
+        if outcome.status == "skipped":
+            heads = skipped.setdefault((key.dataset, study, outcome.reason), [])
             heads += [key.head] if key.head not in heads else []
-    return [f"{name}: probe {one!r} skipped on {', '.join(on)}: {why}" for (name, one, why), on in skipped.items()]
+    return [f"{name}: study {one!r} skipped on {', '.join(on)}: {why}" for (name, one, why), on in skipped.items()]
 
 
-def _study_outcomes(frames: Frames) -> Iterator[tuple[CellKey, str, str, dict[str, Any]]]:
-    """Cell, probe, explainer ("" = the cell) and what happened, of the last plan: cell.json keeps earlier ones."""
-    for names, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        key = CellKey(**names)
-        for study in frames.record.get("probes", {}):
-            outcomes = record.get("probes", {}).get(study, {})
-            for of in ("", *frames.record["explained_by"][key.head]):
+def _study_outcomes(frames: Frames) -> Iterator[tuple[CellKey, str, str, StudyOutcome]]:
+    """Cell, study, explainer ("" = the cell) and what happened, of the last plan: cell.json keeps earlier ones."""
+    for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
+        for study in frames.record.studies:
+            outcomes = record.studies.get(study, {})
+            for of in ("", *frames.record.explained_by[key.head]):
                 if of in outcomes:
                     yield key, study, of, outcomes[of]

@@ -30,7 +30,8 @@ from bench.progress import Progress
 from bench.registry import BACKBONES
 from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
-from bench.store.folders import CellKey, CellStore
+from bench.store.folders import CellStore
+from bench.store.records import CellKey, CellRecord, LesionReliance
 from bench.training.lesion_reliance import lesion_reliance
 from bench.training.loop import TrainingLoop, predict_split, train
 
@@ -134,7 +135,7 @@ class CellClassifier:
             return self._obtain()
 
     def _is_stored(self) -> bool:
-        return bool(self.store.record.get("weights_from"))
+        return bool(self.store.record.weights_from)
 
     def _obtain(self) -> Classifier:
         """Does the work of ``load`` without a step in the progress display, because another cell may call it."""
@@ -142,9 +143,8 @@ class CellClassifier:
         classifier, origin = self._build()
         if self._is_stored():
             record = self.store.record
-            if record["status"] != "ok":  # it failed after the training, and is tried again
-                kept = {key: value for key, value in record.items() if key not in ("reason", "traceback")}
-                self.store.write_record(kept | {"status": "ok"})
+            if record.status != "ok":  # it failed after the training, and is tried again
+                self.store.write_record(record.changed(status="ok", reason="", traceback=""))
             classifier.load_state_dict(load_file(self.store.weights))
         else:
             self.computed = True
@@ -187,31 +187,33 @@ class CellClassifier:
     def _finish(self, classifier: Classifier, origin: str, history: pd.DataFrame | None, seconds: float) -> None:
         """Stores weights, predictions and record; a conversion has no ``history``."""
         self._save(classifier, history)
+        reliance = lesion_reliance(self.prepared, classifier, self.data, self.device)
         self.store.write_record(
-            {
-                "training": self.fingerprint,
-                "status": "ok",
-                "base": self.head.base,
-                "parameters": self.head.parameters,
-                "weights_from": origin,
-                "weights": sum(weight.numel() for weight in classifier.parameters()),
-                "seconds": seconds,
-                "mean": self.data.mean,
-                "std": self.data.std,
-                **({} if history is None else {"best_epoch": _best_epoch(history)}),
-                "evidence_grid": self._evidence_grid(classifier),
-                "twins": lesion_reliance(self.prepared, classifier, self.data, self.device),
-            }
+            CellRecord(
+                training=self.fingerprint,
+                status="ok",
+                base=self.head.base,
+                parameters=self.head.parameters,
+                weights_from=origin,
+                weights=sum(weight.numel() for weight in classifier.parameters()),
+                seconds=seconds,
+                mean=list(self.data.mean),
+                std=list(self.data.std),
+                best_epoch=None if history is None else _best_epoch(history),
+                evidence_grid=self._evidence_grid(classifier),
+                lesion_reliance=None if reliance is None else LesionReliance.model_validate(reliance),
+            )
         )
         self.store.checkpoint.unlink(missing_ok=True)
 
-    def _evidence_grid(self, classifier: Classifier) -> list[int] | None:
-        """Returns the sides [h, w] of the evidence of a training image; None for a classifier without evidence."""
+    def _evidence_grid(self, classifier: Classifier) -> tuple[int, int] | None:
+        """Returns the sides (h, w) of the evidence of a training image; None for a classifier without evidence."""
         if not isinstance(classifier, EvidenceClassifier):
             return None
         image = torch.zeros(1, *self.data.train.images.shape[1:], device=self.device)
         with evaluating(classifier), torch.inference_mode():
-            return list(classifier.to(self.device).forward_evidence(image).shape[2:])
+            height, width = classifier.to(self.device).forward_evidence(image).shape[2:]
+        return height, width
 
     def _save(self, classifier: Classifier, history: pd.DataFrame | None) -> None:
         weights = {name: value.cpu().contiguous() for name, value in classifier.state_dict().items()}

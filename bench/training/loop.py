@@ -33,6 +33,7 @@ from bench.training.augmentation import Augmentation, augmentation
 
 if TYPE_CHECKING:
     from bench.config import TrainingSection
+    from bench.data.prepare import TrainingData  # not at run time: how images are read does not change the weights
 
 
 def learning_rate(step: int, steps: int, recipe: TrainingSection) -> float:
@@ -192,7 +193,7 @@ class TrainingLoop:
             return [], {}
         with safe_open(path, framework="pt", device=str(self.device)) as file:
             columns = file.metadata()["columns"].split(",")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
         history = [dict(zip(columns, row.tolist(), strict=True)) for row in tensors.pop("history")]
         self.classifier.load_state_dict(_with_prefix(tensors, "model."))
         state = self.optimizer.state_dict()

@@ -21,8 +21,9 @@ from bench.models.factory import rebuild
 from bench.models.feature_extraction import split_classifier
 from bench.registry import HEADS
 from bench.report.frames.load import Frames, load_frames
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
 from bench.store.manifest import Manifest
+from bench.store.records import CellKey, CellRecord
 
 WEIGHTS, CARD, ONNX = "model.safetensors", "README.md", "model.onnx"
 
@@ -91,8 +92,7 @@ def find_cell(folder: Path) -> tuple[RunStore, CellKey]:
     cells = "<run>/cells/<data set>/<backbone>-<head>-s<seed>"
     if not (store.folder / "run.json").exists():
         raise UserError(f"{folder} is not a cell folder; give one such as {cells}")
-    keys = [CellKey(**names) for names in store.record["cells"]]
-    found = next((key for key in keys if store.cell(key).folder == folder), None)
+    found = next((key for key in store.record.cells if store.cell(key).folder == folder), None)
     if found is None:
         raise UserError(f"{folder} is not a cell of the last run in {store.folder}; give another, or repeat the run")
     return store, found
@@ -105,35 +105,35 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
         UserError: The cell failed or is not finished.
     """
     frames = load_frames(run.folder, key)
-    facts, status, record = frames.record["datasets"][key.dataset], *frames.cells[["status", "record"]].iloc[0]
+    facts, status, record = frames.record.datasets[key.dataset], *frames.cells[["status", "record"]].iloc[0]
     if status == "failed":
-        raise UserError(f"{key} failed, there is nothing to export: {record.get('reason', '')}")
-    if status != "ok" or "classes" not in facts:
+        raise UserError(f"{key} failed, there is nothing to export: {record.reason}")
+    if status != "ok" or not facts.classes:
         raise UserError(f"{key} is not finished ({status}); repeat the command of the run")
-    config = parse_config(frames.record["config"], str(run.folder / "run.json")).for_dataset(key.dataset, key.backbone)
+    config = parse_config(frames.record.config, str(run.folder / "run.json")).for_dataset(key.dataset, key.backbone)
     head = _head(record, key)
     about = {
         "dataset": key.dataset,
         "backbone": key.backbone,
-        "head": record["base"],
-        "parameters": record["parameters"],
+        "head": record.base,
+        "parameters": record.parameters,
         "seed": key.seed,
-        "classes": facts["classes"],
-        "mean": record["mean"],
-        "std": record["std"],
-        "size": facts["side"]["test"],
-        "training": record["training"],
+        "classes": facts.classes,
+        "mean": record.mean,
+        "std": record.std,
+        "size": facts.side["test"],
+        "training": record.training,
     }
     tensors = load_file(run.cell(key).weights)
-    return Exported(frames, config, rebuild(key.backbone, head, tensors, len(facts["classes"])), about)
+    return Exported(frames, config, rebuild(key.backbone, head, tensors, len(facts.classes)), about)
 
 
-def _head(record: dict[str, Any], key: CellKey) -> Head:
+def _head(record: CellRecord, key: CellKey) -> Head:
     """Builds the head with the parameters that it was trained with, which may differ from today's defaults."""
     try:
-        return HEADS[record["base"]](**record["parameters"])
+        return HEADS[record.base](**(record.parameters or {}))
     except (TypeError, ValueError) as error:
-        raise UserError(f"{key}: head {record['base']!r} no longer takes {record['parameters']}: {error}") from error
+        raise UserError(f"{key}: head {record.base!r} no longer takes {record.parameters}: {error}") from error
 
 
 def _claimed(out: Path) -> Manifest:

@@ -20,7 +20,7 @@ from bench.report.tables.table import TableData
 from bench.report.tables.writers import entry
 from bench.seeds import generator
 from bench.store.fingerprints import digest
-from bench.store.folders import CellKey
+from bench.store.records import CellKey, CellRecord
 
 
 def model_card(frames: Frames, config: Config, about: dict[str, Any], classifier: Classifier, onnx: str) -> str:
@@ -35,7 +35,7 @@ def model_card(frames: Frames, config: Config, about: dict[str, Any], classifier
     """
     cell = frames.cells.iloc[0]
     key = CellKey(cell["dataset"], cell["backbone"], cell["head"], int(cell["seed"]))
-    head = frames.record["heads"][key.head]
+    head = frames.record.heads[key.head]
     weights = sum(weight.numel() for weight in classifier.parameters())
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -43,18 +43,18 @@ def model_card(frames: Frames, config: Config, about: dict[str, Any], classifier
     return environment.get_template("card.md").render(
         key=key,
         about=about,
-        data=frames.record["datasets"][key.dataset],
-        logits=_logits_clause(classifier, cell["record"]["evidence_grid"]),
-        model=_model_facts(frames, config, about, cell["record"]) | {"weights": f"{weights:,}", "paper": head["paper"]},
+        data=frames.record.datasets[key.dataset],
+        logits=_logits_clause(classifier, cell["record"].evidence_grid),
+        model=_model_facts(frames, config, about, cell["record"]) | {"weights": f"{weights:,}", "paper": head.paper},
         classification=_score_list(classification_table(frames), "Test images"),
         explanations=_explanation_scores(frames),
         onnx=onnx,
     )
 
 
-def _logits_clause(classifier: Classifier, grid: list[int]) -> str:
+def _logits_clause(classifier: Classifier, grid: tuple[int, int] | None) -> str:
     """Returns the end of a sentence on how the logits are pooled from the evidence, as tested on random evidence."""
-    if not isinstance(classifier, EvidenceClassifier):
+    if not isinstance(classifier, EvidenceClassifier) or grid is None:
         return ""
     evidence = torch.randn(1, classifier.num_classes, *grid, generator=generator("model card"))
     if torch.allclose(classifier.pool(evidence), evidence.mean(dim=(2, 3)), atol=1e-5):
@@ -62,22 +62,24 @@ def _logits_clause(classifier: Classifier, grid: list[int]) -> str:
     return ", a spatial pooling of its class evidence that is not the average: the evidence does not add up to them"
 
 
-def _model_facts(frames: Frames, config: Config, about: dict[str, Any], cell: dict[str, Any]) -> dict[str, str]:
+def _model_facts(frames: Frames, config: Config, about: dict[str, Any], cell: CellRecord) -> dict[str, str]:
     """Returns row title -> text: architecture, recipe and provenance."""
-    record, git = frames.record, frames.record.get("git") or {}
+    record, git = frames.record, frames.record.git
     recipe = config.training.model_dump() | {"pretrained": config.run.pretrained}
-    trained = "best_epoch" in cell
+    epoch = cell.best_epoch
     return {
         "backbone": about["backbone"],
         "head": _arguments(about["head"], about["parameters"]),
-        "starts from": cell["weights_from"],
-        "recipe": "SGD, " + ", ".join(f"{name} {value}" for name, value in recipe.items()) if trained else "none",
-        "kept epoch": f"{cell['best_epoch'] + 1} (best validation AUC)" if trained else "–",
+        "starts from": cell.weights_from,
+        "recipe": "SGD, " + ", ".join(f"{name} {value}" for name, value in recipe.items())
+        if epoch is not None
+        else "none",
+        "kept epoch": "–" if epoch is None else f"{epoch + 1} (best validation AUC)",
         "seed": str(about["seed"]),
         "training fingerprint": about["training"],
-        "config hash": digest(record["config"]),
-        "code": f"{git['commit']}{', with local changes' if git.get('dirty') else ''}" if git else "unknown",
-        "versions": ", ".join(f"{name} {record['packages'][name]}" for name in ("python", "torch", "torchvision")),
+        "config hash": digest(record.config),
+        "code": f"{git.commit}{', with local changes' if git.dirty else ''}" if git else "unknown",
+        "versions": ", ".join(f"{name} {record.packages[name]}" for name in ("python", "torch", "torchvision")),
     }
 
 
@@ -92,7 +94,7 @@ def _explanation_scores(frames: Frames) -> str:
         own = own[own["family"] == "inherent"]
     if not len(own):
         return "None were scored. Scores of other methods describe the method, and are in the tables of the run."
-    families = dict.fromkeys(metric["family"] for metric in frames.record["metrics"])
+    families = dict.fromkeys(metric.family for metric in frames.record.metrics)
     tables = {family.capitalize(): metric_table(frames, family, own) for family in families}
     return "\n\n".join(_score_list(table, title) for title, table in tables.items() if table.rows)
 

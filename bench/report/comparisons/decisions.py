@@ -76,7 +76,7 @@ class Decisions:
 def missing_decisions(frames: Frames, decisions: Decisions) -> list[str]:
     """A line for each table that this run's scores do not allow, and what would add it."""
     lines = []
-    roles = {facts.get("role") for facts in frames.record["explainers"].values()}
+    roles = {facts.role for facts in frames.record.explainers.values()}
     if not {"floor", "ceiling"} <= roles:
         lines.append(
             "floor_ceiling needs a floor and a ceiling control; a run that has them notes so when it is repeated"

@@ -138,7 +138,7 @@ def _caption(frames: Frames, values: pd.DataFrame) -> str:
 
 def _settings(frames: Frames, study: str) -> dict[str, Any]:
     """Parameters of a probe that has rows; empty where it has none."""
-    return frames.record["probes"][study] if study in frames.studies else {}
+    return frames.record.studies[study] if study in frames.studies else {}
 
 
 def _draws(frames: Frames) -> str:

@@ -42,9 +42,9 @@ def shortcut_tables(frames: Frames) -> dict[str, TableData]:
 def not_tested(frames: Frames) -> list[str]:
     """A line for every data set with a planted shortcut of which there are no rows of the probes."""
     probed = frames.studies.get(_OF_MAPS, pd.DataFrame({"dataset": []}))["dataset"].unique()
-    planted = [name for name in frames.record["datasets"] if "shortcut" in parse_spec(name).parameters]
+    planted = [name for name in frames.record.datasets if "shortcut" in parse_spec(name).parameters]
     return [
-        f"{name}: the shortcut is not tested; add probes = {list(STUDIES)} to [run], only they are computed"
+        f"{name}: the shortcut is not tested; add studies = {list(STUDIES)} to [run], only they are computed"
         for name in planted
         if name not in probed
     ]
@@ -59,7 +59,7 @@ def reference(frames: Frames, dataset: str) -> str:
 
     if "shortcut" not in parse_spec(dataset).parameters:
         return ""
-    others = [name for name in frames.record["datasets"] if "shortcut" not in parse_spec(name).parameters]
+    others = [name for name in frames.record.datasets if "shortcut" not in parse_spec(name).parameters]
     return next((name for name in others if apart(name) == apart(dataset)), "")
 
 
@@ -76,7 +76,7 @@ def use_table(frames: Frames) -> TableData:
     columns = [*(Column(name, True) for name in _ACCURACIES), *_plain(*_DROPS, "flips")]
     table = TableData(caption, [*_CELL, "uses the tag"], columns)
     for key, part in rows.groupby(_CELL, sort=False) if len(rows) else ():
-        scored = _with_accuracies(part, frames.record["datasets"][key[0]]["healthy"])
+        scored = _with_accuracies(part, frames.record.datasets[str(key[0])].healthy)
         found = {column.name: _mean(scored, column.name) for column in columns}
         found |= {name: mean_difference(scored, name) for name in _DROPS}
         table.rows.append(dict(zip(_CELL, key, strict=True)) | found | {"uses the tag": uses(part)})
@@ -221,7 +221,7 @@ def verdict(model: str, above: Estimate) -> str:
 def _sentences(frames: Frames, table: TableData) -> list[str]:
     """For every model that uses the tag, which explainers show it; controls are none."""
     found = []
-    methods = {name for name, facts in frames.record["explainers"].items() if facts["family"] != "control"}
+    methods = {name for name, facts in frames.record.explainers.items() if facts.family != "control"}
     users = [row for row in table.rows if row["uses the tag"] == YES and row["explainer"] in methods]
     for cell in dict.fromkeys(tuple(row[key] for key in _CELL) for row in users):
         own = [row for row in users if tuple(row[key] for key in _CELL) == cell]

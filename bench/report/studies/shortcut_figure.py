@@ -25,11 +25,11 @@ Row = dict[str, Any]
 def shortcut_forest(frames: Frames) -> Iterator[Drawing]:
     """One figure a data set with a shortcut: a panel a head, a line an explainer."""
     table = shortcut_table(frames)
-    for dataset in [name for name in frames.record["datasets"] if "shortcut" in parse_spec(name).parameters]:
+    for dataset in [name for name in frames.record.datasets if "shortcut" in parse_spec(name).parameters]:
         rows = [row for row in table.rows if row["dataset"] == dataset]
         if rows:
             plain = reference(frames, dataset)
-            heads = [head for head in frames.record["heads"] if head in {row["head"] for row in rows}]
+            heads = [head for head in frames.record.heads if head in {row["head"] for row in rows}]
             others = {(row["head"], row["explainer"]): row for row in table.rows if row["dataset"] == plain}
             caption = (
                 f"{dataset}: share of each map's positive mass on the tag (95 % bootstrap interval over groups), for "

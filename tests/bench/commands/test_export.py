@@ -24,7 +24,8 @@ from bench.registry import DATASETS, HEADS
 from bench.report.frames.load import load_frames
 from bench.report.tables.main import all_tables
 from bench.report.tables.writers import entry
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey
 from tests.support.made import SIZE, register_squares, registered_squares, run_tiny, tiny_config
 
 
@@ -96,9 +97,9 @@ def test_onnx_evidence_is_that_of_pytorch(exported: Path) -> None:
 def test_metadata_says_what_the_weights_need(finished: Path, exported: Path) -> None:
     with safe_open(exported / "model.safetensors", framework="pt") as file:
         about = {name: json.loads(text) for name, text in file.metadata().items()}
-    facts = RunStore(finished).record["datasets"]["squares"]
-    assert about["mean"] == facts["mean"]
-    assert about["std"] == facts["std"]
+    facts = RunStore(finished).record.datasets["squares"]
+    assert about["mean"] == facts.mean
+    assert about["std"] == facts.std
     assert (about["classes"], about["size"], about["backbone"]) == (["plain", "square"], SIZE, "compact")
     assert about["parameters"] == ({"l1": 5e-5, "pooling": "avg"} if head_of(exported) == "softcam-sparse" else {})
     assert about["training"] == json.loads((cell_of(finished, head_of(exported)) / "cell.json").read_text())["training"]
@@ -121,7 +122,7 @@ def test_card_holds_the_numbers_of_the_store(finished: Path, exported: Path) -> 
                     shown += 1
     assert shown >= (9 if head == "blackbox" else 25)
     assert "| 0: plain | 8 | 4 | 4 |" in card
-    assert RunStore(finished).record["datasets"]["squares"]["mean"].__repr__() in card
+    assert repr(RunStore(finished).record.datasets["squares"].mean) in card
     assert ("None were scored" in card) == (head == "blackbox")
 
 
@@ -212,10 +213,10 @@ def test_cell_of_another_plan_and_failed_cell(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a cell of the last run"):
         export_cell(cell_of(run, "blackbox"), None, onnx=False)
     store = RunStore(run).cell(CellKey("squares", "compact", "softcam-sparse", 0))
-    store.write_record(store.record | {"status": "failed", "reason": "made to fail"})
+    store.note(status="failed", reason="made to fail")
     with pytest.raises(UserError, match=r"softcam-sparse · seed 0 failed, .*: made to fail"):
         export_cell(store.folder, None, onnx=False)
-    store.write_record(store.record | {"plan": "another"})
+    store.note(plan="another")
     with pytest.raises(UserError, match=r"is not finished \(absent\)"):
         export_cell(store.folder, None, onnx=False)
 
@@ -242,11 +243,10 @@ def test_normalisation_is_that_of_pretrained_weights_where_they_need_one() -> No
 def test_normalisation_is_that_of_the_training_whatever_the_next_run_measured(finished: Path, tmp_path: Path) -> None:
     run = RunStore(Path(shutil.copytree(finished, tmp_path / "run")))
     record = run.record
-    trained_with = record["datasets"]["squares"]["mean"]
-    record["datasets"]["squares"]["mean"] = [0.9, 0.9, 0.9]
-    run.write_record(record)
+    squares = record.datasets["squares"]
+    run.write_record(record.changed(datasets={"squares": squares.changed(mean=[0.9, 0.9, 0.9])}))
     export_cell(cell_of(run.folder, "softcam-sparse"), tmp_path / "out", onnx=False)
-    assert load_classifier(tmp_path / "out" / "model.safetensors")[1]["mean"] == trained_with
+    assert load_classifier(tmp_path / "out" / "model.safetensors")[1]["mean"] == squares.mean
 
 
 def test_parameters_of_the_head_come_back(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_rows_of_other_settings_are_not_mixed_in(tmp_path: Path, monkeypatch: py
         patched.setattr("bench.evaluation.per_class.own_class", stop)
         with pytest.raises(KeyboardInterrupt):
             run_tiny(out, more)
-    plan = RunStore(out).record["plan"]
+    plan = RunStore(out).record.plan
     cell_of(out, "blackbox").part(OWN_CLASS).note(plan=plan)
     frames = load_frames(out)
     row = next(frames.explained[frames.explained["explainer"] == "gradcam"].itertuples())

@@ -18,6 +18,7 @@ from bench.models.initial_weights import read_initial_weights
 from bench.registry import BACKBONES, HEADS
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
+from bench.store.records import InitFacts
 from tests.support.made import run_tiny, stopped_in_second_epoch, tiny_config
 
 
@@ -194,9 +195,9 @@ def test_another_file_is_another_training(tmp_path: Path) -> None:
         assert not run_tiny(out, config(file)).computed
         weights.append(load_file(out / "cells/squares/compact-softcam-sparse-s0/weights.safetensors"))
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        assert RunStore(out).record["init"] == {"file": str(file), "sha256": digest}
+        assert RunStore(out).record.init == InitFacts(file=str(file), sha256=digest)
         (record,) = load_frames(out).cells["record"]
-        assert f"initial weights {file.name} (sha256 {digest[:16]})" in record["weights_from"]
+        assert f"initial weights {file.name} (sha256 {digest[:16]})" in record.weights_from
     assert not any(
         torch.equal(weights[0]["features.stem.0.weight"], one["features.stem.0.weight"]) for one in weights[1:]
     )

@@ -138,7 +138,7 @@ def test_a_run_without_anything_to_compare(tmp_path: Path) -> None:
     alone = made(tmp_path, score_rows({("plain", "post_a"): (0.3, 0.5)}))
     decisions = weigh(alone)
     assert decisions.tables(alone) == {}
-    said = "".join(missing_decisions(replace(alone, record=alone.record | {"explainers": {}}), decisions))
+    said = "".join(missing_decisions(replace(alone, record=alone.record.changed(explainers={})), decisions))
     assert all(name in said for name in ("floor_ceiling", "verdicts", "price", "model_or_map"))
     assert decisions.draw(alone, Manifest(tmp_path)) == {}
     assert weigh(made(tmp_path, pd.DataFrame())).tables(made(tmp_path, pd.DataFrame())) == {}

@@ -19,7 +19,9 @@ from bench.report.frames.load import CELL, Frames, load_frames
 from bench.report.studies.counterfactual import SCORES, agreement_table, lesion_scores, with_counterfactual
 from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
 from bench.store.folders import RunStore
+from bench.store.records import MetricFacts
 from bench.studies.counterfactual import Counterfactual
+from tests.support.records import run_record
 from tests.support.report_store import make_run
 from tests.support.scenes import LESION, PLACES, SIDE, STEP, Planted, Scenes, subject_of
 
@@ -132,10 +134,10 @@ def scores(truth: list[float], audc: list[float], tmp_path: Path) -> Frames:
             images = [f"i{image}" for image in range(6)]
             parts.append(pd.DataFrame({"image": images, "group": images, "metric": name, "value": value} | about))
     rows = pd.concat(parts).assign(dataset="scenes", backbone="b", head="h", variant="", step=-1)
-    metrics = [{"name": "audc", "variant": "", "family": "faithfulness", "higher_is_better": False}]
+    record = run_record(metrics=[MetricFacts(name="audc", family="faithfulness", higher_is_better=False)])
     lesions = pd.DataFrame({"dataset": ["scenes"], "image": ["i0"], "lesion": [0]})
     nothing = pd.DataFrame()
-    return Frames(RunStore(tmp_path), {"metrics": metrics}, nothing, rows, *[nothing] * 4, {"counterfactual": lesions})
+    return Frames(RunStore(tmp_path), record, nothing, rows, *[nothing] * 4, {"counterfactual": lesions})
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
     is_gini = frames.scores["metric"] == "gini"
     frames.scores.loc[is_gini, ["metric", "variant"]] = "audc", "zero"
     old = every_table(frames, weigh(frames))["faithfulness"]
-    assert any("the run with --probes counterfactual, which" in note for note in old.notes)
+    assert any("the run with --studies counterfactual, which" in note for note in old.notes)
     about = frames.scores.drop_duplicates(["image", *CELL, "explainer"]).drop(columns=["metric", "variant", "value"])
     mass = {"evidence": (2.0, 1.0), "post_a": (1.0, 2.0), "noise": (1.0, 1.0)}
     lesions = [

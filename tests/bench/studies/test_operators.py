@@ -116,8 +116,8 @@ def test_agreement_is_scipys_over_the_same_methods(frames: Frames) -> None:
 
 def test_every_line_ends_at_its_name(frames: Frames) -> None:
     third = frames.scores[frames.scores["variant"] == "zero"].assign(variant="black", value=0.5)
-    metrics = [*frames.record["metrics"], frames.record["metrics"][0] | {"variant": "black"}]
-    scores, record = pd.concat([frames.scores, third], ignore_index=True), frames.record | {"metrics": metrics}
+    metrics = [*frames.record.metrics, frames.record.metrics[0].changed(variant="black")]
+    scores, record = pd.concat([frames.scores, third], ignore_index=True), frames.record.changed(metrics=metrics)
     with paper_style():
         (drawing,) = operator_ranks(replace(frames, scores=scores, record=record))
     assert len(drawing.figure.axes) == 2

@@ -79,8 +79,8 @@ def test_a_row_is_the_mean_over_seeds_then_images(folder: Path) -> None:
 
 
 def test_conversion_has_no_twin_but_all_other_checks(folder: Path) -> None:
-    record = RunStore(folder).cell(CellKey("squares", "compact", "tte", 0)).record["probes"]
-    assert record["random_labels"][""]["reason"] == "its classifier is converted, not trained"
+    record = RunStore(folder).cell(CellKey("squares", "compact", "tte", 0)).record.studies
+    assert record["random_labels"][""].reason == "its classifier is converted, not trained"
     row = row_of(folder, "softcam")
     assert "correlation, random labels" not in row
     assert np.isfinite(row["max sensitivity"].mean)
