@@ -98,7 +98,7 @@ def load_classifier(path: Path | str) -> tuple[Classifier, dict[str, Any]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             about = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         head = HEADS[about["head"]](**about["parameters"])
         return rebuild(about["backbone"], head, tensors, len(about["classes"])), about
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:

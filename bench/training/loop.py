@@ -193,7 +193,7 @@ class TrainingLoop:
             return [], {}
         with safe_open(path, framework="pt", device=str(self.device)) as file:
             columns = file.metadata()["columns"].split(",")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         history = [dict(zip(columns, row.tolist(), strict=True)) for row in tensors.pop("history")]
         self.classifier.load_state_dict(_with_prefix(tensors, "model."))
         state = self.optimizer.state_dict()
