@@ -12,7 +12,9 @@ Floats = NDArray[np.float64]
 def rank_correlation(first: Floats, second: Floats) -> Floats:
     """Spearman's rank correlation of the raw values, ties averaged: (N,h,w), (N,h,w) -> (N,) in [-1, 1].
 
-    nan where a map is constant or not finite. Neither map loses its sign.
+    nan where a map is constant or not finite. Neither map loses its sign. It equals
+    ``bench.statistics.agreement.spearman`` with weights of 1, which metrics must not import, and which compares all
+    pairs of values: too many for maps.
     """
     x, y = (rankdata(_flat(maps), axis=1) for maps in (first, second))
     x, y = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (x, y))

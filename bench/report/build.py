@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.memory import give_memory_back
-from bench.report.comparisons.decisions import Decisions, weigh
-from bench.report.comparisons.verdicts import print_verdicts
-from bench.report.contents import draw_figures, every_table
+from bench.report.comparisons.verdicts import print_verdicts, verdict_frame
+from bench.report.contents import COMPARISONS, OTHERS, draw_figures, every_table, missing
 from bench.report.failure_modes import Signature, add_notes, signatures
+from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames, load_frames, with_registered, write_long_frame
-from bench.report.gaps import lacking
+from bench.report.gaps import missing_lines
 from bench.report.page import write_page
 from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
 from bench.report.summary import print_summary
@@ -65,14 +65,13 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
         _make_room(files, console)
     with _figures(files, record, is_stale) as drawn:
         frames = _frames(folder, record)
-        signs, decisions = signatures(frames), weigh(frames)
-        tables = every_table(frames, decisions)
+        signs, tables = signatures(frames), every_table(frames)
         add_notes(tables, signs)
         if is_stale:
-            _write(files, frames, tables, signs, decisions, drawn)
+            _write(files, frames, tables, signs, drawn)
     print_summary(frames, tables, signs, console)
-    print_verdicts(decisions.verdicts, console)
-    for line in lacking(frames, decisions):
+    print_verdicts(verdict_frame(frames), console)
+    for line in missing_lines(frames, missing(frames)):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     return _finish(files, state, console) if is_stale else []
 
@@ -82,15 +81,14 @@ def _write(
     frames: Frames,
     tables: dict[str, TableData],
     signs: list[Signature],
-    decisions: Decisions,
-    drawn: Callable[[Frames], dict[str, str]],
+    drawn: Callable[[Frames], dict[str, Caption]],
 ) -> None:
     """All files but the last; what can be done while the figures are drawn comes before asking for them."""
     for name, table in tables.items():
         write_table(table, files.inside(_TABLES), name)
     write_long_frame(frames, counterfactual_rows(frames), files.replacing(_FRAME))
-    pages = {name: (table.caption, html(table)) for name, table in tables.items()}
-    ours = decisions.draw(frames, files.inside(_FIGURES))
+    pages = {name: (table.caption, table.reading, html(table)) for name, table in tables.items()}
+    ours = draw_figures(frames, files.inside(_FIGURES), COMPARISONS)
     captions = drawn(frames) | ours
     write_page(frames, captions, pages, signs, files.replacing(_PAGE))
 
@@ -130,20 +128,22 @@ def _frames(folder: Path, record: dict[str, Any]) -> Frames:
 
 
 @contextmanager
-def _figures(files: Manifest, record: dict[str, Any], is_stale: bool) -> Iterator[Callable[[Frames], dict[str, str]]]:
+def _figures(
+    files: Manifest, record: dict[str, Any], is_stale: bool
+) -> Iterator[Callable[[Frames], dict[str, Caption]]]:
     """Gives the captions once the figures are drawn: of many cells by a second process, beside the tables."""
     if not is_stale:
         yield lambda frames: {}
     elif len(record["cells"]) < MANY_CELLS:
-        yield lambda frames: draw_figures(frames, files.inside(_FIGURES))
+        yield lambda frames: draw_figures(frames, files.inside(_FIGURES), OTHERS)
     else:
         ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
         with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
             drawing = pool.submit(_draw, files.folder, record)
-            yield lambda frames: _result(drawing, files) or draw_figures(frames, files.inside(_FIGURES))
+            yield lambda frames: _result(drawing, files) or draw_figures(frames, files.inside(_FIGURES), OTHERS)
 
 
-def _result(drawing: Future[tuple[dict[str, str], Manifest]], files: Manifest) -> dict[str, str]:
+def _result(drawing: Future[tuple[dict[str, Caption], Manifest]], files: Manifest) -> dict[str, Caption]:
     """Empty where the second process died, as under a script without a main guard or when memory runs out."""
     try:
         captions, theirs = drawing.result()
@@ -154,11 +154,11 @@ def _result(drawing: Future[tuple[dict[str, str], Manifest]], files: Manifest) -
     return captions
 
 
-def _draw(folder: Path, record: dict[str, Any]) -> tuple[dict[str, str], Manifest]:
+def _draw(folder: Path, record: dict[str, Any]) -> tuple[dict[str, Caption], Manifest]:
     """The record is that of the first process: nothing is registered here that could complete an older one."""
     give_memory_back()
     files = Manifest(folder, lenient=True)
-    return draw_figures(_frames(folder, record), files.inside(_FIGURES)), files
+    return draw_figures(_frames(folder, record), files.inside(_FIGURES), OTHERS), files
 
 
 def _stored_state(folder: Path) -> Any:

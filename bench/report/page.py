@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench.files import Place
 from bench.report.failure_modes import Signature
+from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
 from bench.store.folders import CellKey
@@ -18,16 +19,16 @@ from bench.store.folders import CellKey
 
 def write_page(
     frames: Frames,
-    captions: dict[str, str],
-    tables: dict[str, tuple[str, str]],
+    captions: dict[str, Caption],
+    tables: dict[str, tuple[str, str, str]],
     signs: list[Signature],
     place: Place,
 ) -> None:
     """Write the page of a run beside its folders ``figures`` and ``tables``, which it links to.
 
     Args:
-        captions: stem -> caption of the figures, in the order of the page.
-        tables: stem -> (caption, HTML table).
+        captions: stem -> texts below the figures, in the order of the page.
+        tables: stem -> (caption, how to read it, HTML table).
         signs: of failure, shown with their advice.
         place: of the page.
     """
@@ -89,7 +90,7 @@ def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
         "masks": ": ".join(filter(None, [facts.get("masks", ""), facts.get("mask_is", "")])),
         "lesion share of image": _percent(facts.get("prevalence")),
         "brightness AUC": _number(facts.get("brightness_auc")),
-        "twins called healthy": _twins(frames, name),
+        "called healthy without lesions": _twins(frames, name),
         "bad files left out": str(len(facts["excluded"])) if "excluded" in facts else "",
         "licence": facts.get("licence", ""),
     }

@@ -12,7 +12,6 @@ from rich.text import Text
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
-from bench.report.studies.shortcut import not_tested
 from bench.report.sweeps.domains import SHOWN, shown_columns
 from bench.report.tables.table import Column, TableData
 from bench.report.tables.writers import entry, number
@@ -33,7 +32,7 @@ def print_summary(frames: Frames, tables: dict[str, TableData], signs: list[Sign
         console.print(explanations, "")
     for line in model_lines(frames):
         console.print(Text(line), soft_wrap=True)
-    for line in [*map(str, signs), *gaps(frames), *not_tested(frames)]:
+    for line in [*map(str, signs), *gaps(frames)]:
         console.print(Text(line, style="yellow"), soft_wrap=True)
     folder = frames.store.folder
     console.print(f"tables: {folder / 'tables'}", soft_wrap=True)

@@ -28,7 +28,7 @@ def test_stand_ins_for_lesions_are_named_where_localisation_is_shown(tmp_path: P
     metrics = [*frames.record["metrics"], localisation | {"name": "activation_precision"}]
     told = replace(frames, record=frames.record | {"datasets": facts, "metrics": metrics})
     captions = draw_figures(told, Manifest(tmp_path))
-    assert {stem for stem, caption in captions.items() if said in caption} == {
+    assert {stem for stem, caption in captions.items() if said in caption.reading} == {
         "topk_precision",
         "precision_sensitivity",
         "gallery_first",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from bench.report.figures.style import BLACK, GREY, STRONG, WIDTH, Drawing
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import label, levelled, main_metrics, own_maps, pairs, post_hoc, title
+from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.report.tables.writers import number
 from bench.statistics.comparison import ALPHA, means
@@ -38,6 +40,7 @@ def block_means(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
     return blocks if metric["higher_is_better"] else -blocks
 
 
+@lru_cache(maxsize=2)
 def critical_difference_frame(frames: Frames) -> pd.DataFrame:
     """One row a main metric and method, best first: mean_rank, n blocks, critical_difference and p of Friedman's test.
 
@@ -60,15 +63,18 @@ def critical_difference_frame(frames: Frames) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
-def critical_difference_missing(frames: Frames, ranks: pd.DataFrame) -> list[str]:
-    """What a run without any diagram lacks."""
-    blocks = frames.cells[["dataset", "backbone"]].drop_duplicates()
-    if len(ranks) or len(blocks) >= FEWEST_BLOCKS:
-        return []
-    return [
-        f"critical_difference needs {FEWEST_BLOCKS} data sets or backbones on them, this run has {len(blocks)}: "
-        "name more under --datasets or --backbones"
-    ]
+def missing_critical_difference(frames: Frames) -> Iterator[Missing]:
+    """Yields the table as missing if the run has too few blocks."""
+    blocks = len(frames.cells[["dataset", "backbone"]].drop_duplicates())
+    if blocks < FEWEST_BLOCKS:
+        needs = f"It needs {FEWEST_BLOCKS} pairs of data set and backbone, and this run has {blocks}"
+        yield Missing("critical_difference", f"{needs}: name more under --datasets or --backbones.")
+
+
+def critical_difference_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``critical_difference``, if the run has enough blocks."""
+    ranks = critical_difference_frame(frames)
+    return {"critical_difference": critical_difference_table(ranks)} if len(ranks) else {}
 
 
 def critical_difference_table(ranks: pd.DataFrame) -> FrameTable:
@@ -88,8 +94,9 @@ def critical_difference_table(ranks: pd.DataFrame) -> FrameTable:
     return table
 
 
-def critical_difference_diagrams(ranks: pd.DataFrame) -> Iterator[Drawing]:
-    """A panel for each main metric that has enough blocks."""
+def critical_difference_diagrams(frames: Frames) -> Iterator[Drawing]:
+    """Yields one figure with a panel per main metric that has enough blocks."""
+    ranks = critical_difference_frame(frames)
     if not len(ranks):
         return
     panels = [(str(name), rows) for name, rows in ranks.groupby("metric", sort=False)]

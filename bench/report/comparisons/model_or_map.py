@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bench.report.comparisons.verdicts import PRINTED, printed
+from bench.report.comparisons.verdicts import PRINTED, printed, verdict_frame
 from bench.report.figures.looks import head_look
-from bench.report.figures.style import BLACK, Drawing, Look, legend_below, panels
+from bench.report.figures.style import BLACK, Drawing, Look, by_backbone, legend_below, panels
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Floats, Method, Paired, directed, levelled, main_metrics, pairs, possible, title
+from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.comparison import difference, mean_differences
 
@@ -27,6 +29,10 @@ CORNERS = {
     "inherent_own": "inherent weights, own evidence",
 }
 EFFECTS = ("total", "model", "map")
+_REMEDIES = {
+    "black_box_own": "Add a head that converts the black box to --heads; existing results are reused.",
+    "inherent_post_hoc": "Name the method in on_inherent of the config; existing results are reused.",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Square:
         return [name for name in CORNERS if name not in self.corners]
 
 
+@lru_cache(maxsize=2)
 def model_or_map_frame(frames: Frames) -> pd.DataFrame:
     """One row a data set, backbone, metric, head and post-hoc method.
 
@@ -137,6 +144,25 @@ def decompose(corners: dict[str, Floats]) -> tuple[Floats, Floats, Floats]:
     return total, of_model, difference(total, of_model)
 
 
+def model_or_map_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``model_or_map``, if the run has a square."""
+    rows = model_or_map_frame(frames)
+    return {"model_or_map": model_or_map_table(rows, verdict_frame(frames))} if len(rows) else {}
+
+
+def missing_model_or_map(frames: Frames) -> Iterator[Missing]:
+    """Yields the table as missing if the run has no square, otherwise the corners that some rows lack."""
+    rows = model_or_map_frame(frames)
+    if not len(rows):
+        remedy = "It needs post-hoc methods on inherent heads (on_inherent) or a head that converts the black box."
+        yield Missing("model_or_map", remedy)
+        return
+    for name, remedy in _REMEDIES.items():
+        if share := rows[name].isna().mean():
+            what = f"{CORNERS[name]} in {share:.0%} of the rows"
+            yield Missing(f"model_or_map: {what}", remedy, below={"model_or_map": what})
+
+
 def model_or_map_table(rows: pd.DataFrame, verdicts: pd.DataFrame) -> FrameTable:
     """Every square; the metrics that are printed are those of the verdicts."""
     caption = (
@@ -148,13 +174,6 @@ def model_or_map_table(rows: pd.DataFrame, verdicts: pd.DataFrame) -> FrameTable
         "its exact conversion). With all four, a part is the mean over both orders of exchange; with three, there is "
         "only one order."
     )
-    remedies = {
-        "black_box_own": "run a head that converts the black box",
-        "inherent_post_hoc": "name the method in on_inherent",
-    }
-    for name, remedy in remedies.items():
-        if rows[name].isna().any():
-            caption += f" Missing: {CORNERS[name]} in {rows[name].isna().mean():.0%} of the rows ({remedy})."
     columns = {name: f"{name}_" for name in (*CORNERS, *EFFECTS)}
     shown = {name: prefix for name, prefix in columns.items() if rows[name].notna().any()}
     keys = ["dataset", "backbone", "metric", "head", "post_hoc", "floor"]
@@ -167,10 +186,12 @@ _BLACK_BOX = Look(BLACK, marker="x", width=1.5)
 _PAIRS = {False: ("inherent_post_hoc", "inherent_own"), True: ("black_box_post_hoc", "black_box_own")}
 
 
-def model_or_map(frames: Frames, rows: pd.DataFrame) -> Iterator[Drawing]:
-    """One figure for the main metric of each family, with the first post-hoc method that explains most models."""
-    if not len(rows):
-        return
+def model_or_map(frames: Frames) -> Iterator[Drawing]:
+    """Yields one figure per family and backbone, with the first post-hoc method that explains most models."""
+    yield from by_backbone(model_or_map_frame(frames), lambda rows: _figures(frames, rows))
+
+
+def _figures(frames: Frames, rows: pd.DataFrame) -> Iterator[Drawing]:
     fullest = rows.groupby("post_hoc", sort=False)["missing"].agg(lambda texts: (texts != "").mean())
     post_hoc = fullest.idxmin()
     for family, metric in main_metrics(frames).items():

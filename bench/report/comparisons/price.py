@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -11,12 +12,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bench.report.comparisons.verdicts import chosen
+from bench.report.comparisons.verdicts import chosen, verdict_frame
 from bench.report.figures.looks import head_look
-from bench.report.figures.style import GREY, LIGHT, Drawing, legend_below, panels
+from bench.report.figures.style import GREY, LIGHT, Drawing, by_backbone, legend_below, panels
 from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import main_metrics, title
+from bench.report.gaps import Missing
 from bench.report.tables.notes import masks_note
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import CLASSIFICATION_SCORES
@@ -28,7 +30,8 @@ GAINS = ("localisation", "faithfulness")  # families whose main metric stands be
 _PLACES = [list(CLASSIFICATION_SCORES).index(score) for score in SCORES]
 
 
-def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
+@lru_cache(maxsize=2)
+def price_frame(frames: Frames) -> pd.DataFrame:
     """One row a data set, backbone and inherent head.
 
     Each score of ``SCORES``, head minus black box, with ``<score>_low``, ``<score>_high`` and ``<score>_verdict``; n
@@ -37,7 +40,7 @@ def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
     """
     if not len(frames.predictions):
         return pd.DataFrame()
-    gains = chosen(frames, verdicts)
+    gains = chosen(frames, verdict_frame(frames))
     found = []
     for (dataset, backbone), rows in frames.predictions.groupby(["dataset", "backbone"], sort=False):
         heads = list(dict.fromkeys(rows["head"]))
@@ -83,6 +86,18 @@ def _gains(frames: Frames, gains: pd.DataFrame, about: dict[str, Any]) -> dict[s
     return found
 
 
+def price_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``price``, if a head can be compared with its black box."""
+    prices = price_frame(frames)
+    return {"price": price_table(frames, prices)} if len(prices) else {}
+
+
+def missing_price(frames: Frames) -> Iterator[Missing]:
+    """Yields the table as missing if no head can be compared with its black box."""
+    if not len(price_frame(frames)):
+        yield Missing("price", "It needs an inherent head and its black box: add them to --heads.")
+
+
 def price_table(frames: Frames, prices: pd.DataFrame) -> FrameTable:
     """Every inherent head against its black box."""
     gains = [f"gain_{family}" for family in GAINS if f"gain_{family}" in prices]
@@ -115,8 +130,12 @@ def _summary(row: pd.Series) -> str:
     return "; ".join(f"{word}: {', '.join(scores)}" for word, scores in named.items() if scores)
 
 
-def pareto(frames: Frames, prices: pd.DataFrame) -> Iterator[Drawing]:
-    """AUC lost against localisation gained over the best post-hoc method, both with intervals."""
+def price_pareto(frames: Frames) -> Iterator[Drawing]:
+    """Yields one figure per backbone: AUC lost against localisation gained over the best post-hoc method."""
+    yield from by_backbone(price_frame(frames), lambda prices: _pareto(frames, prices))
+
+
+def _pareto(frames: Frames, prices: pd.DataFrame) -> Iterator[Drawing]:
     if "gain_localisation" not in prices:
         return
     rows = prices[np.isfinite(prices["gain_localisation"]) & np.isfinite(prices["auc"])]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.report.comparisons.verdicts import against_best
+from bench.report.comparisons.verdicts import against_best, verdict_frame
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Paired, levelled, main_metrics, metric_rows, pair, possible, title
+from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import softmax
 from bench.statistics.comparison import difference, mean_differences
@@ -22,7 +24,8 @@ _THIRDS = ("lowest third", "middle third", "highest third")
 _VALUES = ("ours", "theirs", "difference")
 
 
-def strata_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
+@lru_cache(maxsize=2)
+def strata_frame(frames: Frames) -> pd.DataFrame:
     """One row a stratum of a comparison: each head with the post-hoc method that is best on the data set.
 
     For the main metric of each family, and for every metric that is read on healthy images: ``ours``, ``theirs`` and
@@ -33,7 +36,7 @@ def strata_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
     metrics = {title(metric): metric for metric in [*main_metrics(frames).values(), *healthy]}
     found: list[dict[str, Any]] = []
     keys = ["dataset", "backbone", "metric"]
-    best = _opponents(verdicts, metrics)
+    best = _opponents(verdict_frame(frames), metrics)
     for names, comparisons in best.groupby(keys, sort=False) if len(best) else ():
         dataset, backbone, name = map(str, names)
         rows = metric_rows(frames, metrics[name])
@@ -151,6 +154,30 @@ def counts(values: pd.Series) -> Iterator[tuple[str, Bools]]:
     yield from filled.items() if len(filled) > 1 else ()
 
 
+def strata_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``strata``, if the run has a comparison."""
+    rows = strata_frame(frames)
+    return {"strata": strata_table(frames, rows)} if len(rows) else {}
+
+
+def missing_strata(frames: Frames) -> Iterator[Missing]:
+    """Yields the subgroups whose facts a run of an earlier version did not store."""
+    rows = strata_frame(frames)
+    stores = (
+        {
+            "lesion area": [frames.store.lesions_file(dataset) for dataset in rows["dataset"].unique()],
+            "confidence": [frames.cell(cell).explained for cell in frames.cells.itertuples()],
+        }
+        if len(rows)
+        else {}
+    )
+    absent = [name for name, files in stores.items() if not any(file.exists() for file in files)]
+    if absent:
+        what = f"subgroups by {' and '.join(absent)}"
+        remedy = "Re-run the same command to add them; existing results are reused."
+        yield Missing(f"strata: {what}", remedy, below={"strata": what})
+
+
 def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
     """Every stratum."""
     caption = (
@@ -162,12 +189,6 @@ def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
         "own unit: no difference. Exploratory: "
         "intervals are not adjusted for the number of strata."
     )
-    stores = {
-        "lesion area": [frames.store.lesions_file(dataset) for dataset in rows["dataset"].unique()],
-        "confidence": [frames.cell(cell).explained for cell in frames.cells.itertuples()],
-    }
-    absent = [name for name, files in stores.items() if not any(file.exists() for file in files)]
-    caption += f" Not known here: {' and '.join(absent)} (run the same command again to add them)." if absent else ""
     rows = rows.assign(stratum=[_named(frames, row) for row in rows.to_dict("records")])
     keys = ["dataset", "backbone", "metric", "method", "against", "by", "stratum", "floor"]
     return frame_table(caption, rows, keys, {name: f"{name}_" for name in _VALUES}, [])

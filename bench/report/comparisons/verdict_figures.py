@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from bench.report.comparisons.verdicts import leading
+from bench.report.comparisons.verdicts import leading, verdict_frame
 from bench.report.figures.style import STRONG, WIDTH, Drawing
+from bench.report.frames.load import Frames
 from bench.statistics.comparison import BETTER, TOO_FEW, WORSE
 
 _COLORS = LinearSegmentedColormap.from_list("verdicts", [STRONG[0], "#FFFFFF", STRONG[1]])
@@ -31,8 +32,13 @@ def wins(rows: pd.DataFrame) -> pd.DataFrame:
     return counts.groupby(["method", "against"], sort=False).sum().reset_index()
 
 
-def win_matrix(verdicts: pd.DataFrame) -> Iterator[Drawing]:
-    """Data sets where each head is better : worse than each post-hoc method, by the leading metric of each family."""
+def win_matrix(frames: Frames) -> Iterator[Drawing]:
+    """Yields one figure: data sets on which each head is better : worse than each post-hoc method, per family."""
+    yield from draw_wins(verdict_frame(frames))
+
+
+def draw_wins(verdicts: pd.DataFrame) -> Iterator[Drawing]:
+    """Draws the leading metric of each family; nothing without verdicts."""
     rows = leading(verdicts) if len(verdicts) else verdicts
     if not len(rows):
         return

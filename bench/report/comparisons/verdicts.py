@@ -1,7 +1,12 @@
-"""Paired verdicts: every inherent map against every post-hoc map of its black-box twin, on the same images."""
+"""Paired verdicts: every inherent map against every post-hoc map of its black box, on the same images.
+
+They are the main result of a run; the win matrix, the price and the subgroups build on them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,10 +14,9 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from bench.report.comparisons.verdict_sentences import FAMILY, disagreement, sentence, tally, too_few
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import (
-    ABSENT,
-    SUBTRACTED,
     Method,
     Paired,
     directed,
@@ -27,38 +31,18 @@ from bench.report.frames.paired import (
     title,
 )
 from bench.report.studies.soundness import FAILS, MARK, NOT_TRIED, judgements, words
+from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
-from bench.report.tables.writers import number
-from bench.statistics.comparison import (
-    BETTER,
-    NO_EVIDENCE,
-    SAME,
-    TOO_FEW,
-    WORSE,
-    compare,
-    decide,
-    means,
-    paired_differences,
-)
+from bench.statistics.comparison import TOO_FEW, compare, decide, means, paired_differences
 
-#: Over what p-values are adjusted: a reader looks through all metrics of a family for one that favours a method.
-FAMILY = ["dataset", "backbone", "family"]
 #: What captions of tables say whose rows are ``printed``.
 PRINTED = (
     "Printed is one metric of each data set and family, the first that has enough images and does not fail on maps "
     "whose worth is known; the CSV file has all."
 )
-_VERBS = {
-    "localisation": "locates",
-    "faithfulness": "shows what the model uses",
-    "consistency": "agrees with the label",
-}
-_FLOORS = {
-    SUBTRACTED: "against random maps on the same network",
-    ABSENT: "raw: no random maps on both networks",
-}
 
 
+@lru_cache(maxsize=2)
 def verdict_frame(frames: Frames) -> pd.DataFrame:
     """One row a comparison: what ``bench.comparison.compare`` and ``decide`` say, with names and a sentence.
 
@@ -110,32 +94,17 @@ def _names(frames: Frames, ours: Method, theirs: Method) -> dict[str, str]:
     }
 
 
-def sentence(row: dict, several_backbones: bool = False) -> str:
-    """One verdict in words, with its numbers."""
-    where = f"{row['dataset']}, {row['backbone']}" if several_backbones else row["dataset"]
-    mark = MARK if row["sound"] == FAILS else ""
-    facts = [f"{row['metric'].replace('_', ' ')}{mark} {signed(row['difference'])}"]
-    if np.isfinite(row["low"]):
-        facts[0] += f" [{signed(row['low'])}, {signed(row['high'])}]"
-    facts += [_FLOORS[row["floor"]]] if row["floor"] in _FLOORS else []
-    facts.append(f"n = {row['n']}" + (f" in {row['groups']} groups" if row["groups"] != row["n"] else ""))
-    facts += [f"{row['seeds']} seeds"] if row["seeds"] > 1 else []
-    if row["verdict"] == TOO_FEW:
-        grouped = row["groups"] != row["n"]
-        facts.append(f"{row['needed']}{' groups' if grouped else ''} needed")
-        what = "groups of images" if grouped else "images"
-        return f"too few {what} to compare {row['method']} with {row['against']} on {where} ({', '.join(facts)})"
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {number(row['p_holm'])}"
-    evidence = f"({', '.join([*facts, p])})"
-    if row["verdict"] in (NO_EVIDENCE, SAME):
-        return f"{row['verdict']} between {row['method']} and {row['against']} on {where} {evidence}"
-    verb = _VERBS.get(row["family"], "scores")
-    return f"{row['method']} {verb} {row['verdict']} than {row['against']} on {where} {evidence}"
+def verdict_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``verdicts``, if the run has a comparison."""
+    verdicts = verdict_frame(frames)
+    return {"verdicts": verdict_table(frames, verdicts)} if len(verdicts) else {}
 
 
-def signed(value: float) -> str:
-    """A difference with its sign."""
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{number(abs(value))}"
+def missing_verdicts(frames: Frames) -> Iterator[Missing]:
+    """Yields verdicts and subgroups as missing if the run has no comparison."""
+    if not len(verdict_frame(frames)):
+        remedy = "They need an inherent head, its black box and a post-hoc method on the same images."
+        yield Missing("verdicts and strata", remedy)
 
 
 def verdict_table(frames: Frames, verdicts: pd.DataFrame) -> FrameTable:
@@ -181,42 +150,6 @@ def against_best(verdicts: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     return rows.loc[sorted(best.idxmax())]
 
 
-def print_verdicts(verdicts: pd.DataFrame, console: Console) -> None:
-    """By data set the main sentences, what has too few images for one, and how all comparisons of each head went."""
-    if not len(verdicts):
-        return
-    title = "Verdicts: of each family the first metric with enough images, against the post-hoc method best in it"
-    console.print(Text(title, style="italic"))
-    for dataset, rows in verdicts.groupby("dataset", sort=False):
-        lines = []
-        for row in spoken(rows).to_dict("records"):
-            lines += [f"- {row['sentence']}"] + [f"  {one}" for one in disagreement(rows, row)]
-        lines += [f"  {one}" for one in too_few(rows)]
-        for line in lines:
-            console.print(Text(line), soft_wrap=True)
-        for method, part in rows.groupby("method", sort=False):
-            console.print(Text(f"  {dataset}, {method}: {tally(part)}", style="bright_black"), soft_wrap=True)
-    if (verdicts["sound"] == FAILS).any():
-        console.print(Text(f"{MARK} fails on maps whose worth is known: see metric_soundness"), soft_wrap=True)
-    console.print()
-
-
-def disagreement(verdicts: pd.DataFrame, row: dict[Any, Any]) -> list[str]:
-    """A sentence where other metrics of the family decide the same comparison the other way, if any do."""
-    opposite = {BETTER: WORSE, WORSE: BETTER}.get(row["verdict"])
-    keys = [*FAMILY, "head", "explainer", "their_head", "their_explainer"]
-    same = np.logical_and.reduce([verdicts[key] == row[key] for key in keys])
-    others = verdicts[same & (verdicts["verdict"] == opposite) & (verdicts["sound"] != FAILS)]
-    if not len(others):
-        return []
-    named = [
-        f"{name.replace('_', ' ')} {signed(value)}"
-        for name, value in zip(others["metric"], others["difference"], strict=True)
-    ]
-    about = f"{row['dataset']}: the metrics of {row['family']} disagree on {row['method']} and {row['against']}"
-    return [f"{about}: {row['verdict']} by {row['metric'].replace('_', ' ')}, {opposite} by {', '.join(named)}"]
-
-
 def leading(verdicts: pd.DataFrame) -> pd.DataFrame:
     """Verdicts on the first metric of each family that has enough images on a data set, against all post-hoc methods.
 
@@ -251,33 +184,21 @@ def printed(rows: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["metric"] == known.fillna(first)]
 
 
-def too_few(verdicts: pd.DataFrame) -> list[str]:
-    """A line for the comparisons of one data set that have too few images or groups, if there are any."""
-    rows = verdicts[verdicts["verdict"] == TOO_FEW]
-    if not len(rows):
-        return []
-    what = "groups of images" if (rows["groups"] != rows["n"]).any() else "images"
-    have, needed = _range(rows["groups"]), _range(rows["needed"])
-    metrics = ", ".join(name.replace("_", " ") for name in rows["metric"].unique())
-    metrics = "all" if len(rows) == len(verdicts) else metrics
-    about = f"{rows['dataset'].iloc[0]}: {len(rows)} comparisons with too few {what}"
-    return [f"{about} ({have}, {needed} needed), in the table only: {metrics}"]
-
-
-def _range(values: pd.Series) -> str:
-    least, most = values.min(), values.max()
-    return f"{least}" if least == most else f"{least}–{most}"
-
-
-def tally(rows: pd.DataFrame) -> str:
-    """How the comparisons of one head went."""
-    counts = rows["verdict"].value_counts()
-    said = {BETTER: "better", WORSE: "worse", SAME: "without a relevant difference"}
-    said |= {NO_EVIDENCE: "without evidence", TOO_FEW: "with too few images"}
-    parts = [f"{counts[verdict]} {word}" for verdict, word in said.items() if verdict in counts]
-    failing = (rows["verdict"].isin([BETTER, WORSE]) & (rows["sound"] == FAILS)).sum()
-    parts += [f"{failing} of the better or worse by metrics that fail{MARK}"] if failing else []
-    return (
-        f"{len(rows)} comparisons with {rows['against'].nunique()} post-hoc methods in "
-        f"{rows['metric'].nunique()} metrics: {', '.join(parts)}"
-    )
+def print_verdicts(verdicts: pd.DataFrame, console: Console) -> None:
+    """Prints per data set the main sentences, the metrics with too few images, and the counts of each head."""
+    if not len(verdicts):
+        return
+    title = "Verdicts: the first metric of each family that has enough images, against the best post-hoc method in it"
+    console.print(Text(title, style="italic"))
+    for dataset, rows in verdicts.groupby("dataset", sort=False):
+        lines = []
+        for row in spoken(rows).to_dict("records"):
+            lines += [f"- {row['sentence']}"] + [f"  {one}" for one in disagreement(rows, row)]
+        lines += [f"  {one}" for one in too_few(rows)]
+        for line in lines:
+            console.print(Text(line), soft_wrap=True)
+        for method, part in rows.groupby("method", sort=False):
+            console.print(Text(f"  {dataset}, {method}: {tally(part)}", style="bright_black"), soft_wrap=True)
+    if (verdicts["sound"] == FAILS).any():
+        console.print(Text(f"{MARK} fails on maps of known quality: see metric_soundness"), soft_wrap=True)
+    console.print()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import matplotlib.style
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.store.folders import file_name
 from bench.store.manifest import Manifest
 
 WIDTH = 7.0  # inches, the text width of a two-column paper
@@ -65,13 +67,41 @@ class Look:
         return {"color": self.color, "linestyle": self.dash, "linewidth": self.width}
 
 
+class Caption(NamedTuple):
+    """Texts below a figure: one sentence, and how to read it with the facts of the run."""
+
+    text: str
+    reading: str
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure, the stem of its files, and its caption."""
+    """A finished figure.
+
+    Attributes:
+        stem: of its files.
+        figure: as matplotlib has it.
+        caption: one sentence.
+        reading: how to read the figure, and the facts of the run that this takes.
+    """
 
     stem: str
     figure: Figure
     caption: str
+    reading: str = ""
+
+
+def of_backbone(drawing: Drawing, backbone: str) -> Drawing:
+    """Returns the drawing with the backbone in its stem and caption."""
+    return replace(drawing, stem=f"{drawing.stem}_{file_name(backbone)}", caption=f"{backbone}. {drawing.caption}")
+
+
+def by_backbone(rows: pd.DataFrame, draw: Callable[[pd.DataFrame], Iterable[Drawing]]) -> Iterator[Drawing]:
+    """Draws the rows of each backbone; stems and captions name it only where there are several."""
+    backbones = list(rows["backbone"].unique()) if len(rows) else []
+    for backbone in backbones:
+        for drawing in draw(rows[rows["backbone"] == backbone]):
+            yield of_backbone(drawing, backbone) if len(backbones) > 1 else drawing
 
 
 def paper_style() -> AbstractContextManager[None]:

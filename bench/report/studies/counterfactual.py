@@ -18,6 +18,7 @@ from bench.report.figures.style import GREY, Drawing, panels
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import CELL, Frames
 from bench.report.frames.paired import title
+from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.captions import MEANS
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
@@ -91,6 +92,12 @@ def counterfactual_tables(frames: Frames) -> dict[str, TableData]:
     if not len(rows) or not len(frames.scores):
         return {}
     return {PROBE: _score_table(frames, rows), f"{PROBE}_agreement": agreement_table(frames)}
+
+
+def missing_counterfactual(frames: Frames) -> list[Missing]:
+    """Returns the tables as missing if a data set allows the study and the run did not ask for it."""
+    below = {"faithfulness": "the counterfactual columns"}
+    return without_studies(frames, PROBE, PROBE, below=below) if has_counterfactuals(frames) else []
 
 
 def _score_table(frames: Frames, rows: pd.DataFrame) -> TableData:

@@ -8,8 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.figures.bump import Charts, bump_chart
+from bench.report.figures.style import Drawing
 from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import Frames
+from bench.report.gaps import Missing, without_studies
 from bench.report.tables.rankings import TAU, Ranking, add_agreements, rank
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import estimate_means
@@ -29,6 +32,11 @@ def fair_resolution_tables(frames: Frames) -> dict[str, TableData]:
     """``fair_resolution`` and ``fair_resolution_agreement``, where the probe ran."""
     tables = {PROBE: fair_resolution_table(frames), f"{PROBE}_agreement": agreement_table(frames)}
     return {name: table for name, table in tables.items() if table.rows}
+
+
+def missing_fair_resolution(frames: Frames) -> list[Missing]:
+    """Returns the tables as missing if the run did not ask for the study."""
+    return without_studies(frames, PROBE, PROBE)
 
 
 def fair_resolution_table(frames: Frames) -> TableData:
@@ -86,3 +94,17 @@ def rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Rank
             ranking = rank(part, "treatment", TREATMENTS, better)
             if ranking.values:
                 yield title, str(dataset), str(backbone), part, ranking
+
+
+def fair_resolution_ranks(frames: Frames) -> Iterator[Drawing]:
+    """Yields the ranks by treatment of resolution."""
+    found: Charts = {}
+    for title, dataset, _, _, ranking in rankings(frames):
+        found.setdefault(title, {})[dataset] = ranking
+    ends = list(found)[:1] + list(found)[1:][-1:]  # the study lists a localisation metric first and AUDC last
+    caption = (
+        "Rank of every method (1 is the best, controls apart) with its map as it is, averaged over the cells of the "
+        "feature map, and blurred to that grid's smoothness. τ: mean of Kendall's τ over pairs of treatments; n: the "
+        "probe's images."
+    )
+    yield from bump_chart(frames, "fair_resolution", {title: found[title] for title in ends}, caption)

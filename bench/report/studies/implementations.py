@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.frames.load import Frames
+from bench.report.gaps import Missing, without_studies
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate, Floats
 
@@ -46,6 +47,11 @@ def implementation_tables(frames: Frames) -> dict[str, TableData]:
     scores.notes = list(_skipped(rows))
     ranks.notes = list(_spread(ranks))
     return {"implementations": scores, "implementations_ranks": ranks}
+
+
+def missing_implementations(frames: Frames) -> list[Missing]:
+    """Returns the tables as missing if the run did not ask for the study."""
+    return without_studies(frames, PROBE, PROBE)
 
 
 def _add(table: TableData, row: dict[str, Any]) -> None:

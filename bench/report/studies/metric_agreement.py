@@ -43,6 +43,11 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
             yield str(dataset), str(backbone), found
 
 
+def metric_agreement_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns the table ``metric_agreement``."""
+    return {"metric_agreement": metric_agreement_table(frames)}
+
+
 def metric_agreement_table(frames: Frames) -> TableData:
     """α of every metric over images, and its mean Spearman correlation with every other one."""
     table = TableData(_caption(), ["dataset", "backbone", "metric"], [])

@@ -9,8 +9,11 @@ from typing import Any
 import pandas as pd
 
 from bench.metrics import FILLS
+from bench.report.figures.bump import Charts, bump_chart
+from bench.report.figures.style import Drawing
 from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import Frames
+from bench.report.gaps import Missing
 from bench.report.tables.rankings import TAU, Ranking, add_agreements, rank
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import estimate_means
@@ -32,11 +35,14 @@ def operator_tables(frames: Frames) -> dict[str, TableData]:
     return {name: table for name, table in tables.items() if table.rows}
 
 
-def missing_operators(frames: Frames) -> list[str]:
-    """What would add the operators that this run did not use, in a line, if there are any."""
+def missing_operators(frames: Frames) -> Iterator[Missing]:
+    """Yields the operators that this run did not use, if there are any."""
     asked = [metric["variant"] for metric in _occlusion_metrics(frames) if metric["name"] == _MAIN]
-    lacking = [f'"{_MAIN}@{name}"' for name in FILLS if name not in asked]
-    return [f"operators is without {', '.join(lacking)}: add them to metrics, only they are computed"] * bool(lacking)
+    absent = [f"{_MAIN}@{name}" for name in FILLS if name not in asked]
+    if absent:
+        what = f"{', '.join(absent)} (operators)"
+        remedy = "Re-run the same command with them under --metrics; existing results are reused."
+        yield Missing(what, remedy, below={"operators": what})
 
 
 def operators_table(frames: Frames) -> TableData:
@@ -114,4 +120,16 @@ def _notes(frames: Frames, found: list[tuple[str, str, str, pd.DataFrame, Rankin
         asked = [metric["variant"] for metric in _occlusion_metrics(frames) if metric["name"] == name]
         if "donor" in asked and "donor" not in ranking.values:
             notes.append(f"{dataset}, {backbone}: no donor, because it has no healthy class or too few healthy images.")
-    return notes + [f"{line[0].upper()}{line[1:]}." for line in missing_operators(frames)]
+    return notes
+
+
+def operator_ranks(frames: Frames) -> Iterator[Drawing]:
+    """Yields the ranks by occlusion operator."""
+    charts: Charts = {}
+    for name, dataset, _, _, ranking in rankings(frames):
+        charts.setdefault(Column(name, ranking.higher_is_better).title, {})[dataset] = ranking
+    caption = (
+        "Rank of every method (1 is the best, controls apart) by what fills removed patches. Lines that cross are "
+        "verdicts that hang on the operator. τ: mean of Kendall's τ over pairs of operators; n: occluded images."
+    )
+    yield from bump_chart(frames, "operators", charts, caption)

@@ -18,7 +18,7 @@ from bench.report.figures.looks import Method, averaging_note, methods_in, of_fa
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import CELL, Frames
-from bench.report.tables.notes import how_to_add
+from bench.report.gaps import Missing, without_studies
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate, estimate_means
 
@@ -38,10 +38,10 @@ _COLUMNS = (
     Column("class sensitivity", True),
     *(Column(name.format(over), True) for over in ("seed", "backbone") for name in (_CORRELATION, _OVERLAP)),
 )
-#: Name of the probe -> what is missing without it.
-_PROBES = {
+#: Name of a study -> columns that are missing without it.
+_PARTS = {
     "sanity": "randomised weights, noise and classes",
-    "random_labels": "the twin trained on permuted labels (one training more a cell)",
+    "random_labels": "the model trained on permuted labels (one more training per cell)",
     "agreement": "agreement between seeds and between backbones",
 }
 
@@ -132,8 +132,8 @@ def _caption(frames: Frames, values: pd.DataFrame) -> str:
         "the map for the most likely other class; 0 = same map, 2 = reversed, as expected of two classes whose "
         f"evidence is opposite. Seeds, backbones: with the maps of the others on one grid; top: the highest "
         f"{100 * TOP:g} % of the area. Methods with random numbers draw new ones for every map. Nothing is bold: a "
-        f"check is passed or failed. {_missing(frames)}"
-    ).strip()
+        "check is passed or failed."
+    )
 
 
 def _settings(frames: Frames, study: str) -> dict[str, Any]:
@@ -164,16 +164,21 @@ def _twins(frames: Frames) -> str:
     return f" ({epochs} epochs; accuracy on its own labels {low:.2f} to {high:.2f})"
 
 
-def _missing(frames: Frames) -> str:
-    """What this run does not hold, and how to add it."""
-    texts = []
-    absent = {name: what for name, what in _PROBES.items() if name not in frames.studies}
-    if absent:
-        texts.append(f"Not in this run: {'; '.join(absent.values())}: {how_to_add(frames, list(absent))}.")
+def missing_sanity(frames: Frames) -> list[Missing]:
+    """Returns the table as missing if the run asked for none of its studies, otherwise the parts that it lacks."""
+    if absent := without_studies(frames, "sanity", *_PARTS):
+        return [replace(absent[0], studies=("sanity", "agreement"))]
+    found = [
+        Missing(f"{what} (sanity)", studies=(name,), below={"sanity": what})
+        for name, what in _PARTS.items()
+        if name not in frames.studies
+    ]
     for over in ("seed", "backbone") if "agreement" in frames.studies else ():
         if frames.cells[over].nunique() < 2:
-            texts.append(f"Agreement between {over}s needs a second {over}; this run has one.")
-    return " ".join(texts)
+            what = f"agreement between {over}s"
+            remedy = f"It needs a second {over}: name one more under --{over}s; existing results are reused."
+            found.append(Missing(f"{what} (sanity)", remedy, below={"sanity": what}))
+    return found
 
 
 Cascades = dict[str, dict[Method, dict[str, Estimate]]]

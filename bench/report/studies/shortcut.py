@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,10 @@ import pandas as pd
 
 from bench.report.frames.compared import row_order
 from bench.report.frames.load import Frames
+from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
 from bench.specs import STUDIES, parse_spec
+from bench.statistics.agreement import spearman
 from bench.statistics.classification import auc
 from bench.statistics.comparison import mean_differences
 from bench.statistics.intervals import Estimate, Floats, bootstrap_weights, estimate_mean, limits_of_one
@@ -39,15 +41,17 @@ def shortcut_tables(frames: Frames) -> dict[str, TableData]:
     return {name: table for name, table in tables.items() if table.rows}
 
 
-def not_tested(frames: Frames) -> list[str]:
-    """A line for every data set with a planted shortcut of which there are no rows of the probes."""
-    probed = frames.studies.get(_OF_MAPS, pd.DataFrame({"dataset": []}))["dataset"].unique()
-    planted = [name for name in frames.record["datasets"] if "shortcut" in parse_spec(name).parameters]
-    return [
-        f"{name}: the shortcut is not tested; add probes = {list(STUDIES)} to [run], only they are computed"
-        for name in planted
-        if name not in probed
-    ]
+def missing_shortcut(frames: Frames) -> Iterator[Missing]:
+    """Yields the data sets with a planted shortcut that the studies did not test."""
+    tested = frames.studies.get(_OF_MAPS, pd.DataFrame({"dataset": []}))["dataset"].unique()
+    for name in planted(frames):
+        if name not in tested:
+            yield Missing(f"shortcut and shortcut_use on {name}", studies=STUDIES)
+
+
+def planted(frames: Frames) -> list[str]:
+    """Returns the data sets with a planted shortcut."""
+    return [name for name in frames.record["datasets"] if "shortcut" in parse_spec(name).parameters]
 
 
 def reference(frames: Frames, dataset: str) -> str:
@@ -177,21 +181,8 @@ def measure(rows: pd.DataFrame, other: pd.DataFrame | None) -> dict[str, Estimat
 
 def rank_correlation(rows: pd.DataFrame) -> Estimate:
     """Spearman's correlation between tag mass and loss of logit; nan where one of both is constant."""
-    pairs = rows["tag_mass"].to_numpy(), rows["logit_drop"].to_numpy()
-    return _bootstrapped(rows, lambda weights: weighted_spearman(*pairs, weights), (-1, 1))
-
-
-def weighted_spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
-    """Spearman's correlations (B,) of values (N,), (N,) of which each counts as often as its weight (B,N) says."""
-    centred = []
-    for values in (first, second):
-        below = (values < values[:, None]) + 0.5 * (values == values[:, None])
-        ranks = weights @ below.T  # middle ranks up to a constant
-        mean = (weights * ranks).sum(axis=1) / weights.sum(axis=1)
-        centred.append(ranks - mean[:, None])
-    covariance, one, two = ((weights * a * b).sum(axis=1) for a, b in (centred, centred[:1] * 2, centred[1:] * 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return covariance / np.sqrt(one * two)
+    mass, drop = (rows[name].to_numpy(dtype=float)[None] for name in ("tag_mass", "logit_drop"))
+    return _bootstrapped(rows, lambda weights: spearman(mass, drop, weights), (-1, 1))
 
 
 def use_auroc(rows: pd.DataFrame) -> Estimate:

@@ -12,8 +12,16 @@ from matplotlib.lines import Line2D
 
 from bench.report.figures.style import BLACK, GREY, LIGHT, STRONG, WIDTH, Drawing, legend_below
 from bench.report.frames.load import Frames
-from bench.report.studies.shortcut import DETECTS, FALSE_ALARM, MISSES, SILENT, UNDECIDED, reference, shortcut_table
-from bench.specs import parse_spec
+from bench.report.studies.shortcut import (
+    DETECTS,
+    FALSE_ALARM,
+    MISSES,
+    SILENT,
+    UNDECIDED,
+    planted,
+    reference,
+    shortcut_table,
+)
 from bench.store.folders import file_name
 
 _COLORS = {DETECTS: STRONG[2], MISSES: STRONG[0], FALSE_ALARM: STRONG[3], SILENT: STRONG[1], UNDECIDED: BLACK}
@@ -25,7 +33,7 @@ Row = dict[str, Any]
 def shortcut_forest(frames: Frames) -> Iterator[Drawing]:
     """One figure a data set with a shortcut: a panel a head, a line an explainer."""
     table = shortcut_table(frames)
-    for dataset in [name for name in frames.record["datasets"] if "shortcut" in parse_spec(name).parameters]:
+    for dataset in planted(frames):
         rows = [row for row in table.rows if row["dataset"] == dataset]
         if rows:
             plain = reference(frames, dataset)

@@ -12,10 +12,12 @@ from scipy.stats import binomtest
 
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
+from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.table import Column, FrameTable, TableData
 from bench.statistics.intervals import Estimate
 
 PROBE = "soundness"
+_TABLE = "metric_soundness"
 POOLED = "all"
 SOUND, FAILS, NOT_SHOWN, NOT_TRIED = "sound", "fails", "not shown", "not tried"
 MARK = "†"
@@ -116,7 +118,18 @@ def preference(pair: str, differences: pd.Series) -> Preference:
     return Preference(pair, Estimate(wins / (wins + losses), float(low), float(high), len(known), undefined), ties)
 
 
-def soundness_table(frames: Frames, found: list[Judgement]) -> TableData:
+def soundness_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns the table ``metric_soundness``."""
+    return {_TABLE: soundness_table(judgements(frames))}
+
+
+def missing_soundness(frames: Frames) -> list[Missing]:
+    """Returns the table as missing if a data set allows the study and the run did not ask for it."""
+    below = dict.fromkeys(("localisation", "faithfulness"), "which metrics are sound")
+    return without_studies(frames, _TABLE, PROBE, below=below) if has_counterfactuals(frames) else []
+
+
+def soundness_table(found: list[Judgement]) -> TableData:
     """One row a metric: on which share of the images the better map of each pair wins, and the verdict."""
     pairs = list(dict.fromkeys(one.pair for judgement in found for one in judgement.preferences))
     table = TableData("", ["dataset", "metric", "verdict"], [Column(pair, None) for pair in pairs])
@@ -154,7 +167,7 @@ def mark_unsound(tables: dict[str, TableData], found: list[Judgement]) -> None:
     The verdict is that on all data sets pooled, where there are several; in a frame's rows it is that on their own one.
     """
     pooled = _failing(_of(found, POOLED))
-    for table in [table for name, table in tables.items() if name != "metric_soundness"]:
+    for table in [table for name, table in tables.items() if name != _TABLE]:
         table.columns = [replace(one, mark=MARK) if one.name in pooled else one for one in table.columns]
         named = {column.name: pooled[column.name] for column in table.columns if column.name in pooled}
         if isinstance(table, FrameTable) and {"dataset", "metric"} <= set(table.keys):

@@ -16,7 +16,6 @@ import pandas as pd
 from bench.report.frames.compared import no_positive_evidence
 from bench.report.frames.load import Frames
 from bench.report.frames.settings import Setting, settings
-from bench.report.sweeps.domains import cross_domain
 from bench.report.sweeps.penalty import sweeps
 from bench.report.tables.captions import MEANS, weights_note
 from bench.report.tables.classification import classification_table
@@ -29,13 +28,6 @@ NO_EVIDENCE = Column("no_positive_evidence", None)
 SCORES = (Column("accuracy", True), Column("auc", True))  # of the classifier, on the test images
 _NO_MAPS = "–"
 _COUNTS = f"Classification: of all test images together. Maps: of the explained ones. {MEANS}"
-
-
-def study_tables(frames: Frames) -> dict[str, TableData]:
-    """Every study for which the run has a grid, by file name."""
-    makers = (lambda_sweep, resolution, pooling, cross_domain)
-    tables = {make.__name__: make(frames) for make in makers}
-    return {name: table for name, table in tables.items() if table.rows}
 
 
 def lambda_sweep(frames: Frames) -> TableData:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,12 @@ _KEYS = ["dataset", "backbone", "explainer", "head"]
 
 
 def all_tables(frames: Frames) -> dict[str, TableData]:
-    """Every table for which there are scores, by file name."""
+    """Returns every table for which there are scores, by file name; the caller may add marks and notes to them."""
+    return {name: table.copy() for name, table in _all_tables(frames).items()}
+
+
+@lru_cache(maxsize=2)
+def _all_tables(frames: Frames) -> dict[str, TableData]:
     tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
     families = dict.fromkeys(metric["family"] for metric in frames.record["metrics"])
     main = main_rows(frames)

@@ -37,9 +37,3 @@ def note_masks(frames: Frames, tables: dict[str, TableData]) -> None:
 def _metric(row: dict[str, object]) -> str:
     """The metric of a row as programs call it."""
     return str(row.get("metric", "")).rstrip(" ↑↓†").replace(" ", "_")
-
-
-def how_to_add(frames: Frames, studies: list[str]) -> str:
-    """What computes these probes and nothing else anew."""
-    names = ",".join(dict.fromkeys([*frames.record.get("probes", {}), *studies]))
-    return f"repeat the command of the run with --probes {names}, which computes only what is not there"

@@ -14,6 +14,7 @@ from bench.report.frames.compared import compared_curves, row_order
 from bench.report.frames.curves import hit_share, image_curves, mean_curve
 from bench.report.frames.load import Frames
 from bench.report.tables.captions import MEANS, OVERALL, weights_note
+from bench.report.tables.main import all_tables
 from bench.report.tables.reported import Reported, reported_values
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate
@@ -38,12 +39,9 @@ _CAPTIONS = {
 }
 
 
-def paper_tables(frames: Frames, tables: dict[str, TableData]) -> dict[str, TableData]:
-    """Every table of the paper for which the run has rows, by file name.
-
-    Args:
-        tables: the main tables, by name.
-    """
+def paper_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns every table of the paper for which the run has rows, by file name."""
+    tables = all_tables(frames)
 
     def inherent(row: dict[str, Any]) -> bool:
         return _family(frames, row) == "inherent"
@@ -68,7 +66,8 @@ def paper_tables(frames: Frames, tables: dict[str, TableData]) -> dict[str, Tabl
     for name, table in found.items():
         note = _add_reported(frames, table)
         scored = OVERALL if "explainer" not in table.keys else MEANS
-        table.caption = f"{_CAPTIONS[name]} {scored} {note} {weights_note(frames)}"
+        table.caption, table.reading = _CAPTIONS[name], f"{_READINGS.get(name, '')} {scored}".strip()
+        table.notes += [note, weights_note(frames)]
     return {f"{FOLDER}/{name}": table for name, table in found.items()}
 
 

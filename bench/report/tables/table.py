@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class TableData:
         within: how many of the first keys rows have in common among which the best is marked.
         directions: of each row, where the columns are data sets instead of metrics.
         notes: lines below the table.
+        reading: how to read the table, and the facts of the run that this takes; shown on the page only.
         marked: text of a key -> the same with its mark, which refers to a note; CSV files stay without.
     """
 
@@ -55,6 +56,12 @@ class TableData:
     directions: list[bool | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     marked: dict[str, str] = field(default_factory=dict)
+    reading: str = ""
+
+    def copy(self) -> TableData:
+        """Returns a table with the same rows that can be changed without changing this one."""
+        rows = [dict(row) for row in self.rows]
+        return replace(self, columns=[*self.columns], rows=rows, notes=[*self.notes], marked=dict(self.marked))
 
     def best(self) -> set[tuple[int, str]]:
         """(row, column) of the best means (ties are all best) of each data set and column among rows that compete."""

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from bench.contracts import Batch, Classifier, Explainer
 from bench.data.loading import Request, load_split
 from bench.registry import DATASETS
-from bench.report.comparisons.decisions import weigh
 from bench.report.contents import draw_figures, every_table
 from bench.report.frames.load import load_frames
 from bench.report.studies.shortcut import (
@@ -29,16 +28,16 @@ from bench.report.studies.shortcut import (
     UNDECIDED,
     YES,
     measure,
-    not_tested,
+    missing_shortcut,
     reference,
     shortcut_table,
     use_auroc,
     use_table,
     uses,
     verdict,
-    weighted_spearman,
 )
 from bench.seeds import seed_of
+from bench.statistics.agreement import spearman
 from bench.statistics.comparison import mean_differences
 from bench.statistics.intervals import Estimate
 from bench.store.manifest import Manifest
@@ -254,8 +253,8 @@ def test_weighted_rank_correlation_is_that_of_the_repeated_images() -> None:
         stats.spearmanr(np.repeat(first, row.astype(int)), np.repeat(second, row.astype(int))).statistic
         for row in weights
     ]
-    np.testing.assert_allclose(weighted_spearman(first, second, weights), expected, atol=1e-12)
-    assert np.isnan(weighted_spearman(np.ones(15), second, weights)).all()
+    np.testing.assert_allclose(spearman(first[None], second[None], weights), expected, atol=1e-12)
+    assert np.isnan(spearman(np.ones((1, 15)), second[None], weights)).all()
 
 
 def test_auroc_agrees_with_scikit_learn() -> None:
@@ -276,8 +275,8 @@ def test_reference_has_all_other_parameters_in_common() -> None:
     names = ("a", "a@size=64", "b@shortcut=tag:0.9", "a@size=64@shortcut=tag:0.9", "a@shortcut=tag:0.9@size=96")
     made: Any = SimpleNamespace(record={"datasets": dict.fromkeys(names)}, studies={})
     assert [reference(made, name) for name in names] == ["", "", "", "a@size=64", ""]
-    untested = [line.partition(": the")[0] for line in not_tested(made)]
-    assert untested == [name for name in names if "shortcut" in name]
+    untested = [one.what for one in missing_shortcut(made)]
+    assert untested == [f"shortcut and shortcut_use on {name}" for name in names if "shortcut" in name]
 
 
 def test_a_run_stores_tables_and_figures(tmp_path: Path) -> None:
@@ -290,7 +289,7 @@ def test_a_run_stores_tables_and_figures(tmp_path: Path) -> None:
     config = config.model_copy(update={"data": data, "probes": studies})
     assert run_tiny(tmp_path / "run", config).problems == []
     found = load_frames(tmp_path / "run")
-    tables = every_table(found, weigh(found))
+    tables = every_table(found)
     assert [row["dataset"] for row in tables["shortcut_use"].rows] == names
     edges = {row["dataset"]: row for row in tables["shortcut"].rows if row["explainer"] == "edges"}
     assert edges[names[1]]["above_reference"].mean == 0  # the same scenes, and no model in it
@@ -298,7 +297,7 @@ def test_a_run_stores_tables_and_figures(tmp_path: Path) -> None:
     captions = draw_figures(found, Manifest(tmp_path / "figures"))
     (forest,) = [stem for stem in captions if stem.startswith("shortcut_")]
     assert (tmp_path / "figures" / f"{forest}.png").exists()
-    outlined = [stem for stem in captions if "planted tag" in captions[stem]]
+    outlined = [stem for stem in captions if "planted tag" in captions[stem].reading]
     with np.load(found.store.images_file(names[1])) as kept:
         samples = DATASETS["cxr-phantom"].builder(tmp_path, "test", size=64, count=16, shortcut="tag:0.9")
         numbers = [int(name.rsplit("-", 1)[1]) for name in kept["ids"]]

@@ -1,4 +1,7 @@
-"""Bump charts: the rank of every method by one way of scoring after the other."""
+"""Bump charts: the rank of every method by one way of scoring after the other.
+
+Two studies draw them: occlusion operators and fair resolution.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,7 @@ from bench.report.figures.looks import look_of
 from bench.report.figures.panels import label_rows, panel_columns
 from bench.report.figures.style import BLACK, GREY, LIGHT, MUTED, STRONG, Drawing, Look
 from bench.report.frames.load import Frames
-from bench.report.studies import fair_resolution, operators
 from bench.report.tables.rankings import Method, Ranking
-from bench.report.tables.table import Column
 
 _FEWEST = 3  # methods and ways: fewer make no ranking that could move
 _METRICS = 2  # panels above each other
@@ -25,34 +26,8 @@ _COLOURS = (
 Charts = dict[str, dict[str, Ranking]]  # metric -> data set -> ranking
 
 
-def operator_ranks(frames: Frames) -> Iterator[Drawing]:
-    """Ranks by occlusion operator."""
-    charts: Charts = {}
-    for name, dataset, _, _, ranking in operators.rankings(frames):
-        charts.setdefault(Column(name, ranking.higher_is_better).title, {})[dataset] = ranking
-    caption = (
-        "Rank of every method (1 is the best, controls apart) by what fills removed patches. Lines that cross are "
-        "verdicts that hang on the operator. τ: mean of Kendall's τ over pairs of operators; n: occluded images."
-    )
-    yield from _bump(frames, "operators", charts, caption)
-
-
-def fair_resolution_ranks(frames: Frames) -> Iterator[Drawing]:
-    """Ranks by treatment of resolution."""
-    found: Charts = {}
-    for title, dataset, _, _, ranking in fair_resolution.rankings(frames):
-        found.setdefault(title, {})[dataset] = ranking
-    ends = list(found)[:1] + list(found)[1:][-1:]  # where the probe lists a localisation metric first and AUDC last
-    caption = (
-        "Rank of every method (1 is the best, controls apart) with its map as it is, averaged over the cells of the "
-        "feature map, and blurred to that grid's smoothness. τ: mean of Kendall's τ over pairs of treatments; n: the "
-        "probe's images."
-    )
-    yield from _bump(frames, "fair_resolution", {title: found[title] for title in ends}, caption)
-
-
-def _bump(frames: Frames, stem: str, charts: Charts, caption: str) -> Iterator[Drawing]:
-    """A column a data set with a panel a metric."""
+def bump_chart(frames: Frames, stem: str, charts: Charts, caption: str) -> Iterator[Drawing]:
+    """Yields one figure with a column per data set and a panel per metric; none where too little could move."""
     large = {title: _large(of_metric) for title, of_metric in charts.items()}
     shown = {title: large[title] for title in [title for title in large if large[title]][:_METRICS]}
     datasets = list(dict.fromkeys(name for of_metric in shown.values() for name in of_metric))

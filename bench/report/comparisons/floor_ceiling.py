@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from bench.report.frames.compared import main_rows
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Floats, Method, Paired, directed, margin, pairs, title
+from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
 from bench.statistics.comparison import mean_differences, mean_ratios
 from bench.statistics.intervals import Estimate, mean_over
@@ -19,6 +21,19 @@ FAMILIES = {"localisation": False, "faithfulness": True}
 _SHORTEST = 10  # margins from floor to ceiling
 PREVALENCE = "lesion share of image [%]"
 _KEYS = ["dataset", "backbone", "explainer", "head"]
+
+
+def floor_ceiling_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns the table ``floor_ceiling``."""
+    return {"floor_ceiling": floor_ceiling_table(frames)}
+
+
+def missing_floor_ceiling(frames: Frames) -> Iterator[Missing]:
+    """Yields the table as missing if the run has no floor or no ceiling control."""
+    roles = {facts.get("role") for facts in frames.record["explainers"].values()}
+    if not {"floor", "ceiling"} <= roles:
+        remedy = "It needs a floor and a ceiling control: add them to --explainers; existing results are reused."
+        yield Missing("floor_ceiling", remedy)
 
 
 def floor_ceiling_table(frames: Frames) -> TableData:
