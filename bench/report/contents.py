@@ -31,7 +31,6 @@ from bench.report.studies import (
     shortcut,
     soundness,
 )
-from bench.report.studies.shortcut_figure import shortcut_forest
 from bench.report.sweeps import domains, figures, tables
 from bench.report.tables.main import all_tables
 from bench.report.tables.notes import note_masks
@@ -100,7 +99,7 @@ TOPICS = (
     Topic("fair_resolution", fair_resolution.fair_resolution_tables, (fair_resolution.fair_resolution_ranks,),
           fair_resolution.missing_fair_resolution, 1),
     Topic("sanity", sanity.sanity_tables, (sanity.randomisation,), sanity.missing_sanity, 5),
-    Topic("shortcut", shortcut.shortcut_tables, (shortcut_forest,), shortcut.missing_shortcut, 4),
+    Topic("shortcut", shortcut.shortcut_tables, (shortcut.shortcut_forest,), shortcut.missing_shortcut, 4),
     Topic("implementations", implementations.implementation_tables, missing=implementations.missing_implementations),
     Topic("soundness", soundness.soundness_tables, missing=soundness.missing_soundness),
     Topic("metric_agreement", metric_agreement.metric_agreement_tables, (metric_agreement.metric_agreement,), place=2),

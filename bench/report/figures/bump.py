@@ -20,13 +20,13 @@ _FEWEST = 3  # methods and ways: fewer make no ranking that could move
 _METRICS = 2  # panels above each other
 _OTHER = Look(LIGHT, width=0.8)
 _COLOURS = (
-    f"Strong: inherent maps; thin: the {len(MUTED)} post-hoc methods whose ranks move most; grey: the others. Names "
-    "stand where lines end, those of tied methods below each other."
+    f"Strong lines are inherent maps, thin lines the {len(MUTED)} post-hoc methods whose ranks move most, grey lines the "
+    "others. Names are at the ends of the lines; those of tied methods are below each other."
 )
 Charts = dict[str, dict[str, Ranking]]  # metric -> data set -> ranking
 
 
-def bump_chart(frames: Frames, stem: str, charts: Charts, caption: str) -> Iterator[Drawing]:
+def bump_chart(frames: Frames, stem: str, charts: Charts, caption: str, reading: str) -> Iterator[Drawing]:
     """Yields one figure with a column per data set and a panel per metric; none where too little could move."""
     large = {title: _large(of_metric) for title, of_metric in charts.items()}
     shown = {title: large[title] for title in [title for title in large if large[title]][:_METRICS]}
@@ -44,11 +44,11 @@ def bump_chart(frames: Frames, stem: str, charts: Charts, caption: str) -> Itera
     label_rows(stacks, [f"rank by {title}" for title in shown])
     for axis in [axis for axes in stacks for axis in axes]:
         axis.invert_yaxis()
-    yield Drawing(stem, figure, f"{caption} {_COLOURS}")
+    yield Drawing(stem, figure, caption, f"{reading} {_COLOURS}")
 
 
 def _looks(frames: Frames, rankings: list[Ranking]) -> dict[Method, tuple[str, Look]]:
-    """Label and look of every method: the post-hoc ones whose ranks move most have a colour, the others are grey."""
+    """Returns label and look of every method; post-hoc methods are grey but for those whose ranks move most."""
     moved: dict[Method, float] = {}
     for ranking in rankings:
         ranks = [ranking.ranks(way) for way in ranking.values]
@@ -72,7 +72,7 @@ def _large(rankings: dict[str, Ranking]) -> dict[str, Ranking]:
 
 
 def _draw(axis: Axes, ranking: Ranking, dataset: str, looks: dict[Method, tuple[str, Look]]) -> None:
-    """A line a method, and its name where it ends."""
+    """Draws a line per method, with its name at the end."""
     ways = list(ranking.values)
     ranks = [ranking.ranks(way) for way in ways]
     end = len(ways) - 1
@@ -81,11 +81,11 @@ def _draw(axis: Axes, ranking: Ranking, dataset: str, looks: dict[Method, tuple[
         layer = {_OTHER.color: 2.0}.get(look.color, 2.0 + look.width)
         line = look.line() | {"marker": look.marker, "markersize": 1.5 + 1.5 * look.width, "zorder": layer}
         axis.plot(range(len(ways)), [of_way[method] for of_way in ranks], **line)
-        beside = end + 0.05 * end
-        axis.plot([end, beside], [ranks[-1][method], place], color=look.color, linewidth=0.6, clip_on=False)
+        margin = end + 0.05 * end
+        axis.plot([end, margin], [ranks[-1][method], place], color=look.color, linewidth=0.6, clip_on=False)
         color = look.color if look.color in STRONG else GREY if look is _OTHER else BLACK
         weight = "bold" if look.color in STRONG else "normal"
-        axis.text(beside + 0.02 * end, place, label, ha="left", va="center", color=color, fontsize=7, fontweight=weight)
+        axis.text(margin + 0.02 * end, place, label, ha="left", va="center", color=color, fontsize=7, fontweight=weight)
     axis.set_xticks(range(len(ways)), ways)
     axis.set_xlim(-0.03 * end, 1.03 * end)
     axis.set_yticks(_places(len(ranking.methods)))
@@ -95,5 +95,5 @@ def _draw(axis: Axes, ranking: Ranking, dataset: str, looks: dict[Method, tuple[
 
 
 def _places(methods: int) -> Sequence[int]:
-    """1 and every fifth."""
+    """Returns the ranks that have a tick: 1 and every fifth."""
     return [1, *range(5, methods + 1, 5)] if methods > 5 else range(1, methods + 1)

@@ -46,9 +46,7 @@ _READINGS = {
 }
 
 
-def captioned(
-    frames: Frames, name: str, keys: list[str], columns: Sequence[Column] = (), within: int = 1
-) -> TableData:
+def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Column] = (), within: int = 1) -> TableData:
     """Returns an empty main table with its texts.
 
     Args:
