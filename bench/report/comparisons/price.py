@@ -1,4 +1,4 @@
-"""The price of interpretability: what each inherent head costs in classification, beside what its maps gain."""
+"""Price of interpretability: the cost of each inherent head in classification, and the gain of its maps."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from bench.statistics.comparison import non_inferiority
 
 MARGIN = 0.02
 SCORES = ("auc", "accuracy", "kappa", "ece")
-GAINS = ("localisation", "faithfulness")  # families whose main metric stands beside the price
+GAINS = ("localisation", "faithfulness")  # families whose main metric is compared with the price
 _PLACES = [list(CLASSIFICATION_SCORES).index(score) for score in SCORES]
 
 
 @lru_cache(maxsize=2)
 def price_frame(frames: Frames) -> pd.DataFrame:
-    """One row a data set, backbone and inherent head.
+    """Computes one row per data set, backbone and inherent head.
 
-    Each score of ``SCORES``, head minus black box, with ``<score>_low``, ``<score>_high`` and ``<score>_verdict``; n
-    images, seeds; and for the main metric of each family of ``GAINS`` the head's maps minus the best post-hoc method's
-    (``gain_<family>`` with low, high and n), where there are such scores.
+    Columns: each score of ``SCORES``, head minus black box, with ``<score>_low``, ``<score>_high`` and
+    ``<score>_verdict``; n images, groups and seeds; and for the main metric of each family of ``GAINS`` the head's maps
+    minus those of the best post-hoc method (``gain_<family>`` with low, high and n), if there are such scores.
     """
     if not len(frames.predictions):
         return pd.DataFrame()
@@ -55,7 +55,7 @@ def price_frame(frames: Frames) -> pd.DataFrame:
 
 
 def _price(ours: pd.DataFrame, theirs: pd.DataFrame, healthy: int | None) -> dict[str, Any]:
-    """Differences of every score in the seeds that both have, with intervals and verdicts."""
+    """Computes the differences of every score over the seeds that both have, with intervals and verdicts."""
     seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
     first, second = (seed_scores(one, seeds, healthy)[..., _PLACES] for one in (ours, theirs))
     groups = ours["group"].nunique()
@@ -99,32 +99,32 @@ def missing_price(frames: Frames) -> Iterator[Missing]:
 
 
 def price_table(frames: Frames, prices: pd.DataFrame) -> FrameTable:
-    """Every inherent head against its black box."""
+    """Returns every inherent head against its black box."""
     gains = [f"gain_{family}" for family in GAINS if f"gain_{family}" in prices]
     mains = {f"gain_{family}": title(metric) for family, metric in main_metrics(frames).items()}
     explained = "; ".join(f"{name.replace('_', ' in ')}: {mains[name].replace('_', ' ')}" for name in gains)
-    caption = (
-        "Price of interpretability. Each head minus its black box on the same test images [95 % interval, paired "
-        f"bootstrap over groups], and a verdict for every score: non-inferior where the interval excludes a loss of "
-        f"{MARGIN}, inferior where it lies beyond that loss, else undecided. Gains: the head's own maps against the "
-        "post-hoc method that is best on that data set, positive where the head is better, as in verdicts"
-        f"{f' ({explained})' if explained else ''}."
+    reading = (
+        "Entries are means with 95 % intervals of a paired bootstrap over groups, on the same test images. Each "
+        f"score has a verdict: non-inferior if the interval excludes a loss of {MARGIN}, inferior if it lies beyond "
+        "that loss, and otherwise undecided. Gains compare the head's own maps with the post-hoc method that is best "
+        "on that data set, positive if the head is better, as in verdicts."
     )
     verdicts = [_summary(row) for _, row in prices.iterrows()]
     shown = prices.assign(verdict=verdicts)
     table = frame_table(
-        caption,
+        "Price of interpretability: classification scores of each head minus those of its black box.",
         shown,
         ["dataset", "backbone", "head", "verdict"],
         {name: f"{name}_" for name in (*SCORES, *gains)},
         [],
     )
-    table.frame = prices
+    table.frame, table.reading = prices, reading
+    table.notes = [f"Gains: {explained}."] if explained else []
     return table
 
 
 def _summary(row: pd.Series) -> str:
-    """``non-inferior: auc, kappa; undecided: accuracy``."""
+    """Returns the verdicts of a row, such as ``non-inferior: auc, kappa; undecided: accuracy``."""
     words = ("non-inferior", "undecided", "inferior")
     named = {word: [score for score in SCORES if row[f"{score}_verdict"] == word] for word in words}
     return "; ".join(f"{word}: {', '.join(scores)}" for word, scores in named.items() if scores)
@@ -154,12 +154,14 @@ def _pareto(frames: Frames, prices: pd.DataFrame) -> Iterator[Drawing]:
     lines = [Line2D([], [], label=head, **_marker(frames, head)) for head in heads]
     margin = Line2D([], [], label=f"margin {MARGIN}", color=LIGHT, linestyle=(0, (4, 2)))
     legend_below(figure, {"": [*lines, margin]})
-    caption = (
-        f"Price against gain, with 95 % intervals: AUC of the black box minus the head's on the same test images, and "
-        f"{metric} of the head's own maps minus that of the post-hoc method that is best on the data set. Better is "
-        "towards the top left; lines join heads that differ only in their parameters, from weak to strong."
+    caption = f"AUC lost against the black box, and gain in {metric} over the best post-hoc method."
+    reading = (
+        f"Bars are 95 % intervals. Lost AUC: the black box minus the head, on the same test images. Gain: {metric} "
+        "of the head's own maps minus that of the post-hoc method that is best on the data set. Better is towards "
+        "the top left; lines join heads that differ only in their parameters, from weak to strong. "
+        f"{masks_note(frames, datasets)}"
     )
-    yield Drawing("price_pareto", figure, f"{caption} {masks_note(frames, datasets)}".strip())
+    yield Drawing("price_pareto", figure, caption, reading.strip())
 
 
 def _panel(axis: Axes, frames: Frames, rows: pd.DataFrame) -> None:
@@ -184,7 +186,7 @@ def _marker(frames: Frames, head: str) -> dict[str, Any]:
 
 
 def _steps(frames: Frames, rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Neighbours on the paths: heads of one registered name in the order of their numeric parameters."""
+    """Returns neighbouring heads of one registered name, in the order of their numeric parameters."""
     cells = frames.cells[frames.cells["dataset"].isin(rows["dataset"]) & frames.cells["head"].isin(rows["head"])]
     paths: dict[str, dict[str, tuple[float, ...]]] = {}
     for head, record in zip(cells["head"], cells["record"], strict=True):

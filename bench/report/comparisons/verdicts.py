@@ -30,24 +30,36 @@ from bench.report.frames.paired import (
     post_hoc,
     title,
 )
-from bench.report.studies.soundness import FAILS, MARK, NOT_TRIED, judgements, words
 from bench.report.gaps import Missing
+from bench.report.studies.soundness import FAILS, MARK, NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.comparison import TOO_FEW, compare, decide, means, paired_differences
 
-#: What captions of tables say whose rows are ``printed``.
+#: How to read tables whose rows are ``printed``.
 PRINTED = (
-    "Printed is one metric of each data set and family, the first that has enough images and does not fail on maps "
-    "whose worth is known; the CSV file has all."
+    "The printed table has one metric per data set and family: the first that has enough images and does not fail on "
+    "maps of known quality. The CSV file has all metrics."
+)
+_CAPTION = "Verdicts: inherent maps minus post-hoc maps of the black box, image by image."
+_READING = (
+    "Both maps belong to the same data set, backbone and seed. Columns: mean difference (images averaged within "
+    "groups, groups weighted alike) with its 95 % bootstrap interval over groups, widened for few groups and for "
+    "seeds; p of the Wilcoxon signed-rank test on group means, adjusted by Holm over all comparisons of a data set, "
+    "backbone and metric family; and the matched-pairs rank-biserial effect, positive in favour of the inherent map. "
+    "floor: if subtracted, each score is relative to random maps on the same network, because the network sets the "
+    "level of the metric; if missing, there are no random maps and the scores are raw. Better or worse: the adjusted "
+    "p is below 0.05, the interval excludes 0 and the difference exceeds the margin (0.01 of the metric's range, or "
+    "0.01). No relevant difference: the interval lies within the margin. Too few images: even if all groups pointed "
+    f"in one direction, p would not be small enough at Holm's first step. {PRINTED}"
 )
 
 
 @lru_cache(maxsize=2)
 def verdict_frame(frames: Frames) -> pd.DataFrame:
-    """One row a comparison: what ``bench.comparison.compare`` and ``decide`` say, with names and a sentence.
+    """Computes one row per comparison: ``bench.statistics.comparison.compare`` and ``decide``, names and a sentence.
 
-    ``their_mean`` is over all images of the post-hoc method, whoever it is compared with; ``floor`` says whether the
-    scores of random maps on the same network were subtracted; ``sound`` whether the metric is, on this data set.
+    ``their_mean`` is over all images of the post-hoc method; ``floor`` tells if the scores of random maps on the same
+    network were subtracted; ``sound`` is the verdict on the metric on this data set.
     """
     found, judged = [], judgements(frames)
     for metric in directed(frames):
@@ -108,40 +120,29 @@ def missing_verdicts(frames: Frames) -> Iterator[Missing]:
 
 
 def verdict_table(frames: Frames, verdicts: pd.DataFrame) -> FrameTable:
-    """Every comparison."""
+    """Returns every comparison."""
     left_out = [title(metric) for metric in frames.record["metrics"] if metric["higher_is_better"] is None]
     compared = set(verdicts["metric"])
     alone = [title(metric) for metric in directed(frames) if title(metric) not in compared]
-    reasons = [f"{', '.join(left_out)}: neither direction is better"] if left_out else []
-    reasons += [f"{', '.join(alone)}: no post-hoc map of a black box has it"] if alone else []
-    caption = (
-        "Verdicts. Inherent maps minus post-hoc maps of the black-box twin (same data set, backbone and seed), image "
-        "by image: mean difference, images averaged within groups and groups counted alike [95 % interval, bootstrap "
-        "over groups, widened for few groups and for seeds], p of the Wilcoxon signed-rank test on group means, "
-        "adjusted by Holm over all comparisons of a data set and metric family, and the matched-pairs rank-biserial "
-        "effect, positive in favour of the inherent map. Where the network sets the level of a metric (floor: "
-        "subtracted) each score is that against random maps on the same network; missing: there are none, the scores "
-        "are raw. Better or worse only where the adjusted p is below 0.05, the interval excludes 0 and the difference "
-        "is beyond the margin (0.01 of the metric's range, or 0.01); no relevant difference where the interval lies "
-        "within it; too few images where groups that all point one way would not reach that p at Holm's first step."
-    )
-    caption += f" Left out: {'; '.join(reasons)}." if reasons else ""
-    caption += f" {PRINTED}"
+    reasons = [f"{', '.join(left_out)} (neither direction is better)"] if left_out else []
+    reasons += [f"{', '.join(alone)} (no post-hoc map of a black box has it)"] if alone else []
     keys = ["dataset", "backbone", "metric", "method", "against", "verdict", "floor", "groups", "seeds"]
     shown = printed(verdicts, verdicts).rename(columns={"p_holm": "p (Holm)"})
-    table = frame_table(caption, shown, keys, {"difference": ""}, ["p (Holm)", "effect"])
+    table = frame_table(_CAPTION, shown, keys, {"difference": ""}, ["p (Holm)", "effect"])
     table.frame = verdicts
-    table.notes = [line for row in spoken(verdicts).to_dict("records") for line in disagreement(verdicts, row)]
+    table.reading = _READING
+    table.notes = [f"Not compared: {'; '.join(reasons)}."] if reasons else []
+    table.notes += [line for row in spoken(verdicts).to_dict("records") for line in disagreement(verdicts, row)]
     return table
 
 
 def chosen(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """The main metric of each family, each head against the post-hoc method with the best mean on that data set."""
+    """Returns each head against the best post-hoc method on that data set, in the main metric of each family."""
     return against_best(verdicts, [title(metric) for metric in main_metrics(frames).values()])
 
 
 def against_best(verdicts: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Rows of these metrics in which the post-hoc method has the best mean on that data set."""
+    """Returns the rows of these metrics in which the post-hoc method has the best mean on that data set."""
     if not len(verdicts):
         return verdicts
     rows = verdicts[verdicts["metric"].isin(metrics)]
@@ -151,10 +152,10 @@ def against_best(verdicts: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
 
 
 def leading(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts on the first metric of each family that has enough images on a data set, against all post-hoc methods.
+    """Returns the verdicts on the first metric of each family that has enough images on a data set.
 
-    A metric that fails on maps whose worth is known gives way to one that does not. How many images a metric has, and
-    whether it fails, is known before any score of a method, so that this choice favours nobody.
+    A metric that fails on maps of known quality gives way to one that does not. The number of images of a metric, and
+    its soundness, are known before any score of a method, so that this choice favours no method.
     """
     enough = verdicts["metric"].where(verdicts["verdict"] != TOO_FEW)
     family = [verdicts[key] for key in FAMILY]
@@ -165,18 +166,18 @@ def leading(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def spoken(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """The leading verdicts against the post-hoc method that is best in that metric."""
+    """Returns the leading verdicts against the post-hoc method that is best in that metric."""
     rows = leading(verdicts)
     best = against_best(rows, list(rows["metric"].unique()))
     return best[best["verdict"] != TOO_FEW]
 
 
 def printed(rows: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Rows on the leading metric of each family, on the first one that they have where none leads.
+    """Returns the rows on the leading metric of each family, or on their first metric if none leads.
 
     Args:
         rows: with the columns of ``FAMILY`` and metric.
-        verdicts: all of them, or none.
+        verdicts: all verdicts, or none.
     """
     first = rows.groupby(FAMILY)["metric"].transform("first")
     leads = leading(verdicts)[[*FAMILY, "metric"]].drop_duplicates() if len(verdicts) else rows[[*FAMILY, "metric"]][:0]

@@ -20,8 +20,8 @@ _FEWEST = 3  # methods and ways: fewer make no ranking that could move
 _METRICS = 2  # panels above each other
 _OTHER = Look(LIGHT, width=0.8)
 _COLOURS = (
-    f"Strong lines are inherent maps, thin lines the {len(MUTED)} post-hoc methods whose ranks move most, grey lines the "
-    "others. Names are at the ends of the lines; those of tied methods are below each other."
+    f"Strong lines are inherent maps, thin lines the {len(MUTED)} post-hoc methods whose ranks move most, grey lines "
+    "the others. Names are at the ends of the lines; those of tied methods are below each other."
 )
 Charts = dict[str, dict[str, Ranking]]  # metric -> data set -> ranking
 

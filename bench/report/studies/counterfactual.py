@@ -112,10 +112,10 @@ def _score_table(frames: Frames, rows: pd.DataFrame) -> TableData:
     table.caption = "Counterfactual faithfulness: rank agreement of the lesions' mass with the effect of removing them."
     table.reading = (
         "Each lesion is removed from the scene; the effect is what the explained logit loses. tau: Kendall's τ-b "
-        "between the positive mass of the map on the lesions and their effects (0 if all masses are equal). share: area "
-        "under the cumulative effect of the lesions by falling mass, 0 = random order, 1 = ideal order. share by area: "
-        "the same for an order by lesion size, which is what an even map would reach. Scores are undefined where all "
-        f"effects are equal. {MEANS}"
+        "between the positive mass of the map on the lesions and their effects (0 if all masses are equal). share: "
+        "area under the cumulative effect of the lesions by falling mass, 0 = random order, 1 = ideal order. share "
+        "by area: the same for an order by lesion size, which is what an even map would reach. Scores are undefined "
+        f"where all effects are equal. {MEANS}"
     )
     table.notes.append(_images(rows))
     return table

@@ -48,8 +48,8 @@ def fair_resolution_table(frames: Frames) -> TableData:
     ranked = {treatment: f"rank {treatment}" for treatment in TREATMENTS}
     table = TableData(caption, [*_KEYS, *ranked.values()], [Column(name, None) for name in TREATMENTS], within=3)
     table.reading = (
-        f"{_MEANING} Entries are means over the diseased images of the study with 95 % bootstrap intervals over groups. "
-        "Arrows point to the better direction; rank 1 is the best of the methods without controls."
+        f"{_MEANING} Entries are means over the diseased images of the study with 95 % bootstrap intervals over "
+        "groups. Arrows point to the better direction; rank 1 is the best of the methods without controls."
     )
     place = row_order(frames)
     for title, dataset, backbone, part, ranking in rankings(frames):
@@ -107,7 +107,7 @@ def fair_resolution_ranks(frames: Frames) -> Iterator[Drawing]:
     ends = list(found)[:1] + list(found)[1:][-1:]  # the study lists a localisation metric first and AUDC last
     caption = "Rank of every method by treatment of the resolution of its map."
     reading = (
-        f"Rank 1 is the best; controls are left out. {_MEANING} τ: mean of Kendall's τ over pairs of treatments; n: the "
-        "images of the study."
+        f"Rank 1 is the best; controls are left out. {_MEANING} τ: mean of Kendall's τ over pairs of treatments; n: "
+        "the images of the study."
     )
     yield from bump_chart(frames, "fair_resolution", {title: found[title] for title in ends}, caption, reading)

@@ -25,10 +25,10 @@ ALPHA = "alpha_over_images"
 _FAMILIES = ("localisation", "faithfulness")
 _CAPTION = "Agreement of the images, and of pairs of metrics, on the ranking of the methods."
 _READING = (
-    "alpha over images: Krippendorff's ordinal α, with the images as raters that rank the methods; 1 = every image ranks "
-    "them alike, 0 = agreement by chance (arXiv:1912.01451). The other columns are Spearman's ρ between two metrics over "
-    "the methods within an image, from the better direction, averaged over the images that have both metrics. Methods "
-    "are those of the main tables without controls; images are diseased."
+    "alpha over images: Krippendorff's ordinal α, with the images as raters that rank the methods; 1 = every image "
+    "ranks them alike, 0 = agreement by chance (arXiv:1912.01451). The other columns are Spearman's ρ between two "
+    "metrics over the methods within an image, from the better direction, averaged over the images that have both "
+    "metrics. Methods are those of the main tables without controls; images are diseased."
 )
 
 

@@ -79,8 +79,8 @@ def agreement_table(frames: Frames) -> TableData:
     table = TableData(caption, keys, [Column(TAU, None)])
     table.reading = (
         "Kendall's τ-b between the orders in which two operators rank the methods of the main comparison without "
-        "controls: 1 = the same order, 0 = no agreement, −1 = the opposite. Intervals are 95 % bootstrap intervals over "
-        "groups, and n counts images. Source: arXiv:2202.00449 (operators change rankings)."
+        "controls: 1 = the same order, 0 = no agreement, −1 = the opposite. Intervals are 95 % bootstrap intervals "
+        "over groups, and n counts images. Source: arXiv:2202.00449 (operators change rankings)."
     )
     for name, dataset, backbone, _, ranking in rankings(frames):
         add_agreements(table, {"dataset": dataset, "backbone": backbone, "metric": name}, ranking)
@@ -107,10 +107,11 @@ def _occlusion_metrics(frames: Frames) -> list[dict[str, Any]]:
 def _reading(frames: Frames) -> str:
     used = dict.fromkeys(metric["variant"] for metric in _occlusion_metrics(frames))
     return (
-        f"An @ separates a metric from what fills removed patches: {'; '.join(f'{name}, {_MEANING[name]}' for name in used)}. "
-        "audc removes the most important patches first; srg is the area with the least important first minus that. "
-        "Nothing is filled outside the field of view. Entries are means over the first diseased images with 95 % "
-        "bootstrap intervals over groups, the best in bold; rank 1 is the best of the methods without controls."
+        "An @ separates a metric from what fills removed patches: "
+        f"{'; '.join(f'{name}, {_MEANING[name]}' for name in used)}. audc removes the most important patches first; "
+        "srg is the area with the least important first minus that. Nothing is filled outside the field of view. "
+        "Entries are means over the first diseased images with 95 % bootstrap intervals over groups, the best in "
+        "bold; rank 1 is the best of the methods without controls."
     )
 
 
@@ -125,7 +126,8 @@ def _notes(frames: Frames, found: list[tuple[str, str, str, pd.DataFrame, Rankin
         asked = [metric["variant"] for metric in _occlusion_metrics(frames) if metric["name"] == name]
         if "donor" in asked and "donor" not in ranking.values:
             notes.append(
-                f"{dataset}, {backbone}: the operator donor is absent, because there is no healthy class or too few healthy images."
+                f"{dataset}, {backbone}: the operator donor is absent, because there is no healthy class or too few "
+                "healthy images."
             )
     return notes
 
@@ -137,7 +139,7 @@ def operator_ranks(frames: Frames) -> Iterator[Drawing]:
         charts.setdefault(Column(name, ranking.higher_is_better).title, {})[dataset] = ranking
     caption = "Rank of every method by the occlusion operator that fills removed patches."
     reading = (
-        "Rank 1 is the best; controls are left out. Crossing lines are verdicts that depend on the operator. τ: mean of "
-        "Kendall's τ over pairs of operators; n: occluded images."
+        "Rank 1 is the best; controls are left out. Crossing lines are verdicts that depend on the operator. τ: mean "
+        "of Kendall's τ over pairs of operators; n: occluded images."
     )
     yield from bump_chart(frames, "operators", charts, caption, reading)

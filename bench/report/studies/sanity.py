@@ -119,17 +119,17 @@ def _failing(table: TableData) -> list[str]:
 
 _CAPTION = "Sanity and robustness of the maps."
 _READING = (
-    "Correlations are Spearman's, between raw maps of the same image; entries are means with 95 % bootstrap intervals "
-    "over groups. Fresh: correlation of the intact map with that of the same method after the head's weights, then all "
-    "weights, are drawn anew (arXiv:1810.03292; batch norms are measured again). A map fails if more than "
-    f"{FAILS:.2f} remains on average, which is half of the ranks' variance. Passing is necessary but not sufficient: "
-    "noise passes. Complexity rise: relative growth of the entropy of the map's values under fresh weights (eMPRT, "
-    "arXiv:2401.06465), about 0 for noise. Random labels: correlation with the map of a second model trained on permuted "
-    "labels. Max sensitivity: largest relative change of the map under uniform noise on the image (arXiv:1901.09392). "
-    "Class sensitivity: 1 − correlation with the map for the most likely other class; 0 = same map, 2 = reversed, as "
-    "expected of two classes with opposite evidence. Seeds, backbones: correlation with the maps of the others on one "
-    f"grid; top: overlap of the highest {100 * TOP:g} % of the area. Methods with random numbers draw new ones for every "
-    "map. Nothing is bold, because a check is passed or failed."
+    "Correlations are Spearman's, between raw maps of the same image; entries are means with 95 % bootstrap "
+    "intervals over groups. Fresh: correlation of the intact map with that of the same method after the head's "
+    "weights, then all weights, are drawn anew (arXiv:1810.03292; batch norms are measured again). A map fails if "
+    f"more than {FAILS:.2f} remains on average, which is half of the ranks' variance. Passing is necessary but not "
+    "sufficient: noise passes. Complexity rise: relative growth of the entropy of the map's values under fresh "
+    "weights (eMPRT, arXiv:2401.06465), about 0 for noise. Random labels: correlation with the map of a second model "
+    "trained on permuted labels. Max sensitivity: largest relative change of the map under uniform noise on the "
+    "image (arXiv:1901.09392). Class sensitivity: 1 − correlation with the map for the most likely other class; 0 = "
+    "same map, 2 = reversed, as expected of two classes with opposite evidence. Seeds, backbones: correlation with "
+    f"the maps of the others on one grid; top: overlap of the highest {100 * TOP:g} % of the area. Methods with "
+    "random numbers draw new ones for every map. Nothing is bold, because a check is passed or failed."
 )
 
 
@@ -140,8 +140,8 @@ def _facts(frames: Frames, values: pd.DataFrame) -> list[str]:
     if "sanity" in frames.studies:
         settings = frames.record["probes"]["sanity"]
         lines.append(
-            f"Fresh weights: the images share {settings['weight_draws']} sets of them, which the intervals do not cover. "
-            f"Noise: ±{settings['radius']:g} of the pixel range, {settings['noise_draws']} draws."
+            f"Fresh weights: the images share {settings['weight_draws']} sets of them, which the intervals do not "
+            f"cover. Noise: ±{settings['radius']:g} of the pixel range, {settings['noise_draws']} draws."
         )
     if "random_labels" in frames.studies:
         rows = frames.studies["random_labels"]
@@ -193,9 +193,9 @@ def randomisation(frames: Frames) -> Iterator[Drawing]:
         "Rank correlation of each map with the intact one while weights are drawn anew from the head to the input."
     )
     reading = (
-        "Cascading randomisation (arXiv:1810.03292): Spearman's correlation, mean over images. Low is necessary but not "
-        f"sufficient: noise has 0. The thin line is the limit {FAILS:.2f}, half of the ranks' variance. Coloured: the "
-        f"post-hoc methods that keep most; grey: the others. {averaging_note(frames, methods)}"
+        "Cascading randomisation (arXiv:1810.03292): Spearman's correlation, mean over images. Low is necessary but "
+        f"not sufficient: noise has 0. The thin line is the limit {FAILS:.2f}, half of the ranks' variance. "
+        f"Coloured: the post-hoc methods that keep most; grey: the others. {averaging_note(frames, methods)}"
     )
     yield Drawing("randomisation", figure, caption, reading.strip())
 

@@ -41,20 +41,20 @@ _DEFINITION = (
 )
 _SOURCE = "After DeGrave et al. 2021, doi:10.1038/s42256-021-00338-7, and Adebayo et al. 2022, arXiv:2212.04629."
 _USE_READING = (
-    "Scenes are rendered with and without the tag. Columns: accuracy on either version, on the version whose tag agrees "
-    "with the label as in training (diseased with, healthy without) and on the other; what the target loses when the tag "
-    f"is removed; share of predictions that change. {_DEFINITION} Entries are means with 95 % bootstrap intervals over "
-    f"groups. {_SOURCE}"
+    "Scenes are rendered with and without the tag. Columns: accuracy on either version, on the version whose tag "
+    "agrees with the label as in training (diseased with, healthy without) and on the other; what the target loses "
+    f"when the tag is removed; share of predictions that change. {_DEFINITION} Entries are means with 95 % bootstrap "
+    f"intervals over groups. {_SOURCE}"
 )
 _MAPS_READING = (
     "Maps explain the disease. Tag and lesion mass: share of the positive mass there; lift: tag mass over the tag's "
     "share of the area. Above reference: tag mass minus that of the same method on the model trained without the "
-    "shortcut, on the same scene, or minus the area if the run has no such model. Verdict: if the model uses the tag, "
-    '"detects" (the interval lies above 0) or "misses"; if it does not, "false alarm" or "silent". Rank correlation: '
-    'over scenes, of tag mass with the loss of logit when the tag is removed. AUROC: of "the tag is used here" by tag '
-    f"mass, over the scenes of both models. {_DEFINITION} Entries are means with 95 % bootstrap intervals over groups; "
-    "intervals of differences are widened for few groups and for seeds, as in verdicts, and not adjusted for the number "
-    f"of rows. {_SOURCE}"
+    "shortcut, on the same scene, or minus the area if the run has no such model. Verdict: if the model uses the "
+    'tag, "detects" (the interval lies above 0) or "misses"; if it does not, "false alarm" or "silent". Rank '
+    'correlation: over scenes, of tag mass with the loss of logit when the tag is removed. AUROC: of "the tag is '
+    f'used here" by tag mass, over the scenes of both models. {_DEFINITION} Entries are means with 95 % bootstrap '
+    "intervals over groups; intervals of differences are widened for few groups and for seeds, as in verdicts, and "
+    f"not adjusted for the number of rows. {_SOURCE}"
 )
 
 
@@ -260,9 +260,9 @@ def shortcut_forest(frames: Frames) -> Iterator[Drawing]:
             others = {(row["head"], row["explainer"]): row for row in table.rows if row["dataset"] == plain}
             caption = f"{dataset}: share of each map's positive mass on the tag."
             reading = (
-                "Bars are 95 % bootstrap intervals over groups. Coloured by verdict: the model trained with the shortcut. "
-                "Hollow: the model trained without it, on the same scenes. Dotted: the tag's share of the area. The title "
-                "of each panel says whether the model uses the tag."
+                "Bars are 95 % bootstrap intervals over groups. Coloured by verdict: the model trained with the "
+                "shortcut. Hollow: the model trained without it, on the same scenes. Dotted: the tag's share of the "
+                "area. The title of each panel says whether the model uses the tag."
             )
             figure = draw_masses(heads, rows, others, _COLORS)
             yield Drawing(f"shortcut_{file_name(dataset)}", figure, caption, reading)

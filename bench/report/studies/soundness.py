@@ -144,14 +144,14 @@ def soundness_table(found: list[Judgement]) -> TableData:
         table.competes.append(False)
     table.caption = "Share of images on which a metric prefers the better one of two maps of known quality."
     table.reading = (
-        "Five maps are made from the exact lesions of phantoms, each except the last from the one before: the lesions "
-        "(oracle), grown by half a patch (dilated), averaged over 4×4 cells (blurred), a third of these cells exchanged "
-        "(shuffled), and noise (random). Each entry is the share among the images on which the two maps differ, with "
-        "the exact 95 % interval; a dash if they tie on all. Faithfulness uses images that the black box classifies "
-        "right and calls healthy without their lesions. A pair holds if the interval is above a half, fails if it ends "
-        f"at a half or below or if all images tie, and otherwise is not shown. {MARK} marks a metric that fails wherever "
-        "it is shown: in a column if it fails over all data sets pooled, in a row of one data set if it fails there. Data "
-        "sets whose lesions are not exactly known take the pooled verdict."
+        "Five maps are made from the exact lesions of phantoms, each except the last from the one before: the "
+        "lesions (oracle), grown by half a patch (dilated), averaged over 4×4 cells (blurred), a third of these "
+        "cells exchanged (shuffled), and noise (random). Each entry is the share among the images on which the two "
+        "maps differ, with the exact 95 % interval; a dash if they tie on all. Faithfulness uses images that the "
+        "black box classifies right and calls healthy without their lesions. A pair holds if the interval is above a "
+        f"half, fails if it ends at a half or below or if all images tie, and otherwise is not shown. {MARK} marks a "
+        "metric that fails wherever it is shown: in a column if it fails over all data sets pooled, in a row of one "
+        "data set if it fails there. Data sets whose lesions are not exactly known take the pooled verdict."
     )
     return table
 
