@@ -1,4 +1,7 @@
-"""Everything derived from the store: tables, figures, page and the long frame."""
+"""Files derived from the store: tables, figures, page and the long frame.
+
+They can be made again at any time, so a run stores scores only once.
+"""
 
 from __future__ import annotations
 
@@ -35,23 +38,24 @@ from bench.store.fingerprints import digest
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
 
-#: From so many cells on a second process, which has to read them too, is worth its start.
+#: Number of cells from which a second process, which has to read them too, is worth its start.
 MANY_CELLS = 8
 _TABLES, _FIGURES, _PAGE, _FRAME, _STATE = "tables", "figures", "report.html", "scores.parquet", "report.json"
 _NAMED = 5
 
 
 def build_report(folder: Path, console: Console, only_if_stale: bool = False) -> list[str]:
-    """Write tables, figures, page and the long frame of a run, and print the summary.
+    """Writes tables, figures, page and the long frame of a run, and prints the summary.
 
-    A file that the report did not write, or that was changed since, stays as it is and is named.
+    A file that the report did not write, or that was changed since, is left as it is and named.
 
     Args:
         folder: a run folder.
-        only_if_stale: leave the files alone where they were already made of these scores by this code.
+        console: receives the summary.
+        only_if_stale: leave the files alone if this code already made them from these scores.
 
     Returns:
-        A line for everything that could not be written because such a file is in its place.
+        A line per file that could not be written because such a file is in its place.
 
     Raises:
         UserError: this is not a run folder.
@@ -83,7 +87,7 @@ def _write(
     signs: list[Signature],
     drawn: Callable[[Frames], dict[str, Caption]],
 ) -> None:
-    """All files but the last; what can be done while the figures are drawn comes before asking for them."""
+    """Writes tables and page; everything that does not need the figures runs while they are drawn."""
     for name, table in tables.items():
         write_table(table, files.inside(_TABLES), name)
     write_long_frame(frames, counterfactual_rows(frames), files.replacing(_FRAME))
@@ -94,7 +98,7 @@ def _write(
 
 
 def _make_room(files: Manifest, console: Console) -> None:
-    """Set aside what was written before there were notes, because it cannot be told from files of the user."""
+    """Sets aside derived files of versions without a manifest, because they look like files of the user."""
     derived = () if files.exists else (_TABLES, _FIGURES, _PAGE, _FRAME, _STATE)
     if aside := set_aside(files.folder, derived):
         line = f"tables and figures of an earlier version are now in {aside}; delete it if you do not need them"
@@ -102,7 +106,7 @@ def _make_room(files: Manifest, console: Console) -> None:
 
 
 def _finish(files: Manifest, state: dict[str, str], console: Console) -> list[str]:
-    """Remove files of an earlier plan, which would pass for this one's -> a line for each that could not be written."""
+    """Removes files of an earlier plan, and returns a line per file that could not be written."""
     foreign = files.tidy(_TABLES, _FIGURES)
     if files.kept:
         files.remove(_STATE)  # the next run then tries again
@@ -131,7 +135,7 @@ def _frames(folder: Path, record: dict[str, Any]) -> Frames:
 def _figures(
     files: Manifest, record: dict[str, Any], is_stale: bool
 ) -> Iterator[Callable[[Frames], dict[str, Caption]]]:
-    """Gives the captions once the figures are drawn: of many cells by a second process, beside the tables."""
+    """Yields a function that returns the captions once the figures are drawn, by a second process if there are many."""
     if not is_stale:
         yield lambda frames: {}
     elif len(record["cells"]) < MANY_CELLS:
@@ -144,7 +148,7 @@ def _figures(
 
 
 def _result(drawing: Future[tuple[dict[str, Caption], Manifest]], files: Manifest) -> dict[str, Caption]:
-    """Empty where the second process died, as under a script without a main guard or when memory runs out."""
+    """Returns the captions, or nothing if the second process died (no main guard in a script, or out of memory)."""
     try:
         captions, theirs = drawing.result()
     except BrokenProcessPool:
@@ -155,14 +159,14 @@ def _result(drawing: Future[tuple[dict[str, Caption], Manifest]], files: Manifes
 
 
 def _draw(folder: Path, record: dict[str, Any]) -> tuple[dict[str, Caption], Manifest]:
-    """The record is that of the first process: nothing is registered here that could complete an older one."""
+    """Draws in the second process, with the record of the first: plugins are not registered here."""
     give_memory_back()
     files = Manifest(folder, lenient=True)
     return draw_figures(_frames(folder, record), files.inside(_FIGURES), OTHERS), files
 
 
 def _stored_state(folder: Path) -> Any:
-    """State at the last report; None where there is none, or the file is damaged."""
+    """Returns the state at the last report; None if there is none, or the file is damaged."""
     try:
         return json.loads((folder / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -170,7 +174,7 @@ def _stored_state(folder: Path) -> Any:
 
 
 def _state(folder: Path, record: dict[str, Any]) -> dict[str, str]:
-    """What the derived files depend on."""
+    """Returns digests of everything that the derived files depend on."""
     scores = [(str(file), file.stat().st_mtime_ns) for file in sorted((folder / "cells").rglob("*.*"))]
     images = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((folder / "data").glob("*.*"))]
     facts = {key: value for key, value in record.items() if key not in ("started", "finished")}

@@ -31,7 +31,7 @@ class Missing:
     below: Mapping[str, str] = field(default_factory=dict)
 
     def message(self, frames: Frames, what: str = "") -> str:
-        """One line; ``what`` replaces the name of the missing results."""
+        """Returns one line; ``what`` replaces the name of the missing results."""
         return f"Not computed: {what or self.what}. {self.remedy or how_to_add(frames, self.studies)}"
 
 

@@ -1,4 +1,4 @@
-"""report.html: what was run, on what, what is missing, and every figure and table, readable on its own."""
+"""Page of a run (report.html): its facts, its problems, and every figure and table, readable on its own."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def write_page(
     signs: list[Signature],
     place: Place,
 ) -> None:
-    """Write the page of a run beside its folders ``figures`` and ``tables``, which it links to.
+    """Writes the page of a run next to its folders ``figures`` and ``tables``, which it links to.
 
     Args:
+        frames: the run.
         captions: stem -> texts below the figures, in the order of the page.
         tables: stem -> (caption, how to read it, HTML table).
         signs: of failure, shown with their advice.
@@ -56,7 +57,7 @@ def write_page(
 
 
 def _run_facts(frames: Frames) -> dict[str, str]:
-    """Title -> text of the lines at the top."""
+    """Returns title -> text of the lines at the top."""
     record, cells = frames.record, frames.cells
     git = record.get("git") or {}
     names = {column: ", ".join(map(str, cells[column].unique())) for column in ("backbone", "head", "seed")}
@@ -76,7 +77,7 @@ def _run_facts(frames: Frames) -> dict[str, str]:
 
 
 def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
-    """Column -> text of one row about a data set; a dash for what is not known (yet)."""
+    """Returns column -> text of one row about a data set; a dash for facts that are not known (yet)."""
     facts = frames.record["datasets"][name]
     images = facts.get("images", {})
     counts = {f"{split} n": " / ".join(map(str, images.get(split, []))) for split in ("train", "val", "test")}
@@ -98,7 +99,7 @@ def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
 
 
 def _twins(frames: Frames, name: str) -> str:
-    """Range over the models of the share of true positives that are called healthy once their lesions are gone."""
+    """Returns the share of true positives that are called healthy without their lesions, as a range over models."""
     records = frames.cells.loc[frames.cells["dataset"] == name, "record"]
     shares = [record["twins"]["called_healthy"] for record in records if record.get("twins")]
     if not shares:
@@ -108,12 +109,12 @@ def _twins(frames: Frames, name: str) -> str:
 
 
 def _problems(frames: Frames) -> list[str]:
-    """Everything that went wrong, in the run's own words, each once."""
+    """Returns all problems, in the run's own words, each once."""
     return _distinct([*frames.record.get("problems", []), *gaps(frames)])
 
 
 def _skipped(frames: Frames) -> list[str]:
-    """Explainers that do not apply somewhere, with the reason, and on how many classifiers."""
+    """Returns a line per explainer that does not apply to some classifiers, with the reason."""
     where: dict[tuple[str, str], list[str]] = {}
     for key, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
         for explainer, outcome in record.get("explainers", {}).items():

@@ -33,7 +33,8 @@ def spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
     one, other = (_centred_ranks(values, weights) for values in (first, second))
     covariance, *variances = ((weights * a * b).sum(axis=1) for a, b in ((one, other), (one, one), (other, other)))
     spread = np.sqrt(variances[0] * variances[1])
-    return np.divide(covariance, spread, out=np.full(len(weights), np.nan), where=spread > 0)
+    found: Floats = np.divide(covariance, spread, out=np.full(len(weights), np.nan), where=spread > 0)
+    return found
 
 
 def _centred_ranks(values: Floats, weights: Floats) -> Floats:
@@ -42,7 +43,8 @@ def _centred_ranks(values: Floats, weights: Floats) -> Floats:
     ranks = weights @ below[0].T if len(below) == 1 else np.einsum("nij,nj->ni", below, weights)
     with np.errstate(invalid="ignore"):  # a row without any weight
         mean = (weights * ranks).sum(axis=1) / weights.sum(axis=1)
-    return ranks - mean[:, None]
+    centred: Floats = ranks - mean[:, None]
+    return centred
 
 
 def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
@@ -54,9 +56,9 @@ def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
     Returns:
         (N,) in [-1, 1]; nan where fewer than three columns are left or either is constant on them.
     """
-    values = [table.to_numpy(dtype=float) for table in (first, second)]
-    both = ~np.isnan(values[0]) & ~np.isnan(values[1])
-    found = spearman(*values, both * 1.0) if both.size else np.full(len(both), np.nan)
+    one, other = (table.to_numpy(dtype=float) for table in (first, second))
+    both = ~np.isnan(one) & ~np.isnan(other)
+    found = spearman(one, other, both * 1.0) if both.size else np.full(len(both), np.nan)
     return pd.Series(np.where(both.sum(axis=1) >= 3, found, np.nan), first.index)
 
 
@@ -97,7 +99,8 @@ def kendall_tau(first: Floats, second: Floats) -> Floats:
     above, below = np.triu_indices(first.shape[-1], k=1)
     one, other = (np.sign(scores[..., above] - scores[..., below]) for scores in map(with_ties, (first, second)))
     spread = np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
-    return np.divide((one * other).sum(axis=-1), spread, out=np.full(spread.shape, np.nan), where=spread > 0)
+    tau: Floats = np.divide((one * other).sum(axis=-1), spread, out=np.full(spread.shape, np.nan), where=spread > 0)
+    return tau
 
 
 def rank_agreement(

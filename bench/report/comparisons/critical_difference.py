@@ -43,7 +43,7 @@ def block_means(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
 
 @lru_cache(maxsize=2)
 def critical_difference_frame(frames: Frames) -> pd.DataFrame:
-    """Computes one row per main metric and method, best first: mean_rank, n blocks, critical_difference and Friedman's p.
+    """Computes one row per main metric and method, best first: mean_rank, n, critical_difference and Friedman's p.
 
     Metrics with fewer than ``FEWEST_BLOCKS`` blocks or ``FEWEST_METHODS`` methods are left out.
     """

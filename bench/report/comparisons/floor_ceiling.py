@@ -10,11 +10,11 @@ import pandas as pd
 
 from bench.report.frames.compared import main_rows
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Floats, Method, Paired, directed, margin, pairs, title
+from bench.report.frames.paired import Method, Paired, directed, margin, pairs, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
 from bench.statistics.comparison import mean_differences, mean_ratios
-from bench.statistics.intervals import Estimate, mean_over
+from bench.statistics.intervals import Estimate, Floats, mean_over
 
 #: Families -> True if the controls' scores depend on the classifier, which must then be the same.
 FAMILIES = {"localisation": False, "faithfulness": True}
@@ -94,11 +94,11 @@ def _percent(row: pd.Series, is_far: bool) -> Estimate:
 def _control(frames: Frames, role: str) -> str:
     """Returns the name of the explainer with this role; empty if the run has none or did not record roles."""
     roles = {facts.get("role", ""): name for name, facts in frames.record["explainers"].items()}
-    return roles.get(role, "")
+    return str(roles.get(role, ""))
 
 
 def _end(paired: Paired, methods: list[Method], control: str, on_classifier: bool) -> Floats:
-    """Returns scores (S,N,M) of a control for M methods: on the classifier of each, or averaged over all classifiers."""
+    """Returns scores (S,N,M) of a control for M methods: on the classifier of each, or averaged over all."""
     if on_classifier:
         return paired.of([(head, control) for head, _ in methods])
     pooled = mean_over(paired.of([one for one in paired.methods if one[1] == control]), axis=-1)

@@ -16,10 +16,11 @@ from bench.report.comparisons.verdicts import PRINTED, printed, verdict_frame
 from bench.report.figures.looks import head_look
 from bench.report.figures.style import BLACK, Drawing, Look, by_backbone, legend_below, panels
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Floats, Method, Paired, directed, levelled, main_metrics, pairs, possible, title
+from bench.report.frames.paired import Method, Paired, directed, levelled, main_metrics, pairs, possible, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.comparison import difference, mean_differences
+from bench.statistics.intervals import Floats
 
 #: Corners of the square, in words: weights, map.
 CORNERS = {

@@ -52,6 +52,7 @@ def draw_wins(verdicts: pd.DataFrame) -> Iterator[Drawing]:
         _panel(axis, wins(part), methods, others)
         axis.set_title(_title(family, part), loc="left")
     axes[-1].set_xticks(range(len(others)), others, rotation=45, ha="right", rotation_mode="anchor")
+    figure.suptitle("wins : losses of each head (rows) against each post-hoc method, in data sets", x=0.01, ha="left")
     caption = "Data sets on which a head's own maps are better : worse (wins : losses) than a post-hoc method."
     reading = (
         "The metric is the first of each family that has enough images on a data set and does not fail on maps of "

@@ -43,7 +43,7 @@ class ClassMaps:
 
 
 def class_maps(frames: Frames) -> Iterator[Drawing]:
-    """Draws one figure per method and data set of more than two classes, for inherent and the first post-hoc methods."""
+    """Draws one figure per data set of more than two classes and inherent or leading post-hoc method."""
     rows = compared_rows(frames)
     for name in dict.fromkeys(frames.cells["dataset"]):
         images = load_images(frames, name)

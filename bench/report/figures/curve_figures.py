@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 from bench.report.frames.compared import compared_curves
-from bench.report.frames.curves import Curve, Floats, hit_share, image_curves, mean_curve, relative_to_intact
+from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curve, relative_to_intact
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
+from bench.statistics.intervals import Floats
 
 _CHANCE = Look(GREY, width=0.7)
 _OTHER = Look(LIGHT, width=0.7)
@@ -74,8 +75,8 @@ DELETION = Plot(
     x="share of the {steps} deletion steps",
     y="target probability / intact ↓",
     caption="Probability of the explained class while the most important patches are filled (deletion).",
-    reading="Probabilities are relative to the intact image (operator: {variant}). Curves are means over images; lower is "
-    "better.",
+    reading="Probabilities are relative to the intact image (operator: {variant}). Curves are means over images; lower "
+    "is better.",
     highest=np.inf,
 )
 INSERTION = Plot(

@@ -22,9 +22,10 @@ from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.captions import MEANS
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
-from bench.statistics.agreement import Floats, kendall_tau
+from bench.statistics.agreement import kendall_tau
 from bench.statistics.intervals import (
     Estimate,
+    Floats,
     bootstrap_weights,
     estimate_mean,
     estimate_means,
@@ -152,7 +153,8 @@ def agreement_table(frames: Frames) -> TableData:
 
 
 def _of(rows: pd.DataFrame, metric: dict[str, Any]) -> pd.DataFrame:
-    return rows[(rows["metric"] == metric["name"]) & (rows["variant"] == metric["variant"])]
+    own: pd.DataFrame = rows[(rows["metric"] == metric["name"]) & (rows["variant"] == metric["variant"])]
+    return own
 
 
 def _tau(truth: pd.DataFrame, metric: pd.DataFrame, higher_is_better: bool) -> Estimate | None:

@@ -44,7 +44,7 @@ class Preference:
 
     @property
     def verdict(self) -> str:
-        """Returns "holds" or "fails" if the interval is on one side of a half or all images tie, otherwise "not shown"."""
+        """Returns "holds" or "fails" if the interval is on one side of a half or all images tie, or "not shown"."""
         if self.all_tie:
             return "fails" if self.share.n >= _FEWEST else "not shown"
         if self.share.low > 0.5:
@@ -111,7 +111,7 @@ def preference(pair: str, differences: pd.Series) -> Preference:
 
     Args:
         pair: "better over worse".
-        differences: (N,) score of the better map minus that of the worse one, from the better direction; nan is left out.
+        differences: (N,) score of the better map minus that of the worse one, from the better end; nan is left out.
     """
     known = differences.dropna()
     wins, losses = int((known > _ROUNDING).sum()), int((known < -_ROUNDING).sum())

@@ -77,7 +77,7 @@ def paper_tables(frames: Frames) -> dict[str, TableData]:
 
 
 def _family(frames: Frames, row: dict[str, Any]) -> str:
-    return frames.record["explainers"][row["explainer"]]["family"]
+    return str(frames.record["explainers"][row["explainer"]]["family"])
 
 
 def _multiclass(frames: Frames) -> set[str]:
