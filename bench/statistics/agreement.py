@@ -24,7 +24,8 @@ def spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
     """Computes Spearman's ρ of each row, where every value counts as often as its weight says.
 
     Args:
-        first, second: (N,M), or (1,M) if all rows of weights share their values.
+        first: (N,M), or (1,M) if all rows of weights share their values.
+        second: of the same shape.
         weights: (N,M), at least 0; 0 where either has no value.
 
     Returns:
@@ -51,7 +52,8 @@ def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
     """Computes Spearman's ρ of each row over the columns in which both have a value.
 
     Args:
-        first, second: aligned (N,M), nan where there is no value.
+        first: (N,M), nan where there is no value.
+        second: aligned with ``first``.
 
     Returns:
         (N,) in [-1, 1]; nan where fewer than three columns are left or either is constant on them.
@@ -112,8 +114,10 @@ def rank_agreement(
     those of the images themselves, which shuffles close methods: the interval leans towards less agreement.
 
     Args:
-        first, second: (N,M), nan where undefined.
+        first: (N,M), nan where undefined.
+        second: (N,M), likewise.
         groups: (N,) group of each image.
+        resamples: number of bootstrap samples.
 
     Returns:
         nan for fewer than three methods, whose order says little; the interval is nan for few groups (``limits``).

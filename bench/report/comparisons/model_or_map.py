@@ -220,7 +220,7 @@ def _figure(frames: Frames, rows: pd.DataFrame, family: str, post_hoc: str) -> D
     looks = {"black box": _BLACK_BOX} | {head: head_look(frames.record, head) for head in heads}
     handles = [Line2D([], [], label=name, marker=look.marker, **look.line()) for name, look in looks.items()]
     legend_below(figure, {"": handles})
-    caption = f"{metric.capitalize()} of {post_hoc} and of own evidence, on black-box and on inherent weights."
+    caption = f"Scores in {metric} of {post_hoc} and of own evidence, on black-box and on inherent weights."
     reading = (
         "The distance between the lines is the model's part of the gain, and the slope along them is the map's part; "
         "bars are 95 % intervals. A black box shows own evidence only if its exact conversion was run."

@@ -87,8 +87,8 @@ def _panel(axis: Axes, points: list[Point], prevalence: float | None) -> None:
         axis.plot(x.mean, y.mean, **_marker(point.method), zorder=5 if point.method.family == "inherent" else 3)
     if prevalence is not None:
         axis.axvline(prevalence, **_CHANCE.line(), zorder=1)
-    axis.set_xlim(-0.02, 1.02)
-    axis.set_ylim(-0.02, 1.02)
+    axis.set_xlim(-0.02, 1.03)  # a marker at 1 is whole
+    axis.set_ylim(-0.02, 1.05)
 
 
 def _marker(method: Method) -> dict[str, Any]:

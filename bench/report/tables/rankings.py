@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ def rank(rows: pd.DataFrame, way: str, ways: Sequence[str], higher_is_better: bo
     competing = rows[rows["family"] != "control"]
     wide = {name: part.pivot_table("value", "image", ["explainer", "head"]) for name, part in competing.groupby(way)}
     present = [one for one in ways if one in wide and wide[one].shape[1]]
-    scored: list[set[Method]] = [set(wide[one].columns.to_flat_index()) for one in present]
+    scored: list[set[Any]] = [set(wide[one].columns) for one in present]
     order = dict.fromkeys(zip(map(str, competing["explainer"]), map(str, competing["head"]), strict=True))
     methods = [method for method in order if all(method in of_way for of_way in scored)]
     groups = competing.groupby("image")["group"].first()
