@@ -101,7 +101,7 @@ TOPICS = (
     Topic("sanity", sanity.sanity_tables, (sanity.randomisation,), sanity.missing_sanity, 5),
     Topic("shortcut", shortcut.shortcut_tables, (shortcut.shortcut_forest,), shortcut.missing_shortcut, 4),
     Topic("implementations", implementations.implementation_tables, missing=implementations.missing_implementations),
-    Topic("soundness", soundness.soundness_tables, missing=soundness.missing_soundness),
+    Topic("metric_soundness", soundness.soundness_tables, missing=soundness.missing_soundness),
     Topic("metric_agreement", metric_agreement.metric_agreement_tables, (metric_agreement.metric_agreement,), place=2),
 )
 # fmt: on

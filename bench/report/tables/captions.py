@@ -45,6 +45,9 @@ _READINGS = {
     "costs. Memory is the peak above that of the model and the images.",
 }
 
+#: Main tables whose texts are here; the tables by class are explained with their family.
+FAMILIES = tuple(name for name in _CAPTIONS if name not in PER_CLASS.values())
+
 
 def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Column] = (), within: int = 1) -> TableData:
     """Returns an empty main table with its texts.

@@ -14,10 +14,10 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from bench.report.comparisons.floor_ceiling import PREVALENCE, floor_ceiling_table
 from bench.report.comparisons.model_or_map import decompose, model_or_map_frame
 from bench.report.comparisons.price import price_frame
-from bench.report.contents import COMPARISONS, TOPICS, draw_figures
-from bench.report.gaps import Missing
 from bench.report.comparisons.verdicts import verdict_frame, verdict_table
+from bench.report.contents import COMPARISONS, TOPICS, draw_figures
 from bench.report.frames.load import Frames
+from bench.report.gaps import Missing
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import write_table
 from bench.store.manifest import Manifest

@@ -14,7 +14,6 @@ from bench.data.split import Split
 from bench.files import write_if_new
 from bench.report.comparisons.model_or_map import model_or_map_frame
 from bench.report.comparisons.subgroups import counts, image_facts, strata_frame, thirds
-from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
 from bench.run.cell import explained_logits
 from tests.support.decided import DIFFICULTY, NOISE, N, floored, made, verdict

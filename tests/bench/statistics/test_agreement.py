@@ -63,5 +63,6 @@ def test_every_spearman_is_the_same() -> None:
     np.testing.assert_allclose(maps, expected, atol=1e-12)
     np.testing.assert_allclose(spearman_by_row(pd.DataFrame(first), pd.DataFrame(second)), expected, atol=1e-12)
     shared = spearman(first[:1], second[:1], rng.integers(0, 3, (4, 12)) * 1.0)
-    assert np.isfinite(shared).all() and len(set(shared)) == 4
+    assert np.isfinite(shared).all()
+    assert len(set(shared)) == 4
     assert np.isnan(spearman(np.ones((2, 12)), second[:2], np.ones((2, 12)))).all()
