@@ -134,7 +134,7 @@ def test_coarse_grid_concerns_every_table_of_localisation(tmp_path: Path) -> Non
     frames = load_frames(tmp_path)
     (sign,) = signatures(frames)
     tables = all_tables(frames)
-    tables |= paper_tables(frames, tables)
+    tables |= paper_tables(frames)
     concerned = {name for name, table in tables.items() if sign.concerns(table)}
     assert {"localisation", "paper/activation", "paper/topk_precision"} <= concerned
     assert not {"classification", "faithfulness", "paper/consistency"} & concerned

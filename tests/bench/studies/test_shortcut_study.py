@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from bench.contracts import Batch, Classifier, Explainer
 from bench.data.loading import Request, load_split
 from bench.registry import DATASETS
-from bench.report.comparisons.decisions import weigh
 from bench.report.contents import draw_figures, every_table
 from bench.report.frames.load import load_frames
 from bench.report.studies.shortcut import (
@@ -217,7 +216,7 @@ def test_a_run_stores_tables_and_figures(tmp_path: Path) -> None:
     config = config.model_copy(update={"data": data, "studies": studies})
     assert run_tiny(tmp_path / "run", config).problems == []
     found = load_frames(tmp_path / "run")
-    tables = every_table(found, weigh(found))
+    tables = every_table(found)
     assert [row["dataset"] for row in tables["shortcut_use"].rows] == names
     edges = {row["dataset"]: row for row in tables["shortcut"].rows if row["explainer"] == "edges"}
     assert edges[names[1]]["above_reference"].mean == 0  # the same scenes, and no model in it
@@ -225,7 +224,7 @@ def test_a_run_stores_tables_and_figures(tmp_path: Path) -> None:
     captions = draw_figures(found, Manifest(tmp_path / "figures"))
     (forest,) = [stem for stem in captions if stem.startswith("shortcut_")]
     assert (tmp_path / "figures" / f"{forest}.png").exists()
-    outlined = [stem for stem in captions if "planted tag" in captions[stem]]
+    outlined = [stem for stem in captions if "planted tag" in captions[stem].reading]
     with np.load(found.store.images_file(names[1])) as kept:
         samples = DATASETS["cxr-phantom"].builder(tmp_path, "test", size=64, count=16, shortcut="tag:0.9")
         numbers = [int(name.rsplit("-", 1)[1]) for name in kept["ids"]]
