@@ -1,4 +1,4 @@
-"""Configs: TOML files checked against one model, so that a wrong key or name fails before any compute."""
+"""Configs: TOML files that are checked against one model, so that a wrong key fails before anything is computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from bench.contracts import UserError
+from bench.errors import UserError
 from bench.registry import closest
 from bench.specs import parse_shortcut, parse_spec
 
@@ -23,10 +23,10 @@ class RunSection(_Section):
     """The grid: every combination of data set, backbone, head and seed is a cell.
 
     Attributes:
-        on_inherent: which of the post-hoc explainers and controls also explain the inherent models; inherent
-            explainers always do.
+        on_inherent: post-hoc explainers and controls that also explain the inherent models; inherent explainers
+            always do.
         pretrained: start from ImageNet weights where there are any.
-        probes: studies beside the scores, each on a subset of the images.
+        studies: additional measurements, each on a subset of the images.
         sizes: input sides; every data set is then run at each of them, in place of ``data.size``.
         init: file of weights that every training starts from instead, as far as they fit.
     """
@@ -45,7 +45,7 @@ class RunSection(_Section):
 
 
 class DataSection(_Section):
-    """Input side in pixels and images per split (None = all there are); ``seed`` draws subsamples and splits.
+    """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
 
     ``shortcut`` plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
     """
@@ -85,7 +85,7 @@ class ExplainSection(_Section):
         diseased, healthy: explained images with and without the disease.
         faithful: how many of the diseased ones go through the occlusion curves.
         steps: occlusion steps K.
-        batch_size: images a forward pass; halved when memory runs out.
+        batch_size: images per forward pass; halved when memory runs out.
         gallery: images whose maps are kept for the figures.
         every_class: with more than two classes also explain the gallery's images for every class (all explained images
             with --save-maps), and score each class on images of its own; with two classes it changes nothing.
@@ -101,16 +101,16 @@ class ExplainSection(_Section):
 
 
 class BackboneOverrides(_Section):
-    """What one backbone does differently on one data set, any subset of keys."""
+    """Settings of one backbone on one data set that differ, any subset of keys."""
 
     training: dict[str, Any] = {}
     heads: dict[str, dict[str, Any]] = {}
 
 
 class Overrides(_Section):
-    """What one data set does differently: ``[datasets.<name>.data]`` and so on, any subset of keys.
+    """Settings of one data set that differ: ``[datasets.<name>.data]`` and so on, any subset of keys.
 
-    ``[datasets.<name>.backbones.<backbone>.heads.<head>]`` goes furthest: λ differs by data set and backbone.
+    ``[datasets.<name>.backbones.<backbone>.heads.<head>]`` is the most specific: λ depends on data set and backbone.
     """
 
     data: dict[str, Any] = {}
@@ -121,9 +121,9 @@ class Overrides(_Section):
 
 
 class Config(_Section):
-    """A whole config. ``heads``, ``explainers`` and ``probes`` hold constructor arguments by name.
+    """A whole config. ``heads``, ``explainers`` and ``studies`` hold constructor arguments by name.
 
-    A file may begin with ``extends = "<shipped name or path>"``: its values are then laid over that config's.
+    A file may begin with ``extends = "<shipped name or path>"``: its values then override that config's.
     """
 
     description: str = ""
@@ -137,9 +137,9 @@ class Config(_Section):
     datasets: dict[str, Overrides] = {}
 
     def for_dataset(self, name: str, backbone: str = "") -> Config:
-        """The config that holds for one data set, or for one backbone on it.
+        """Returns the config that applies to one data set, or to one backbone on it.
 
-        Overrides are laid over the common sections: first those of the data set, then those of its variant (``fundus``,
+        Overrides replace common values: first those of the data set, then those of its variant (``fundus``,
         then ``fundus@grades``), then the backbone's, then what the name itself says (``cxr-phantom@size=96``).
         """
         spec = parse_spec(name)
@@ -149,11 +149,11 @@ class Config(_Section):
             for section in (overrides, overrides.backbones.get(backbone, BackboneOverrides())):
                 _lay_over(values, section.model_dump(include={"data", "training", "explain", "heads"}))
         values["data"] |= spec.parameters
-        return parse_config(values, f"what holds for {name}")
+        return parse_config(values, f"for {name}")
 
 
 def _lay_over(values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Write nested changes into nested values; a list replaces a list."""
+    """Writes nested changes into nested values; a list replaces a list."""
     for key, change in changes.items():
         if isinstance(change, dict) and isinstance(values.get(key), dict):
             _lay_over(values[key], change)
@@ -162,12 +162,12 @@ def _lay_over(values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Name -> file of every config that comes with the package."""
+    """Returns name -> file of every config that comes with the package."""
     return {path.stem: path for path in sorted(CONFIG_FOLDER.glob("*.toml"))}
 
 
 def load_config(name_or_path: str) -> Config:
-    """Read a shipped config by name, or a TOML file by path.
+    """Reads a shipped config by name, or a TOML file by path.
 
     Raises:
         UserError: unknown name, unreadable file, unknown key or a value out of range, in one line.
@@ -176,7 +176,7 @@ def load_config(name_or_path: str) -> Config:
 
 
 def _read(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]:
-    """Values of a config, laid over those of the one that it ``extends``; paths are relative to ``folder``."""
+    """Reads the values of a config and of the one that it ``extends``; paths are relative to ``folder``."""
     shipped = shipped_configs()
     path = shipped.get(name, folder / name)
     if not path.is_file():
@@ -187,6 +187,7 @@ def _read(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"config {path} cannot be read: {error}") from error
+    values = _with_new_names(values, name)
     if "extends" not in values:
         return values
     inherited = _read(str(values.pop("extends")), path.parent, (*above, str(path)))
@@ -195,7 +196,16 @@ def _read(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]:
 
 
 def parse_config(values: dict[str, Any], origin: str) -> Config:
-    """Check a nested dictionary against the model; ``origin`` is named in the error."""
+    """Checks a nested dictionary against the model.
+
+    Args:
+        values: content of a config.
+        origin: named in the error.
+
+    Raises:
+        UserError: unknown key or a value out of range, in one line.
+    """
+    values = _with_new_names(values, origin)
     try:
         config = Config.model_validate(values)
         for overrides in config.datasets.values():
@@ -207,6 +217,22 @@ def parse_config(values: dict[str, Any], origin: str) -> Config:
     except ValidationError as error:
         raise UserError(f"config {origin}: {_describe(error)}") from error
     return config
+
+
+def _with_new_names(values: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Replaces ``probes``, the former name of ``studies``, in ``[run]`` and as a table.
+
+    Raises:
+        UserError: both names are there.
+    """
+    run = values.get("run")
+    for where, section in (("", values), ("run.", run if isinstance(run, dict) else {})):
+        if {"probes", "studies"} <= section.keys():
+            raise UserError(f"config {origin}: {where}probes is the old name of {where}studies; keep only the new one")
+    renamed = {"studies" if key == "probes" else key: value for key, value in values.items()}
+    if isinstance(run, dict):
+        renamed["run"] = {"studies" if key == "probes" else key: value for key, value in run.items()}
+    return renamed
 
 
 def _describe(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
-"""Every contract of the benchmark: whoever reads this file knows the system.
+"""Contracts between the harness and its plugins, in one file so that a reader of it knows the whole system.
 
 A *cell* is one (data set, backbone, head, seed). It trains one ``Classifier``; every applicable ``Explainer`` then
-makes one raw map per image, and every *metric* turns maps into one value per image.
+computes one raw map per image, and every *metric* turns maps into one value per image.
 
 Shape legend, used in every docstring of the project:
 
@@ -18,7 +18,9 @@ from typing import ClassVar, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bench.errors import MissingData, NotApplicable, UserError  # noqa: F401 (named from here)
+from bench.errors import MissingData as MissingData
+from bench.errors import NotApplicable as NotApplicable
+from bench.errors import UserError as UserError
 
 Kept = TypeVar("Kept")
 Family = Literal["inherent", "post-hoc", "control"]
@@ -33,9 +35,9 @@ OWN_CLASS, EVERY_CLASS = "own_class", "every_class"
 
 
 class Classifier(nn.Module):
-    """A CNN cut into a feature extractor and a head: ``logits = head(features(images))``.
+    """A network cut into a feature extractor and a head: ``logits = head(features(images))``.
 
-    Called like any module it maps images (N,3,H,W) to logits (N,C), so captum and pytorch-grad-cam take it as it is.
+    Called like any module it maps images (N,3,H,W) to logits (N,C), so captum and pytorch-grad-cam accept it unchanged.
 
     Args:
         features: images (N,3,H,W) -> feature map (N,D,h,w).
@@ -43,8 +45,8 @@ class Classifier(nn.Module):
         num_classes: C.
 
     Attributes:
-        beside_map: "" or why the logits are no function of the feature map, as when a class token decides. The map can
-            then be read, but ``forward_head`` raises, and explainers that need it do not apply.
+        beside_map: "" or the reason why the logits are not a function of the feature map, such as a class token. The
+            map can then be read, but ``forward_head`` raises, and explainers that need it do not apply.
     """
 
     beside_map: str = ""
@@ -56,19 +58,21 @@ class Classifier(nn.Module):
         self.num_classes = num_classes
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> feature map (N,D,h,w)."""
-        return self.features(images)
+        """Maps images (N,3,H,W) to the feature map (N,D,h,w)."""
+        features: Tensor = self.features(images)
+        return features
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """Feature map (N,D,h,w) -> logits (N,C)."""
-        return self.head(features)
+        """Maps the feature map (N,D,h,w) to logits (N,C)."""
+        logits: Tensor = self.head(features)
+        return logits
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> logits (N,C)."""
+        """Maps images (N,3,H,W) to logits (N,C)."""
         return self.forward_head(self.forward_features(images))
 
     def forward_training(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images (N,3,H,W) -> logits (N,C) and the evidence (N,C,h,w) that a penalty may read, if there is any."""
+        """Maps images (N,3,H,W) to logits (N,C) and the evidence (N,C,h,w) that a penalty may read (None without)."""
         return self(images), None
 
     @property
@@ -81,25 +85,25 @@ class EvidenceClassifier(Classifier):
     """A classifier whose prediction is a spatial pooling of class evidence: the evidence *is* the explanation."""
 
     def evidence_of(self, features: Tensor) -> Tensor:
-        """Feature map (N,D,h,w) -> signed class evidence (N,C,h,w)."""
+        """Maps the feature map (N,D,h,w) to signed class evidence (N,C,h,w)."""
         raise NotImplementedError
 
     def forward_evidence(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> signed class evidence (N,C,h,w)."""
+        """Maps images (N,3,H,W) to signed class evidence (N,C,h,w)."""
         return self.evidence_of(self.forward_features(images))
 
     def pool(self, evidence: Tensor) -> Tensor:
-        """Class evidence (N,C,h,w) -> logits (N,C)."""
+        """Pools class evidence (N,C,h,w) to logits (N,C)."""
         raise NotImplementedError
 
     def forward_training(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images (N,3,H,W) -> logits (N,C) and evidence (N,C,h,w), from one forward pass."""
+        """Maps images (N,3,H,W) to logits (N,C) and evidence (N,C,h,w) in one forward pass."""
         evidence = self.forward_evidence(images)
         return self.pool(evidence), evidence
 
 
 class Head:
-    """Plugin class: what is put on a backbone, and what its training adds to the cross-entropy.
+    """Plugin class: turns a backbone into a ``Classifier`` and may add a penalty to its training loss.
 
     Parameters are constructor arguments; a config sets them in ``[heads.<name>]``.
     """
@@ -107,19 +111,19 @@ class Head:
     name: ClassVar[str]
     family: ClassVar[Literal["inherent", "black box"]]
     paper: ClassVar[str]
-    #: Name of the head whose trained classifier this one is made of, by ``convert`` and without training of its own.
+    #: Name of the head whose trained classifier ``convert`` turns into this one, without training.
     converts: ClassVar[str] = ""
 
     def build(self, model: nn.Module, num_classes: int) -> Classifier:
-        """Turn a plain image classifier into a ``Classifier`` of ``num_classes`` with freshly initialised outputs.
+        """Turns a plain image classifier into a ``Classifier`` of ``num_classes`` with freshly initialised outputs.
 
         Raises:
-            ValueError: the head cannot stand on this model, with the reason.
+            ValueError: the head does not fit this model, with the reason.
         """
         raise NotImplementedError
 
     def convert(self, trained: Classifier) -> Classifier:
-        """Only for heads with ``converts``: the trained classifier of that head -> this head's, by the same weights.
+        """Converts the trained classifier of the head ``converts`` into this head's, on the same weights.
 
         Raises:
             ValueError: the conversion would not be exact, with the reason; the cell is then skipped.
@@ -127,7 +131,7 @@ class Head:
         raise NotImplementedError
 
     def penalty(self, evidence: Tensor | None) -> Tensor | float:
-        """Evidence (N,C,h,w), or None where the classifier has none -> scalar added to the cross-entropy."""
+        """Returns the scalar added to the cross-entropy, from evidence (N,C,h,w) (None if the classifier has none)."""
         return 0.0
 
 
@@ -135,7 +139,7 @@ class Head:
 
 
 class SharedFeatures(Protocol):
-    """What the explainers of one batch share: ``bench.models.shared_features`` computes each part once."""
+    """Quantities that the explainers of one batch share; ``bench.models.shared_features`` computes each once."""
 
     @property
     def features(self) -> Tensor:
@@ -143,26 +147,25 @@ class SharedFeatures(Protocol):
 
     @property
     def evidence(self) -> Tensor:
-        """Signed class evidence (N,C,h,w); TypeError where the classifier has none."""
+        """Signed class evidence (N,C,h,w); TypeError if the classifier has none."""
 
     def gradients(self, targets: Tensor) -> Tensor:
-        """Targets (N,) -> gradient (N,D,h,w) of each target logit with respect to the features."""
+        """Returns the gradient (N,D,h,w) of the logits of targets (N,) with respect to the features."""
 
     def keep(self, part: Hashable, compute: Callable[[], Kept]) -> Kept:
-        """Return what ``compute`` returned when this part was first asked for."""
+        """Returns the cached value of this part; computes it with ``compute`` on first use."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What an explainer is given.
+    """Input of an explainer: images with their targets.
 
     Attributes:
         images: (N,3,H,W) float, normalised.
         targets: (N,) long, the class whose logit is explained.
-        masks: (N,H,W) bool, True inside the lesion; None where there are none. Only the ceiling control reads it.
-        seeds: one integer per image for whatever is random, so that a map does not depend on its batch.
-        shared: what the feature map and the head give for these images, shared by the explainers of the batch; None:
-            make your own.
+        masks: (N,H,W) bool, True inside the lesion; None without masks. Only the ceiling control reads it.
+        seeds: one integer per image that seeds everything random, so that a map does not depend on its batch.
+        shared: features and gradients of these images, shared by the explainers of the batch; None = not shared.
     """
 
     images: Tensor
@@ -175,7 +178,7 @@ class Batch:
 class Explainer:
     """Plugin class: one map per image and target class.
 
-    The map is raw: signed where the method is, never rescaled, on the method's own grid. Parameters are constructor
+    The map is raw: signed if the method is, never rescaled, on the method's own grid. Parameters are constructor
     arguments with the paper's defaults; a config sets them in ``[explainers.<name>]``.
     """
 
@@ -183,46 +186,46 @@ class Explainer:
     family: ClassVar[Family]
     signed: ClassVar[bool]
     paper: ClassVar[str]
-    #: Only for the ceiling control: it is given the masks, and skipped where there are none.
+    #: Only for the ceiling control: it receives the masks, and is skipped on images without masks.
     needs_masks: ClassVar[bool] = False
-    #: Only for the two controls between which scores are shown as a share of the way.
+    #: Only for the two controls that define 0 % and 100 % of a score.
     role: ClassVar[Literal["floor", "ceiling", ""]] = ""
-    #: Name of the method of which this is another implementation; "" = a method of its own. ``all`` leaves variants
-    #: out, and their maps are what the library returns: on the input's grid where it enlarges them.
+    #: Name of the method that this is another implementation of; "" = a separate method. ``all`` leaves variants
+    #: out, and their maps are those that the library returns: on the input's grid if it enlarges them.
     variant_of: ClassVar[str] = ""
     #: Only for variants: the library itself has scaled the maps to [0, 1].
     scaled: ClassVar[bool] = False
 
     def applies_to(self, classifier: Classifier) -> str:
-        """Empty, or the reason why this explainer cannot explain this classifier (recorded as skipped)."""
+        """Returns "" or the reason why this explainer cannot explain this classifier (recorded as skipped)."""
         return ""
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> raw maps (N,h,w)."""
+        """Computes the raw maps (N,h,w) of images (N,3,H,W) for targets (N,)."""
         raise NotImplementedError
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """What the harness calls. Override it, not ``explain``, where randomness (``batch.seeds``) is needed."""
+        """Computes the raw maps (N,h,w) of a batch; the harness calls this. Override it to use ``batch.seeds``."""
         return self.explain(classifier, batch.images, batch.targets)
 
     def explain_classes(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Raw maps (N,C,h,w) of every class, whatever the targets of the batch; as ``explain_batch`` makes each."""
+        """Computes the raw maps (N,C,h,w) of every class, ignoring ``batch.targets``: ``explain_batch`` per class."""
         targets = [torch.full_like(batch.targets, one) for one in range(classifier.num_classes)]
         return torch.stack([self.explain_batch(classifier, replace(batch, targets=one)) for one in targets], dim=1)
 
 
 # --- Metrics ---------------------------------------------------------------------------------------------------------
 
-#: What a metric may ask for in ``needs``; it is called with these, positionally, in the order it names them.
+#: Inputs that a metric may ask for in ``needs``; it is called with them, positionally, in the order it names them.
 METRIC_INPUTS = {
     "maps": "(N,H,W) raw maps, bicubically upsampled to the input",
     "native_maps": "(N,h,w) raw maps on their own grid",
     "masks": "(N,H,W) bool, True inside the annotated lesion",
-    "ignored": "(N,H,W) bool, True where nobody can say whether there is a lesion; None where the data set has none",
+    "ignored": "(N,H,W) bool, True where the annotation is undecided; None if the data set has no such pixels",
     "images": "(N,3,H,W) normalised images",
     "targets": "(N,) explained class",
     "logits": "(N,C) logits of the intact images",
-    "pooled_map": "(N,) the prediction that the map itself adds up to; inherent explainers only",
+    "pooled_map": "(N,) prediction that the map adds up to; inherent explainers only",
     "signed": "bool, whether the explainer's maps are signed",
     "predict": "function (n,3,H,W) -> (n,C) logits",
     "deletion_curve": "(N,K+1) target probability, most important patches filled first",
@@ -238,15 +241,18 @@ class MetricInfo:
     """A registered metric and the facts that the report reads from it.
 
     Attributes:
-        function: pure function on tensors, called with the ``needs`` in order -> (N,) values, nan where undefined.
+        name: unique name.
         family: the table it belongs to: localisation, faithfulness, consistency, exactness or complexity.
         needs: names from ``METRIC_INPUTS``.
-        higher_is_better: direction; None where neither is better.
+        higher_is_better: direction; None if neither is better.
         value_range: (lowest, highest) possible value.
-        images: on which images it is read, for the disease class: "diseased", "healthy" or "all".
-        variants: occlusion operators it can be asked for, as ``name@variant``; the first is the default.
-        of_network: the network's own curve sets the level, whatever the map: one that loses its prediction at the first
-            patch gives every map a good score. Between two networks the report compares it against random maps on each.
+        paper: arXiv id or DOI of the definition.
+        function: pure function on tensors, called with the ``needs`` in order; returns (N,) values, nan if undefined.
+        images: on which images it is computed, for the disease class: "diseased", "healthy" or "all".
+        variants: occlusion operators that can be chosen as ``name@variant``; the first is the default.
+        of_network: the level of the score depends on the network more than on the map: a network that loses its
+            prediction at the first patch gives every map a good score. Two networks are therefore compared by the
+            distance to random maps on each.
     """
 
     name: str
@@ -271,11 +277,11 @@ class Sample:
     Attributes:
         image: (3,H,W) or (1,H,W) uint8, or float in [0, 1].
         label: class index.
-        mask: (H,W) bool, True inside the annotated lesion; None where nobody annotated the image.
+        mask: (H,W) bool, True inside the annotated lesion; None if the image has no annotation.
         id: unique within the data set.
-        group: patient, or whatever else images share; images of one group are never in two splits.
+        group: patient or other cluster; images of one group are never in two splits.
         fov: (H,W) bool field of view; None = the whole image.
-        ignored: (H,W) bool, True where nobody can say whether there is a lesion; None = nowhere. Outside ``mask``.
+        ignored: (H,W) bool, True where the annotation is undecided; None = nowhere. Disjoint from ``mask``.
     """
 
     image: Tensor
@@ -288,27 +294,27 @@ class Sample:
 
 
 class Samples(Protocol):
-    """What a data set builder returns: a sequence of samples (a list will do), decoded when asked for.
+    """Sequence of samples that a data set builder returns (a list suffices), decoded on access.
 
     Optional attributes:
 
-    - ``files``: paths of all that is read, empty for generated images; without it the decoded images are not kept from
-      one run to the next.
-    - ``classes``: names, where they depend on the files.
+    - ``files``: paths of all files that are read, empty for generated images; without it the decoded images are not
+      cached between runs.
+    - ``classes``: names, if they depend on the files.
     - ``groups``: id -> group of every image of the split, before ``count``: leaks are then found before any decoding.
-    - ``excluded``: bad files left out, pairs (file, reason) or ``bench.data.faults.Fault``.
+    - ``excluded``: bad files left out, as pairs (file, reason) or ``bench.data.readers.faults.Fault``.
     - ``left_out``: reason -> number of images that no split uses. This and the next two are for ``check-data`` only.
-    - ``unused_faults``: as ``excluded``, of what no split uses: no reason to refuse a run.
-    - ``unchecked``: what could not be checked of the splits, and why; or empty.
-    - of phantoms, from which studies take the truth: ``counterfactual(index, lesion=None) -> (3,H,W)`` (the same
-      scene without its lesions, or without one), ``lesions(index)`` (exact mask (H,W) of each), ``exact_mask(index) ->
-      (H,W)`` (of all), ``with_tag(index, tagged) -> (3,H,W)``, ``tag_mask(index) -> (H,W)``, ``is_tagged(index)`` (the
-      same scene with or without a tag in its corner).
+    - ``unused_faults``: as ``excluded``, for files that no split uses; they do not stop a run.
+    - ``unchecked``: property of the splits that could not be checked, with the reason; or empty.
+    - phantoms also give studies the ground truth: ``counterfactual(index, lesion=None) -> (3,H,W)`` (the same scene
+      without its lesions, or without one), ``lesions(index)`` (exact mask (H,W) per lesion), ``exact_mask(index) ->
+      (H,W)`` (all lesions), ``with_tag(index, tagged) -> (3,H,W)`` (the same scene with or without a tag in its
+      corner), ``tag_mask(index) -> (H,W)`` and ``is_tagged(index)``.
     """
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample:
-        """Depends on ``index`` alone where there are ``files``: if it names any, several threads call, in any order."""
+        """Decodes one sample; with ``files`` it depends on ``index`` alone, and threads call it in any order."""
         ...
 
 
@@ -317,22 +323,28 @@ class DatasetInfo:
     """A registered data set.
 
     Attributes:
+        name: unique name.
         builder: ``builder(root, split) -> Samples``. It may also ask by name for ``size`` (input side in pixels; its
             samples must then have that size), ``count`` (images wanted, None = all), ``seed``, ``skip_bad``,
-            ``splits`` (folder of released split files or None) and ``shortcut`` (what is to be planted, as
-            ``tag:0.9``; empty = nothing).
+            ``splits`` (folder of released split files or None) and ``shortcut`` (shortcut to plant, such as
+            ``tag:0.9``; empty = none).
         modality: chooses the augmentation: fundus, oct, cxr or other.
+        classes: names, in the order of their indices.
         masks: "pixel", "box" or "none".
-        healthy: index of the class without lesions; None where there is no such class.
+        source: where the files come from.
+        licence: licence or terms of the images.
+        citation: paper or report that describes them.
+        healthy: index of the class without lesions; None if there is no such class.
         explain_split: the split whose images are explained and scored.
-        missing: root -> empty, or what is not there and how to get it.
-        mean, std: normalisation, of values in [0, 1]; None = measured on the training images.
-        in_all: whether ``--datasets all`` includes it where its files are present.
-        published: split -> images of each class (in the order of ``classes``) in the authors' released splits.
-        totals: images of each class, or of all as one number, that the publisher's release gives over all splits,
-            however they are drawn; one tuple for each form of it, with or without a part that few have.
-        preprocessing: what the builder does to a file's image before it is resized, as the start of a sentence.
-        mask_is: what a mask covers, where that is not just the lesion.
+        missing: maps the root to "", or to a sentence that says which files are missing and how to get them.
+        mean: per channel, of values in [0, 1]; None = measured on the training images.
+        std: like ``mean``.
+        in_all: whether ``--datasets all`` includes it if its files are present.
+        published: split -> images per class (in the order of ``classes``) in the authors' released splits.
+        totals: images per class, or in total as one number, in the publisher's release over all splits; one tuple per
+            form of the release.
+        preprocessing: processing of a file's image before it is resized, as the start of a sentence.
+        mask_is: region that a mask covers, if it is not just the lesion.
     """
 
     name: str
@@ -360,9 +372,12 @@ class BackboneInfo:
     """A registered backbone.
 
     Attributes:
-        build: ``build(pretrained) -> (plain image classifier, where its weights come from)``.
-        mean, std: normalisation that its pretrained weights need; None = that of the data set.
-        always: they are what the network itself is made for, whatever its weights.
+        name: unique name.
+        build: ``build(pretrained) -> (plain image classifier, origin of its weights)``.
+        description: one line for ``list``.
+        mean: normalisation that its pretrained weights need; None = that of the data set.
+        std: like ``mean``.
+        always: the network needs this normalisation with any weights.
     """
 
     name: str

@@ -1,4 +1,7 @@
-"""What depends on the machine: device, bf16, memory that runs out and memory that was used."""
+"""Choice of the device, bf16 support, threads and a description of the machine.
+
+Timings and the last digits of results depend on them, so a run records them.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,13 @@ from bench.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` takes CUDA where there is a card; anything else is what torch.device understands.
+    """Returns the device of this name: ``auto`` is CUDA if available, otherwise the CPU.
+
+    Args:
+        name: ``auto`` or any name that ``torch.device`` understands.
 
     Raises:
-        UserError: there is no such device on this machine.
+        UserError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -28,35 +34,40 @@ def choose_device(name: str) -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 is done in hardware, so that training under autocast pays."""
+    """Returns True if the device computes bf16 in hardware, so that training under autocast is faster."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False  # not every platform has mkldnn
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def training_autocast(device: torch.device) -> torch.autocast:
-    """bf16 autocast where the device has it, else a context that does nothing."""
+    """Returns bf16 autocast if the device is fast at it, otherwise a context that does nothing."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bf16(device))
 
 
 def threads_of_each(processes: int) -> int:
-    """Threads of torch for each of some processes that share this one's."""
+    """Returns the number of torch threads per process if ``processes`` share the threads of this one."""
     return max(1, torch.get_num_threads() // processes)
 
 
 def describe_machine(device: torch.device, processes: int = 1) -> dict[str, str | int]:
-    """What a reader must know to judge the seconds of a run, and its last digits: these hang on the threads too."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
+    """Returns hardware, platform and thread counts; timings and the last digits of results depend on them."""
     return {
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
-        "cpu": cpu,
+        "cpu": _cpu_name(),
         "processes": processes,
         "threads": threads_of_each(processes),
         "bf16": str(has_fast_bf16(device)),
         "platform": platform.platform(),
     }
+
+
+def _cpu_name() -> str:
+    """Returns the model name of the CPU; psutil has none, and ``platform`` names only the architecture on Linux."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

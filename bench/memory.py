@@ -1,4 +1,7 @@
-"""Memory of the device and of the process: peaks, room, and retries with smaller batches when it runs out."""
+"""Memory of the device and of the process: peak use, available memory, and smaller batches when it runs out.
+
+A run must fit every machine without being told its size, and report the memory that each method needs.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import pyarrow as pa
 import torch
 
 from bench.errors import UserError
 
 Result = TypeVar("Result")
-#: Of mallopt (malloc.h): from how many bytes on an array has pages of its own.
+#: Option of mallopt (malloc.h): size in bytes from which an array is mapped to separate pages.
 _MMAP_THRESHOLD = -3
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that a smaller batch might fit."""
+    """Returns True if an exception means that a smaller batch might fit."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
@@ -28,10 +33,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def with_smaller_batches(compute: Callable[[int], Result], batch_size: int) -> tuple[Result, int]:
-    """``compute(batch_size)``, with the batch halved down to 1 while memory runs out -> result, size that fitted.
+    """Calls ``compute(batch_size)`` and halves the batch while memory runs out.
+
+    Returns:
+        The result, and the batch size that fitted.
 
     Raises:
-        UserError: not even a batch of one fits.
+        UserError: a batch of one does not fit.
     """
     while True:
         try:
@@ -47,10 +55,13 @@ def with_smaller_batches(compute: Callable[[int], Result], batch_size: int) -> t
 
 
 def in_batches(compute: Callable[[slice], Result], count: int, batch_size: int) -> list[Result]:
-    """Results of ``compute`` for consecutive slices of ``count`` things; the slices shrink when memory runs out.
+    """Calls ``compute`` for consecutive slices of ``count`` items; the slices shrink when memory runs out.
+
+    Returns:
+        One result per slice, in order.
 
     Raises:
-        UserError: not even one at a time fits.
+        UserError: a slice of one does not fit.
     """
 
     def attempt(size: int) -> list[Result]:
@@ -60,7 +71,16 @@ def in_batches(compute: Callable[[slice], Result], count: int, batch_size: int) 
 
 
 class PeakMemory:
-    """Highest memory use inside a ``with`` block above that at its start, in MiB (nan where it cannot be measured)."""
+    """Peak memory use of a ``with`` block above the use at its start.
+
+    The peak of the CPU's memory is measured on Linux only, as no other platform can reset it.
+
+    Args:
+        device: its memory is measured if it is a CUDA device, otherwise the resident memory of this process.
+
+    Attributes:
+        mebibytes: the peak in MiB after the block; nan if it cannot be measured.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -73,40 +93,35 @@ class PeakMemory:
         else:
             with contextlib.suppress(OSError):
                 _CLEAR.write_text("5")  # resets the peak (VmHWM) of this process to its present size
-            self._start = _resident_kib("VmRSS") * 1024
+            self._start = float(psutil.Process().memory_info().rss)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self.device.type == "cuda":
             peak: float = torch.cuda.max_memory_allocated(self.device)
         else:
-            peak = _resident_kib("VmHWM") * 1024
-        self.mebibytes = max(0.0, peak - self._start) / 2**20
+            peak = _peak_resident()
+        self.mebibytes = max(peak - self._start, 0.0) / 2**20  # in this order, max keeps a nan
 
 
 def available_memory() -> float:
-    """Bytes that may still be used, by this machine or by the container that this is; infinite where nobody says so."""
-    group, machine = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
-    found = [float("inf")]
-    if machine.exists():
-        lines = dict(line.split(":") for line in machine.read_text().splitlines())
-        found.append(float(lines["MemAvailable"].split()[0]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit: "max"
-        found.append(float((group / "memory.max").read_text()) - float((group / "memory.current").read_text()))
+    """Returns the bytes that this process can still use: those of the machine, or of its container if that has less."""
+    found = [float(psutil.virtual_memory().available)]
+    with contextlib.suppress(OSError, ValueError):  # no such file, or no limit ("max"); psutil ignores containers
+        found.append(float((_CGROUP / "memory.max").read_text()) - float((_CGROUP / "memory.current").read_text()))
     return min(found)
 
 
-def _resident_kib(field: str) -> float:
-    if not _STATUS.exists():
-        return float("nan")
-    lines = _STATUS.read_text().splitlines()
-    return next((float(line.split()[1]) for line in lines if line.startswith(field + ":")), float("nan"))
+def _peak_resident() -> float:
+    """Returns the peak resident size in bytes since the last reset, which psutil cannot read; nan if unknown."""
+    lines = _STATUS.read_text(encoding="utf-8").splitlines() if _STATUS.exists() else []
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), float("nan"))
 
 
 def give_memory_back() -> None:
-    """From now on return what is freed to the system at once, where the C library is glibc.
+    """Makes the C library return freed memory to the system at once, if it is glibc.
 
-    Arrays of ever other sizes, one for each image and resample, else leave holes in a heap that grows with them.
+    Repeated allocations of different sizes, one per image and resample, would otherwise fragment the heap.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(OSError, AttributeError):

@@ -1,4 +1,7 @@
-"""What a run says while it works: a bar with the time left on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar with the remaining time on a terminal, plain lines elsewhere.
+
+Worker processes have no terminal, so they send the same messages to the process that shows them.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,23 @@ class _TimeLeft(ProgressColumn):
 
 
 def clock(seconds: float) -> str:
-    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    """Formats seconds as ``m:ss`` or ``h:mm:ss``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Progress(ABC):
-    """What work says while it goes on."""
+    """Interface through which a computation reports its steps and messages."""
 
     @contextmanager
     def step(self, kind: str, text: str) -> Iterator[None]:
-        """One step of a kind, such as "train" or an explainer's name; its time counts unless it fails."""
+        """Reports the step inside a ``with`` block; its time enters the estimates unless it fails.
+
+        Args:
+            kind: kind of the step, such as "train" or an explainer's name.
+            text: description of the step.
+        """
         self.update(text)
         started = time.monotonic()
         seconds = None
@@ -43,32 +51,32 @@ class Progress(ABC):
 
     @abstractmethod
     def end(self, kind: str, seconds: float | None) -> None:
-        """A step is over; None where its time says nothing."""
+        """Reports the end of a step; ``seconds`` is None if its time must not enter the estimates."""
 
     @abstractmethod
     def expect(self, *kinds: str) -> None:
-        """Steps that come on top of those known at the start."""
+        """Adds steps to those known at the start."""
 
     def skip(self, *kinds: str) -> None:
-        """Planned steps that need not be done."""
+        """Removes planned steps that are not needed."""
         for kind in kinds:
             self.end(kind, None)
 
     @abstractmethod
     def update(self, text: str) -> None:
-        """What is being done now."""
+        """Shows the description of the current step."""
 
     @abstractmethod
     def say(self, text: str, style: str = "") -> None:
-        """A line that stays."""
+        """Prints a permanent line."""
 
     @abstractmethod
     def milestone(self, text: str) -> None:
-        """A line that stays, with the time left."""
+        """Prints a permanent line with the remaining time."""
 
 
 class SentProgress(Progress):
-    """Passes everything on to where it is shown.
+    """Progress of a worker process, forwarded to the process that shows it.
 
     Args:
         send: called with the name of a method and its arguments.
@@ -78,29 +86,33 @@ class SentProgress(Progress):
         self._send = send
 
     def end(self, kind: str, seconds: float | None) -> None:
-        """See ``Progress``, as for the others."""
+        """Sends the end of a step."""
         self._send("end", kind, seconds)
 
     def expect(self, *kinds: str) -> None:
+        """Sends additional steps."""
         self._send("expect", *kinds)
 
     def update(self, text: str) -> None:
+        """Sends the description of the current step."""
         self._send("update", text)
 
     def say(self, text: str, style: str = "") -> None:
+        """Sends a permanent line."""
         self._send("say", text, style)
 
     def milestone(self, text: str) -> None:
+        """Sends a permanent line that is to show the remaining time."""
         self._send("milestone", text)
 
 
 class RunProgress(Progress):
-    """Counts the steps of a run and estimates what is left from how long steps of the same kind took.
+    """Progress of a run on a console; the remaining time is estimated from finished steps of the same kind.
 
     Args:
-        console: where to write.
-        steps: the kind of every step that will come.
-        workers: how many steps are done at a time; may change.
+        console: console to write to.
+        steps: kinds of all planned steps.
+        workers: number of steps that run at the same time; may change.
     """
 
     def __init__(self, console: Console, steps: list[str], workers: int = 1) -> None:
@@ -124,29 +136,29 @@ class RunProgress(Progress):
         self._bar.stop()
 
     def end(self, kind: str, seconds: float | None) -> None:
-        """One step fewer."""
+        """Counts a finished step."""
         if seconds is not None:
             self._seconds[kind].append(seconds)
         self._waiting[kind] -= 1
         self._bar.advance(self._task)
 
     def expect(self, *kinds: str) -> None:
-        """Steps that come on top of those known at the start."""
+        """Adds steps to those known at the start."""
         for kind in kinds:
             self._waiting[kind] += 1
         self._total += len(kinds)
         self._bar.update(self._task, total=self._total)
 
     def update(self, text: str) -> None:
-        """Change what the bar says about the step under way."""
+        """Changes the description of the current step on the bar."""
         self._bar.update(self._task, description=text, left=self._left())
 
     def say(self, text: str, style: str = "") -> None:
-        """A line that stays, above the bar."""
+        """Prints a permanent line above the bar."""
         self.console.print(Text(f"[{clock(time.monotonic() - self._started)}] {text}", style=style), soft_wrap=True)
 
     def milestone(self, text: str) -> None:
-        """A line that stays, with the time left."""
+        """Prints a permanent line with the remaining time."""
         left = self._left()
         self.say(f"{text}  ({left})" if left else text)
 

@@ -1,18 +1,20 @@
-"""The one place where explainers, metrics, data sets, heads and backbones are known by name."""
+"""Registries of explainers, metrics, data sets, heads, backbones and studies.
+
+They are the one place where the harness finds an entry by its name, so that it never imports a method by itself.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, fields
+from typing import Any, Generic, TypeVar, get_args
 
 from torch import Tensor, nn
 
 from bench.contracts import (
     METRIC_INPUTS,
     BackboneInfo,
-    Channels,
     DatasetInfo,
     Explainer,
     Family,
@@ -20,10 +22,11 @@ from bench.contracts import (
     MetricInfo,
     Sample,
     Samples,
-    UserError,
 )
+from bench.errors import UserError
 
 Entry = TypeVar("Entry")
+Info = TypeVar("Info", MetricInfo, DatasetInfo, BackboneInfo)
 ExplainerClass = TypeVar("ExplainerClass", bound=type[Explainer])
 HeadClass = TypeVar("HeadClass", bound=type[Head])
 MetricFunction = TypeVar("MetricFunction", bound=Callable[..., Tensor])
@@ -32,13 +35,17 @@ BackboneBuilder = TypeVar("BackboneBuilder", bound=Callable[[bool], tuple[nn.Mod
 
 
 def closest(name: str, known: Sequence[str]) -> str:
-    """End of an error line: the known names closest to a wrong one, or all of them where none is close."""
+    """Returns the end of an error line: the known names closest to a wrong one, or all of them if none is close."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
 
 
 class Registry(Generic[Entry]):
-    """Entries of one kind by unique name, in order of registration."""
+    """Entries of one kind by unique name, in order of registration.
+
+    Args:
+        kind: word for an entry in error messages.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -46,7 +53,11 @@ class Registry(Generic[Entry]):
         self._families: dict[str, Callable[[str], Entry]] = {}
 
     def add(self, name: str, entry: Entry) -> None:
-        """Raises UserError where the name is taken or unfit for a file name."""
+        """Adds an entry.
+
+        Raises:
+            UserError: the name is taken or not usable as a file name.
+        """
         if not name or name != name.strip() or any(sign in name for sign in "/\\ ,"):
             raise UserError(f"{self.kind} name {name!r} is not usable: it needs characters other than / \\ , and space")
         if name in self._entries:
@@ -54,11 +65,11 @@ class Registry(Generic[Entry]):
         self._entries[name] = entry
 
     def add_family(self, prefix: str, find: Callable[[str], Entry]) -> None:
-        """Look up names ``prefix:rest`` with ``find(rest)``, which raises UserError where there is no such entry."""
+        """Looks up names ``prefix:rest`` with ``find(rest)``, which raises UserError if there is no such entry."""
         self._families[prefix] = find
 
     def remove(self, name: str) -> None:
-        """Forget an entry (a plugin file that failed half-way, a test)."""
+        """Removes an entry, as after a plugin file that failed half-way."""
         self._entries.pop(name, None)
 
     def __getitem__(self, name: str) -> Entry:
@@ -81,7 +92,7 @@ METRICS: Registry[MetricInfo] = Registry("metric")
 DATASETS: Registry[DatasetInfo] = Registry("data set")
 HEADS: Registry[type[Head]] = Registry("head")
 BACKBONES: Registry[BackboneInfo] = Registry("backbone")
-STUDIES: Registry[Any] = Registry("probe")  # of bench.probes.Probe classes
+STUDIES: Registry[Any] = Registry("study")  # classes of bench.studies.base
 ALL_REGISTRIES: tuple[Registry[Any], ...] = (EXPLAINERS, METRICS, DATASETS, HEADS, BACKBONES, STUDIES)
 
 
@@ -92,92 +103,110 @@ def _require(cls: type, names: Sequence[str]) -> None:
 
 
 def register_explainer(cls: ExplainerClass) -> ExplainerClass:
-    """Class decorator: make an ``Explainer`` known under its ``name``."""
+    """Registers the decorated ``Explainer`` class under its ``name``.
+
+    Raises:
+        UserError: a class attribute is absent, the family is unknown, or the name is taken.
+    """
     _require(cls, ("name", "family", "signed", "paper"))
     if cls.family not in get_args(Family):
-        raise UserError(f"explainer {cls.name!r}: family {cls.family!r} is none of {', '.join(get_args(Family))}")
+        raise UserError(f"explainer {cls.name!r}: family {cls.family!r} is not one of {', '.join(get_args(Family))}")
     EXPLAINERS.add(cls.name, cls)
     return cls
 
 
 def register_head(cls: HeadClass) -> HeadClass:
-    """Class decorator: make a ``Head`` known under its ``name``."""
+    """Registers the decorated ``Head`` class under its ``name``.
+
+    Raises:
+        UserError: a class attribute is absent, or the name is taken.
+    """
     _require(cls, ("name", "family", "paper"))
     HEADS.add(cls.name, cls)
     return cls
 
 
-def backbone(
-    name: str,
-    description: str,
-    mean: Channels | None = None,
-    std: Channels | None = None,
-    always: bool = False,
-) -> Callable[[BackboneBuilder], BackboneBuilder]:
-    """Decorator for ``build(pretrained) -> (classifier, origin of its weights)``; see ``BackboneInfo``."""
+def backbone(name: str, *values: Any, **facts: Any) -> Callable[[BackboneBuilder], BackboneBuilder]:
+    """Registers the decorated ``build(pretrained) -> (classifier, origin of its weights)`` as a backbone.
+
+    Args:
+        name: unique name.
+        *values: facts in the order in which ``BackboneInfo`` lists them, without ``name`` and ``build``.
+        **facts: facts by name; see ``BackboneInfo``.
+
+    Raises:
+        UserError: a fact is unknown or absent, or the name is taken.
+    """
 
     def register(build: BackboneBuilder) -> BackboneBuilder:
-        BACKBONES.add(name, BackboneInfo(name, build, description, mean, std, always))
+        BACKBONES.add(name, _describe(BackboneInfo, {"name": name, "build": build}, values, facts))
         return build
 
     return register
 
 
-def metric(
-    name: str,
-    family: str,
-    needs: Sequence[str],
-    higher_is_better: bool | None,
-    value_range: tuple[float, float],
-    paper: str,
-    images: Literal["diseased", "healthy", "all"] = "diseased",
-    variants: Sequence[str] = (),
-    of_network: bool = False,
-) -> Callable[[MetricFunction], MetricFunction]:
-    """Decorator for a pure function that returns one value per image; see ``MetricInfo`` for the arguments."""
+def metric(name: str, *values: Any, **facts: Any) -> Callable[[MetricFunction], MetricFunction]:
+    """Registers the decorated pure function, which returns one value per image, as a metric.
+
+    Args:
+        name: unique name.
+        *values: facts in the order in which ``MetricInfo`` lists them, without ``name`` and ``function``.
+        **facts: facts by name; see ``MetricInfo``.
+
+    Raises:
+        UserError: a fact or an input is unknown, a fact is absent, or the name is taken.
+    """
 
     def register(function: MetricFunction) -> MetricFunction:
-        for need in needs:
+        info = _describe(MetricInfo, {"name": name, "function": function}, values, facts)
+        for need in info.needs:
             if need not in METRIC_INPUTS:
                 raise UserError(f"metric {name!r} needs {need!r}: {closest(need, list(METRIC_INPUTS))}")
-        info = MetricInfo(
-            name, family, tuple(needs), higher_is_better, value_range, paper,
-            function, images, tuple(variants), of_network,
-        )  # fmt: skip
         METRICS.add(name, info)
         return function
 
     return register
 
 
-def dataset(
-    name: str,
-    modality: str,
-    classes: Sequence[str],
-    masks: Literal["pixel", "box", "none"],
-    source: str,
-    licence: str,
-    citation: str,
-    healthy: int | None = 0,
-    explain_split: str = "test",
-    missing: Callable[[Path], str] = lambda root: "",
-    mean: Channels | None = None,
-    std: Channels | None = None,
-    in_all: bool = True,
-    published: Mapping[str, tuple[int, ...]] | None = None,
-    totals: Sequence[tuple[int, ...]] = (),
-    preprocessing: str = "",
-    mask_is: str = "",
-) -> Callable[[Builder], Builder]:
-    """Decorator for ``builder(root, split) -> Samples``; see ``DatasetInfo`` for the arguments."""
+def dataset(name: str, *values: Any, **facts: Any) -> Callable[[Builder], Builder]:
+    """Registers the decorated ``builder(root, split) -> Samples`` as a data set.
+
+    Args:
+        name: unique name.
+        *values: facts in the order in which ``DatasetInfo`` lists them, without ``name`` and ``builder``.
+        **facts: facts by name; see ``DatasetInfo``.
+
+    Raises:
+        UserError: a fact is unknown or absent, or the name is taken.
+    """
 
     def register(builder: Builder) -> Builder:
-        info = DatasetInfo(
-            name, builder, modality, tuple(classes), masks, source, licence, citation,
-            healthy, explain_split, missing, mean, std, in_all, published or {}, tuple(totals), preprocessing,
-            mask_is,
-        )  # fmt: skip
-        DATASETS.add(name, info)
+        DATASETS.add(name, _describe(DatasetInfo, {"name": name, "builder": builder}, values, facts))
         return builder
 
     return register
+
+
+def _describe(info: type[Info], entry: dict[str, Any], values: Sequence[Any], facts: dict[str, Any]) -> Info:
+    """Builds an info from the name and function in ``entry`` and the stated facts; a list becomes a tuple."""
+    who = f"{_KINDS[info]} {entry['name']!r}"
+    known = {field.name: field for field in fields(info) if field.name not in entry}
+    if len(values) > len(known):
+        raise UserError(f"{who} states {len(values)} facts; there are {len(known)}: {', '.join(known)}")
+    stated = dict(zip(known, values, strict=False))
+    for fact in facts:
+        if fact not in known:
+            raise UserError(f"{who} states an unknown fact {fact!r}; {closest(fact, list(known))}")
+        if fact in stated:
+            raise UserError(f"{who} states its {fact} twice; state it once")
+    stated |= facts
+    required = [name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING]
+    absent = [name for name in required if name not in stated]
+    if absent:
+        raise UserError(f"{who} does not state its {', '.join(absent)}")
+    frozen: dict[str, Any] = {fact: tuple(one) if isinstance(one, list) else one for fact, one in stated.items()}
+    return info(**entry, **frozen)
+
+
+#: Word for each kind of info in error messages.
+_KINDS: dict[type, str] = {MetricInfo: METRICS.kind, DatasetInfo: DATASETS.kind, BackboneInfo: BACKBONES.kind}

@@ -1,4 +1,7 @@
-"""Random numbers from names, so that adding a method, an image or a data set never shifts another's."""
+"""Random numbers seeded by names.
+
+Names are used instead of counters so that adding a method, an image or a data set never changes the draws of others.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ import torch
 
 
 def seed_of(*names: object) -> int:
-    """A 63-bit seed from a hash of names, the same on every machine and in every run."""
+    """Returns a 63-bit seed from a hash of names, the same on every machine and in every run."""
     digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(*names: object) -> torch.Generator:
-    """A CPU generator seeded by names."""
+    """Returns a CPU generator seeded by names."""
     return torch.Generator().manual_seed(seed_of(*names))

@@ -1,4 +1,7 @@
-"""Names with parameters: ``softcam-sparse@l1=1e-4``, ``cxr-phantom@size=96``, ``fundus-phantom@grades@size=96``."""
+"""Names with parameters: ``softcam-sparse@l1=1e-4``, ``cxr-phantom@size=96``, ``fundus-phantom@grades@size=96``.
+
+The command line, configs and the names of rows share this syntax, so that a row can be run again by its name.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ _PARAMETER = re.compile(r"(\w+)=([^@=]+)")
 
 @dataclass(frozen=True)
 class Spec:
-    """What a user wrote, taken apart.
+    """A parsed name with parameters.
 
     Attributes:
-        text: as it was written; it names cells, rows and files.
+        text: the name as the user wrote it; cells, rows and files are named by it.
         base: the registered name.
-        parameters: the values behind it.
+        parameters: the values that follow it.
     """
 
     text: str
@@ -28,9 +31,9 @@ class Spec:
 
 
 def parse_spec(text: str) -> Spec:
-    """Take trailing ``@key=value`` parts off a name; an ``@`` without ``=`` belongs to the name itself.
+    """Splits trailing ``@key=value`` parts off a name; an ``@`` without ``=`` belongs to the name itself.
 
-    Values are read as TOML (numbers, true, false), anything else is a string.
+    Values are read as TOML (numbers, true, false); anything else is a string.
     """
     base, parameters = text, {}
     while match := _PARAMETER.fullmatch(base.rpartition("@")[2]):
@@ -49,7 +52,7 @@ def _value(text: str) -> Any:
 
 
 def all_parameters(constructor: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that a constructor will see: those given and the defaults of the others."""
+    """Returns all arguments of a constructor: the given ones and the defaults of the others."""
     arguments = inspect.signature(constructor).bind(**given)
     arguments.apply_defaults()
     return dict(arguments.arguments)
@@ -57,7 +60,7 @@ def all_parameters(constructor: Callable[..., Any], given: dict[str, Any]) -> di
 
 _FORM = re.compile(r"(\w+):([\d.]+)")
 _KINDS = ("tag",)
-#: The studies that test for one, in ``bench.studies.shortcut``.
+#: The studies of ``bench.studies.shortcut``, which test for a planted shortcut.
 STUDIES = ("shortcut_use", "shortcut")
 
 
@@ -66,9 +69,9 @@ class Shortcut:
     """A planted shortcut.
 
     Attributes:
-        kind: what is planted; "tag" is a marker in a corner, as text and laterality tokens of radiographs are.
-        rate: share of the diseased training and validation images that bear it; of the healthy ones 1 - rate do. In the
-            test images it goes with nothing: half of each class bear it.
+        kind: "tag" is a marker in a corner, like text and laterality tokens of radiographs.
+        rate: share of the diseased training and validation images with the tag; the share of healthy ones is 1 - rate.
+            In the test images the tag is independent of the class: half of each class have it.
 
     Source: DeGrave et al. 2021, doi:10.1038/s42256-021-00338-7 (tokens as shortcuts of chest radiographs);
     Adebayo et al. 2022, arXiv:2212.04629 (planted signals to test explanations).
@@ -79,10 +82,10 @@ class Shortcut:
 
 
 def parse_shortcut(text: str) -> Shortcut:
-    """Read ``tag:0.9``.
+    """Reads a shortcut such as ``tag:0.9``.
 
     Raises:
-        ValueError: it is not of that form, with the reason.
+        ValueError: the text is not of that form, with the reason.
     """
     match = _FORM.fullmatch(text)
     if not match or match[1] not in _KINDS:
@@ -92,12 +95,12 @@ def parse_shortcut(text: str) -> Shortcut:
     except ValueError:
         rate = float("nan")
     if not 0.5 <= rate <= 1:
-        raise ValueError(f"shortcut {text!r}: the rate must lie between 0.5 (goes with nothing) and 1 (always)")
+        raise ValueError(f"shortcut {text!r}: the rate must lie between 0.5 (independent of the class) and 1 (always)")
     return Shortcut(match[1], rate)
 
 
 def plant(text: str, run: dict[str, Any]) -> None:
-    """Give every data set of a ``[run]`` section this shortcut in its name, and add the probes that test for it."""
+    """Adds a shortcut to the name of every data set of a ``[run]`` section, and the studies that test for it."""
     planted = f"@shortcut={text}"
     named = (name if "shortcut" in parse_spec(name).parameters else name + planted for name in run["datasets"])
     run["datasets"] = list(dict.fromkeys(named))

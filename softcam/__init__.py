@@ -1,4 +1,7 @@
-"""SoftCAM: classifiers whose prediction is the spatial average of class evidence, so that the evidence explains it."""
+"""SoftCAM: classifiers whose prediction is the spatial average of class evidence, which therefore explains it.
+
+The package can be used without the benchmark; importing it registers its heads and its explainer.
+"""
 
 from softcam import explainer, heads
 from softcam.conversion import convert

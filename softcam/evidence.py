@@ -1,4 +1,7 @@
-"""The class evidence layer, and the classifier that it makes of any convolutional backbone."""
+"""Class evidence layer, and the classifier that it forms with a convolutional backbone.
+
+They are modules of their own so that a SoftCAM can be trained outside the benchmark.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ from softcam.pooling import POOLINGS, SpatialAttention
 
 
 class EvidenceHead(nn.Module):
-    """Features (N,D,h,w) -> signed class evidence (N,C,h,w) by 1×1 convolutions -> logits (N,C) by spatial pooling.
+    """Head that computes signed class evidence (N,C,h,w) by 1×1 convolutions and pools it to logits (N,C).
 
-    Without ``hidden`` the evidence is one linear layer applied at every cell. Dropout then silences whole channels:
-    under an average that is the very dropout of pooled features, which it replaces. With ``hidden``, each hidden layer
-    is followed by ReLU and elementwise dropout, as VGG's fully connected layers are. With attention pooling the
-    evidence is weighted by an attention that all classes share, so that its mean is the logit still.
+    Without ``hidden`` the evidence is one linear layer applied at every cell. Dropout then removes whole channels,
+    which under an average is identical to the dropout of pooled features that it replaces. With ``hidden``, each hidden
+    layer is followed by ReLU and elementwise dropout, like VGG's fully connected layers. With attention pooling the
+    evidence is weighted by an attention that all classes share, so that its mean remains the logit.
 
     Args:
         in_channels: D.
         num_classes: C.
-        hidden: widths of the 1×1 convolutions before the evidence; () for none.
+        hidden: widths of the 1×1 convolutions before the evidence; () = none.
         dropout: probability of dropout in front of the evidence, in [0, 1].
         pooling: a name in ``POOLINGS``.
 
@@ -33,6 +36,11 @@ class EvidenceHead(nn.Module):
         ValueError: unknown pooling.
 
     Source: arXiv:2505.17748 (class evidence layer).
+
+    Example:
+        >>> head, features = EvidenceHead(in_channels=8, num_classes=2), torch.ones(1, 8, 4, 4)
+        >>> head.evidence(features).shape, head(features).shape
+        (torch.Size([1, 2, 4, 4]), torch.Size([1, 2]))
     """
 
     def __init__(
@@ -54,30 +62,43 @@ class EvidenceHead(nn.Module):
         self.attention = SpatialAttention(channels) if pooling == "attention" else None
 
     def evidence(self, features: Tensor) -> Tensor:
-        """Features (N,D,h,w) -> signed class evidence (N,C,h,w)."""
+        """Maps features (N,D,h,w) to signed class evidence (N,C,h,w)."""
         evidence = self._unweighted(features)
         return evidence if self.attention is None else evidence * self.attention(features)
 
     def _unweighted(self, features: Tensor) -> Tensor:
+        evidence: Tensor
         if not self.deep:
-            return self.layers(features)
+            evidence = self.layers(features)
+            return evidence
         # In bf16 the gradient of a 4096 → 2 convolution corrupts the heap on CPUs with AMX (torch 2.15, oneDNN).
         with torch.autocast(features.device.type, enabled=False):
-            return self.layers(features.to(next(self.layers.parameters()).dtype))
+            evidence = self.layers(features.to(next(self.layers.parameters()).dtype))
+        return evidence
 
     def pool(self, evidence: Tensor) -> Tensor:
-        """Class evidence (N,C,h,w) -> logits (N,C)."""
+        """Pools class evidence (N,C,h,w) to logits (N,C)."""
         return POOLINGS[self.pooling](evidence)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (N,D,h,w) -> logits (N,C)."""
+        """Maps features (N,D,h,w) to logits (N,C)."""
         return self.pool(self.evidence(features))
 
 
 class SoftCAM(EvidenceClassifier):
     """A backbone with an ``EvidenceHead``: images (N,3,H,W) -> evidence (N,C,h,w) -> logits (N,C).
 
-    Made by ``SoftCAM.from_classifier`` (to be trained) or ``softcam.convert`` (exact, no training).
+    Usually built by ``SoftCAM.from_classifier`` (to be trained) or ``softcam.convert`` (exact, no training).
+
+    Args:
+        features: images (N,3,H,W) -> feature map (N,D,h,w).
+        head: feature map (N,D,h,w) -> logits (N,C).
+        num_classes: C.
+
+    Example:
+        >>> model = SoftCAM(torch.nn.Conv2d(3, 8, 3, stride=2), EvidenceHead(8, 2), num_classes=2)
+        >>> model.forward_evidence(torch.zeros(1, 3, 9, 9)).shape
+        torch.Size([1, 2, 4, 4])
     """
 
     head: EvidenceHead
@@ -87,54 +108,71 @@ class SoftCAM(EvidenceClassifier):
 
     @classmethod
     def from_classifier(cls, model: nn.Module, num_classes: int, pooling: str = "avg") -> SoftCAM:
-        """A copy of the backbone of ``model`` with a fresh evidence head; ``model`` itself stays as it is.
+        """Builds a SoftCAM on a copy of the backbone of ``model`` with a fresh evidence head.
 
-        The head is one 1×1 convolution. Only where ``model`` flattens its feature map into several linear layers (VGG,
-        AlexNet) they become 1×1 convolutions of the same widths (VGG: 512 → 4096 → 4096 → C). All of the head starts
-        from PyTorch's default initialisation, for 7×7 weights do not fit a 1×1 convolution. What other classifiers have
-        between feature map and logits is left out, so train the result: the LayerNorm of ConvNeXt and of a ViT that
+        The head is one 1×1 convolution. If ``model`` flattens its feature map into several linear layers (VGG,
+        AlexNet), they become 1×1 convolutions of the same widths (VGG: 512 → 4096 → 4096 → C). The whole head starts
+        from PyTorch's default initialisation, because 7×7 weights do not fit a 1×1 convolution. Other layers between
+        feature map and logits are left out, so the result must be trained: the LayerNorm of ConvNeXt and of a ViT that
         averages its tokens, the hidden layer of MobileNetV3 and of timm's VGG, class and register tokens of a ViT
-        (whose patch tokens read them, but which are no cells). The evidence grid of a ViT or Swin is its tokens.
+        (its patch tokens read them, but they are not cells). The evidence grid of a ViT or Swin is that of its tokens.
+
+        Args:
+            model: plain image classifier; it is not changed.
+            num_classes: C.
+            pooling: a name in ``POOLINGS``.
 
         Raises:
             ValueError: unknown pooling, or a model that cannot be cut into features (N,D,h,w) and a head.
 
         Source: arXiv:2505.17748 (class evidence layer; VGG with its fully connected layers as 1×1 convolutions).
+
+        Example:
+            >>> from torchvision.models import resnet18
+            >>> model = SoftCAM.from_classifier(resnet18(), num_classes=2)
+            >>> model.forward_evidence(torch.zeros(2, 3, 64, 64)).shape
+            torch.Size([2, 2, 2, 2])
         """
-        anatomy = split_classifier(copy.deepcopy(model))
-        channels = _channels(anatomy, type(model).__name__)
-        head = EvidenceHead(channels, num_classes, _hidden_widths(anatomy, channels), dropout_of(anatomy), pooling)
-        reference = anatomy.classifying.weight
-        softcam = cls(anatomy.features, head.to(reference.device, reference.dtype), num_classes)
+        parts = split_classifier(copy.deepcopy(model))
+        channels = _channels(parts, type(model).__name__)
+        head = EvidenceHead(channels, num_classes, _hidden_widths(parts, channels), dropout_of(parts), pooling)
+        reference = parts.classifying.weight
+        softcam = cls(parts.features, head.to(reference.device, reference.dtype), num_classes)
         return softcam.train(model.training)
 
     def evidence_of(self, features: Tensor) -> Tensor:
-        """Feature map (N,D,h,w) -> signed class evidence (N,C,h,w)."""
+        """Maps the feature map (N,D,h,w) to signed class evidence (N,C,h,w)."""
         return self.head.evidence(features)
 
     def pool(self, evidence: Tensor) -> Tensor:
-        """Class evidence (N,C,h,w) -> logits (N,C)."""
+        """Pools class evidence (N,C,h,w) to logits (N,C)."""
         return self.head.pool(evidence)
 
 
-def dropout_of(anatomy: ClassifierParts) -> float:
-    """Probability of the first dropout in a head, 0 where it has none."""
-    return next((part.p for part in anatomy.head.modules() if isinstance(part, nn.Dropout)), 0.0)
+def dropout_of(parts: ClassifierParts) -> float:
+    """Returns the probability of the first dropout in the head of ``parts``, in [0, 1]; 0 if it has none.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2))
+        >>> dropout_of(split_classifier(model.append(nn.Linear(8, 2))))
+        0.2
+    """
+    return next((part.p for part in parts.head.modules() if isinstance(part, nn.Dropout)), 0.0)
 
 
-def _hidden_widths(anatomy: ClassifierParts, channels: int) -> tuple[int, ...]:
-    """Widths of the hidden linear layers of a head that flattens its feature map; () for any other head."""
-    linears = [part for part in anatomy.head.modules() if isinstance(part, nn.Linear)]
+def _hidden_widths(parts: ClassifierParts, channels: int) -> tuple[int, ...]:
+    """Returns the widths of the hidden linear layers of a head that flattens its feature map, otherwise ()."""
+    linears = [part for part in parts.head.modules() if isinstance(part, nn.Linear)]
     flattens = bool(linears) and linears[0].in_features > channels
     return tuple(linear.out_features for linear in linears[:-1]) if flattens else ()
 
 
-def _channels(anatomy: ClassifierParts, name: str) -> int:
-    """Number of channels of the feature map, measured, as no attribute of foreign models tells it."""
-    reference = next(anatomy.features.parameters())
-    with evaluating(anatomy.features), torch.no_grad():
-        images = torch.zeros(1, 3, *anatomy.image_size, device=reference.device, dtype=reference.dtype)
-        shape = anatomy.features(images).shape
-    if len(shape) != 4:
-        raise ValueError(f"{name} has features of shape {tuple(shape)} where a map (N,D,h,w) was expected")
-    return shape[1]
+def _channels(parts: ClassifierParts, name: str) -> int:
+    """Measures the number of channels of the feature map, because models do not share an attribute for it."""
+    reference = next(parts.features.parameters())
+    with evaluating(parts.features), torch.no_grad():
+        images = torch.zeros(1, 3, *parts.image_size, device=reference.device, dtype=reference.dtype)
+        features: Tensor = parts.features(images)
+    if features.ndim != 4:
+        raise ValueError(f"{name} has features of shape {tuple(features.shape)}; a map (N,D,h,w) was expected")
+    return features.shape[1]

@@ -1,4 +1,7 @@
-"""The explanation that a SoftCAM carries within itself."""
+"""Explainer that returns the class evidence of a SoftCAM.
+
+It gives the explanation that a SoftCAM computes anyway the interface of a post-hoc method.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,19 @@ from bench.registry import register_explainer
 
 @register_explainer
 class ClassEvidence(FeatureExplainer):
-    """The evidence for the target class: its spatial pooling *is* the logit (arXiv:2505.17748)."""
+    """Evidence for the target class, whose spatial pooling *is* the logit.
+
+    Source: arXiv:2505.17748.
+    """
 
     name, family, signed, paper = "softcam", "inherent", True, "arXiv:2505.17748"
 
     def applies_to(self, classifier: Classifier) -> str:
-        """Empty for a classifier that predicts from class evidence, else the reason."""
+        """Returns "" for a classifier that predicts from class evidence, otherwise the reason."""
         if isinstance(classifier, EvidenceClassifier):
             return ""
         return "the classifier does not predict from class evidence (see softcam.convert and SoftCAM.from_classifier)"
 
     def maps(self, shared: SharedFeatures, targets: Tensor) -> Tensor:
-        """Pass of N images, targets (N,) -> signed evidence (N,h,w)."""
+        """Returns the signed evidence (N,h,w) for targets (N,), in logits."""
         return shared.evidence[torch.arange(len(targets), device=targets.device), targets]

@@ -1,4 +1,7 @@
-"""The SoftCAM heads of the benchmark: an evidence layer, trained with different penalties or taken from a black box."""
+"""SoftCAM heads of the benchmark: an evidence layer, trained with different penalties or taken from a black box.
+
+Each variant of the paper is one head, so that a run can name and compare them.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,19 @@ class _SoftCAMHead(Head):
         self.pooling = pooling
 
     def build(self, model: nn.Module, num_classes: int) -> SoftCAM:
-        """Plain image classifier -> ``SoftCAM`` of ``num_classes`` on a copy of its backbone, with fresh evidence."""
+        """Builds a ``SoftCAM`` of ``num_classes`` on a copy of the backbone of a plain image classifier."""
         return SoftCAM.from_classifier(model, num_classes, self.pooling)
 
     def penalty(self, evidence: Tensor | None) -> Tensor:
-        """Evidence (N,C,h,w) -> scalar added to the cross-entropy."""
+        """Returns the scalar added to the cross-entropy, from evidence (N,C,h,w).
+
+        Raises:
+            ValueError: there is no evidence.
+        """
         if evidence is None:
-            raise ValueError(f"head {self.name!r} needs the evidence of its classifier, which gave none")
-        return self.elastic_net(evidence)
+            raise ValueError(f"head {self.name!r} needs the evidence of its classifier, which returned none")
+        penalty: Tensor = self.elastic_net(evidence)
+        return penalty
 
 
 @register_head
@@ -46,7 +54,7 @@ class Dense(_SoftCAMHead):
 
 @register_head
 class Sparse(_SoftCAMHead):
-    """SoftCAM with an L1 penalty; the default is the paper's for ResNet on fundus images."""
+    """SoftCAM with an L1 penalty; the default weight is the paper's for ResNet on fundus images."""
 
     name = "softcam-sparse"
 
@@ -56,7 +64,7 @@ class Sparse(_SoftCAMHead):
 
 @register_head
 class Ridge(_SoftCAMHead):
-    """SoftCAM with an L2 penalty; the default is the paper's for ResNet on X-rays."""
+    """SoftCAM with an L2 penalty; the default weight is the paper's for ResNet on X-rays."""
 
     name = "softcam-ridge"
 
@@ -66,7 +74,7 @@ class Ridge(_SoftCAMHead):
 
 @register_head
 class Elastic(_SoftCAMHead):
-    """SoftCAM with both penalties, at the weights that each has alone."""
+    """SoftCAM with both penalties, with the weight that each has alone."""
 
     name = "softcam-elastic"
 
@@ -76,11 +84,14 @@ class Elastic(_SoftCAMHead):
 
 @register_head
 class TrainingFree(Head):
-    """TTE-CAM: the trained black box with its class evidence exposed; its predictions are the black box's own."""
+    """TTE-CAM: the trained black box with its class evidence exposed and its predictions unchanged.
+
+    Source: arXiv:2603.26885.
+    """
 
     name, paper, converts = "tte", "arXiv:2603.26885", "blackbox"
     family: ClassVar[Literal["inherent", "black box"]] = "inherent"
 
     def convert(self, trained: Classifier) -> SoftCAM:
-        """Trained black box -> the same function as a ``SoftCAM``; see ``softcam.convert``."""
+        """Converts a trained black box into a ``SoftCAM`` with the same predictions; see ``softcam.convert``."""
         return convert(trained)

@@ -1,4 +1,4 @@
-"""Data sets. Importing this package registers the built-in ones; ``folder_dataset`` makes one of the reader's files."""
+"""Data sets: importing this package registers the built-in ones; ``folder_dataset`` makes one from the user's files."""
 
 from bench.data import phantoms
 from bench.data.sources import elpv, eyepacs, idrid, kermany, rsna

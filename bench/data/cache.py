@@ -1,13 +1,12 @@
-"""Decoded splits on disk: written once, sample by sample, and safe from a kill at any moment or a second run.
+"""Cache of decoded splits on disk: decoding is slow, so that a run must survive a kill and share its work with others.
 
 <data set>/<split>-<identity>/       a finished split; never changed
-<data set>/.tmp-<split>-<identity>/  one at work, locked by its run; after an interruption the next goes on with it
-<data set>/.tmp-<random>/            the same while another process holds that lock, or without an identity
+<data set>/.tmp-<split>-<identity>/  an unfinished one, locked by its run; after an interruption the next run resumes it
+<data set>/.tmp-<random>/            an unfinished one without identity, or while another process holds that lock
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,37 +14,49 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from filelock import lock_descriptor
 
-from bench.contracts import DatasetInfo, Sample, Samples, UserError
+from bench.contracts import DatasetInfo, Sample, Samples
 from bench.data.checks import checked
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import resized
 from bench.data.split import Split
 from bench.data.splitting import subsample
 from bench.data.writer import META, WRITTEN, SplitWriter
+from bench.errors import UserError
 from bench.store.code_digest import code_digest
 
 _ABANDONED_AFTER = 7 * 24 * 3600.0
 _UNFINISHED, _LOCK = ".tmp-", "lock"
-#: Packages whose versions decide what a file is decoded to, or what a drawing looks like.
+#: Windows refuses to rename a folder while a file in it is open.
+_RENAMES_OPEN_FILES = os.name != "nt"
+#: Packages whose versions decide the pixels that a file is decoded to, or those of a drawing.
 _PACKAGES = ("pillow", "torch", "torchvision", "numpy", "scipy", "pydicom")
 _DICOM_DECODERS = ("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "pyjpegls")
 
 
 def identity_of(info: DatasetInfo, samples: Sequence[Sample] | Samples, request: Sequence[object]) -> str | None:
-    """Name for what decoding these samples would give: the request, the files read, the code that reads them.
+    """Returns a name for the result of decoding these samples: it depends on the request, the files and the code.
 
-    Files that the builder has left out are none of it: they are not decoded, and looked for in every run.
+    Files that the builder has left out do not count: they are not decoded, and every run looks for them again.
+
+    Args:
+        info: the data set.
+        samples: the samples that its builder returned.
+        request: the values that decide what is decoded.
 
     Returns:
-        16 hex digits. None where ``samples`` does not list its ``files``, so that no one can tell whether they have
-        changed: such a split is decoded anew in every run.
+        16 hex digits. None if ``samples`` does not list its ``files``, because changes of them would go unnoticed: such
+        a split is decoded anew in every run.
+
+    Raises:
+        UserError: one of the files cannot be read.
     """
     if not hasattr(samples, "files"):
         return None
@@ -78,14 +89,17 @@ def store(
     classes: Sequence[str],
     decode: Callable[[SplitWriter], Iterable[Sample | Fault]],
 ) -> Path:
-    """Write a split under a temporary name and rename it: what has its final name is complete.
+    """Writes a split under a temporary name and renames it, so that a folder with its final name is complete.
 
     Args:
         parent: folder of the data set.
-        split: its name.
-        identity: as ``identity_of``. With one, a split that was interrupted goes on where it stopped.
+        split: name of the split.
+        identity: as returned by ``identity_of``. With one, an interrupted split is resumed where it stopped.
         classes: C names.
-        decode: gives the samples, and the faults of those that cannot be used, which the writer has not got yet.
+        decode: yields the samples that the writer does not have yet, and the faults of those that cannot be used.
+
+    Returns:
+        The folder with its final name.
 
     Raises:
         UserError: the folder cannot be written.
@@ -93,48 +107,51 @@ def store(
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _sweep(parent)
-        with _workplace(parent, f"{_UNFINISHED}{split}-{identity}" if identity else None) as folder:
+        with _workplace(parent, f"{_UNFINISHED}{split}-{identity}" if identity else None) as (folder, lock):
             writer = SplitWriter(folder, classes)
             digest = writer.write(decode(writer))
+            if lock and not _RENAMES_OPEN_FILES:
+                lock.close()
             return _publish(folder, parent / f"{split}-{identity or digest[:16]}")
     except OSError as error:
         raise UserError(f"cannot write the cache of decoded images in {parent}: {error}") from error
 
 
 @contextmanager
-def _workplace(parent: Path, name: str | None) -> Iterator[Path]:
-    """A folder that no other run works in: the one called ``name``, with what is in it, else a new one, removed after.
+def _workplace(parent: Path, name: str | None) -> Iterator[tuple[Path, IO[bytes] | None]]:
+    """Provides a folder that no other run works in, and the open file that locks it.
 
-    The one with a name stays when a run is interrupted, but not when it cannot be written: the disk may be full.
+    That is the folder called ``name`` with its content, otherwise a new one without a lock, which is removed
+    afterwards. The one with a name remains when a run is interrupted, but not when it cannot be written: the disk may
+    be full.
     """
     lock = _claim(parent / name) if name else None
     if name is None or lock is None:
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=parent, ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
+            yield Path(folder), None
         return
     with lock:
         try:
-            yield parent / name
+            yield parent / name, lock
         except OSError:
             shutil.rmtree(parent / name, ignore_errors=True)
             raise
 
 
 def _claim(folder: Path) -> IO[bytes] | None:
-    """The open file by which this run holds the folder; None where another does. The lock goes with the process."""
-    try:
+    """Locks the folder for this run -> the open file that holds the lock; None if another run holds it.
+
+    The operating system releases the lock when the file is closed or the process ends, however it ends. The file is
+    compared with the one on disk, because another run may have finished and renamed the folder in the meantime.
+    """
+    with suppress(OSError):
         folder.mkdir(exist_ok=True)
-        lock = (folder / _LOCK).open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock.fileno()), (folder / _LOCK).stat()):
+        with ExitStack() as opened:
+            lock = opened.enter_context((folder / _LOCK).open("ab"))
+            is_held = lock_descriptor(lock.fileno(), blocking=False)
+            if is_held and os.path.samestat(os.fstat(lock.fileno()), (folder / _LOCK).stat()):
+                opened.pop_all()
                 return lock
-        except OSError:
-            lock.close()
-            raise
-        lock.close()
-    except OSError:  # held; or finished and renamed since we looked
-        pass
     return None
 
 
@@ -142,24 +159,24 @@ def _publish(temporary: Path, folder: Path) -> Path:
     try:
         temporary.rename(folder)
     except OSError:
-        if not folder.exists():  # else another run was faster with the same content
+        if not folder.exists():  # otherwise another run was faster with the same content
             raise
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
 def _sweep(parent: Path) -> None:
-    """Remove what interrupted runs have left long ago; younger folders may belong to a run at work."""
+    """Removes old folders of interrupted runs; younger ones may belong to a run that is still working."""
     for folder in parent.glob(f"{_UNFINISHED}*"):
         with suppress(FileNotFoundError):  # another run has just finished it
             files = list(folder.iterdir())
             is_old = time.time() - max(file.stat().st_mtime for file in (folder, *files)) > _ABANDONED_AFTER
-            if is_old and {file.name for file in files} <= WRITTEN | {_LOCK}:  # nothing that no run writes
+            if is_old and {file.name for file in files} <= WRITTEN | {_LOCK}:  # never a file that no run writes
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_split(folder: Path, split: str) -> Split:
-    """Folder of a finished split -> ``Split`` of read-only memory maps."""
+    """Opens the folder of a finished split -> ``Split`` of read-only memory maps."""
     facts = json.loads((folder / META).read_text())
     count, side = len(facts["ids"]), facts["side"]
     return Split(
@@ -179,10 +196,10 @@ def open_split(folder: Path, split: str) -> Split:
 
 
 def _region(path: Path, count: int, side: int) -> Any:
-    """(N,H,W) bool, or None where no image of the split has such a region."""
+    """Returns (N,H,W) bool, or None if no image of the split has such a region."""
     return _mapped(path, np.bool_, (count, side, side)) if path.exists() else None
 
 
 def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
-    """A memory map, or an empty array: there is no memory map of nothing."""
+    """Returns a memory map, or an empty array, because an empty file cannot be mapped."""
     return np.memmap(path, dtype, "r", shape=shape) if shape[0] else np.zeros(shape, dtype)

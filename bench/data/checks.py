@@ -1,4 +1,4 @@
-"""What is refused before any training: samples that break the contract, and splits that cannot be trained or scored."""
+"""Checks of samples and splits before any training: files and plugins with faults would still give results."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.contracts import DatasetInfo, Sample, UserError
+from bench.contracts import DatasetInfo, Sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile
+from bench.errors import UserError
 
 _NAMED = 5
 
 
 class BadFiles(UserError):
-    """Every unusable file of a data set in one line, the first five by name.
+    """Error that lists all unusable files of a data set in one line, the first five by name.
 
     Args:
         dataset: name of the data set.
-        files: each with its reason.
+        files: the files, each with its reason.
     """
 
     def __init__(self, dataset: str, files: Sequence[Fault]) -> None:
         self.files = tuple(dict.fromkeys(files))
         named = listing([f"{fault.file} ({fault.reason})" for fault in self.files])
         count = "1 bad file" if len(self.files) == 1 else f"{len(self.files)} bad files"
-        super().__init__(f"data set {dataset}: {count}: {named}; repair, or leave out with --skip-bad")
+        super().__init__(f"data set {dataset}: {count}: {named}; repair them, or leave them out with --skip-bad")
 
 
 def listing(items: Sequence[str], between: str = ", ") -> str:
-    """The first five, and how many more."""
+    """Joins the first five items and states how many more there are."""
     more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
     return between.join(items[:_NAMED]) + more
 
 
 def checked(sample: Any, where: str, info: DatasetInfo, classes: Sequence[str]) -> Sample:
-    """What a builder returned, as a valid sample with an image (3,H,W) uint8.
+    """Validates what a builder returned -> a sample with an image (3,H,W) uint8.
 
     Args:
-        sample: anything.
+        sample: any object.
         where: data set and sample, the start of the error line.
-        info: says whether the data set has masks and which class is healthy.
+        info: states which class is healthy.
         classes: C names.
 
     Raises:
-        UserError: it breaks the contract of ``Sample``.
-        BadFile: its mask is empty although its class has lesions.
+        UserError: the object breaks the contract of ``Sample``.
+        BadFile: the mask is empty although the class has lesions.
     """
     if not isinstance(sample, Sample):
         raise UserError(f"{where}: a {type(sample).__name__} is not a bench.contracts.Sample")
@@ -82,7 +83,8 @@ def _checked_image(image: Any, where: str) -> Tensor:
         image = (image.float() * 255).round().to(torch.uint8)
     if image.dtype != torch.uint8:
         raise UserError(f"{where}: the image is {image.dtype}, torch.uint8 or a float type is expected")
-    return image.detach().cpu().expand(3, -1, -1)
+    rgb: Tensor = image.detach().cpu().expand(3, -1, -1)
+    return rgb
 
 
 def _require_region(region: Any, what: str, image: Tensor, where: str) -> None:
@@ -105,23 +107,34 @@ def _checked_label(label: Any, num_classes: int, where: str) -> int:
 
 
 class Listed(Protocol):
-    """What is known of the N images of a split: their ids, groups and labels, and the names of the C classes."""
+    """The facts about the N images of a split that ``check_splits`` needs, whether or not the images are in memory."""
 
     @property
-    def ids(self) -> Sequence[str]: ...
+    def ids(self) -> Sequence[str]:
+        """N names of images."""
+
     @property
-    def groups(self) -> Sequence[str]: ...
+    def groups(self) -> Sequence[str]:
+        """N names of groups, such as patients."""
+
     @property
-    def labels(self) -> NDArray[np.int64]: ...
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) indices into ``classes``."""
+
     @property
-    def classes(self) -> Sequence[str]: ...
+    def classes(self) -> Sequence[str]:
+        """C names."""
 
 
 def check_splits(info: DatasetInfo, splits: Mapping[str, Listed]) -> None:
-    """Refuse splits that cannot be trained on or scored, or that share images or patients.
+    """Refuses splits that cannot be trained on or scored, or that share images or patients.
+
+    Args:
+        info: the data set.
+        splits: split by name.
 
     Raises:
-        UserError: one line with the first five things that are wrong.
+        UserError: one line with the first five faults.
     """
     _refuse(info, split_faults(info, splits))
 
@@ -132,32 +145,32 @@ def _refuse(info: DatasetInfo, wrong: Sequence[Fault]) -> None:
 
 
 def split_faults(info: DatasetInfo, splits: Mapping[str, Listed]) -> list[Fault]:
-    """Classes that are absent from a split, and images or groups that are in two of them.
+    """Finds classes that a split lacks, and images or groups that are in two splits.
 
-    The split that is explained may be made of test images (mosaics), so these two may share groups, not ids.
+    The explained split may consist of test images (mosaics), so it may share groups with the test split, but no ids.
     """
     faults = [Fault(f"split {name!r}", reason, Kind.SPLIT) for name in splits for reason in _lacks(name, splits[name])]
     return faults + _leaks(info, {name: dict(zip(one.ids, one.groups, strict=True)) for name, one in splits.items()})
 
 
 def check_leaks(info: DatasetInfo, listed: Mapping[str, Mapping[str, str]]) -> None:
-    """Refuse splits that share images or patients, before any is subsampled or decoded.
+    """Refuses splits that share images or patients, before any of them is subsampled or decoded.
 
     Args:
         info: the data set.
-        listed: split -> id -> group of all images that belong to it.
+        listed: split -> id -> group of all images that belong to the split.
 
     Raises:
-        UserError: one line with the first five things that are wrong.
+        UserError: one line with the first five faults.
     """
     _refuse(info, _leaks(info, listed))
 
 
 def _leaks(info: DatasetInfo, splits: Mapping[str, Mapping[str, str]]) -> list[Fault]:
-    """Images and groups that are in two splits; as ``split_faults``."""
+    """Finds images and groups that are in two splits; exceptions as in ``split_faults``."""
     faults = []
     for (first, one), (second, other) in combinations(splits.items(), 2):
-        both = f"in both {first!r} and {second!r}"
+        both = f"is in both {first!r} and {second!r}"
         shared = set(one) & set(other)
         faults += [Fault(id_, f"{both}; keep each image in one split", Kind.LEAK) for id_ in sorted(shared)]
         if {first, second} == {"test", info.explain_split}:
@@ -175,14 +188,14 @@ def _lacks(name: str, split: Listed) -> list[str]:
     if not found:
         return ["has no usable image"]
     if len(found) == 1:
-        return [f"has images of class {split.classes[found[0]]!r} only; add images of another"]
+        return [f"has images of class {split.classes[found[0]]!r} only; add images of another class"]
     if name == "train" and absent:
         return [f"has no training image of class {listing(absent)}; add some, or remove the class"]
     return []
 
 
 def _shared_groups(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, list[str]]:
-    """Group that is in both -> its images."""
+    """Returns the groups that are in both splits -> their images."""
     shared = set(one.values()) & set(other.values())
     images: dict[str, list[str]] = {group: [] for group in sorted(shared)}
     for split in (one, other):

@@ -1,4 +1,7 @@
-"""Counterfactual images: the same scenes without their lesions, which only generated data sets can render."""
+"""Counterfactual images: the same scenes without their lesions.
+
+Only generated data sets can render them, and only with them the effect of a lesion on a prediction is known exactly.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ def render_counterfactuals(
     """Renders the first diseased images of a split, 100 at most, without their lesions.
 
     Args:
-        samples: what the builder of the data set returned for this split.
+        samples: the samples that the builder of the data set returned for this split.
         split: the images.
         healthy: index of the class without lesions.
 
     Returns:
-        Positions (n,) in the split, and the same scenes (n,3,H,W) without lesions. None where the data set cannot
+        Positions (n,) in the split, and the same scenes (n,3,H,W) uint8 without lesions. None if the data set cannot
         render them, or has no healthy class or no diseased image.
     """
     counterfactual, diseased = getattr(samples, "counterfactual", None), np.flatnonzero(split.labels != healthy)[:_MOST]

@@ -1,4 +1,4 @@
-"""Healthy images whose patches stand in the place of removed ones."""
+"""Healthy images used to fill occluded patches: a patch of one looks real, which a constant colour does not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.contracts import Channels
@@ -16,14 +17,18 @@ from bench.seeds import seed_of
 def donor_source(
     split: Split, healthy: int | None, images: Sequence[str], mean: Channels, std: Channels
 ) -> Callable[[], Tensor] | None:
-    """Makes the donors (N,3,H,W) of these images when called, normalised; the training mean outside a field of view.
+    """Returns a function that builds the donors of these images when it is called.
 
     Args:
-        healthy: index of the class without lesions.
-        images: (N) ids.
+        split: the images, which are also the candidates for donors.
+        healthy: index of the class without lesions; None if the data set has no such class.
+        images: N ids.
+        mean: channel means of the normalisation.
+        std: channel standard deviations of the normalisation.
 
     Returns:
-        None where the data set has no such class, or the split fewer than two healthy images.
+        Function without arguments -> normalised donors (N,3,H,W), 0 (the training mean) outside the field of view. None
+        if the data set has no healthy class, or the split has fewer than two healthy images.
     """
     if healthy is None or np.count_nonzero(split.labels == healthy) < 2:
         return None
@@ -36,10 +41,11 @@ def donor_source(
     return make
 
 
-def choose_donors(split: Split, healthy: int, images: Sequence[str]) -> np.ndarray:
-    """One healthy image of the split for each of these ids (N), never itself -> (N,) positions in the split.
+def choose_donors(split: Split, healthy: int, images: Sequence[str]) -> NDArray[np.int64]:
+    """Draws a healthy image of the split for each of these N ids, never the image itself -> (N,) positions.
 
-    Drawn from both names: another image in the split becomes the donor of few and changes nothing for the others.
+    Each draw depends on the names of both images: a new image in the split becomes the donor of a few images and leaves
+    the others unchanged.
     """
     candidates = np.flatnonzero(split.labels == healthy)
 

@@ -1,4 +1,4 @@
-"""Builder -> ``Split``: decoded once, sample by sample, into a cache that survives a kill at any moment."""
+"""Loading of data sets: calls a builder and decodes its samples into the cache, so that later runs read arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bench.contracts import SPLITS, DatasetInfo, MissingData, Sample, Samples, UserError
+from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.cache import identity_of, open_split, store
 from bench.data.checks import BadFiles, check_leaks, check_splits, checked
 from bench.data.readers.faults import Fault
@@ -20,6 +20,7 @@ from bench.data.split import Split
 from bench.data.splitting import subsample
 from bench.data.threads import in_order, usable_threads
 from bench.data.writer import SplitWriter
+from bench.errors import MissingData, UserError
 
 Tell = Callable[[str], None]
 _TELL_EVERY = 20
@@ -27,16 +28,16 @@ _TELL_EVERY = 20
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a data set.
+    """Request to a data set.
 
     Attributes:
-        root: where files are looked for.
+        root: folder in which files are looked for.
         size: input side in pixels.
-        seed: of generated data sets, subsamples and splits.
-        counts: images wanted by split; a split not named is taken whole.
+        seed: seed of generated data sets, subsamples and splits.
+        counts: split -> number of images; a split that is not named is taken whole.
         skip_bad: leave bad files out (``Split.excluded``) instead of refusing them.
-        splits: folder of the CSV files that say which image is in which split; None = split by the seed.
-        shortcut: what is planted, as ``bench.shortcut.parse_shortcut`` reads it; empty = nothing.
+        splits: folder of the CSV files that assign images to splits; None = the seed assigns them.
+        shortcut: the planted shortcut, as ``bench.specs.parse_shortcut`` reads it; empty = none.
     """
 
     root: Path
@@ -48,7 +49,7 @@ class Request:
     shortcut: str = ""
 
     def of(self, split: str) -> dict[str, Any]:
-        """What a builder may ask for by name."""
+        """Returns the arguments that a builder may ask for by name."""
         return {
             "size": self.size,
             "count": self.counts.get(split),
@@ -60,13 +61,16 @@ class Request:
 
 
 def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | None = None) -> dict[str, Split]:
-    """Training, validation and test split and the one to be explained, checked; all bad files in one error.
+    """Loads and checks the training, validation, test and explained splits; all bad files are in one error.
 
     Args:
         info: the data set.
-        request: which of its images, and how.
-        cache: where decoded splits are kept; may be deleted at any time.
-        tell: called with a line about what is being read, from time to time.
+        request: which of its images to load, and how.
+        cache: folder of decoded splits; may be deleted at any time.
+        tell: called from time to time with a line about progress.
+
+    Returns:
+        Split by name.
 
     Raises:
         UserError: as ``load_split``, ``check_leaks`` and ``check_splits``.
@@ -87,10 +91,10 @@ def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | N
 
 
 def load_split(info: DatasetInfo, request: Request, split: str, cache: Path, tell: Tell | None = None) -> Split:
-    """One split of square images of the size asked for; see ``load_splits`` for the arguments.
+    """Loads one split of square images of the requested size; see ``load_splits`` for the arguments.
 
     Raises:
-        MissingData: the data set's files are not there.
+        MissingData: the files of the data set are missing.
         BadFiles: there are bad files and ``skip_bad`` is off.
         UserError: the builder breaks the contract, or no image is left.
     """
@@ -133,10 +137,10 @@ def _decoded(
     size: int,
     tell: Tell | None,
 ) -> Iterator[Sample | Fault]:
-    """What the writer has not got yet, in order: valid samples at the wanted size, and the faults of the bad ones.
+    """Yields what the writer does not have yet, in order: valid samples at the wanted size, and faults of bad ones.
 
-    In several threads where ``samples`` lists ``files``: then a sample depends on its index alone, and decoders run
-    beside each other. What Python draws does not: two threads took half as long again as one.
+    Uses several threads if ``samples`` lists ``files``: a sample then depends on its index alone, and image decoders
+    release Python's lock. Drawing in Python does not: two threads took half as long again as one.
     """
     fitted = "size" in inspect.signature(info.builder).parameters
 
@@ -162,45 +166,50 @@ def _decoded(
 
 
 def classes_of(info: DatasetInfo, samples: Sequence[Sample] | Samples) -> tuple[str, ...]:
-    """The C class names."""
+    """Returns the C class names."""
     return tuple(getattr(samples, "classes", info.classes))
 
 
 def excluded_of(samples: Sequence[Sample] | Samples) -> list[Fault]:
-    """The files that the builder has left out."""
+    """Returns the files that the builder has left out."""
     return [Fault(str(file), *reason) for file, *reason in getattr(samples, "excluded", ())]
 
 
 def read_sample(info: DatasetInfo, samples: Sequence[Sample] | Samples, index: int, where: str) -> Sample:
-    """A sample as its builder makes it, checked; ``where`` begins the error line.
+    """Reads a sample from its builder and checks it; ``where`` begins the error line.
 
     Raises:
         BadFile: one of its files cannot be used.
-        UserError: it breaks the contract of ``Sample``, or the builder fails.
+        UserError: the sample breaks the contract of ``Sample``, or the builder fails.
     """
     try:
         sample = samples[index]
     except UserError:
         raise
-    except Exception as error:  # a plugin's own
+    except Exception as error:  # a plugin may raise anything
         raise UserError(f"{where}: {type(error).__name__}: {error}") from error
     return checked(sample, where, info, classes_of(info, samples))
 
 
 def _require_size(sample: Sample, where: str, size: int, side: int) -> Sample:
-    """A builder that takes ``size`` may return a whole multiple of it: mosaics of images of that size.
+    """Raises UserError unless the image is a square of ``size`` pixels or a whole multiple of it (mosaics).
 
-    ``side`` is that of the samples before, 0 for the first one.
+    ``side`` is the side of the earlier samples, 0 for the first one.
     """
     height, width = sample.image.shape[1:]
     if height != width or height % size or side not in (0, height):
         before = f" after images of {side}×{side}" if side else ""
-        raise UserError(f"{where}: size {size} was asked for, the image is {height}×{width}{before}")
+        raise UserError(f"{where}: size {size} was requested, the image is {height}×{width}{before}")
     return sample
 
 
 def build_samples(info: DatasetInfo, request: Request, split: str) -> Sequence[Sample] | Samples:
-    """Call the builder with what its signature asks for; a builder that takes no ``count`` is subsampled here."""
+    """Calls the builder with the arguments that its signature asks for; subsamples if it takes no ``count``.
+
+    Raises:
+        MissingData: the files of the data set are missing.
+        UserError: the builder fails, for example because it has no such split.
+    """
     missing = info.missing(request.root)
     if missing:
         raise MissingData(f"data set {info.name}: {missing}")
@@ -213,24 +222,24 @@ def build_samples(info: DatasetInfo, request: Request, split: str) -> Sequence[S
         return _Subsample(samples, count, request.seed)
     except UserError:
         raise
-    except Exception as error:  # a plugin's own
+    except Exception as error:  # a plugin may raise anything
         raise UserError(f"data set {info.name}, split {split}: {type(error).__name__}: {error}") from error
 
 
 def _arguments(info: DatasetInfo, request: Request, split: str) -> dict[str, Any]:
-    """What the builder's signature asks for by name."""
+    """Returns the arguments that the builder's signature asks for by name."""
     asked = inspect.signature(info.builder).parameters
     return {name: value for name, value in request.of(split).items() if name in asked}
 
 
 class _Subsample:
-    """``count`` samples of a builder that cannot count; to know their classes every sample is read once."""
+    """Subsample of a builder that takes no ``count``; every sample is read once, because its class must be known."""
 
     def __init__(self, samples: Sequence[Sample] | Samples, count: int, seed: int) -> None:
         self.samples = samples
         self.groups: dict[str, str] = {}
         good: list[tuple[int, int, str]] = []
-        bad: list[int] = []  # kept, so that they are reported as any other bad file is
+        bad: list[int] = []  # kept, so that they are reported like other bad files
         for index in range(len(samples)):
             try:
                 sample = samples[index]

@@ -1,4 +1,4 @@
-"""Gets the images of a data set ready, and the facts about them that the report states."""
+"""Prepared data sets: the images that every cell of a run shares, and the facts about them that the report states."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,21 +20,20 @@ from bench.data.selection import Selection, choose_explained, gallery_positions
 from bench.data.split import Split, brightness_auc, channel_statistics
 from bench.files import replacing
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
-
-if TYPE_CHECKING:
-    pass
+from bench.store.records import DatasetFacts
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set as a cell needs it.
+    """Data set as the cells of a run need it.
 
     Attributes:
         info: the registered facts.
         data: training and validation images with their normalisation.
-        test: classified for the classification scores.
-        explain: the split whose ``explained`` images are explained.
-        samples: what the builder returned for that split; phantoms can render counterfactual images with it.
+        test: the split for the classification scores.
+        explain: the split that holds the explained images.
+        explained: the explained images.
+        samples: the samples that the builder returned for that split; phantoms render counterfactual images with them.
     """
 
     info: DatasetInfo
@@ -51,7 +50,7 @@ class Prepared:
 
     @cached_property
     def counterfactuals(self) -> tuple[Tensor, Tensor] | None:
-        """As ``render_counterfactuals``; rendered once for all classifiers."""
+        """Result of ``render_counterfactuals``; rendered once for all classifiers."""
         return render_counterfactuals(self.samples, self.explain, self.info.healthy)
 
 
@@ -64,10 +63,10 @@ def prepare(
     splits: Path | None = None,
     tell: Tell | None = None,
 ) -> Prepared:
-    """Decode, cache and check every split of a data set; see ``Request`` and ``load_splits`` for the arguments.
+    """Decodes, caches and checks every split of a data set; see ``Request`` and ``load_splits`` for the arguments.
 
     Raises:
-        UserError: missing or bad files, leakage between splits, or a split that cannot be learnt from.
+        UserError: missing or bad files, leakage between splits, or a split that cannot be used for training.
     """
     request = request_for(info, config.data, root, skip_bad, splits)
     loaded = load_splits(info, request, cache, tell)
@@ -80,45 +79,48 @@ def prepare(
 
 
 def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: bool, splits: Path | None) -> Request:
-    """What a config's section on data asks of a data set; the explained split is as large as the test split."""
+    """Returns the request of a config's section on data; the explained split is as large as the test split."""
     counts = {"train": section.train, "val": section.val, "test": section.test, info.explain_split: section.test}
     return Request(root, section.size, section.seed, counts, skip_bad, splits, section.shortcut)
 
 
-def facts(prepared: Prepared) -> dict[str, Any]:
-    """What tables and captions say about a data set, as plain values."""
+def facts(prepared: Prepared, size: int) -> DatasetFacts:
+    """Returns the facts that tables and captions state about a data set whose input side is ``size`` pixels."""
     info, explained = prepared.info, prepared.explained
     splits = {"train": prepared.data.train, "val": prepared.data.val, "test": prepared.test}
     excluded = {id(split): split.excluded for split in (*splits.values(), prepared.explain)}
-    return {
-        "modality": info.modality,
-        "classes": list(prepared.classes),
-        "masks": info.masks,
-        "mask_is": info.mask_is,
-        "healthy": info.healthy,
-        "source": info.source,
-        "licence": info.licence,
-        "citation": info.citation,
-        "explain_split": info.explain_split,
-        "preprocessing": info.preprocessing,
-        "mean": list(prepared.data.mean),
-        "std": list(prepared.data.std),
-        "images": {
+    return DatasetFacts(
+        base=info.name,
+        size=size,
+        modality=info.modality,
+        classes=list(prepared.classes),
+        masks=info.masks,
+        mask_is=info.mask_is,
+        healthy=info.healthy,
+        source=info.source,
+        licence=info.licence,
+        citation=info.citation,
+        explain_split=info.explain_split,
+        preprocessing=info.preprocessing,
+        mean=list(prepared.data.mean),
+        std=list(prepared.data.std),
+        images={
             name: np.bincount(split.labels, minlength=len(prepared.classes)).tolist() for name, split in splits.items()
         },
-        "excluded": [list(pair) for pairs in excluded.values() for pair in pairs],
-        "explained_diseased": int(explained.diseased.sum()),
-        "explained_healthy": int((~explained.diseased).sum()),
-        "explained_faithful": explained.faithful,
-        "side": {name: int(split.images.shape[-1]) for name, split in (splits | {"explain": prepared.explain}).items()},
-        "brightness_auc": brightness_auc(prepared.data.train, prepared.test),
-    } | _mask_facts(prepared)
+        excluded=[(fault.file, fault.reason) for faults in excluded.values() for fault in faults],
+        explained_diseased=int(explained.diseased.sum()),
+        explained_healthy=int((~explained.diseased).sum()),
+        explained_faithful=explained.faithful,
+        side={name: int(split.images.shape[-1]) for name, split in (splits | {"explain": prepared.explain}).items()},
+        brightness_auc=brightness_auc(prepared.data.train, prepared.test),
+        **_mask_facts(prepared),
+    )
 
 
 def _mask_facts(prepared: Prepared) -> dict[str, float]:
-    """Lesion's share of the pixels and chance of a patch hit, means over the explained diseased images with a lesion.
+    """Returns the lesion's share of the pixels and the chance of a patch hit, without ignored pixels.
 
-    Ignored pixels do not count. Nothing where no explained diseased image has a lesion.
+    Both are means over the explained diseased images with a lesion. Empty if there is no such image.
     """
     split, indices = prepared.explain, prepared.explained.indices[prepared.explained.diseased]
     if split.masks is None:
@@ -135,7 +137,7 @@ def _mask_facts(prepared: Prepared) -> dict[str, float]:
 
 
 def write_gallery_images(file: Path, prepared: Prepared, count: int) -> None:
-    """Images, masks of lesions and tags, labels and ids of what the figures show, beside the run's other files."""
+    """Writes images, masks of lesions and tags, labels and ids of the images that the figures show to an NPZ file."""
     split = prepared.explain
     indices = prepared.explained.indices[gallery_positions(prepared.explained, split, count)]
     masks = np.zeros((len(indices), *split.images.shape[2:]), bool) if split.masks is None else split.masks[indices]
@@ -157,7 +159,7 @@ def write_gallery_images(file: Path, prepared: Prepared, count: int) -> None:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training and validation images with their modality and the normalisation of values in [0, 1]."""
+    """Training and validation images, their modality, and mean and deviation of each channel of values in [0, 1]."""
 
     train: Split
     val: Split

@@ -1,4 +1,4 @@
-"""Which images are explained, and for which class."""
+"""Selection of the explained images and their target classes, so that every method explains the same ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from bench.contracts import DatasetInfo
@@ -24,16 +25,16 @@ class Selection:
     Attributes:
         indices: (N,) positions in the split.
         diseased: (N,) bool.
-        faithful: how many of the first ones go through the occlusion curves.
+        faithful: number of images, counted from the first, for which occlusion curves are computed.
     """
 
-    indices: np.ndarray
-    diseased: np.ndarray
+    indices: NDArray[np.int64]
+    diseased: NDArray[np.bool_]
     faithful: int
 
 
 def choose_explained(info: DatasetInfo, split: Split, section: ExplainSection) -> Selection:
-    """Draw the explained images; asking for more keeps the ones there were. Annotated images come before others."""
+    """Draws the explained images, annotated ones first; a larger number keeps every image of a smaller one."""
     order = sorted(range(len(split)), key=lambda index: seed_of(info.name, "explained", split.ids[index]))
     order.sort(key=lambda index: not split.has_mask[index])
     is_diseased = np.asarray(split.labels) != (-1 if info.healthy is None else info.healthy)
@@ -45,9 +46,10 @@ def choose_explained(info: DatasetInfo, split: Split, section: ExplainSection) -
 
 
 def gallery_positions(explained: Selection, split: Split, count: int) -> list[int]:
-    """Positions among the explained images that the figures show: diseased ones, and a healthy one where there is.
+    """Returns the positions, among the explained images, of ``count`` images for the figures.
 
-    With more than two classes the first image of each comes before the second of any; one after the other else.
+    They are diseased images and, if there is one, a healthy image. With more than two classes, the first image of each
+    class comes before the second image of any; otherwise images are taken in order.
     """
     diseased = int(explained.diseased.sum())
     healthy = len(explained.indices) - diseased
@@ -59,11 +61,11 @@ def gallery_positions(explained: Selection, split: Split, count: int) -> list[in
     return sorted(order[:shown]) + ([diseased] if count and healthy else [])
 
 
-def target_class(logits: np.ndarray, labels: np.ndarray, healthy: int | None) -> np.ndarray:
-    """Logits (N,C), labels (N,) -> the class (N,) each map is made for.
+def target_class(logits: NDArray[np.floating], labels: NDArray[np.int64], healthy: int | None) -> NDArray[np.int64]:
+    """Chooses the class that each map explains: logits (N,C), labels (N,) -> classes (N,).
 
-    The label itself on diseased images; on healthy ones the disease class with the highest logit (with two classes:
-    the disease), because evidence for a disease is what a false alarm would show.
+    A diseased image is explained for its label. A healthy one is explained for the disease class with the highest
+    logit (with two classes: the disease), because a false alarm would consist of evidence for a disease.
     """
     if healthy is None:
         return labels
@@ -73,9 +75,11 @@ def target_class(logits: np.ndarray, labels: np.ndarray, healthy: int | None) ->
 
 
 def lesion_facts(split: Split, explained: Selection) -> pd.DataFrame:
-    """One row an explained image: ``lesion_area`` as share of the image, ``lesion_count`` of 8-connected parts.
+    """Measures the lesions of the explained images, one row per image.
 
-    Both are nan where nobody annotated the image.
+    Returns:
+        Columns ``image``, ``group``, ``lesion_area`` as share of the image in [0, 1] and ``lesion_count``, the number
+        of 8-connected parts. The last two are nan if the image was not annotated.
     """
     indices = explained.indices
     area, count = np.full((2, len(indices)), np.nan)

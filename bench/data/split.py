@@ -1,4 +1,4 @@
-"""One decoded split of a data set, as arrays on disk, and the numbers that are measured on it."""
+"""Decoded split of a data set as arrays on disk, and statistics of its pixels, which training and report need."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Split:
         images: (N,3,H,W) uint8.
         labels: (N,) int64, indices into ``classes``.
         masks: (N,H,W) bool, True inside the lesion; None where no image of the split has a mask.
-        has_mask: (N,) bool; where it is False nobody annotated the image and its mask is all False.
-        fov: (N,H,W) bool field of view; None = all of every image.
-        ignored: (N,H,W) bool, True where nobody can say whether there is a lesion; None = nowhere in the split.
+        has_mask: (N,) bool; False means that the image was not annotated, and its mask is all False.
+        fov: (N,H,W) bool field of view; None = the whole of every image.
+        ignored: (N,H,W) bool, True where it is unknown whether there is a lesion; None = nowhere in the split.
         ids, groups: N names each; images of one group are one cluster.
         classes: C names.
-        excluded: the bad files left out.
-        digest: SHA-256 of the images, labels, masks, fields of view, ignored pixels, ids, groups and classes: what was
-            decoded, and not where it came from.
+        excluded: the bad files that were left out.
+        digest: SHA-256 of the images, labels, masks, fields of view, ignored pixels, ids, groups and classes, so that
+            it depends on the decoded content alone, not on its source.
     """
 
     name: str
@@ -60,14 +60,14 @@ class Split:
         return len(self.ids)
 
     def batch(self, indices: Sequence[int] | Tensor | NDArray[np.int64]) -> Tensor:
-        """Indices (n,) -> images (n,3,H,W) uint8, a copy."""
+        """Copies the images at these indices (n,) -> (n,3,H,W) uint8."""
         return torch.from_numpy(self.images[np.asarray(indices)])
 
 
 def channel_statistics(split: Split) -> tuple[Channels, Channels]:
-    """Mean and standard deviation of each channel over all pixels of the split, of values in [0, 1].
+    """Computes mean and standard deviation of each channel over all pixels of the split, for values in [0, 1].
 
-    A channel that never varies gets the deviation 1: it is centred, not divided by zero.
+    A constant channel gets the deviation 1, so that it is centred and not divided by zero.
     """
     sums, squares = np.zeros(3), np.zeros(3)
     for start in range(0, len(split), _CHUNK):
@@ -86,15 +86,17 @@ def _channels(values: NDArray[np.float64]) -> Channels:
 
 
 def normalise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
-    """Images (N,3,H,W) uint8, or float in [0, 1] -> float32, ``(value - mean) / std`` per channel."""
+    """Normalises images (N,3,H,W) uint8, or float in [0, 1] -> float32, ``(value - mean) / std`` per channel."""
     scaled = tvf.to_dtype(images, torch.float32, scale=True)
-    return tvf.normalize(scaled, list(mean), list(std), inplace=scaled is not images)
+    normalised: Tensor = tvf.normalize(scaled, list(mean), list(std), inplace=scaled is not images)
+    return normalised
 
 
 def brightness_auc(train: Split, test: Split) -> float:
-    """Test AUC of a logistic regression that sees only how bright an image is: grey mean, deviation and percentiles.
+    """Computes the test AUC, in [0, 1], of a logistic regression on the brightness of images alone.
 
-    More than two classes: mean of the one-against-rest AUCs. nan where a class is missing in the test split.
+    Its features are mean, deviation and percentiles of the grey values. With more than two classes, the result is the
+    mean of the one-against-rest AUCs. nan if training or test split lacks a class.
     """
     if set(test.labels) != set(range(len(test.classes))) or set(train.labels) != set(test.labels):
         return float("nan")
@@ -106,7 +108,7 @@ def brightness_auc(train: Split, test: Split) -> float:
 
 
 def _brightness(split: Split) -> NDArray[np.float64]:
-    """(N, F) global statistics of the grey image (mean of the channels)."""
+    """Computes F global statistics of each grey image (mean of the channels) -> (N,F)."""
     features = []
     for image in split.images:
         grey = image.mean(axis=0)

@@ -1,4 +1,4 @@
-"""Seeded choices among images: subsamples and splits that depend on names only, never on the order of files."""
+"""Seeded subsamples and splits of images: they depend on names only, so that the order of files changes nothing."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import zip_longest
 
+from bench.contracts import SPLITS
+from bench.errors import UserError
 from bench.seeds import seed_of
 
 FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}
-#: Who is served first where groups are few: without a test image there is no result.
+#: Order in which the splits get their first group: with few groups, a test image matters more than a validation one.
 _ORDER = ("train", "test", "val")
 
 
-def subsample(labels: Sequence[int], ids: Sequence[str], count: int | None, seed: int) -> list[int]:
-    """Indices of ``count`` images, in their original order, with as equal a number of each class as there is.
+def require_split(dataset: str, split: str, known: Sequence[str] = SPLITS) -> None:
+    """Raises UserError unless the split is one that the data set has."""
+    if split not in known:
+        raise UserError(f"data set {dataset} has no split {split!r}; it has {', '.join(known)}")
 
-    Stable: a larger count keeps every image of a smaller one. None, or more than there are, takes all.
+
+def subsample(labels: Sequence[int], ids: Sequence[str], count: int | None, seed: int) -> list[int]:
+    """Draws ``count`` images, balanced between classes as far as possible -> their indices, in the original order.
+
+    A larger count keeps every image of a smaller one. None, or more images than there are, takes all.
     """
     if count is None or count >= len(ids):
         return list(range(len(ids)))
@@ -28,7 +36,7 @@ def subsample(labels: Sequence[int], ids: Sequence[str], count: int | None, seed
 
 
 def grouped_split(labels: Sequence[int], groups: Sequence[str], seed: int) -> list[str]:
-    """Split of each image, "train", "val" or "test" (70/15/15), no group in two of them, stratified by class.
+    """Assigns each image to "train", "val" or "test" (70/15/15), stratified by class, with no group in two splits.
 
     A group counts for its most frequent class. Each class with at least three groups is in every split.
     """
@@ -45,12 +53,12 @@ def grouped_split(labels: Sequence[int], groups: Sequence[str], seed: int) -> li
 
 
 def split_off_validation(labels: Sequence[int], groups: Sequence[str], seed: int) -> list[str]:
-    """As ``grouped_split``, where the test images are apart already: "train" or "val" (85/15)."""
+    """Assigns each image to "train" or "val" (85/15) as ``grouped_split`` does, if there is a test set already."""
     return ["val" if split == "val" else "train" for split in grouped_split(labels, groups, seed)]
 
 
 def _deal(groups: Sequence[str], sizes: dict[str, int]) -> dict[str, str]:
-    """One group to each split first, then each to the split that lacks most images of its share."""
+    """Deals one group to each split first, then each group to the split that is furthest from its share."""
     total = sum(sizes.values())
     lacking = {split: fraction * total for split, fraction in FRACTIONS.items()}
     chosen = {}

@@ -1,4 +1,4 @@
-"""Work in several threads whose results come in order."""
+"""Threads whose results come in order: decoding is faster with several, and splits must not depend on their number."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _MOST_THREADS = 8
 def in_order(
     work: Callable[[int], Result], indices: range, threads: int
 ) -> Generator[Callable[[], Result], None, None]:
-    """For each index a function that gives ``work(index)`` or raises what it raised, in the order of the indices.
+    """Yields, in the order of the indices, a function that returns the result of ``work(index)`` or raises its error.
 
-    At most ``2 * threads`` are begun before they are asked for. One thread does nothing ahead of time.
+    At most ``2 * threads`` calls start before their result is requested. With one thread, none starts early.
     """
     if threads == 1:
         yield from (partial(work, index) for index in indices)
         return
     before = torch.get_num_threads()
-    # Torch's own threads would multiply with these. The setting is the thread's; what a new thread begins with is not.
+    # Torch's own threads would multiply with these. The setting belongs to a thread, but new threads share a default.
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     waiting: deque[Future[Result]] = deque()
     try:
@@ -42,5 +42,5 @@ def in_order(
 
 
 def usable_threads() -> int:
-    """As many as torch would use (``OMP_NUM_THREADS``, else the cores), eight at most."""
+    """Returns the number of threads that torch uses (``OMP_NUM_THREADS``, otherwise the cores), eight at most."""
     return min(torch.get_num_threads(), _MOST_THREADS)

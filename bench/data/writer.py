@@ -1,4 +1,4 @@
-"""Appends decoded images to the files of a folder, and goes on where it was stopped."""
+"""Writer of decoded images: appends them to the files of a folder, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from bench.contracts import Sample
 from bench.data.readers.faults import Fault
 
 META = "meta.json"
-#: A line for every sample that is done, written after its pixels: what it does not name is not there.
+#: One line per finished sample, written after its pixels: pixels without a line do not count.
 JOURNAL = "journal"
-#: File of each region -> the pixel of an image that has no such region.
+#: File of each region -> pixel value for images without such a region.
 _BLANK = {"masks": b"\0", "fov": b"\1", "ignored": b"\0"}
-#: Names of all files that are written.
+#: Names of all files that a writer creates.
 WRITTEN = {META, JOURNAL, "images", *_BLANK}
 
 
 class SplitWriter:
-    """Square images of one size, their regions and facts, and the bad files among them, in the order of the samples.
+    """Writes square images of one size, their regions and facts, and the bad files, in the order of the samples.
 
-    Plain writes and not a memory map: a full disk is then an error, where a memory map would kill the process.
+    It writes to files and not to a memory map, because a full disk is then an error; with a map it would kill the
+    process.
 
     Attributes:
-        done: samples that are written or known to be bad; the next one is the sample of that index.
-        ids: those of the images, with their groups.
-        side: of the images in pixels; 0 before the first.
+        done: number of samples that are written or known to be bad, which is the index of the next one.
+        ids: id -> group of the images.
+        side: side of the images in pixels; 0 before the first image.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
@@ -51,7 +52,7 @@ class SplitWriter:
         self._first: dict[str, int] = {}  # file of a region -> the image that it begins with
 
     def write(self, decoded: Iterable[Sample | Fault]) -> str:
-        """Write what is not done yet, and then the facts -> digest of the content."""
+        """Writes the remaining samples and then the facts -> digest of the content."""
         for one in decoded:
             self._note({"bad": one} if isinstance(one, Fault) else self._append(one))
         facts = {
@@ -67,9 +68,9 @@ class SplitWriter:
         return digest
 
     def _append(self, sample: Sample) -> dict[str, Any]:
-        """Write the pixels of an image -> its line of the journal."""
+        """Writes the pixels of an image -> its line of the journal."""
         side = sample.image.shape[-1]
-        # No file for a region without a pixel: the digest of a split in which nothing is ignored depends on no None.
+        # An empty region is not written: the digest of a split without ignored pixels does not depend on None or empty.
         ignored = sample.ignored if sample.ignored is not None and bool(sample.ignored.any()) else None
         regions = {"masks": sample.mask, "fov": sample.fov, "ignored": ignored}
         self._write("images", sample.image.contiguous().numpy().tobytes())
@@ -108,10 +109,10 @@ class SplitWriter:
         self._has_mask.append("masks" in line["regions"])
 
     def _resume(self) -> None:
-        """Take over what the journal names, and cut off what was being written when the run was stopped.
+        """Takes over the samples in the journal, and cuts off data that was being written when the run stopped.
 
         Raises:
-            ValueError: there is less than the journal names.
+            ValueError: a file is shorter than the journal says.
         """
         self._forget()
         *lines, torn = (self.folder / JOURNAL).read_bytes().split(b"\n")
@@ -123,7 +124,7 @@ class SplitWriter:
             _cut(self.folder / name, len(self.ids) * self.side**2 if name in self._first else 0)
 
     def _digest(self, facts: dict[str, Any]) -> str:
-        """SHA-256 of the images, each with its regions from the first image on that has one, and of the facts."""
+        """Computes the SHA-256 of the images, of their regions from the first image that has one, and of the facts."""
         content, area = hashlib.sha256(), self.side**2
         with ExitStack() as stack:
             files = {name: stack.enter_context((self.folder / name).open("rb")) for name in self._first}
@@ -139,7 +140,7 @@ class SplitWriter:
 
 
 def _cut(path: Path, size: int) -> None:
-    """Shorten a file to ``size`` bytes; 0 removes it."""
+    """Shortens a file to ``size`` bytes; 0 removes it."""
     if size == 0:
         path.unlink(missing_ok=True)
     elif path.stat().st_size < size:

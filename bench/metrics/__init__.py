@@ -1,4 +1,8 @@
-"""Every metric: pure functions on tensors, one value per image, nan where undefined. Importing registers them."""
+"""Metrics as pure functions on tensors that return one value per image, nan where undefined.
+
+They neither normalise silently nor aggregate, so that each can be tested against its published definition. Importing
+the package registers them.
+"""
 
 from bench.metrics.complexity import entropy, gini
 from bench.metrics.consistency import false_alarm_area, largest_evidence, negative_ratio, positive_ratio
@@ -13,21 +17,10 @@ from bench.metrics.localisation import (
     pixel_auprc,
     pixel_auroc,
     pointing_game,
-    random_patch_hit_rate,
-    topk_patch_hits,
-    topk_precision,
 )
-from bench.metrics.occlusion import (
-    Occluder,
-    Predict,
-    Schedule,
-    deletion,
-    insertion,
-    occlusion_logits,
-    still_target,
-    target_probability,
-)
-from bench.metrics.patches import patch_at, patch_order, stride_at
+from bench.metrics.occlusion import Occluder, Predict, occlusion_logits, still_target, target_probability
+from bench.metrics.patches import Schedule, deletion, insertion, patch_at, patch_order, stride_at
+from bench.metrics.topk import random_patch_hit_rate, topk_patch_hits, topk_precision
 
 __all__ = [
     "FILLS",

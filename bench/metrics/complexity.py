@@ -1,4 +1,7 @@
-"""How concentrated is the positive evidence? Neither direction is better: a large lesion needs a large map."""
+"""Complexity: concentration of the positive evidence.
+
+Neither direction is better, because a large lesion needs a large map.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,21 @@ from bench.registry import metric
 
 @metric("gini", "complexity", ("maps",), None, (0, 1), "arXiv:1810.06583", images="all")
 def gini(maps: Tensor) -> Tensor:
-    """Gini index of the positive evidence over pixels: 0 = uniform, near 1 = all in one pixel.
+    """Computes the Gini index of the positive evidence over pixels: 0 = uniform, near 1 = all in one pixel.
 
-    Source: arXiv:1810.06583. Deviation: of the positive part, not of absolute values, which would count evidence
-    against the class as evidence for it.
+    Source: arXiv:1810.06583.
+    Deviation: the positive part is used, not absolute values, which would count evidence against the class as
+        evidence for it.
 
     Args:
         maps: (N,H,W) raw.
 
     Returns:
         (N,) in [0, 1), nan without positive evidence and for a map that is not finite.
+
+    Example:
+        >>> gini(torch.tensor([[[0.0, 0.0], [0.0, 1.0]]]))
+        tensor([0.7500])
     """
     share = _shares(maps).sort(dim=1).values
     pixels = share.shape[1]
@@ -32,21 +40,27 @@ def gini(maps: Tensor) -> Tensor:
 
 @metric("entropy", "complexity", ("maps",), None, (0, 1), "arXiv:2005.00631", images="all")
 def entropy(maps: Tensor) -> Tensor:
-    """Shannon entropy of the positive evidence over pixels, as a share of the highest possible: 1 = uniform.
+    """Computes the Shannon entropy of the positive evidence over pixels, as a share of the maximum: 1 = uniform.
 
-    Source: arXiv:2005.00631 (complexity). Deviation: of the positive part, and divided by log(H·W).
+    Source: arXiv:2005.00631 (complexity).
+    Deviation: the positive part is used, and the entropy is divided by log(H·W).
 
     Args:
         maps: (N,H,W) raw.
 
     Returns:
         (N,) in [0, 1], nan without positive evidence and for a map that is not finite.
+
+    Example:
+        >>> entropy(torch.ones(1, 2, 2))
+        tensor([1.])
     """
     share = _shares(maps)
-    return (torch.special.entr(share).sum(dim=1) / math.log(share.shape[1])).clamp(max=1)  # rounding
+    nats: Tensor = torch.special.entr(share).sum(dim=1)
+    return (nats / math.log(share.shape[1])).clamp(max=1)  # rounding
 
 
 def _shares(maps: Tensor) -> Tensor:
-    """Positive evidence (N,P) that adds up to 1; nan where there is none (0/0) or a map is not finite."""
+    """Scales the positive evidence (N,P) to a sum of 1; nan if there is none (0/0) or a map is not finite."""
     evidence = maps.relu().flatten(1)
     return (evidence / evidence.sum(dim=1, keepdim=True)).masked_fill(~finite(maps).unsqueeze(1), torch.nan)

@@ -1,4 +1,7 @@
-"""Is the map the prediction, or a story about it?"""
+"""Exactness: difference between the prediction and the sum of its explanation.
+
+It separates inherent methods whose map *is* the prediction from those whose map only contributes to it.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,24 @@ from bench.registry import metric
     images="all",
 )
 def evidence_gap(logits: Tensor, targets: Tensor, pooled_map: Tensor) -> Tensor:
-    """How far the map is from adding up to the prediction: ``|logit − pooled map| / (|logit| + 1e-6)``.
+    """Computes the relative gap between prediction and map: ``|logit − pooled map| / (|logit| + 1e-6)``.
 
-    0 up to rounding where the map *is* the prediction. Not applicable to post-hoc explanations.
+    It is 0 up to rounding if the map *is* the prediction, and undefined for post-hoc explanations.
 
     Source: arXiv:2505.17748 (the logit is the mean of the class evidence).
 
     Args:
-        logits: (N,C). targets: (N,) long.
-        pooled_map: (N,) what the target's map adds up to: the mean of the evidence under average pooling.
+        logits: (N,C).
+        targets: (N,) long.
+        pooled_map: (N,) sum of the target's map: the mean of the evidence under average pooling.
 
     Returns:
         (N,) in [0, ∞).
+
+    Example:
+        >>> import torch
+        >>> evidence_gap(torch.tensor([[0.0, 2.0]]), targets=torch.tensor([1]), pooled_map=torch.tensor([1.0]))
+        tensor([0.5000])
     """
     logit = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
     return (logit - pooled_map).abs() / (logit.abs() + 1e-6)

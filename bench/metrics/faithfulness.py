@@ -1,7 +1,9 @@
-"""Does the prediction hang on what the map points at? Patches are filled, or revealed, in the map's order.
+"""Faithfulness: does the prediction depend on the regions that the map highlights?
 
-All curves are nan where a map is not finite. Source: arXiv:1806.07421 (deletion and insertion), arXiv:1509.06321
-(region perturbation), arXiv:2505.17748 (the patches and the AUDC of SoftCAM).
+Patches are filled, or revealed, in the map's order. All curves are nan if a map is not finite.
+
+Source: arXiv:1806.07421 (deletion and insertion), arXiv:1509.06321 (region perturbation), arXiv:2505.17748 (patches
+and AUDC of SoftCAM).
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ import torch
 from torch import Tensor
 
 from bench.metrics.fills import FILLS, FIXED
-from bench.metrics.occlusion import Occluder, Predict, deletion, insertion, target_probability
-from bench.metrics.patches import patch_order
+from bench.metrics.occlusion import Occluder, Predict, target_probability
+from bench.metrics.patches import deletion, insertion, patch_order
 from bench.registry import metric
 
 _SOFTCAM = "arXiv:2505.17748"
@@ -35,22 +37,39 @@ def deletion_curve(
     least_first: bool = False,
     batch_size: int = 64,
 ) -> Tensor:
-    """Softmax probability of the target while the most important patches are filled, one after the other.
+    """Computes the softmax probability of the target while the most important patches are filled one after the other.
 
-    Source: arXiv:1806.07421; arXiv:2505.17748. Deviation: the probability of the target, where one of the authors'
-    helpers takes the top class; ties in random order.
+    Source: arXiv:1806.07421; arXiv:2505.17748.
+    Deviation: the probability of the target is used (one of the authors' helpers takes the top class), and ties are in
+        random order.
 
     Args:
         predict: (n,3,H,W) -> logits (n,C).
-        images: (N,3,H,W) normalised. maps: (N,H,W) raw. targets: (N,) long.
-        steps: K. patch: side of a patch in pixels, 33 for 512-pixel images (``patch_at``).
-        fill: one of ``FILLS`` but "donor", or a tensor that broadcasts to the images. black: see ``fill_images``.
-        ids, fov, least_first: see ``patch_order``.
-        batch_size: images given to ``predict`` at a time.
+        images: (N,3,H,W) normalised.
+        maps: (N,H,W) raw.
+        targets: (N,) long.
+        steps: K.
+        patch: side of a patch in pixels, 33 for 512-pixel images (``patch_at``).
+        fill: one of ``FILLS`` except "donor", or a tensor that broadcasts to the images.
+        black: (3,) normalised value of a black pixel; see ``fill_images``.
+        ids: (N) image ids, which seed the order of ties.
+        fov: (N,H,W) bool, field of view; patches wholly outside are never filled. None = the whole image.
+        least_first: fill the least important patches first.
+        batch_size: images per call of ``predict``.
 
     Returns:
         (N,K+1) in [0, 1]: column 0 is the intact image, column k has k patches filled. An image with fewer than K
         patches keeps its last value.
+
+    Raises:
+        ValueError: maps and images differ in size, or the fill is unknown.
+
+    Example:
+        >>> def predict(images):
+        ...     return torch.stack([images.mean(dim=(1, 2, 3)), torch.zeros(len(images))], dim=1)
+        >>> images, maps, targets = torch.ones(1, 3, 2, 2), torch.tensor([[[4.0, 3.0], [2.0, 1.0]]]), torch.tensor([0])
+        >>> deletion_curve(predict, images, maps, targets, steps=4, patch=1)
+        tensor([[0.7311, 0.6792, 0.6225, 0.5622, 0.5000]])
     """
     _check(images, maps)
     order = patch_order(maps, patch, ids, fov, least_first)
@@ -72,15 +91,25 @@ def insertion_curve(
     fov: Tensor | None = None,
     batch_size: int = 64,
 ) -> Tensor:
-    """Softmax probability of the target while the most important patches are revealed, one after the other.
+    """Computes the softmax probability of the target while the most important patches are revealed one by one.
 
-    The mirror image of ``deletion_curve``, with its arguments: column 0 has every patch filled (those outside ``fov``
-    stay intact), column k shows the k most important ones.
+    It mirrors ``deletion_curve`` and has its arguments: in column 0 every patch is filled (except outside ``fov``), in
+    column k the k most important ones are visible.
 
     Source: arXiv:1806.07421.
 
     Returns:
         (N,K+1) in [0, 1].
+
+    Raises:
+        ValueError: maps and images differ in size, or the fill is unknown or "noise".
+
+    Example:
+        >>> def predict(images):
+        ...     return torch.stack([images.mean(dim=(1, 2, 3)), torch.zeros(len(images))], dim=1)
+        >>> images, maps, targets = torch.ones(1, 3, 2, 2), torch.tensor([[[4.0, 3.0], [2.0, 1.0]]]), torch.tensor([0])
+        >>> insertion_curve(predict, images, maps, targets, steps=4, patch=1)
+        tensor([[0.5000, 0.5622, 0.6225, 0.6792, 0.7311]])
     """
     _check(images, maps)
     order = patch_order(maps, patch, ids, fov)
@@ -90,10 +119,10 @@ def insertion_curve(
 
 @metric("audc", "faithfulness", ("deletion_curve",), False, (0, inf), _SOFTCAM, variants=FILLS, of_network=True)
 def audc(curve: Tensor) -> Tensor:
-    """Area under the deletion curve relative to the intact image: trapezoids of ``curve / curve[:, :1]`` over [0, 1].
+    """Computes the area under the deletion curve relative to the intact image (AUDC).
 
-    1 = nothing lost, 0 = all lost at once; above 1 where filling patches raises the probability. nan where the intact
-    probability is 0.
+    The trapezoids of ``curve / curve[:, :1]`` over [0, 1]. 1 = nothing lost, 0 = all lost at the first patch; above 1
+    if filling patches raises the probability.
 
     Source: arXiv:2505.17748; arXiv:1806.07421.
 
@@ -101,7 +130,11 @@ def audc(curve: Tensor) -> Tensor:
         curve: (N,K+1) target probability.
 
     Returns:
-        (N,) in [0, ∞).
+        (N,) in [0, ∞), nan if the intact probability is 0.
+
+    Example:
+        >>> audc(torch.tensor([[0.8, 0.4, 0.0]]))
+        tensor([0.5000])
     """
     intact = curve[:, :1]
     return _area(curve / intact.where(intact > 0, torch.nan))
@@ -109,10 +142,11 @@ def audc(curve: Tensor) -> Tensor:
 
 @metric("auic", "faithfulness", ("insertion_curve",), True, (0, 1), "arXiv:1806.07421", variants=FIXED, of_network=True)
 def auic(curve: Tensor) -> Tensor:
-    """Area under the insertion curve: trapezoids of the target probability over [0, 1].
+    """Computes the area under the insertion curve: trapezoids of the target probability over [0, 1].
 
-    Not relative as ``audc`` is: the curve starts at the filled image, whose probability may be near 0, and need not
-    reach the intact one. Not with noisy linear imputation either: where all is missing there is nothing to impute from.
+    Unlike ``audc`` it is not relative: the curve starts at the filled image, whose probability may be near 0, and need
+    not reach the intact one. Noisy linear imputation is not defined for it: it has nothing to impute from if the whole
+    image is missing.
 
     Source: arXiv:1806.07421.
 
@@ -121,16 +155,20 @@ def auic(curve: Tensor) -> Tensor:
 
     Returns:
         (N,) in [0, 1].
+
+    Example:
+        >>> auic(torch.tensor([[0.0, 0.5, 1.0]]))
+        tensor([0.5000])
     """
     return _area(curve)
 
 
 @metric("audc_accuracy", "faithfulness", ("deletion_hits",), False, (0, 1), _SOFTCAM, variants=FILLS, of_network=True)
 def audc_accuracy(hits: Tensor) -> Tensor:
-    """Area under the deletion curve of the accuracy; its mean over images is the number of the data set.
+    """Computes the area under the deletion curve of the accuracy; its mean over images is that of the data set.
 
-    Trapezoids over [0, 1] of whether the image is still classified as the target; nan for an image that is not when
-    intact, so that the mean starts from an accuracy of 1.
+    The trapezoids over [0, 1] of the indicator that the image is still classified as the target. An image that is
+    misclassified when intact is nan, so that the mean starts from an accuracy of 1.
 
     Source: arXiv:2505.17748.
 
@@ -139,6 +177,10 @@ def audc_accuracy(hits: Tensor) -> Tensor:
 
     Returns:
         (N,) in [0, 1].
+
+    Example:
+        >>> audc_accuracy(torch.tensor([[True, True, False]]))
+        tensor([0.7500])
     """
     still = hits.float()
     return _area(still).masked_fill(still[:, 0] != 1, torch.nan)
@@ -154,23 +196,28 @@ def audc_accuracy(hits: Tensor) -> Tensor:
     variants=FILLS,
 )
 def srg(curve: Tensor, reverse_curve: Tensor) -> Tensor:
-    """Symmetric relevance gain: AUDC with the least important patches first minus AUDC with the most important first.
+    """Computes the symmetric relevance gain: AUDC, least important patches first, minus AUDC, most important first.
 
-    0 for a random map, whatever the fill does to the model; that is why it depends less on the fill than the AUDC.
+    It is 0 for a random map with any fill, and therefore depends less on the fill than the AUDC.
 
     Source: arXiv:2401.06654.
 
     Args:
-        curve: (N,K+1) most important first. reverse_curve: (N,K+1) least important first.
+        curve: (N,K+1) target probability, most important patches filled first.
+        reverse_curve: (N,K+1) target probability, least important patches filled first.
 
     Returns:
-        (N,)
+        (N,), higher is better; nan if the intact probability is 0.
+
+    Example:
+        >>> srg(torch.tensor([[0.8, 0.4, 0.0]]), reverse_curve=torch.tensor([[0.8, 0.8, 0.0]]))
+        tensor([0.2500])
     """
     return audc(reverse_curve) - audc(curve)
 
 
 def _area(curve: Tensor) -> Tensor:
-    """Curve (N,K+1) at k/K, k = 0…K -> (N,) area by the trapezoid rule."""
+    """Computes the area (N,) under a curve (N,K+1) at k/K, k = 0…K, by the trapezoid rule."""
     return torch.trapezoid(curve, dim=1) / (curve.shape[1] - 1)
 
 

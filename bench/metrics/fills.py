@@ -1,4 +1,7 @@
-"""What stands in the place of a removed patch, whatever else is removed."""
+"""Occlusion operators: the pixels that replace an occluded patch.
+
+Rankings of methods depend on the operator, so several are available.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,36 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 FILLS = ("zero", "black", "blur", "noise", "donor")
-#: Those that put the same pixels in a place whatever else is missing, even if that is the whole image.
+#: Operators whose pixels do not depend on the other occluded patches; they can fill a whole image.
 FIXED = tuple(name for name in FILLS if name != "noise")
 
 
 def fill_images(
     images: Tensor, fill: Tensor | str, patch: int, black: Tensor | None = None, fov: Tensor | None = None
 ) -> Tensor:
-    """What stands in the place of a removed patch, for every pixel of every image, whatever else is removed.
+    """Returns the pixels that replace occluded patches, for the whole of every image.
 
     ``"zero"``: 0 of the normalised image, the training mean. ``"black"``: pixel value 0 before normalisation.
-    ``"blur"``: the image under a Gaussian with σ = patch/2, cut off at 2σ, mirrored at the border: nothing as small as
-    a patch survives it. A tensor is taken as it is.
+    ``"blur"``: the image under a Gaussian with σ = patch/2, cut off at 2σ and mirrored at the border, which removes
+    structures of the size of a patch. A tensor is used unchanged.
 
     Args:
         images: (N,3,H,W) normalised.
         fill: one of these names, or a tensor that broadcasts to the images.
         patch: side of a patch in pixels.
-        black: (3,) normalised value of a black pixel, ``-mean / std``; only ``"black"`` reads it.
-        fov: (N,H,W) bool, field of view: what is outside stays as it is, and does not blur into it. None = everything.
+        black: (3,) normalised value of a black pixel, ``-mean / std``; only ``"black"`` uses it.
+        fov: (N,H,W) bool, field of view: pixels outside are unchanged, and do not blur into it. None = the whole image.
 
     Returns:
-        (N,3,H,W), possibly a view without memory of its own.
+        (N,3,H,W), possibly a view that shares memory.
 
     Raises:
-        ValueError: no such fixed fill, or ``"black"`` without its value.
+        ValueError: the fill is not a fixed one, or ``"black"`` has no value.
+
+    Example:
+        >>> black = torch.tensor([-2.0, -1.0, 0.0])
+        >>> fill_images(torch.ones(1, 3, 2, 2), "black", patch=1, black=black)[0, :, 0, 0]
+        tensor([-2., -1.,  0.])
     """
     filled = _filled(images, fill, patch, black, fov)
     return filled if fov is None else filled.where(fov.unsqueeze(1), images)
@@ -52,7 +60,7 @@ def _filled(images: Tensor, fill: Tensor | str, patch: int, black: Tensor | None
 
 
 def _blur(images: Tensor, patch: int, fov: Tensor | None) -> Tensor:
-    """Weighted mean around each pixel, of the pixels inside the field of view."""
+    """Computes the weighted mean around each pixel over the pixels inside the field of view."""
     if fov is None:
         return _gaussian(images, patch)
     inside = fov.unsqueeze(1).to(images)
@@ -60,7 +68,8 @@ def _blur(images: Tensor, patch: int, fov: Tensor | None) -> Tensor:
 
 
 def _gaussian(images: Tensor, patch: int) -> Tensor:
-    """One axis after the other: the same result as the square kernel at a fraction of its cost."""
+    """Blurs one axis after the other: the same result as the square kernel at a fraction of its cost."""
     rows, columns = (2 * min(patch, side - 1) + 1 for side in images.shape[-2:])
     sigma = [patch / 2, patch / 2]
-    return gaussian_blur(gaussian_blur(images, [columns, 1], sigma), [1, rows], sigma)
+    blurred: Tensor = gaussian_blur(gaussian_blur(images, [columns, 1], sigma), [1, rows], sigma)
+    return blurred

@@ -1,4 +1,7 @@
-"""Noisy linear imputation: removed pixels are guessed from those around them. Source: ROAD, arXiv:2202.00449."""
+"""Noisy linear imputation: occluded pixels are estimated from those around them.
+
+An occluded patch then leaves no edges that a network could react to. Source: ROAD, arXiv:2202.00449.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from torch import Tensor
 
 from bench.seeds import generator
 
-#: Standard deviation of the noise on imputed pixels, in units of the normalised image; that of the authors' code.
+#: Standard deviation of the noise on imputed pixels, in units of the normalised image, as in the authors' code.
 NOISE = 0.01
-#: Added to the diagonal: keeps a region that nothing known touches from being singular.
+#: Added to the diagonal because a region without known neighbours would otherwise be singular.
 _SHIFT = 1e-12
-#: Neighbour (down, right) -> its weight: 1/6 beside, 1/12 diagonally (section 4.2 of the paper).
+#: Neighbour (down, right) -> its weight: 1/6 along an axis, 1/12 diagonally (section 4.2 of the paper).
 _WEIGHTS = {
     (down, right): 1 / 12 if down and right else 1 / 6
     for down in (-1, 0, 1)
@@ -28,9 +31,9 @@ _WEIGHTS = {
 
 
 class LinearImputation:
-    """What stands in the place of removed patches.
+    """Imputed pixels of some images after each step of an occlusion.
 
-    Unlike the fixed fills it depends on all that is missing. The noise hangs on the image's id alone, so that
+    Unlike the fixed fills they depend on all missing pixels. The noise depends on the image's id alone, so that
     explainers are compared on the same draw.
 
     Args:
@@ -38,7 +41,7 @@ class LinearImputation:
         ranks: (N,H,W) step after which each pixel is missing, counted from 0.
         steps: K.
         ids: (N) image ids. Without them all images share one draw.
-        fov: see ``impute_steps``.
+        fov: (N,H,W) bool; see ``impute_steps``.
     """
 
     def __init__(
@@ -48,9 +51,11 @@ class LinearImputation:
         self._last: tuple[int, tuple[Tensor, Tensor]] | None = None
 
     def of(self, at: int) -> tuple[Tensor, Tensor]:
-        """Flat indices (m,) of the pixels of one image that are missing in the end, and their values (K+1,m,3).
+        """Returns the missing pixels of the image at this index; the last image is cached.
 
-        A value is that of the image as long as the pixel is not missing. The last image is kept.
+        Returns:
+            Flat indices (m,) of the pixels that are missing after the last step, and their values (K+1,m,3). A value
+            is that of the image until the pixel is missing.
         """
         if self._last is None or self._last[0] != at:
             image, fov = self.images[at], None if self.fov is None else self.fov[at]
@@ -63,26 +68,32 @@ class LinearImputation:
 
 
 def impute_steps(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None = None) -> Tensor:
-    """An image with its pixels of rank below k imputed, for k = 0…K: each is the weighted mean of its neighbours.
+    """Imputes the pixels of rank below k, for k = 0…K, by the weighted mean of their neighbours.
 
     The missing pixels solve (D - W) u = W x, where W holds the weights between neighbours and D their sums. The systems
     are nested: ordered by rank, that of step k is the upper left block of the last one. With r = (D - W) x of the whole
-    image, the same at every step, the missing pixels are x - A⁻¹ r for each block A; so one sparse factor A = L U does
-    for all steps, as its upper left blocks are those of the steps. At the border of the image or of the field of view
-    the neighbours that exist share the weight. A region that nothing known touches becomes its own mean, but for
-    rounding. Solved in float64 on the host.
+    image, the same at every step, the missing pixels are x - A⁻¹ r for each block A. One sparse factor A = L U
+    therefore serves all steps, because its upper left blocks are those of the steps. At the border of the image or of
+    the field of view the existing neighbours share the weight. A region without known neighbours becomes its own mean,
+    up to rounding. The systems are solved in float64 on the host.
 
     Source: arXiv:2202.00449, section 4.2, without the noise.
     Deviation: the border of the field of view counts as the border of the image.
 
     Args:
         image: (3,H,W).
-        ranks: (H,W) int.
+        ranks: (H,W) int, step after which each pixel is missing, counted from 0.
         steps: K.
-        fov: (H,W) bool; what is outside is neither imputed nor read. None = the whole image.
+        fov: (H,W) bool; pixels outside are neither imputed nor used. None = the whole image.
 
     Returns:
-        (K+1,3,H,W)
+        (K+1,3,H,W), in the unit of the image.
+
+    Example:
+        >>> image, ranks = torch.ones(3, 3, 3), torch.full((3, 3), 1)
+        >>> image[:, 1, 1], ranks[1, 1] = 9, 0
+        >>> impute_steps(image, ranks, steps=1)[:, 0, 1, 1]
+        tensor([9., 1.])
     """
     missing, _, change = _solve(image, ranks, steps, fov)
     imputed = image.expand(steps + 1, *image.shape).clone()
@@ -91,9 +102,11 @@ def impute_steps(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None = 
 
 
 def _solve(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Flat indices (m,) of missing pixels, whether they are after each step (K+1,m), what to take off them (K+1,m,3).
+    """Solves the systems of all steps; see ``impute_steps``.
 
-    Nothing is taken off what is not missing. See ``impute_steps``.
+    Returns:
+        Flat indices (m,) of the missing pixels, whether each is missing after each step (K+1,m), and the values
+        (K+1,m,3) to subtract from them, which are 0 until a pixel is missing.
     """
     inside = torch.ones_like(ranks, dtype=torch.bool) if fov is None else fov
     missing = (inside & (ranks < steps)).flatten().nonzero().squeeze(1)
@@ -102,9 +115,9 @@ def _solve(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None) -> tupl
     if not len(missing):
         return missing, missing < step, image.new_zeros(steps + 1, 0, len(image))
     system, residual = _system(image, missing, inside)
-    # Pivots are taken on the diagonal, so that the blocks stay those of the steps.
+    # Pivots are taken on the diagonal, so that the blocks remain those of the steps.
     factor = splu(system, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    reordered = torch.from_numpy(np.argsort(factor.perm_r))  # SuperLU may move what is independent
+    reordered = torch.from_numpy(np.argsort(factor.perm_r))  # SuperLU may reorder independent pixels
     missing = missing[reordered.to(missing.device)]
     is_gone = ranks.flatten()[missing] < step
     half = factor.U @ factor.solve(residual)[np.argsort(factor.perm_c)]  # L⁻¹ r
@@ -114,7 +127,7 @@ def _solve(image: Tensor, ranks: Tensor, steps: int, fov: Tensor | None) -> tupl
 
 
 def _system(image: Tensor, missing: Tensor, inside: Tensor) -> tuple[csc_array, NDArray[np.float64]]:
-    """The blocks of D - W (n,n) and (D - W) x (n,3) that belong to the missing pixels, given by flat indices (n,)."""
+    """Returns the blocks of D - W (n,n) and (D - W) x (n,3) of the missing pixels, given by flat indices (n,)."""
     height, width = inside.shape
     pixels = image.flatten(1).T.double()
     numbers = torch.arange(height * width, device=image.device).view(height, width)

@@ -1,9 +1,11 @@
-"""The engine of the faithfulness metrics: the logits while more and more patches are filled, or revealed."""
+"""Logits of images while more and more patches are filled, or revealed.
+
+All faithfulness metrics are computed from these logits, which cost more than everything else in a run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from math import ceil
@@ -16,77 +18,36 @@ from torch import Tensor
 from bench.memory import with_smaller_batches
 from bench.metrics.fills import fill_images
 from bench.metrics.imputation import LinearImputation
+from bench.metrics.patches import Fill, Schedule, deletion, insertion
 from bench.seeds import generator
 
 Predict = Callable[[Tensor], Tensor]
-#: What stands in the place of removed patches: images (n,), steps (n,) -> (n,3,H,W).
-Fill = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Which patches of every image are filled after each step, and with what; see ``deletion`` and ``insertion``.
-
-    Attributes:
-        order: (N,P) indices into the flattened grid of patches, -1 behind the last.
-        filled: (N,K+1) how many of the first patches of the order are filled: rising or falling from step to step.
-        fill: a name in ``FILLS``, or (N,3,H,W), or a function.
-    """
-
-    order: Tensor
-    filled: Tensor
-    fill: str | Tensor | Fill
-
-    @cached_property
-    def orders(self) -> list[list[int]]:
-        """``order`` on the host."""
-        return self.order.tolist()
-
-    @cached_property
-    def counts(self) -> list[list[int]]:
-        """``filled`` on the host."""
-        return self.filled.tolist()
-
-
-def deletion(order: Tensor, steps: int, fill: str | Tensor | Fill) -> Schedule:
-    """Fill patches in this order (N,P), one a step; an image with fewer than K stays as it is after its last."""
-    count = (order >= 0).sum(dim=1, keepdim=True)
-    return Schedule(order, torch.arange(steps + 1, device=order.device).minimum(count), fill)
-
-
-def insertion(order: Tensor, steps: int, fill: str | Tensor | Fill) -> Schedule:
-    """All patches of this order (N,P) are filled, and revealed in it, one a step.
-
-    Raises:
-        ValueError: where all is missing there is nothing that "noise" could impute from.
-    """
-    if isinstance(fill, str) and fill == "noise":
-        raise ValueError("no fixed fill 'noise': where every patch is filled there is nothing to impute from")
-    count = (order >= 0).sum(dim=1, keepdim=True)
-    place = count - 1 - torch.arange(order.shape[1], device=order.device)
-    backwards = order.gather(1, place.clamp(min=0)).masked_fill(place < 0, -1)
-    return Schedule(backwards, (count - torch.arange(steps + 1, device=order.device)).clamp(min=0), fill)
 
 
 class Occluder:
-    """Logits of some images while patches are filled; what schedules have in common is computed once.
+    """Logits of some images while patches are filled; variants that schedules have in common are computed once.
 
-    A variant of an image is known by the set of its filled patches and the operator: that of the intact image serves
-    all schedules, and explainers that agree on the first patches share those steps. Variants are built when they are
-    needed, in one buffer that is used again, and a batch mixes images, steps and operators. Every batch is full, the
-    last one with what was there before: rounding depends on the size of a batch, and must not on what is known already.
-    Where memory runs out the batch is halved, and stays so.
+    A variant of an image is identified by the set of its filled patches and the operator: that of the intact image
+    serves all schedules, and explainers that agree on the first patches share those steps. Variants are built on
+    demand in one buffer that is reused, and a batch mixes images, steps and operators. Every batch is full, the last
+    one with leftover images, because rounding depends on the size of a batch and must not depend on the variants that
+    are cached. If memory runs out, the batch is halved for good.
 
     Args:
         predict: (n,3,H,W) in channels_last -> logits (n,C). It must not keep its argument.
         images: (N,3,H,W) normalised.
         patch: side of a patch in pixels.
         black: (3,) normalised value of a black pixel.
-        donors: makes the images (N,3,H,W) whose pixels "donor" puts in; None where there are none.
+        donors: returns the images (N,3,H,W) whose pixels the fill "donor" uses; None = there are none.
         ids: (N) image ids, which seed the noise.
-        fov: (N,H,W) bool, field of view: pixels outside stay as they are. None = everything.
-        batch_size: images given to ``predict`` at a time.
-        dtype: of the images that ``predict`` is given; None = that of ``images``.
+        fov: (N,H,W) bool, field of view: pixels outside are unchanged. None = the whole image.
+        batch_size: images per call of ``predict``.
+        dtype: type of the images passed to ``predict``; None = that of ``images``.
+
+    Example:
+        >>> occluder = Occluder(lambda images: images.sum(dim=(2, 3)), torch.ones(1, 3, 1, 2), patch=1)
+        >>> occluder.logits(deletion(torch.tensor([[1, 0]]), steps=2, fill="zero"))[0][0, :, 0]
+        tensor([2., 1., 0.])
     """
 
     def __init__(
@@ -112,9 +73,9 @@ class Occluder:
 
     @torch.no_grad()
     def logits(self, *schedules: Schedule) -> list[Tensor]:
-        """Logits (N,K+1,C) of each schedule; nan throughout for an image without a single patch in its order.
+        """Computes the logits (N,K+1,C) of each schedule; all have the same number of steps.
 
-        All schedules have the same number of steps.
+        An image without a patch in its order has nan logits.
         """
         keys = torch.stack([self._keys_of(one) for one in schedules])
         self._compute(schedules, keys)
@@ -124,10 +85,10 @@ class Occluder:
         return list(logits.masked_fill(empty.unsqueeze(3), torch.nan))
 
     def _keys_of(self, schedule: Schedule) -> Tensor:
-        """A number (N,K+1) for every variant: the sum of random 64-bit numbers of image and filled patches.
+        """Returns a number (N,K+1) per variant: the sum of random 64-bit numbers of the image and its filled patches.
 
         Two different sets share a number with a probability of 2⁻⁶⁴ (Zobrist hashing). A fill without a name shares
-        nothing but the intact image. What "noise" imputes for a set depends on the order by no more than rounding.
+        only the intact image. The imputation of a set by "noise" depends on the order only by rounding.
         """
         operator = schedule.fill if isinstance(schedule.fill, str) else f"unnamed {len(self._numbers)}"
         patches = F.pad(self._random("patches", operator, schedule.order.shape[1]), (0, 1))  # the last is for -1
@@ -142,8 +103,8 @@ class Occluder:
         return self._numbers[name]
 
     def _compute(self, schedules: Sequence[Schedule], keys: Tensor) -> None:
-        """Logits of the variants (S,N,K+1) that are not known yet, each once."""
-        unique, inverse = keys.flatten().unique(return_inverse=True)
+        """Computes the logits of the variants (S,N,K+1) that are not cached yet, each once."""
+        unique, inverse = torch.unique(keys.flatten(), return_inverse=True)
         place = torch.arange(keys.numel(), device=keys.device)
         first = torch.full_like(unique, keys.numel()).scatter_reduce(0, inverse, place, "amin")
         is_new = ~torch.isin(unique, self._keys)
@@ -163,7 +124,7 @@ class Occluder:
         self._logits = torch.cat([*known, found])[ranked]
 
     def _predict(self, schedules: Sequence[Schedule], rows: list[tuple[int, int, int]], size: int) -> Tensor:
-        """Logits (n,C) of variants, given by schedule, image and step, in a batch of this size."""
+        """Computes the logits (n,C) of variants, given by schedule, image and step, in a batch of this size."""
         buffer, start = self._buffer[:size], 0
         for (which, at), run in groupby(rows, key=itemgetter(0, 1)):
             steps = [step for _, _, step in run]
@@ -172,7 +133,7 @@ class Occluder:
         return self.predict(buffer.permute(0, 3, 1, 2))[:start].float()
 
     def _build(self, schedule: Schedule, at: int, steps: list[int], rows: Tensor) -> None:
-        """Write one image after these steps to rows (n,H,W,3): what they have in common, then what differs."""
+        """Writes one image after these steps to rows (n,H,W,3): the common patches first, then the others."""
         intact = self._pixels[at]
         if schedule.fill == "noise":
             missing, values = self._imputed(schedule).of(at)
@@ -190,12 +151,12 @@ class Occluder:
             rows[place].copy_(source[place])
 
     def _place_of(self, patch: int) -> tuple[slice, slice]:
-        """Rows and columns of the pixels of a patch."""
+        """Returns the rows and columns of the pixels of a patch."""
         row, column = divmod(patch, ceil(self.images.shape[3] / self.patch))
         return slice(row * self.patch, (row + 1) * self.patch), slice(column * self.patch, (column + 1) * self.patch)
 
     def _source(self, schedule: Schedule, at: int, steps: list[int]) -> Tensor:
-        """The pixels (1 or n,H,W,3) that are put in after these steps."""
+        """Returns the pixels (1 or n,H,W,3) that fill patches after these steps."""
         fill = schedule.fill
         if callable(fill):
             step = torch.tensor(steps, device=self.images.device)
@@ -211,7 +172,7 @@ class Occluder:
         return self._fills[fill][at : at + 1]
 
     def _imputed(self, schedule: Schedule) -> LinearImputation:
-        """Noisy linear imputation along a schedule; the last one is kept, with the images that it has solved."""
+        """Returns the noisy linear imputation along a schedule; the last one is cached."""
         if getattr(self, "_last", (None,))[0] is not schedule:
             ranks = torch.stack([self._ranks(order) for order in schedule.order]).squeeze(3)
             steps = schedule.filled.shape[1] - 1
@@ -219,22 +180,22 @@ class Occluder:
         return self._last[1]
 
     def _ranks(self, order: Tensor) -> Tensor:
-        """Order (P,) -> (H,W,1) rank of the patch that each pixel lies in; P where the patch is not in the order."""
+        """Returns the rank (H,W,1), in an order (P,), of the patch of each pixel; P if the order lacks the patch."""
         patches = len(order)
         ranks = torch.full((patches + 1,), patches, dtype=torch.int32, device=order.device)
         place = torch.arange(patches, dtype=torch.int32, device=order.device)
-        ranks[order] = place  # the spare one at the end takes what belongs to -1
+        ranks[order] = place  # -1 writes to the spare last entry
         return ranks[:patches][self._patch_of_pixel].unsqueeze(2)
 
     @cached_property
     def _patch_of_pixel(self) -> Tensor:
-        """(H,W) number of the patch that each pixel lies in."""
+        """Number (H,W) of the patch of each pixel."""
         rows, columns = (torch.arange(side, device=self.images.device) // self.patch for side in self.images.shape[2:])
         return rows.unsqueeze(1) * (columns[-1] + 1) + columns
 
     @cached_property
     def _pixels(self) -> Tensor:
-        """(N,H,W,3)"""
+        """The images as (N,H,W,3)."""
         return self._channels_last(self.images)
 
     @cached_property
@@ -242,7 +203,7 @@ class Occluder:
         return self._pixels.new_zeros(self.batch_size, *self._pixels.shape[1:])
 
     def _channels_last(self, images: Tensor) -> Tensor:
-        """Images (n,3,H,W) -> (n,H,W,3), adjacent in memory: the layout of the network, seen without a copy."""
+        """Lays images (n,3,H,W) out as contiguous (n,H,W,3), which the network reads without another copy."""
         return images.to(self.dtype).permute(0, 2, 3, 1).contiguous()
 
 
@@ -256,10 +217,10 @@ def occlusion_logits(
     reveal: bool = False,
     batch_size: int = 64,
 ) -> Tensor:
-    """Logits of every image after 0, 1, …, ``steps`` of its patches are filled, or revealed.
+    """Computes the logits of every image after 0, 1, …, ``steps`` of its patches are filled, or revealed.
 
-    An image with fewer patches than steps keeps the logits of its last one. Patches that are not in ``order`` stay
-    intact throughout. See ``Occluder`` for how they are computed, and for several orders of the same images.
+    An image with fewer patches than steps keeps the logits of its last one. Patches that are not in ``order`` remain
+    intact. ``Occluder`` is faster for several orders of the same images.
 
     Args:
         predict: (n,3,H,W) -> logits (n,C).
@@ -269,22 +230,37 @@ def occlusion_logits(
         patch: side of a patch in pixels.
         fill: (N,3,H,W) from ``fill_images``, or a function.
         reveal: start with all patches filled and reveal them in this order.
-        batch_size: images given to ``predict`` at a time.
+        batch_size: images per call of ``predict``.
 
     Returns:
-        (N,K+1,C); nan throughout for an image without a single patch in its order (its map is not finite).
+        (N,K+1,C), nan for an image without a patch in its order (its map is not finite).
+
+    Example:
+        >>> images, order = torch.ones(1, 3, 1, 2), torch.tensor([[1, 0]])
+        >>> occlusion_logits(lambda x: x.sum(dim=(2, 3)), images, order, steps=2, patch=1, fill=0 * images)[0, :, 0]
+        tensor([2., 1., 0.])
     """
     schedule = (insertion if reveal else deletion)(order, steps, fill)
     return Occluder(predict, images, patch, batch_size=batch_size).logits(schedule)[0]
 
 
 def target_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    """Logits (N,K+1,C), targets (N,) -> softmax probability of the target (N,K+1), not of the top class."""
+    """Computes the softmax probability (N,K+1) of targets (N,), not of the top class, from logits (N,K+1,C).
+
+    Example:
+        >>> target_probability(torch.zeros(1, 3, 2), targets=torch.tensor([0]))
+        tensor([[0.5000, 0.5000, 0.5000]])
+    """
     index = targets.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
     return logits.softmax(dim=2).gather(2, index).squeeze(2)
 
 
 def still_target(logits: Tensor, targets: Tensor) -> Tensor:
-    """Logits (N,K+1,C), targets (N,) -> (N,K+1): 1 where the target is the top class, else 0, nan for nan logits."""
+    """Returns (N,K+1): 1 if the target (N,) is the top class of logits (N,K+1,C), otherwise 0, nan for nan logits.
+
+    Example:
+        >>> still_target(torch.tensor([[[2.0, 1.0], [1.0, 2.0]]]), targets=torch.tensor([0]))
+        tensor([[1., 0.]])
+    """
     hits = (logits.argmax(dim=2) == targets.unsqueeze(1)).float()
     return hits.masked_fill(logits.isnan().any(dim=2), torch.nan)

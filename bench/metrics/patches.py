@@ -1,8 +1,13 @@
-"""Square patches: their size at another resolution, and their order of importance."""
+"""Square patches: their size at another resolution, their order of importance, and schedules of filling them.
+
+Localisation and faithfulness share them, so that both judge a map on the same units.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -11,22 +16,34 @@ from torch import Tensor
 from bench.maps import finite
 from bench.seeds import generator
 
+#: Pixels that replace occluded patches: images (n,), steps (n,) -> (n,3,H,W).
+Fill = Callable[[Tensor, Tensor], Tensor]
+
 
 def patch_at(size: int) -> int:
-    """Side of a patch on images of ``size`` pixels that covers what 33 pixels do at 512; at least 1.
+    """Returns the side of a patch, in pixels, on images of ``size`` pixels: 33 at 512, in proportion, at least 1.
 
     Python rounds halves to even: 16.5 at 256 pixels becomes 16.
+
+    Example:
+        >>> patch_at(512), patch_at(224)
+        (33, 14)
     """
     return max(1, round(33 * size / 512))
 
 
 def stride_at(size: int) -> int:
-    """Stride between patches on images of ``size`` pixels that is 8 at 512; at least 1."""
+    """Returns the stride between patches, in pixels, on images of ``size`` pixels: 8 at 512, in proportion, at least 1.
+
+    Example:
+        >>> stride_at(512), stride_at(224)
+        (8, 4)
+    """
     return max(1, round(8 * size / 512))
 
 
 def patch_max(values: Tensor, patch: int) -> Tensor:
-    """Maximum over non-overlapping patches from the top-left corner; those at the right and bottom may be smaller.
+    """Computes the maximum over non-overlapping patches from the top-left corner; the last ones may be smaller.
 
     Args:
         values: (N,H,W) float.
@@ -34,6 +51,10 @@ def patch_max(values: Tensor, patch: int) -> Tensor:
 
     Returns:
         (N, ceil(H/patch), ceil(W/patch))
+
+    Example:
+        >>> patch_max(torch.tensor([[[1.0, 2.0, 3.0]]]), patch=2)
+        tensor([[[2., 3.]]])
     """
     return F.max_pool2d(values.unsqueeze(1), patch, patch, ceil_mode=True).squeeze(1)
 
@@ -45,20 +66,24 @@ def patch_order(
     fov: Tensor | None = None,
     least_first: bool = False,
 ) -> Tensor:
-    """Patches of the ceil(H/patch) × ceil(W/patch) grid by their highest map value, ties in random order.
+    """Orders the patches of the ceil(H/patch) × ceil(W/patch) grid by their highest map value, ties at random.
 
-    The order of ties hangs on the image's id alone: not on its batch, and not on the explainer, so that explainers are
-    compared on the same draw, and a stable sort does not occlude in raster order.
+    The order of ties depends on the image's id alone, neither on its batch nor on the explainer, so that explainers are
+    compared on the same draw. A stable sort would occlude tied patches in raster order.
 
     Args:
-        maps: (N,H,W) at the resolution of the images. A map that is not finite gives no order: all -1.
+        maps: (N,H,W) at the resolution of the images. A map that is not finite has no order: all -1.
         patch: side of a patch in pixels.
-        ids: (N) image ids. Without them all images share one order of ties, so that batches still do not matter.
+        ids: (N) image ids. Without them all images share one order of ties, which still does not depend on the batch.
         fov: (N,H,W) bool, field of view; a patch wholly outside it is left out. None = the whole image.
         least_first: lowest value first.
 
     Returns:
-        (N,P) long, indices into the flattened grid (P cells), padded with -1 where patches were left out.
+        (N,P) long, indices into the flattened grid (P cells), padded with -1 for patches that are left out.
+
+    Example:
+        >>> patch_order(torch.tensor([[[1.0, 3.0, 2.0]]]), patch=1)
+        tensor([[1, 2, 0]])
     """
     scores = patch_max(maps, patch).flatten(1)
     outside = ~finite(maps).unsqueeze(1).expand_as(scores)
@@ -71,3 +96,69 @@ def patch_order(
     ranked = scores.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
     order = shuffled.gather(1, ranked)
     return order.masked_fill(outside.gather(1, order), -1)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Filled patches of every image after each step, and their fill; see ``deletion`` and ``insertion``.
+
+    Attributes:
+        order: (N,P) indices into the flattened grid of patches, -1 after the last.
+        filled: (N,K+1) number of patches, from the start of the order, that are filled; monotone over the steps.
+        fill: a name in ``FILLS``, or (N,3,H,W), or a function.
+    """
+
+    order: Tensor
+    filled: Tensor
+    fill: str | Tensor | Fill
+
+    @cached_property
+    def orders(self) -> list[list[int]]:
+        """``order`` on the host."""
+        orders: list[list[int]] = self.order.tolist()
+        return orders
+
+    @cached_property
+    def counts(self) -> list[list[int]]:
+        """``filled`` on the host."""
+        counts: list[list[int]] = self.filled.tolist()
+        return counts
+
+
+def deletion(order: Tensor, steps: int, fill: str | Tensor | Fill) -> Schedule:
+    """Returns the schedule that fills patches in an order, one per step.
+
+    Args:
+        order: (N,P) from ``patch_order``. An image with fewer than K patches keeps its state after its last one.
+        steps: K.
+        fill: a name in ``FILLS``, or (N,3,H,W), or a function.
+
+    Example:
+        >>> deletion(torch.tensor([[1, 0, -1]]), steps=3, fill="zero").filled
+        tensor([[0, 1, 2, 2]])
+    """
+    count = (order >= 0).sum(dim=1, keepdim=True)
+    return Schedule(order, torch.arange(steps + 1, device=order.device).minimum(count), fill)
+
+
+def insertion(order: Tensor, steps: int, fill: str | Tensor | Fill) -> Schedule:
+    """Returns the schedule that starts with all patches filled and reveals them in an order, one per step.
+
+    Args:
+        order: (N,P) from ``patch_order``.
+        steps: K.
+        fill: a name in ``FILLS`` except "noise", or (N,3,H,W), or a function.
+
+    Raises:
+        ValueError: the fill is "noise", which has nothing to impute from if the whole image is missing.
+
+    Example:
+        >>> insertion(torch.tensor([[1, 0, -1]]), steps=3, fill="zero").filled
+        tensor([[2, 1, 0, 0]])
+    """
+    if isinstance(fill, str) and fill == "noise":
+        raise ValueError("no fixed fill 'noise': where every patch is filled there is nothing to impute from")
+    count = (order >= 0).sum(dim=1, keepdim=True)
+    place = count - 1 - torch.arange(order.shape[1], device=order.device)
+    backwards = order.gather(1, place.clamp(min=0)).masked_fill(place < 0, -1)
+    return Schedule(backwards, (count - torch.arange(steps + 1, device=order.device)).clamp(min=0), fill)

@@ -1,1 +1,1 @@
-"""Backbones, how a network is cut into features and head, and what a batch shares of both."""
+"""Backbones, their separation into feature extractor and head, and features shared by the explainers of a batch."""

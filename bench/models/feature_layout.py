@@ -1,4 +1,7 @@
-"""The layouts in which models give their last features, and the one that the benchmark reads: (N,D,h,w)."""
+"""Layouts of the last features of a model, and their conversion to (N,D,h,w).
+
+Explainers read feature maps only; this module brings the channels-last maps and tokens of transformers into that form.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,27 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.contracts import Classifier, UserError
+from bench.contracts import Classifier
+from bench.errors import UserError
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a model lays out its features.
+    """Order of the axes of a model's features.
 
     Attributes:
-        kind: "NCHW"; "NHWC", as Swin does; "NLC" for tokens in the order of rows of patches, as ViT does.
-        prefix: class and register tokens in front of the patch tokens; they are no part of the map.
+        kind: "NCHW"; "NHWC" (Swin); "NLC" for tokens in raster order of the patches (ViT).
+        prefix: number of class and register tokens before the patch tokens; they are not part of the map.
     """
 
     kind: Literal["NCHW", "NHWC", "NLC"]
     prefix: int = 0
 
     def to_map(self, native: Tensor, height: int, width: int) -> Tensor:
-        """Features of images of ``height``×``width`` pixels, in this layout -> feature map (N,D,h,w).
+        """Converts features in this layout, of images of ``height``×``width`` pixels, to a feature map (N,D,h,w).
 
         Raises:
-            ValueError: the patch tokens are no grid with the proportions of the image.
+            ValueError: the patch tokens do not form a grid with the proportions of the image.
         """
         if self.kind == "NCHW":
             return native
@@ -37,11 +41,11 @@ class Layout:
         rows = round((tokens.shape[2] * height / width) ** 0.5)
         columns = tokens.shape[2] // rows
         if rows * columns != tokens.shape[2]:
-            raise ValueError(f"{tokens.shape[2]} tokens are no grid of patches of an image of {height}×{width} pixels")
-        return tokens.unflatten(2, (rows, columns))
+            raise ValueError(f"{tokens.shape[2]} tokens do not form a grid on an image of {height}×{width} pixels")
+        return tokens.reshape(*tokens.shape[:2], rows, columns)
 
     def to_native(self, features: Tensor) -> Tensor:
-        """Feature map (N,D,h,w) -> this layout; nan stands for the prefix tokens, so that nothing reads them unseen."""
+        """Converts a feature map (N,D,h,w) to this layout; prefix tokens are nan, so that reading them is noticed."""
         if self.kind == "NCHW":
             return features
         if self.kind == "NHWC":
@@ -50,7 +54,7 @@ class Layout:
 
 
 class NativeFeatures(nn.Module):
-    """Images (N,3,H,W) -> what the ``forward_features`` of ``model`` gives, in its own layout."""
+    """Feature extractor that returns the ``forward_features`` of a model in the model's layout."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -58,19 +62,24 @@ class NativeFeatures(nn.Module):
         self.training = model.training
 
     def forward(self, images: Tensor) -> Tensor:
-        """Raises UserError where the model is made for another size of image."""
+        """Maps images (N,3,H,W) to features.
+
+        Raises:
+            UserError: the model does not support this size of image.
+        """
         try:
-            return self.model.forward_features(images)
-        except AssertionError as error:  # how timm refuses a size
+            features: Tensor = self.model.forward_features(images)
+        except AssertionError as error:  # timm's error for a wrong size
             size = f"{images.shape[2]}×{images.shape[3]}"
             raise UserError(f"{type(self.model).__name__} cannot read images of {size} pixels: {error}") from error
+        return features
 
 
 class FeatureMap(nn.Module):
-    """Images (N,3,H,W) -> feature map (N,D,h,w), whatever the layout of ``native``.
+    """Feature extractor that returns a map (N,D,h,w) for any layout of ``native``.
 
     Attributes:
-        image_size: (H, W) that the model certainly reads.
+        image_size: (H, W) that the model is known to support.
     """
 
     def __init__(self, native: NativeFeatures, layout: Layout, image_size: tuple[int, int]) -> None:
@@ -79,14 +88,15 @@ class FeatureMap(nn.Module):
         self.training = native.training
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> feature map (N,D,h,w)."""
+        """Maps images (N,3,H,W) to the feature map (N,D,h,w)."""
         return self.layout.to_map(self.native(images), images.shape[2], images.shape[3])
 
 
 class TokenClassifier(Classifier):
-    """A transformer that classifies by a token beside its patches: the function of the model, with a map to look at.
+    """Transformer that classifies by a class or register token, with the map of its patch tokens for display.
 
-    Its ``features`` are all tokens (N,L,D), which its ``head`` reads; ``forward_features`` gives those of the patches.
+    Its ``features`` are all tokens (N,L,D), which its ``head`` reads; ``forward_features`` returns those of the
+    patches.
     """
 
     def __init__(self, features: FeatureMap, head: nn.Module, num_classes: int, beside_map: str) -> None:
@@ -94,13 +104,14 @@ class TokenClassifier(Classifier):
         self.layout, self.beside_map = features.layout, beside_map
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> map of the patch tokens (N,D,h,w)."""
+        """Maps images (N,3,H,W) to the map of the patch tokens (N,D,h,w)."""
         return self.layout.to_map(self.features(images), images.shape[2], images.shape[3])
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """Raises ValueError: the map does not decide."""
+        """Raises ValueError, because the logits are not a function of the map."""
         raise ValueError(f"no logits from the feature map alone: {self.beside_map}")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> logits (N,C)."""
-        return self.head(self.features(images))
+        """Maps images (N,3,H,W) to logits (N,C)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits

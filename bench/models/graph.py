@@ -1,4 +1,7 @@
-"""Rules on computation graphs: where the feature map ends, and what the head does with it."""
+"""Rules on computation graphs: the end of the feature map, and the operations of the head.
+
+They let a classifier be cut by its computation instead of by its class name.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,18 @@ IDENTITY_IN_EVAL = (nn.Dropout, nn.Flatten, nn.Identity)
 
 
 class HeadTracer(fx.Tracer):
-    """Looks into modules that hold the classifying layer, or no weights (poolings); the rest stays one opaque call."""
+    """Tracer that enters modules with the classifying layer or without weights (poolings); others remain one call.
+
+    Args:
+        classifying: the last linear layer of the traced model.
+    """
 
     def __init__(self, classifying: nn.Module) -> None:
         super().__init__()
         self.classifying = classifying
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Returns True for a module that remains one call in the graph."""
         holds_classifying = m is not self.classifying and any(part is self.classifying for part in m.modules())
         if holds_classifying or next(m.parameters(), None) is None:
             return super().is_leaf_module(m, module_qualified_name)
@@ -30,13 +38,18 @@ class HeadTracer(fx.Tracer):
 
 
 def collapses(node: fx.Node, parts: dict[str, nn.Module]) -> bool:
+    """Returns True if a node removes the spatial axes of its input, by pooling or flattening."""
     if node.op == "call_module":
         return isinstance(parts[str(node.target)], _COLLAPSING_MODULES)
     return node.target in (_COLLAPSING_FUNCTIONS if node.op == "call_function" else _COLLAPSING_METHODS)
 
 
 def split(model: nn.Module, graph: fx.Graph, cut: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """Two modules that share the model's weights: everything up to the value of ``cut``, and everything after it."""
+    """Splits a graph into two modules that share the model's weights: up to the value of ``cut``, and after it.
+
+    Raises:
+        ValueError: the second part reads more than the value of ``cut`` and the batch size.
+    """
     before, after = fx.Graph(), fx.Graph()
     copied: dict[fx.Node, fx.Node] = {}
     for node in graph.nodes:
@@ -63,7 +76,10 @@ def _is_batch_size(node: fx.Node) -> bool:
 
 
 def why_not_linear(cut: fx.Node, graph: fx.Graph, parts: dict[str, nn.Module]) -> str:
-    """Empty if everything from ``cut`` on is global *average* pooling, dropout and one linear layer."""
+    """Returns "" if the graph from ``cut`` on is global *average* pooling, dropout and one linear layer.
+
+    Otherwise it returns the reason, as the end of a sentence about the head.
+    """
     nodes = list(graph.nodes)
     linears = 0
     if not _averages_globally(cut, parts):
@@ -78,7 +94,7 @@ def why_not_linear(cut: fx.Node, graph: fx.Graph, parts: dict[str, nn.Module]) -
 
 
 def _is_shape(node: object) -> bool:
-    """Whether a node is a size or one number out of it, as in ``x.view(x.size(0), -1)``."""
+    """Returns True if a node is a size or an element of one, as in ``x.view(x.size(0), -1)``."""
     if not isinstance(node, fx.Node):
         return False
     if node.target is operator.getitem:

@@ -1,4 +1,7 @@
-"""Weights from elsewhere to start a training from: read without running any code of theirs, put where they fit."""
+"""Initial weights of a training, read from a file of the user.
+
+The file is read without executing code from it, and its tensors are used if their names and shapes fit.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,27 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from bench.contracts import Classifier, UserError
+from bench.contracts import Classifier
+from bench.errors import UserError
 
-#: Share of the numbers in the feature extractor that a checkpoint must hold. Names and shapes of half a ResNet-18 are
-#: also in a ResNet-50: a start from such a mixture would bear the checkpoint's name without being it.
+#: Share of the parameters of the feature extractor that a file must hold. Half of the names and shapes of a ResNet-18
+#: also exist in a ResNet-50, so a smaller share could start a mixture under the name of the file.
 NEEDED = 0.9
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
+_RESAVE = (
+    "; if you trust its source, load it, write its state_dict() with safetensors.torch.save_file and give that file"
+)
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """A file of weights.
+    """Weights read from a file.
 
     Attributes:
-        digest: SHA-256 of the file.
-        tensors: by name, free of wrappers and prefixes.
+        path: the file.
+        digest: its SHA-256.
+        tensors: weights by name, without wrappers and prefixes.
     """
 
     path: Path
@@ -38,14 +46,14 @@ class InitialWeights:
     tensors: dict[str, Tensor]
 
     def load_into(self, classifier: Classifier, origin: str) -> str:
-        """Load what fits by name and shape: names are those of our ``Classifier`` or of the plain backbone.
+        """Loads the tensors that fit by name and shape; names are those of a ``Classifier`` or of the plain backbone.
 
         Args:
             classifier: changed in place.
-            origin: where its weights come from so far.
+            origin: origin of its present weights.
 
         Returns:
-            Where they come from now, and how many.
+            The origin of its new weights, with their number.
 
         Raises:
             UserError: less than ``NEEDED`` of the feature extractor fits.
@@ -73,8 +81,9 @@ class InitialWeights:
         why = "missing" if there is None else f"{tuple(there.shape)} and not {tuple(features[name].shape)}"
         unexpected = next(iter(self.tensors.keys() - set(naming.values())), None)
         return (
-            f"checkpoint {self.path} does not fit: it holds {share:.0%} of the feature extractor ({NEEDED:.0%} are "
-            f"needed); {naming[name]!r} is {why}" + (f", {unexpected!r} is unexpected" if unexpected else "")
+            f"initial weights {self.path} do not fit: the file holds {share:.0%} of the feature extractor "
+            f"({NEEDED:.0%} are needed); {naming[name]!r} is {why}"
+            + (f", {unexpected!r} is unexpected" if unexpected else "")
         )
 
     def _describe(self, state: dict[str, Tensor], found: dict[str, Tensor], naming: dict[str, str], origin: str) -> str:
@@ -82,31 +91,32 @@ class InitialWeights:
         unused = len(_part(self.tensors, "")) - len(_part({naming[name]: one for name, one in found.items()}, ""))
         rest = "" if loaded["features."] == total["features."] else f"; the rest: {origin}"
         return (
-            f"checkpoint {self.path.name} (sha256 {self.digest[:16]}): {loaded['features.']} of {total['features.']} "
-            f"tensors of the feature extractor, {loaded['head.']} of {total['head.']} of the head"
+            f"initial weights {self.path.name} (sha256 {self.digest[:16]}): {loaded['features.']} of "
+            f"{total['features.']} tensors of the feature extractor, {loaded['head.']} of {total['head.']} of the head"
             + (f", {unused} in the file unused" if unused else "")
             + rest
         )
 
 
 def read_initial_weights(path: Path) -> InitialWeights:
-    """Read a ``.safetensors`` file, or any other as PyTorch's own format with ``weights_only=True``.
+    """Reads a ``.safetensors`` file, or any other file in PyTorch's format with ``weights_only=True``.
 
     Raises:
-        UserError: the file is absent, damaged, holds no tensors, or holds objects whose unpickling could run code.
+        UserError: the file is absent, damaged or without tensors, or holds objects whose unpickling could execute code.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"checkpoint {path} cannot be read: {error.strerror}; give a .safetensors or .pt file"
-        ) from error
+        reason = f"{error.strerror}; give a .safetensors or .pt file"
+        raise UserError(f"initial weights {path} cannot be read: {reason}") from error
     state = _from_safetensors(path, content) if path.suffix == ".safetensors" else _from_torch(path, content)
     while isinstance(state, Mapping) and (inner := next((key for key in _WRAPPERS if _is_mapping(state, key)), "")):
         state = state[inner]
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)} if _is_state(state) else {}
     if not tensors:
-        raise UserError(f"checkpoint {path} holds no weights by name; save model.state_dict() and give that file")
+        raise UserError(
+            f"initial weights {path}: the file holds no weights by name; save model.state_dict() and give that file"
+        )
     return InitialWeights(path, hashlib.sha256(content).hexdigest(), _without_prefixes(tensors))
 
 
@@ -114,19 +124,22 @@ def _from_safetensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(content)
     except SafetensorError as error:
-        raise UserError(f"checkpoint {path} is no whole safetensors file: {error}") from error
+        raise UserError(f"initial weights {path} are not a complete safetensors file: {error}") from error
 
 
 def _from_torch(path: Path, content: bytes) -> Any:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # the many ways in which torch says no
+    except Exception as error:  # torch raises many types of error for such files
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it refers to {named[1]}" if named else f"{type(error).__name__}: {str(error).split('. ')[0][:100]}"
+        if named is None:
+            reason = " ".join(f"{type(error).__name__}: {str(error).split('. ')[0][:100]}".split())
+            raise UserError(
+                f"initial weights {path} cannot be read as a file of tensors ({reason}){_RESAVE}"
+            ) from error
         raise UserError(
-            f"checkpoint {path} is refused: it is no plain file of tensors ({' '.join(reason.split())}), and to read "
-            "anything else could run code that it brings; if you trust its source, load it yourself, "
-            "write its state_dict() with safetensors.torch.save_file and give that file"
+            f"initial weights {path}: the file contains pickled objects ({named[1]}), and loading them could execute "
+            f"code{_RESAVE}"
         ) from error
 
 
@@ -139,14 +152,14 @@ def _is_state(state: Any) -> bool:
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what DataParallel, torch.compile and Lightning put in front of every one of them."""
+    """Removes the prefixes that DataParallel, torch.compile and Lightning add to all names."""
     while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in tensors)), ""):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those under a prefix; batch norm's counters of batches are no weights."""
+    """Returns the weights under a prefix; batch norm's counters of batches do not count as weights."""
     return {name: value for name, value in tensors.items() if name.startswith(prefix) and value.is_floating_point()}
 
 

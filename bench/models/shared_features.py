@@ -1,4 +1,8 @@
-"""What the feature map and the head of a classifier give for one batch, shared by the batch's explainers."""
+"""Features, evidence and gradients of one batch, shared by the explainers of the batch.
+
+Many explainers read the same quantities; each is computed once, and its cost is charged to every explainer that uses
+it.
+"""
 
 from __future__ import annotations
 
@@ -26,20 +30,21 @@ class _Kept(NamedTuple):
 
 
 class SharedFeatures:
-    """Features, gradients, evidence and whatever else of a batch, computed when first asked for and then kept.
+    """Features, gradients, evidence and other quantities of a batch, computed on first use and then cached.
 
-    Everything is computed in evaluation mode and lives as long as this object. What a reader is given from before costs
-    it nothing, though it would alone: the harness calls ``charge_anew`` before an explainer and afterwards adds the
-    charge to what it saw that explainer spend.
+    Everything is computed in evaluation mode and cached as long as this object exists. A cached quantity costs an
+    explainer nothing, although it would cost it something alone. The harness therefore calls ``charge_anew`` before an
+    explainer and afterwards adds the charge to the measured cost.
 
     Args:
-        classifier: as it was, mode included, after every call.
+        classifier: unchanged by every call, including its mode.
         images: (N,3,H,W) normalised.
 
     Attributes:
-        charged_forwards, charged_seconds: cost of all that was asked for since ``charge_anew`` and computed before it;
-            forwards are images through the feature extractor.
-        charged_memory_mib: highest memory use of anything that was asked for since, computed before it or not.
+        charged_forwards: images through the feature extractor for all quantities that were used since ``charge_anew``
+            and computed before it.
+        charged_seconds: time for the same quantities.
+        charged_memory_mib: peak memory of any quantity that was used since, whenever it was computed.
     """
 
     def __init__(self, classifier: Classifier, images: Tensor) -> None:
@@ -50,7 +55,7 @@ class SharedFeatures:
 
     @classmethod
     def of(cls, classifier: Classifier, batch: Batch) -> SharedFeatures:
-        """The batch's own where it is of this classifier and these images, else a new one."""
+        """Returns the batch's shared features if they fit classifier and images, otherwise new ones."""
         shared = batch.shared
         if isinstance(shared, cls) and shared.classifier is classifier and shared.images is batch.images:
             return shared
@@ -63,16 +68,16 @@ class SharedFeatures:
 
     @property
     def evidence(self) -> Tensor:
-        """Signed class evidence (N,C,h,w), without gradient; raises TypeError where the classifier has none."""
+        """Signed class evidence (N,C,h,w), without gradient; raises TypeError if the classifier has none."""
         classifier, features = self.classifier, self.features
         if not isinstance(classifier, EvidenceClassifier):
             raise TypeError(f"{type(classifier).__name__} does not predict from class evidence")
         return self.keep("evidence", lambda: classifier.evidence_of(features))
 
     def gradients(self, targets: Tensor) -> Tensor:
-        """Targets (N,) -> gradient (N,D,h,w) of each target logit with respect to the features, through the head alone.
+        """Returns the gradient (N,D,h,w) of the logits of targets (N,) with respect to the features.
 
-        The head runs once for all targets that are asked for, and backwards once for each.
+        The head runs forwards once for all targets, and backwards once per set of targets.
         """
         leaf, logits = self._head()
 
@@ -84,7 +89,7 @@ class SharedFeatures:
         return self.keep(("gradients", *targets.tolist()), differentiate)
 
     def _head(self) -> tuple[Tensor, Tensor]:
-        """Features (N,D,h,w) that require a gradient, and the logits (N,C) that hang on them."""
+        """Returns features (N,D,h,w) that require a gradient, and the logits (N,C) that depend on them."""
         features = self.features
 
         def run() -> tuple[Tensor, Tensor]:
@@ -95,17 +100,17 @@ class SharedFeatures:
         return self.keep("head", run)
 
     def charge_anew(self) -> None:
-        """Forget the charge of one reader before the next."""
+        """Resets the charge before the next explainer."""
         self._charged: set[Hashable] = set()
         self.charged_forwards, self.charged_seconds = 0, 0.0
         self.charged_memory_mib = float("nan")
 
     def keep(self, part: Hashable, compute: Callable[[], Value]) -> Value:
-        """What ``compute`` returned when this part was first asked for; it runs in evaluation mode without gradient.
+        """Returns the cached value of a part; computes it on first use, in evaluation mode and without gradient.
 
         Args:
-            part: names it among all that the explainers of a batch keep.
-            compute: asks for no other part, so that none is charged twice.
+            part: unique key among the parts of the explainers of a batch.
+            compute: computes the value; it must not use other parts, which would be charged twice.
         """
         if part not in self._parts:
             self._parts[part] = self._measure(compute)
@@ -114,7 +119,8 @@ class SharedFeatures:
             self.charged_seconds += self._parts[part].seconds
         self.charged_memory_mib = float(np.fmax(self.charged_memory_mib, self._parts[part].memory_mib))
         self._charged.add(part)
-        return self._parts[part].value
+        value: Value = self._parts[part].value
+        return value
 
     def _measure(self, compute: Callable[[], Any]) -> _Kept:
         passed: list[int] = []
@@ -126,7 +132,7 @@ class SharedFeatures:
         started = self._now()
         memory = PeakMemory(self.images.device)
         try:
-            # Tensors of the inference mode could take part in no gradient later.
+            # Tensors created in inference mode could not take part in a gradient later.
             with memory, evaluating(self.classifier), torch.inference_mode(mode=False), torch.no_grad():
                 value = compute()
         finally:
@@ -140,20 +146,20 @@ class SharedFeatures:
 
 
 class FeatureExplainer(Explainer):
-    """Base of explainers that read a ``SharedFeatures``, and so share it with each other and between classes."""
+    """Base of explainers that read ``SharedFeatures``, which they share with each other and between classes."""
 
     def maps(self, shared: SharedFeatures, targets: Tensor) -> Tensor:
-        """Pass of N images, targets (N,) -> raw maps (N,h,w)."""
+        """Computes the raw maps (N,h,w) of the shared images for targets (N,)."""
         raise NotImplementedError
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> raw maps (N,h,w)."""
+        """Computes the raw maps (N,h,w) of images (N,3,H,W) for targets (N,)."""
         return self.maps(SharedFeatures(classifier, images), targets)
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """As ``explain``, from the batch's own pass where it has one."""
+        """Computes the raw maps (N,h,w) of a batch from its shared features, if it has them."""
         return self.maps(SharedFeatures.of(classifier, batch), batch.targets)
 
     def explain_classes(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Raw maps (N,C,h,w) of every class from one pass."""
+        """Computes the raw maps (N,C,h,w) of every class from one forward pass."""
         return super().explain_classes(classifier, replace(batch, shared=SharedFeatures.of(classifier, batch)))

@@ -1,4 +1,7 @@
-"""Backbones of the timm library, registered as ``timm:NAME``."""
+"""Backbones of the timm library, registered as ``timm:NAME``.
+
+They are looked up by name on use, because timm is optional and has over a thousand models.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,18 @@ from urllib.error import URLError
 
 from torch import nn
 
-from bench.contracts import BackboneInfo, MissingData, UserError
+from bench.contracts import BackboneInfo
+from bench.errors import MissingData, UserError
 from bench.models.backbones import RANDOM
 from bench.registry import BACKBONES
 
 
 def timm_backbone(name: str) -> BackboneInfo:
-    """The timm model of this name, with or without the tag of its weights (``resnet50d``, ``resnet50d.ra2_in1k``).
+    """Describes the timm model of this name, with or without a weight tag (``resnet50d``, ``resnet50d.ra2_in1k``).
 
     Raises:
         MissingData: the extra ``[timm]`` is not installed.
-        UserError: timm has no such model, or not with this tag; with the closest names.
+        UserError: timm has no such model or tag; the message gives the closest names.
     """
     if importlib.util.find_spec("timm") is None:
         raise MissingData(f"backbone 'timm:{name}' needs timm: pip install -e '.[timm]' (or pip install timm)")
@@ -37,9 +41,13 @@ def timm_backbone(name: str) -> BackboneInfo:
 
 
 def timm_classifier(name: str, pretrained: bool) -> tuple[nn.Module, str]:
-    """A timm model that reads any size of image, where it can, with its weights where they are cached or downloadable.
+    """Builds a timm model that reads images of any size, if the model supports it.
 
-    A model without a classifier (DINOv2, CLIP) gets a random one, which heads replace.
+    Pretrained weights are used if they are cached or downloadable. A model without a classifier (DINOv2, CLIP) gets a
+    random one, which heads replace.
+
+    Returns:
+        The model, and the origin of its weights.
     """
     import timm
 
@@ -60,9 +68,10 @@ def _timm_model(name: str, **arguments: Any) -> nn.Module:
     import timm
 
     try:
-        return timm.create_model(name, dynamic_img_size=True, **arguments)
+        model: nn.Module = timm.create_model(name, dynamic_img_size=True, **arguments)
     except TypeError:  # CNNs need no such option, and some transformers have none
-        return timm.create_model(name, **arguments)
+        model = timm.create_model(name, **arguments)
+    return model
 
 
 BACKBONES.add_family("timm", timm_backbone)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from bench.report.comparisons.verdicts import print_verdicts, verdict_frame
 from bench.report.contents import COMPARISONS, OTHERS, draw_figures, every_table, missing
 from bench.report.failure_modes import Signature, add_notes, signatures
 from bench.report.figures.style import Caption
-from bench.report.frames.load import Frames, load_frames, with_registered, write_long_frame
+from bench.report.frames.load import Frames, load_frames, write_long_frame
 from bench.report.gaps import missing_lines
 from bench.report.page import write_page
 from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
@@ -37,6 +36,7 @@ from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
+from bench.store.records import RunRecord
 
 #: Number of cells from which a second process, which has to read them too, is worth its start.
 MANY_CELLS = 8
@@ -61,14 +61,14 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
         UserError: this is not a run folder.
     """
     give_memory_back()
-    record = with_registered(RunStore(folder).record)
+    record = RunStore(folder).record
     state = _state(folder, record)
     is_stale = not (only_if_stale and _stored_state(folder) == state)
     files = Manifest(folder, lenient=True)
     if is_stale:
         _make_room(files, console)
     with _figures(files, record, is_stale) as drawn:
-        frames = _frames(folder, record)
+        frames = _frames(folder)
         signs, tables = signatures(frames), every_table(frames)
         add_notes(tables, signs)
         if is_stale:
@@ -127,23 +127,21 @@ def _finish(files: Manifest, state: dict[str, str], console: Console) -> list[st
     return lines
 
 
-def _frames(folder: Path, record: dict[str, Any]) -> Frames:
-    return with_counterfactual(replace(load_frames(folder), record=record))
+def _frames(folder: Path) -> Frames:
+    return with_counterfactual(load_frames(folder))
 
 
 @contextmanager
-def _figures(
-    files: Manifest, record: dict[str, Any], is_stale: bool
-) -> Iterator[Callable[[Frames], dict[str, Caption]]]:
+def _figures(files: Manifest, record: RunRecord, is_stale: bool) -> Iterator[Callable[[Frames], dict[str, Caption]]]:
     """Yields a function that returns the captions once the figures are drawn, by a second process if there are many."""
     if not is_stale:
         yield lambda frames: {}
-    elif len(record["cells"]) < MANY_CELLS:
+    elif len(record.cells) < MANY_CELLS:
         yield lambda frames: draw_figures(frames, files.inside(_FIGURES), OTHERS)
     else:
         ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
         with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
-            drawing = pool.submit(_draw, files.folder, record)
+            drawing = pool.submit(_draw, files.folder)
             yield lambda frames: _result(drawing, files) or draw_figures(frames, files.inside(_FIGURES), OTHERS)
 
 
@@ -158,11 +156,11 @@ def _result(drawing: Future[tuple[dict[str, Caption], Manifest]], files: Manifes
     return captions
 
 
-def _draw(folder: Path, record: dict[str, Any]) -> tuple[dict[str, Caption], Manifest]:
-    """Draws in the second process, with the record of the first: plugins are not registered here."""
+def _draw(folder: Path) -> tuple[dict[str, Caption], Manifest]:
+    """Draws the figures in the second process -> captions, and the notes of what was written."""
     give_memory_back()
     files = Manifest(folder, lenient=True)
-    return draw_figures(_frames(folder, record), files.inside(_FIGURES), OTHERS), files
+    return draw_figures(_frames(folder), files.inside(_FIGURES), OTHERS), files
 
 
 def _stored_state(folder: Path) -> Any:
@@ -173,11 +171,11 @@ def _stored_state(folder: Path) -> Any:
         return None
 
 
-def _state(folder: Path, record: dict[str, Any]) -> dict[str, str]:
+def _state(folder: Path, record: RunRecord) -> dict[str, str]:
     """Returns digests of everything that the derived files depend on."""
     scores = [(str(file), file.stat().st_mtime_ns) for file in sorted((folder / "cells").rglob("*.*"))]
     images = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((folder / "data").glob("*.*"))]
-    facts = {key: value for key, value in record.items() if key not in ("started", "finished")}
+    facts = record.model_dump(exclude={"started", "finished"})
     others = [file.read_text(encoding="utf-8") for file in (Path(__file__).with_name("page.html"), REPORTED)]
     code = [code_digest(build_report), *others]
     return {"scores": digest(scores, images, facts), "code": digest(code)}

@@ -122,7 +122,7 @@ def _diffuse(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
 
 
 def _coarse(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
-    names = [facts["name"] for facts in frames.record["metrics"] if facts["family"] == "localisation"]
+    names = [facts.name for facts in frames.record.metrics if facts.family == "localisation"]
     columns = *names, *(column.name for column in PRECISIONS.values())
     coarse: dict[tuple[str, str, str], list[str]] = {}
     for setting in inherent:

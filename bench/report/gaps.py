@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from bench.report.frames.load import Frames
 from bench.report.tables.table import TableData
-from bench.store.folders import CellKey
+from bench.store.records import CellKey, StudyOutcome
 
 
 @dataclass(frozen=True)
@@ -37,19 +36,19 @@ class Missing:
 
 def how_to_add(frames: Frames, studies: Iterable[str]) -> str:
     """Returns the sentence that says how to add studies to this run."""
-    names = ",".join(dict.fromkeys([*frames.record.get("probes", {}), *studies]))
+    names = ",".join(dict.fromkeys([*frames.record.studies, *studies]))
     return f"Re-run the same command with --studies {names} to add it; existing results are reused."
 
 
 def without_studies(frames: Frames, table: str, *studies: str, below: Mapping[str, str] | None = None) -> list[Missing]:
     """Returns the table as missing if the run asked for none of the studies that make it."""
-    asked = frames.record.get("probes", {})
+    asked = frames.record.studies
     return [] if set(studies) & set(asked) else [Missing(table, studies=studies, below=below or {})]
 
 
 def has_counterfactuals(frames: Frames) -> bool:
     """Returns True if a data set of the run has images whose lesions can be removed exactly."""
-    return any(record.get("twins") for record in frames.cells["record"])
+    return any(record.lesion_reliance for record in frames.cells["record"])
 
 
 def missing_lines(frames: Frames, missing: Iterable[Missing]) -> list[str]:
@@ -85,18 +84,18 @@ def gaps_table(frames: Frames, missing: list[str]) -> TableData:
 
 def gaps(frames: Frames) -> list[str]:
     """Returns a line per problem: data sets and metrics left out, everything that failed, unusable maps."""
-    lines = [f"left out: {name}: {reason}" for name, reason in frames.record["absent"].items()]
+    lines = [f"left out: {name}: {reason}" for name, reason in frames.record.absent.items()]
     lines += _skipped_metrics(frames) + _failed_studies(frames)
-    for facts, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        name, status = str(CellKey(**facts)), record.get("status", "not begun")
-        if status != "ok":
-            lines.append(f"{name} {status}{': ' + record['reason'] if record.get('reason') else ''}")
-        for explainer, outcome in record.get("explainers", {}).items():
-            if outcome["status"] == "failed" and explainer in frames.record["explainers"]:
-                lines.append(f"{name}: explainer {explainer!r} failed: {outcome['reason']}")
-            if outcome.get("bad_maps"):
-                lines.append(f"{name}: {explainer}: {len(outcome['bad_maps'])} maps hold NaN or infinite values")
-            for metric, why in outcome.get("problems", {}).items():
+    for name, record in zip(map(str, frames.record.cells), frames.cells["record"], strict=True):
+        if record.status != "ok":
+            status = "not begun" if record.status == "absent" else record.status
+            lines.append(f"{name} {status}{': ' + record.reason if record.reason else ''}")
+        for explainer, outcome in record.explainers.items():
+            if outcome.status == "failed" and explainer in frames.record.explainers:
+                lines.append(f"{name}: explainer {explainer!r} failed: {outcome.reason}")
+            if outcome.bad_maps:
+                lines.append(f"{name}: {explainer}: {len(outcome.bad_maps)} maps hold NaN or infinite values")
+            for metric, why in outcome.problems.items():
                 lines.append(f"{name}: {explainer}: metric {metric} failed: {why}")
     return lines
 
@@ -104,19 +103,19 @@ def gaps(frames: Frames) -> list[str]:
 def _skipped_metrics(frames: Frames) -> list[str]:
     """Returns one line per data set, reason and family of metrics that could not be computed there."""
     skipped: dict[tuple[str, str, str], list[str]] = {}
-    for key, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        for metric in frames.record["metrics"]:
-            if reason := record.get("metrics_skipped", {}).get(metric["name"]):
-                names = skipped.setdefault((key["dataset"], reason, metric["family"]), [])
-                names += [metric["name"]] if metric["name"] not in names else []
+    for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
+        for metric in frames.record.metrics:
+            if reason := record.metrics_skipped.get(metric.name):
+                names = skipped.setdefault((key.dataset, reason, metric.family), [])
+                names += [metric.name] if metric.name not in names else []
     return [f"{name}: {why}: {family} skipped ({', '.join(names)})" for (name, why, family), names in skipped.items()]
 
 
 def _failed_studies(frames: Frames) -> list[str]:
     return [
-        f"{key}: study {study!r}{f' of {of!r}' if of else ''} failed: {outcome['reason']}"
+        f"{key}: study {study!r}{f' of {of!r}' if of else ''} failed: {outcome.reason}"
         for key, study, of, outcome in _study_outcomes(frames)
-        if outcome["status"] == "failed"
+        if outcome.status == "failed"
     ]
 
 
@@ -124,18 +123,17 @@ def skipped_studies(frames: Frames) -> list[str]:
     """Returns one line per data set and reason, with the heads that a study does not apply to by its design."""
     skipped: dict[tuple[str, str, str], list[str]] = {}
     for key, study, _, outcome in _study_outcomes(frames):
-        if outcome["status"] == "skipped":
-            heads = skipped.setdefault((key.dataset, study, outcome["reason"]), [])
+        if outcome.status == "skipped":
+            heads = skipped.setdefault((key.dataset, study, outcome.reason), [])
             heads += [key.head] if key.head not in heads else []
     return [f"{name}: study {one!r} skipped on {', '.join(on)}: {why}" for (name, one, why), on in skipped.items()]
 
 
-def _study_outcomes(frames: Frames) -> Iterator[tuple[CellKey, str, str, dict[str, Any]]]:
+def _study_outcomes(frames: Frames) -> Iterator[tuple[CellKey, str, str, StudyOutcome]]:
     """Yields cell, study, explainer ("" = the cell) and outcome of the last plan; cell.json keeps earlier ones too."""
-    for names, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        key = CellKey(**names)
-        for study in frames.record.get("probes", {}):
-            outcomes = record.get("probes", {}).get(study, {})
-            for of in ("", *frames.record["explained_by"][key.head]):
+    for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
+        for study in frames.record.studies:
+            outcomes = record.studies.get(study, {})
+            for of in ("", *frames.record.explained_by[key.head]):
                 if of in outcomes:
                     yield key, study, of, outcomes[of]

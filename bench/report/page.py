@@ -14,7 +14,6 @@ from bench.report.failure_modes import Signature
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
-from bench.store.folders import CellKey
 
 
 def write_page(
@@ -43,12 +42,12 @@ def write_page(
     text = environment.get_template("page.html").render(
         title=frames.store.folder.name,
         run=_run_facts(frames),
-        datasets=[_dataset_facts(frames, name) for name in frames.record["datasets"]],
+        datasets=[_dataset_facts(frames, name) for name in frames.record.datasets],
         problems=_problems(frames),
         signs=signs,
         skipped=_skipped(frames),
-        methods=frames.record["explainers"],
-        heads=frames.record["heads"],
+        methods=frames.record.explainers,
+        heads=frames.record.heads,
         captions=captions,
         tables=tables,
     )
@@ -59,41 +58,41 @@ def write_page(
 def _run_facts(frames: Frames) -> dict[str, str]:
     """Returns title -> text of the lines at the top."""
     record, cells = frames.record, frames.cells
-    git = record.get("git") or {}
+    git = record.git
     names = {column: ", ".join(map(str, cells[column].unique())) for column in ("backbone", "head", "seed")}
     facts = {
-        "Configuration": record["config"].get("description", ""),
+        "Configuration": record.config.get("description", ""),
         "Backbones": names["backbone"],
         "Heads": names["head"],
         "Seeds": names["seed"],
         "Classifiers": f"{(cells['status'] == 'ok').sum()} of {len(cells)} trained",
-        "Weights start from": "; ".join(_distinct(cell.get("weights_from") for cell in cells["record"])),
-        "Machine": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in record["machine"].items()),
-        "Versions": ", ".join(f"{key} {value}" for key, value in record["packages"].items()),
-        "Code": f"{git['commit'][:12]}{', with local changes' if git.get('dirty') else ''}" if git else "",
-        "Time": f"{record['started']} to {record.get('finished', '… (not finished)')}",
+        "Weights start from": "; ".join(_distinct(cell.weights_from for cell in cells["record"])),
+        "Machine": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in record.machine),
+        "Versions": ", ".join(f"{key} {value}" for key, value in record.packages.items()),
+        "Code": f"{git.commit[:12]}{', with local changes' if git.dirty else ''}" if git else "",
+        "Time": f"{record.started} to {record.finished or '… (not finished)'}",
     }
     return {title: text for title, text in facts.items() if text}
 
 
 def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
     """Returns column -> text of one row about a data set; a dash for facts that are not known (yet)."""
-    facts = frames.record["datasets"][name]
-    images = facts.get("images", {})
+    facts = frames.record.datasets[name]
+    images = facts.images
     counts = {f"{split} n": " / ".join(map(str, images.get(split, []))) for split in ("train", "val", "test")}
-    explained = [str(facts[key]) for key in ("explained_diseased", "explained_healthy") if key in facts]
+    explained = [str(count) for count in (facts.explained_diseased, facts.explained_healthy) if count is not None]
     row = {
         "data set": name,
-        "classes": " / ".join(facts.get("classes", [])),
+        "classes": " / ".join(facts.classes),
         **counts,
         "explained: diseased / healthy": " / ".join(explained),
-        "side [px]": ", ".join(map(str, _distinct(facts.get("side", {}).values()))),
-        "masks": ": ".join(filter(None, [facts.get("masks", ""), facts.get("mask_is", "")])),
-        "lesion share of image": _percent(facts.get("prevalence")),
-        "brightness AUC": _number(facts.get("brightness_auc")),
+        "side [px]": ", ".join(map(str, _distinct(facts.side.values()))),
+        "masks": ": ".join(filter(None, [facts.masks, facts.mask_is])),
+        "lesion share of image": _percent(facts.prevalence),
+        "brightness AUC": _number(facts.brightness_auc),
         "called healthy without lesions": _twins(frames, name),
-        "bad files left out": str(len(facts["excluded"])) if "excluded" in facts else "",
-        "licence": facts.get("licence", ""),
+        "bad files left out": "" if facts.excluded is None else str(len(facts.excluded)),
+        "licence": facts.licence,
     }
     return {column: text or "–" for column, text in row.items()}
 
@@ -101,7 +100,7 @@ def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
 def _twins(frames: Frames, name: str) -> str:
     """Returns the share of true positives that are called healthy without their lesions, as a range over models."""
     records = frames.cells.loc[frames.cells["dataset"] == name, "record"]
-    shares = [record["twins"]["called_healthy"] for record in records if record.get("twins")]
+    shares = [record.lesion_reliance.called_healthy for record in records if record.lesion_reliance]
     if not shares:
         return ""
     low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
@@ -110,16 +109,16 @@ def _twins(frames: Frames, name: str) -> str:
 
 def _problems(frames: Frames) -> list[str]:
     """Returns all problems, in the run's own words, each once."""
-    return _distinct([*frames.record.get("problems", []), *gaps(frames)])
+    return _distinct([*frames.record.problems, *gaps(frames)])
 
 
 def _skipped(frames: Frames) -> list[str]:
     """Returns a line per explainer that does not apply to some classifiers, with the reason."""
     where: dict[tuple[str, str], list[str]] = {}
-    for key, record in zip(frames.record["cells"], frames.cells["record"], strict=True):
-        for explainer, outcome in record.get("explainers", {}).items():
-            if outcome["status"] == "skipped":
-                where.setdefault((explainer, outcome["reason"]), []).append(str(CellKey(**key)))
+    for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
+        for explainer, outcome in record.explainers.items():
+            if outcome.status == "skipped":
+                where.setdefault((explainer, outcome.reason), []).append(str(key))
     return [f"{name}: {reason} ({'; '.join(cells)})" for (name, reason), cells in where.items()]
 
 

@@ -77,13 +77,13 @@ def _directed(table: TableData) -> list[Column]:
 def _kept(frames: Frames, tables: dict[str, TableData]) -> set[tuple[str, ...]]:
     """Returns all inherent methods and controls, and the post-hoc methods that are best in the first column."""
     shown = [tables[name] for name in SHOWN if name in tables]
-    families = frames.record["explainers"]
+    methods = frames.record.explainers
     rows = [(table, row) for table in shown for row in table.rows]
-    kept = {_key(table, row) for table, row in rows if families[row["explainer"]]["family"] != "post-hoc"}
+    kept = {_key(table, row) for table, row in rows if methods[row["explainer"]].family != "post-hoc"}
     table, column = next((table, _directed(table)[0]) for table in shown if _directed(table))
     ranked: dict[tuple[str, str], list[tuple[float, tuple[str, ...]]]] = {}
     for row in table.rows:
-        if families[row["explainer"]]["family"] == "post-hoc" and column.name in row:
+        if methods[row["explainer"]].family == "post-hoc" and column.name in row:
             score = row[column.name].mean * (1 if column.better else -1)
             ranked.setdefault((row["dataset"], row["backbone"]), []).append((score, _key(table, row)))
     for best in ranked.values():
@@ -98,9 +98,9 @@ def _key(table: TableData, row: dict[str, Any]) -> tuple[str, ...]:
 def model_lines(frames: Frames) -> list[str]:
     """Returns lines per data set about the use of the lesions by the models, and about brightness alone."""
     lines = []
-    for name, facts in frames.record["datasets"].items():
-        if facts.get("brightness_auc") is not None:
-            lines.append(f"{name}: brightness statistics alone reach an AUC of {number(facts['brightness_auc'])}")
+    for name, facts in frames.record.datasets.items():
+        if facts.brightness_auc is not None:
+            lines.append(f"{name}: brightness statistics alone reach an AUC of {number(facts.brightness_auc)}")
         cells = frames.cells[frames.cells["dataset"] == name]
         if line := twin_line(name, cells):
             lines.append(line)
@@ -109,13 +109,14 @@ def model_lines(frames: Frames) -> list[str]:
 
 def twin_line(name: str, cells: pd.DataFrame) -> str:
     """Returns a line about the use of the lesions by the models of a data set; empty if it is unknown."""
-    twins = [record["twins"] for record in cells["record"] if (record.get("twins") or {}).get("true_positives")]
-    if not twins:
+    known = [record.lesion_reliance for record in cells["record"] if record.lesion_reliance]
+    models = [one for one in known if one.true_positives]
+    if not models:
         return ""
-    shares = _range([f"{twin['called_healthy']:.0%}" for twin in sorted(twins, key=lambda one: one["called_healthy"])])
-    counts = _range(sorted(twin["true_positives"] for twin in twins))
-    models = "1 model" if len(twins) == 1 else f"range over {len(twins)} models"
-    return f"{name}: without their lesions {shares} of the true positives are called healthy ({models}, n = {counts})"
+    shares = _range([f"{share:.0%}" for share in sorted(one.called_healthy for one in models)])
+    counts = _range(sorted(one.true_positives for one in models))
+    of = "1 model" if len(models) == 1 else f"range over {len(models)} models"
+    return f"{name}: without their lesions {shares} of the true positives are called healthy ({of}, n = {counts})"
 
 
 def _range(ordered: list[Any]) -> str:

@@ -1,1 +1,1 @@
-"""Carries out a plan and keeps what is finished."""
+"""Execution of a plan; what is finished is kept, so that a stopped run can be continued."""

@@ -1,4 +1,4 @@
-"""One cell: train a classifier (once), then explain it with every explainer that applies (once each)."""
+"""One cell: its classifier is trained once and explained once with every explainer that applies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.contracts import Explainer, MetricInfo
 from bench.data.prepare import Prepared
 from bench.data.selection import Selection, gallery_positions, target_class
 from bench.data.split import Split
-from bench.evaluation import per_class as classwise
+from bench.evaluation import per_class
 from bench.evaluation.context import EvaluationContext
-from bench.evaluation.explainer_jobs import ExplainerJob, Explaining
+from bench.evaluation.explainer_jobs import ExplainerJob, recording_failure, run_explainers
 from bench.evaluation.metric_inputs import NEEDS_MASKS
 from bench.evaluation.mixed_precision import choose_predictor
 from bench.evaluation.requests import MetricRequest
@@ -24,7 +24,8 @@ from bench.files import write_if_new
 from bench.run.study_jobs import run_studies
 from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
-from bench.store.folders import CellKey, CellStore
+from bench.store.folders import CellStore
+from bench.store.records import CellKey, ExplainerOutcome
 from bench.store.scores import read_metadata
 from bench.studies.base import Subject
 from bench.training.classifier import CellClassifier
@@ -32,15 +33,16 @@ from bench.training.classifier import CellClassifier
 
 @dataclass
 class Cell:
-    """One classifier of the run and all its explanations, or a part of these.
+    """A classifier of the run and all its explanations, or a part of these.
 
     Attributes:
-        store: where the scores go: the cell's own files, or those of a part.
-        plan_id: of the run, noted in the cell's record: a report shows no other plan's cells.
-        parameters: of each explainer, all its constructor arguments.
-        precision: that was asked for, see ``bench.precision``.
+        trained: how the classifier is obtained.
+        store: files of the cell, or of a part of it, that the scores are written to.
+        plan_id: hash of the run's plan, noted in the record of the cell; a report shows only cells of one plan.
+        parameters: explainer -> all its constructor arguments.
+        precision: ``--precision``, see ``bench.evaluation.mixed_precision``.
         part: name of the part; empty for the explained images themselves.
-        computed: whether there was anything to do.
+        computed: whether anything was computed.
     """
 
     trained: CellClassifier
@@ -53,12 +55,12 @@ class Cell:
 
     @property
     def key(self) -> CellKey:
-        """What names the cell."""
+        """The names of the cell."""
         return self.trained.key
 
     @property
     def prepared(self) -> Prepared:
-        """The images."""
+        """The images of the data set."""
         return self.trained.prepared
 
     def run(
@@ -68,7 +70,17 @@ class Cell:
         studies: dict[str, tuple[Any, dict[str, Any]]],
         save_maps: bool,
     ) -> list[str]:
-        """Train, then run every explainer whose scores are not in the store -> one line for each that failed."""
+        """Trains, then runs every explainer whose scores are not in the store.
+
+        Args:
+            explainers: name -> explainer.
+            metrics: requested metrics.
+            studies: name -> study and its parameters.
+            save_maps: keep the maps of all images, not only those of the figures.
+
+        Returns:
+            A line for every problem that a reader of the scores must know.
+        """
         classifier = self.trained.load()
         self.computed |= self.trained.computed
         explain, explained = self.prepared.explain, self.prepared.explained
@@ -91,14 +103,14 @@ class Cell:
             healthy=self.prepared.info.healthy,
             seed_names=self.trained.names,
         )
-        noted = self.store.record.get("inference", {})
+        noted = self.store.record.inference
         predictor, facts = choose_predictor(context, self.precision, explainers, metrics, noted)
         self.store.note(inference=facts)
         context = replace(context, predictor=predictor)
         problems = self._explain(context, explainers, metrics, save_maps)
         explained_by = {name: one for name, one in explainers.items() if self.store.is_current(name)}
         if self.trained.config.explain.every_class:
-            for part in classwise.parts(context, metrics, save_maps):
+            for part in per_class.parts(context, metrics, save_maps):
                 problems += self._explain_part(part, explained_by)
         subject = Subject(self.trained, context, explained_by, metrics, self.parameters)
         for problem in run_studies(subject, studies, self.store):
@@ -106,8 +118,8 @@ class Cell:
             problems.append(problem)
         return [problem for problem in problems if problem]
 
-    def _explain_part(self, part: classwise.Part, explainers: dict[str, Explainer]) -> list[str]:
-        """Do with further pairs of image and class what was done with the explained images, in a store of their own."""
+    def _explain_part(self, part: per_class.Part, explainers: dict[str, Explainer]) -> list[str]:
+        """Explains additional (image, class) pairs and stores their scores in a subfolder of the cell."""
         cell = replace(self, store=self.store.part(part.name), part=part.name, computed=False)
         cell.store.note(plan=self.plan_id)
         self.trained.progress.expect(*map(cell._title, explainers))
@@ -116,7 +128,7 @@ class Cell:
         return problems
 
     def _title(self, name: str) -> str:
-        """An explainer, and the part of the cell where it is not the main one."""
+        """Names an explainer, with the part of the cell unless it is the main one."""
         return f"{name} ({self.part.replace('_', ' ')})" if self.part else name
 
     def _explain(
@@ -126,21 +138,20 @@ class Cell:
         metrics: list[MetricRequest],
         save_maps: bool,
     ) -> list[str]:
-        """Compute and store what the store does not hold -> what a reader of the scores must know, in lines."""
-        work = Explaining(context, self.store, self.trained.progress, str(self.key), save_maps)
+        """Computes what the store does not hold -> lines that a reader of the scores must know."""
         wanted = {request.name: code_digest(request.info.function) for request in metrics}
         jobs = [self._job(context, name, explainer, metrics, wanted) for name, explainer in explainers.items()]
         for job in jobs:
-            with work.guard(job):
+            with recording_failure(job, self.store):
                 job.needless = self._why_not(context, job.explainer)
                 if job.needless:
-                    self.store.note_explainer(job.name, status="skipped", reason=job.needless)
+                    self.store.note_explainer(job.name, ExplainerOutcome(status="skipped", reason=job.needless))
                 elif self._is_done(job, save_maps):
                     job.needless = "its scores are in the store"
         waiting = [job for job in jobs if not job.needless and not job.failed]
         self.trained.progress.skip(*(job.title for job in jobs if job.needless or job.failed))
         self.computed |= bool(waiting)
-        work.run(waiting)
+        run_explainers(waiting, context, self.store, self.trained.progress, str(self.key), save_maps)
         return [f"{self.key}: {line}" for job in jobs for line in job.lines]
 
     def _why_not(self, context: EvaluationContext, explainer: Explainer) -> str:
@@ -156,7 +167,7 @@ class Cell:
         metrics: list[MetricRequest],
         wanted: dict[str, str],
     ) -> ExplainerJob:
-        """What is left to do for an explainer; ``wanted`` is the digest of the code of each metric."""
+        """Determines what is left to do for an explainer; ``wanted`` maps each metric to the digest of its code."""
         fingerprint = self._explain_fingerprint(context, name, explainer)
         stored = self._stored_metrics(name, fingerprint)
         missing = [request for request in metrics if (stored or {}).get(request.name) != wanted[request.name]]
@@ -184,16 +195,16 @@ class Cell:
             context.inference.precision,
             code_digest(explainer, score_batch, target_class),
         )
-        return f"{main}-{digest(self.part, code_digest(classwise))}" if self.part else main
+        return f"{main}-{digest(self.part, code_digest(per_class))}" if self.part else main
 
     def _stored_metrics(self, name: str, fingerprint: str) -> dict[str, str] | None:
-        """Metric -> digest of the code that computed it; None where the scores are of other settings, or not there."""
+        """Returns metric -> digest of its code; None if there are no scores, or only scores of other settings."""
         metadata = read_metadata(self.store.scores_file(name))
         return json.loads(metadata["metrics"]) if metadata.get("fingerprint") == fingerprint else None
 
 
 def _why_not_read(metric: MetricInfo, split: Split, explained: Selection) -> str:
-    """Empty, or the reason why a metric has no image to be read on."""
+    """Returns why a metric has no image to be computed on; empty if it has one."""
     if not NEEDS_MASKS & set(metric.needs):
         return ""
     if split.masks is None:
@@ -203,7 +214,7 @@ def _why_not_read(metric: MetricInfo, split: Split, explained: Selection) -> str
 
 
 def explained_logits(split: Split, explained: Selection, logits: np.ndarray) -> pd.DataFrame:
-    """One row an explained image: its label and the logits (N,C) of a classifier in ``logit_0`` …."""
+    """Returns one row per explained image: id, label and the logits (N,C) in ``logit_0``, ``logit_1`` …."""
     about = pd.DataFrame({"image": np.asarray(split.ids), "label": split.labels}).iloc[explained.indices]
     columns = {f"logit_{index}": column for index, column in enumerate(logits.T)}
     return about.reset_index(drop=True).assign(**columns)

@@ -1,26 +1,25 @@
-"""The work on one data set: its images are prepared, its cells run; whatever fails is kept with its reason."""
+"""The work on one data set: prepares its images, runs its cells, and records whatever fails with its reason."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bench.config import Config
-from bench.contracts import NotApplicable
 from bench.data.prepare import Prepared, facts, prepare, write_gallery_images
 from bench.data.selection import lesion_facts
-from bench.errors import one_line
+from bench.errors import NotApplicable, UserError, one_line
 from bench.files import write_if_new
 from bench.progress import Progress
 from bench.run.cell import Cell
 from bench.run.plan import Plan, plan_head
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey, DatasetFacts
 from bench.training.classifier import CellClassifier, step_of
 
 PREPARE = "prepare"
@@ -28,11 +27,19 @@ PREPARE = "prepare"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command line says beside the config.
+    """Options of the command line that are not part of the config.
 
     Attributes:
-        cache: holds decoded images for any number of runs.
-        workers: data sets worked on side by side, each in a process of its own; None = chosen for the machine.
+        root: folder of the downloaded data sets.
+        out: run folder.
+        device: that everything is computed on.
+        save_maps: keep the maps of all images.
+        skip_bad: skip unreadable images and report how many.
+        splits: folder of released split files.
+        cache: folder of decoded images, which several runs may share.
+        precision: of occluded images: ``float32``, ``bf16`` or ``auto``.
+        workers: number of data sets that are worked on at a time, each in its own process; None = chosen for the
+            machine.
     """
 
     root: Path
@@ -47,18 +54,18 @@ class RunOptions:
 
     @property
     def cache_folder(self) -> Path:
-        """The folder ``cache`` beside the run's own, where none is given: runs with other configs share it."""
+        """The given folder, otherwise ``cache`` next to the run folder, which runs with other configs share."""
         return self.cache or self.out.parent / "cache"
 
 
 @dataclass
 class DatasetResult:
-    """What came of a data set.
+    """Result of one data set.
 
     Attributes:
         problems: a line for everything that failed.
-        computed: whether there was anything to do.
-        cells: those that are over.
+        computed: whether anything was computed.
+        cells: finished cells, including those that failed.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -71,8 +78,14 @@ class DatasetRun:
     """A data set and its cells.
 
     Attributes:
-        plan_id: of the run, noted in the record of every cell.
-        note: called with the name and the facts that the run's record is to hold, once they are known.
+        name: of the data set.
+        config: of the run.
+        plan: of the run.
+        options: of the command line.
+        plan_id: hash of the plan, noted in the record of every cell.
+        progress: display that is told about every step.
+        note: called with the name and the facts of the data set once they are known.
+        done: result so far.
     """
 
     name: str
@@ -81,11 +94,11 @@ class DatasetRun:
     options: RunOptions
     plan_id: str
     progress: Progress
-    note: Callable[[str, dict[str, Any]], None]
+    note: Callable[[str, DatasetFacts], None]
     done: DatasetResult = field(default_factory=DatasetResult)
 
     def run(self) -> Iterator[DatasetResult]:
-        """Do all of it that the store does not hold yet -> what came of it so far, after every cell."""
+        """Computes what the store does not hold yet; yields the result so far after every cell."""
         prepared = None
         with self.guard(self.name, self.cells), self.progress.step(PREPARE, f"{self.name}: reading the images"):
             prepared = self._prepare()
@@ -126,7 +139,7 @@ class DatasetRun:
         )
         write_gallery_images(self._store.images_file(self.name), prepared, config.explain.gallery)
         write_if_new(self._store.lesions_file(self.name), lesion_facts(prepared.explain, prepared.explained))
-        self.note(self.name, facts(prepared))
+        self.note(self.name, facts(prepared, config.data.size))
         return prepared
 
     def _classifier(self, key: CellKey, prepared: Prepared) -> CellClassifier:
@@ -165,7 +178,7 @@ class DatasetRun:
 
     @contextmanager
     def guard(self, what: str, cells: list[CellKey]) -> Iterator[None]:
-        """Keep a failure, with its traceback, in the cells that it hits, and go on."""
+        """Records an exception, with its traceback, in the cells that it concerns, and suppresses it."""
         try:
             yield
         except NotApplicable as error:
@@ -178,10 +191,10 @@ class DatasetRun:
 
     def _note(self, cells: list[CellKey], **facts: str) -> None:
         for key in cells:
-            cell = self._store.cell(key)
-            cell.write_record(cell.record | facts | {"plan": self.plan_id})
+            with suppress(UserError):  # a record that cannot be read is the failure, and is left as it is
+                self._store.cell(key).note(plan=self.plan_id, **facts)
 
 
 def cell_steps(plan: Plan, key: CellKey) -> list[str]:
-    """The kinds of steps that a cell takes, for the estimate of the time left."""
-    return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"probe {name}" for name in plan.studies)]
+    """Lists the kinds of steps that a cell takes, for the estimate of the time left."""
+    return [step_of(plan.cells[key]), *plan.explainers_of(key), *(f"study {name}" for name in plan.studies)]

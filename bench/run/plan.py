@@ -1,4 +1,4 @@
-"""From names to a grid of cells: every name is checked before any compute."""
+"""The plan of a run: names become a grid of cells, and every name is checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.config import Config
-from bench.contracts import DatasetInfo, Explainer, Head, UserError
+from bench.contracts import DatasetInfo, Explainer, Head
 from bench.data.sources.folder import folder_dataset
+from bench.errors import UserError
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
 from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry
 from bench.specs import all_parameters, parse_spec
-from bench.store.folders import CellKey
+from bench.store.records import CellKey
 from bench.training.classifier import PlannedHead
 
 Plugin = TypeVar("Plugin", Head, Explainer)
@@ -24,17 +25,19 @@ Plugin = TypeVar("Plugin", Head, Explainer)
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does.
+    """Everything that a run computes.
 
     Attributes:
-        datasets: info by the name that the cells bear, which may carry parameters.
-        cells: what is trained, and with which head.
-        configs: per data set, the config that holds for it.
-        probes: name -> ``bench.probes.Study`` and all its parameters.
-        parameters: of each explainer, all its constructor arguments.
+        datasets: name in the cells, which may carry parameters -> registered facts.
+        cells: key -> head that is trained.
+        explainers: name -> explainer.
+        metrics: requested metrics with their occlusion operators.
+        configs: data set -> the config that applies to it.
+        studies: name -> ``bench.studies.base.Study`` and all its parameters.
+        parameters: explainer -> all its constructor arguments.
         on_inherent: names of the explainers that also explain inherent models.
-        absent: name -> why a data set that ``all`` would include is left out.
-        init: what every training starts from, if asked for.
+        absent: data set that ``all`` would include -> why it is left out.
+        init: weights that every training starts from, if asked for.
     """
 
     datasets: dict[str, DatasetInfo]
@@ -50,11 +53,15 @@ class Plan:
 
     @property
     def heads(self) -> dict[str, PlannedHead]:
-        """One of the planned heads for each name: for the facts that do not depend on the cell."""
+        """One planned head per name, for the facts that do not depend on the cell."""
         return {key.head: planned for key, planned in self.cells.items()}
 
     def explainers_of(self, key: CellKey) -> dict[str, Explainer]:
-        """The explainers that a cell runs: all on a black box; its own and those asked for beside one."""
+        """Returns the explainers that a cell runs.
+
+        These are all explainers on a black box. An inherent model next to a black box gets the inherent explainers and
+        those in ``on_inherent``.
+        """
         families = {planned.head.family for planned in self.cells.values()}
         if self.cells[key].head.family != "inherent" or families == {"inherent"}:
             return self.explainers
@@ -64,7 +71,7 @@ class Plan:
 
 
 def make_plan(config: Config, root: Path) -> Plan:
-    """Resolve every name of the config.
+    """Resolves every name of the config.
 
     Raises:
         UserError: an unknown name (with the closest ones), wrong constructor arguments, no data set left, a shortcut
@@ -96,7 +103,7 @@ def make_plan(config: Config, root: Path) -> Plan:
 
 
 def _check_tables(config: Config) -> None:
-    """An unknown name in a table of parameters or overrides is an error too."""
+    """Raises ``UserError`` for an unknown name in a table of parameters or overrides."""
     for name in [*config.heads, *(head for one in config.datasets.values() for head in one.heads)]:
         HEADS[name]
     for name in config.explainers:
@@ -113,14 +120,14 @@ def _check_tables(config: Config) -> None:
 
 
 def _why_no_shortcut(info: DatasetInfo) -> str:
-    """Empty, or why nothing can be planted in this data set."""
+    """Returns why no shortcut can be planted in this data set; empty if one can."""
     if "shortcut" in inspect.signature(info.builder).parameters:
         return ""
     return "no shortcut can be planted in it; name phantoms, such as cxr-phantom"
 
 
 def plan_head(config: Config, key: CellKey) -> PlannedHead:
-    """The head of a cell, with the parameters that hold for its data set and backbone."""
+    """Returns the head of a cell, with the parameters that apply to its data set and backbone."""
     head, parameters = _construct(HEADS, key.head, config.for_dataset(key.dataset, key.backbone).heads)
     return PlannedHead(head, head.name, parameters)
 
@@ -128,7 +135,7 @@ def plan_head(config: Config, key: CellKey) -> PlannedHead:
 def resolve_datasets(
     names: Sequence[str], root: Path, sizes: Sequence[int] = ()
 ) -> tuple[dict[str, DatasetInfo], dict[str, str]]:
-    """Data sets by name, ``all`` being every one whose files are there -> infos, and why the others are left out.
+    """Returns data sets by name, and why others are left out; ``all`` stands for every one whose files are there.
 
     Raises:
         UserError: unknown name, a named data set whose files are absent, or nothing left. Data sets without room for a
@@ -168,14 +175,14 @@ def _resolve(names: Sequence[str], registry: Registry[Any]) -> list[str]:
 
 
 def _all(registry: Registry[Any]) -> list[str]:
-    """Every name but those of other implementations of a method."""
+    """Lists every name except other implementations of a method."""
     return [name for name in registry if not getattr(registry[name], "variant_of", "")]
 
 
 def _construct(
     registry: Registry[type[Plugin]], name: str, tables: dict[str, dict[str, Any]]
 ) -> tuple[Plugin, dict[str, Any]]:
-    """The plugin of this name and all its arguments: its table's, and over them those that the name itself carries."""
+    """Returns a plugin and all its arguments; those that the name itself carries override those of its table."""
     spec = parse_spec(name)
     given = tables.get(spec.base, {}) | spec.parameters
     try:

@@ -1,8 +1,8 @@
-"""Data sets side by side: each in a process of its own, with its share of the cores.
+"""Processes that work on several data sets at a time, each with its share of the cores.
 
-Most of what is done between two passes through a network runs on one core, and small passes gain little from more: two
-data sets beside each other take less time than one after the other. A process is told all it needs, writes to the
-store as if it were alone, and says what happens through a pipe.
+Most work between two passes through a network runs on one core, and small passes gain little from more cores: two data
+sets at a time take less time than one after the other. A process is given everything it needs, writes to the store as
+if it were alone, and reports through a pipe.
 """
 
 from __future__ import annotations
@@ -34,17 +34,19 @@ from bench.run.dataset_run import DatasetResult, DatasetRun, RunOptions
 from bench.run.plan import make_plan
 
 _MOST = 8
-#: Bytes for each process: the libraries alone take 1.1 GB.
+#: Bytes per process: the libraries alone take 1.1 GB.
 _MEMORY = 4 * 2**30
 _PACKAGES = ("bench", "baselines", "softcam")
-#: Seconds in which a process that is told to end may tidy up.
+#: Seconds that a process has to clean up after it was told to end.
 _PATIENCE = 10
+#: Exit code of a process that the system killed.
+_KILLED = -9
 
 
 def choose_workers(options: RunOptions, datasets: int) -> int:
-    """As many processes as are asked for; else as there are cores and room in memory, eight at most, and one on a GPU.
+    """Returns the number of worker processes, at most one per data set.
 
-    There are never more than data sets.
+    It is the requested number, otherwise limited by cores, memory and 8, and one on a GPU.
     """
     fitting = int(min(torch.get_num_threads(), available_memory() / _MEMORY, _MOST))
     chosen = max(1, fitting) if options.device.type == "cpu" else 1
@@ -53,12 +55,14 @@ def choose_workers(options: RunOptions, datasets: int) -> int:
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a process must know to work on a data set of a run.
+    """Everything that a process needs to work on a data set of a run.
 
     Attributes:
-        register: makes everything known by name.
-        plan_id: of the run.
-        workers: processes that share the cores.
+        register: fills the registries.
+        config: of the run.
+        options: of the command line.
+        plan_id: hash of the plan.
+        workers: number of processes that share the cores.
     """
 
     register: Callable[[], object]
@@ -70,14 +74,15 @@ class WorkerSpec:
 
 @dataclass
 class _Worker:
-    """A process, and what it has said.
+    """A process and its messages.
 
     Attributes:
-        work: what it works on.
-        waiting: kinds of steps that it has still to do.
-        done: what came of the data set so far.
-        is_over: whether it has come to the end.
-        failed: why it ended early, in a line and as a traceback; empty where it did not say so.
+        work: the data set that it works on.
+        process: the process.
+        waiting: kinds of steps that are left -> how often.
+        done: result of the data set so far.
+        is_over: whether it has finished.
+        failed: why it ended early, as a line and as a traceback; empty if it did not report that.
     """
 
     work: DatasetRun
@@ -91,10 +96,11 @@ class _Worker:
 def run_in_processes(
     assignment: WorkerSpec, works: Sequence[DatasetRun], progress: RunProgress
 ) -> dict[str, DatasetResult]:
-    """Do all of the work, as many data sets at a time as there are workers -> what came of each.
+    """Works on as many data sets at a time as there are workers -> the result of each.
 
-    Large images go first: what begins last should be over soon. The data set of a process that dies has failed. When
-    this process is told to stop, the others are ended; what they have finished is in the store.
+    Data sets with large images are started first, because what is started last should not take long. The data set of a
+    process that dies has failed. When this process is told to stop, it ends the others; what they have finished is in
+    the store.
     """
     crew = ProcessPool(assignment, progress)
     waiting = deque(sorted(works, key=lambda work: -work.plan.configs[work.name].data.size))
@@ -113,7 +119,7 @@ def run_in_processes(
 
 @dataclass
 class ProcessPool:
-    """The processes at work, by the pipe that each is heard through."""
+    """The running processes, by the pipe that each reports through."""
 
     assignment: WorkerSpec
     progress: RunProgress
@@ -121,16 +127,16 @@ class ProcessPool:
     done: dict[str, DatasetResult] = field(default_factory=dict)
 
     def start(self, work: DatasetRun) -> None:
-        """Begin with a data set."""
+        """Starts a process for a data set."""
         context = get_context("forkserver")
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(self.assignment, work.name, theirs))
         self.running[ours] = _Worker(work, process, Counter(work.steps))
         process.start()
-        theirs.close()  # its other end is then the process's alone, and says when that is gone
+        theirs.close()  # only the process holds the other end now, so that its end is noticed
 
     def hear(self, connection: Any) -> None:
-        """Do what a process asks for; where it has nothing more to say, note what came of its data set."""
+        """Handles a message of a process; notes the result of its data set when the pipe is closed."""
         worker = self.running[connection]
         try:
             kind, *values = connection.recv()
@@ -153,17 +159,19 @@ class ProcessPool:
             getattr(self.progress, kind)(*values)
 
     def _died(self, worker: _Worker) -> DatasetResult:
-        """The cells that a process had not finished have failed."""
+        """Records the cells that a process had not finished as failed."""
         work, (reason, trace) = worker.work, worker.failed
         work.done = worker.done
-        died = f"its process died with exit code {worker.process.exitcode} (-9 where memory runs out: try --workers 1)"
+        code = worker.process.exitcode
+        killed = " (killed, usually out of memory); try --workers 1" if code == _KILLED else ""
+        died = f"worker process exited with code {code}{killed}"
         with work.guard(work.name, [key for key in work.cells if key not in work.done.cells]):
             raise UserError(reason or died) from (RuntimeError(trace) if trace else None)
         self.progress.skip(*worker.waiting.elements())
         return work.done
 
     def end(self) -> None:
-        """End all that still run, and give them time to tidy up."""
+        """Ends all that still run, and gives them time to clean up."""
         started = [worker.process for worker in self.running.values() if worker.process.pid]
         with _deaf():
             for process in started:
@@ -176,7 +184,7 @@ class ProcessPool:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Without Ctrl-C, in the thread that would hear it; a process that is started here is deaf for good."""
+    """Ignores SIGINT inside the block, in the main thread; processes that are started in it inherit that."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -188,23 +196,24 @@ def _deaf() -> Iterator[None]:
 
 
 def _start_server() -> None:
-    """Processes begin as copies of one that has imported what this one has. Ctrl-C is for this one, which ends them.
+    """Starts the process that all others are copies of, with the modules that this one has imported.
 
-    It looks for modules where it is started.
+    It ignores Ctrl-C, because this process ends the others, and is started in the root of the project, because it looks
+    for modules in its working folder.
     """
     forkserver.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] in _PACKAGES])
-    with _deaf(), chdir(Path(__file__).parents[1]):
+    with _deaf(), chdir(Path(__file__).parents[2]):
         forkserver.ensure_running()
 
 
 def _work(assignment: WorkerSpec, name: str, connection: Connection) -> None:
-    """What a process does."""
+    """Works on a data set, in a process of its own."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through every ``finally``
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads_of_each(assignment.workers))
 
     def send(*message: object) -> None:
-        with suppress(OSError):  # nobody listens any more, and this process is about to end
+        with suppress(OSError):  # the other end is closed, and this process is about to end
             connection.send(message)
 
     try:
@@ -220,7 +229,7 @@ def _work(assignment: WorkerSpec, name: str, connection: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed must not write to a folder that is no longer locked."""
+    """Ends this process after its parent was killed, because the folder is then no longer locked."""
     parent = parent_process()
     if parent:
         parent.join()

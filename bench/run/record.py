@@ -1,4 +1,4 @@
-"""The record of a run: configuration, plan, facts about methods, versions and machine."""
+"""The record of a run before it starts: configuration, plan, facts about methods, versions and machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from bench.config import Config
 from bench.devices import describe_machine
@@ -16,54 +15,55 @@ from bench.evaluation.requests import MetricRequest
 from bench.run.dataset_run import RunOptions
 from bench.run.plan import Plan
 from bench.store.fingerprints import digest
+from bench.store.records import (
+    DatasetFacts,
+    ExplainerFacts,
+    GitState,
+    HeadFacts,
+    InitFacts,
+    MachineFacts,
+    MetricFacts,
+    RunRecord,
+)
 
 _PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "torchcam", "scipy", "scikit-learn", "pandas", "numpy")
 
 
-def new_record(config: Config, plan: Plan, options: RunOptions, workers: int) -> dict[str, Any]:
-    """What run.json says before anything is computed: config, plan, facts about the methods, versions, machine."""
-    return {
-        "config": config.model_dump(),
-        "cells": [asdict(key) for key in plan.cells],
-        "plan": _plan_id(config, plan, options),
-        "explained_by": {key.head: list(plan.explainers_of(key)) for key in plan.cells},
-        "datasets": {
-            name: {"base": info.name, "size": plan.configs[name].data.size, "side": {}}
+def new_record(config: Config, plan: Plan, options: RunOptions, workers: int) -> RunRecord:
+    """Returns the record of a run as it is before anything is computed."""
+    return RunRecord(
+        config=config.model_dump(),
+        cells=list(plan.cells),
+        plan=_plan_id(config, plan, options),
+        explained_by={key.head: list(plan.explainers_of(key)) for key in plan.cells},
+        datasets={
+            name: DatasetFacts(base=info.name, size=plan.configs[name].data.size)
             for name, info in plan.datasets.items()
         },
-        "absent": plan.absent,
-        "init": {"file": str(plan.init.path), "sha256": plan.init.digest} if plan.init else None,
-        "splits": str(options.splits or ""),
-        "explainers": {
-            name: {
-                "family": one.family,
-                "signed": one.signed,
-                "paper": one.paper,
-                "role": one.role,
-                "variant_of": one.variant_of,
-            }
+        absent=plan.absent,
+        init=InitFacts(file=str(plan.init.path), sha256=plan.init.digest) if plan.init else None,
+        splits=str(options.splits or ""),
+        explainers={
+            name: ExplainerFacts(
+                family=one.family, signed=one.signed, paper=one.paper, role=one.role, variant_of=one.variant_of
+            )
             for name, one in plan.explainers.items()
         },
-        "heads": {
-            name: {
-                "base": one.base,
-                "family": one.head.family,
-                "paper": one.head.paper,
-                "converts": one.head.converts,
-            }
+        heads={
+            name: HeadFacts(base=one.base, family=one.head.family, paper=one.head.paper, converts=one.head.converts)
             for name, one in plan.heads.items()
         },
-        "probes": {name: parameters for name, (_, parameters) in plan.studies.items()},
-        "metrics": [_metric_facts(request) for request in plan.metrics],
-        "git": _git_state(),
-        "packages": _versions(),
-        "machine": describe_machine(options.device, workers),
-        "started": utc_now(),
-    }
+        studies={name: parameters for name, (_, parameters) in plan.studies.items()},
+        metrics=[_metric_facts(request) for request in plan.metrics],
+        git=_git_state(),
+        packages=_versions(),
+        machine=MachineFacts.model_validate(describe_machine(options.device, workers)),
+        started=utc_now(),
+    )
 
 
 def _plan_id(config: Config, plan: Plan, options: RunOptions) -> str:
-    """Hash of what is asked for and of which images: cells of another id are not shown beside these."""
+    """Hashes what is asked for and of which images: cells with another hash are not shown with these."""
     return digest(
         config.model_dump(),
         [asdict(key) for key in plan.cells],
@@ -76,18 +76,18 @@ def _plan_id(config: Config, plan: Plan, options: RunOptions) -> str:
     )
 
 
-def _metric_facts(request: MetricRequest) -> dict[str, Any]:
+def _metric_facts(request: MetricRequest) -> MetricFacts:
     info = request.info
-    return {
-        "name": info.name,
-        "variant": request.variant,
-        "family": info.family,
-        "higher_is_better": info.higher_is_better,
-        "value_range": list(info.value_range),
-        "images": info.images,
-        "of_network": info.of_network,
-        "paper": info.paper,
-    }
+    return MetricFacts(
+        name=info.name,
+        variant=request.variant,
+        family=info.family,
+        higher_is_better=info.higher_is_better,
+        value_range=info.value_range,
+        images=info.images,
+        of_network=info.of_network,
+        paper=info.paper,
+    )
 
 
 def _versions() -> dict[str, str]:
@@ -100,18 +100,19 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {package: installed(package) for package in _PACKAGES}
 
 
-def _git_state() -> dict[str, Any]:
-    """Commit of the code that runs, and whether files differ from it; empty outside a checkout."""
+def _git_state() -> GitState | None:
+    """Returns the commit of the code that runs, and whether files differ from it; None outside a checkout."""
     here = Path(__file__).parent
 
     def ask(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+        return GitState(commit=ask("rev-parse", "HEAD"), dirty=bool(ask("status", "--porcelain")))
     except (OSError, subprocess.CalledProcessError):
-        return {}
+        return None
 
 
 def utc_now() -> str:
+    """Returns the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

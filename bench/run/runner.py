@@ -1,10 +1,9 @@
-"""A run: works through a plan data set by data set, and keeps the record of it."""
+"""A run: works through a plan, one data set after the other or several at a time, and keeps its record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 
@@ -15,12 +14,13 @@ from bench.run.plan import Plan
 from bench.run.process_pool import WorkerSpec, choose_workers, run_in_processes
 from bench.run.record import new_record, utc_now
 from bench.store.folders import RunStore
+from bench.store.records import DatasetFacts
 from bench.store.run_folder import check_run_folder
 
 
 @dataclass
 class Outcome:
-    """What a run ends with: a line for everything that failed, and whether anything was computed."""
+    """Result of a run: a line for everything that failed, and whether anything was computed."""
 
     problems: list[str]
     computed: bool
@@ -34,34 +34,39 @@ def run(
     problems: list[str],
     register: Callable[[], object] | None = None,
 ) -> Outcome:
-    """Do everything in the plan that the store does not hold yet.
+    """Computes everything in the plan that the store does not hold yet.
 
     Args:
-        problems: lines about plugins that were left out; they belong to the outcome.
-        register: makes everything known by name in a new process; without it there is none but this one.
+        config: of the run.
+        plan: made from it.
+        options: of the command line.
+        console: that the progress is shown on.
+        problems: lines about plugins that were left out; they are part of the outcome.
+        register: fills the registries of a new process; without it everything runs in this one.
 
     Raises:
-        UserError: the folder holds something else than a run, cannot be written to, or another run works in it.
+        UserError: the folder does not hold a run of this version, cannot be written to, or another run works in it.
     """
     check_run_folder(options.out)
     store = RunStore(options.out)
     workers = choose_workers(options, len(plan.datasets)) if register else 1
     with store.lock(), RunProgress(console, [], workers) as progress:
-        record = new_record(config, plan, options, workers)
-        store.write_record(record)
+        started = new_record(config, plan, options, workers)
+        datasets = dict(started.datasets)
+        store.write_record(started)
         for problem in problems:
             progress.say(problem, style="red")
 
-        def note(name: str, facts: dict[str, Any]) -> None:
-            record["datasets"][name] |= facts
-            store.write_record(record)
+        def note(name: str, facts: DatasetFacts) -> None:
+            datasets[name] = facts
+            store.write_record(started.changed(datasets=datasets))
 
-        works = [DatasetRun(name, config, plan, options, record["plan"], progress, note) for name in plan.datasets]
+        works = [DatasetRun(name, config, plan, options, started.plan, progress, note) for name in plan.datasets]
         progress.expect(*(step for work in works for step in work.steps))
         if register and workers > 1:
-            done = run_in_processes(WorkerSpec(register, config, options, record["plan"], workers), works, progress)
+            done = run_in_processes(WorkerSpec(register, config, options, started.plan, workers), works, progress)
         else:
             done = {work.name: list(work.run())[-1] for work in works}
         problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]
-        store.write_record(record | {"finished": utc_now(), "problems": problems})
+        store.write_record(started.changed(datasets=datasets, finished=utc_now(), problems=problems))
         return Outcome(problems, any(one.computed for one in done.values()))

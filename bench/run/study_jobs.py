@@ -1,7 +1,7 @@
-"""Execution of probes: computes the rows that the store does not hold, and records the probes that fail.
+"""Execution of studies: computes the rows that the store does not hold, and records the studies that fail.
 
-It is apart from ``bench.probes`` because the digest of a probe covers what its file imports: how rows are stored and
-shown must not be part of that.
+It is apart from ``bench.studies.base`` because the digest of a study covers what its file imports: how rows are stored
+and shown must not be part of that.
 """
 
 from __future__ import annotations
@@ -17,22 +17,28 @@ from bench.evaluation.scoring import score_batch
 from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
 from bench.store.folders import CellStore
+from bench.store.records import StudyOutcome
 from bench.store.scores import write_study
 from bench.studies.base import Study, Subject
 
 
 def run_studies(subject: Subject, studies: dict[str, tuple[Study, dict[str, Any]]], store: CellStore) -> Iterator[str]:
-    """Compute and store what the store does not hold -> a line for everything that was computed or failed ("" = well).
+    """Computes and stores what the store does not hold.
 
     Args:
-        probes: name -> probe and its parameters.
+        subject: the classifier of the cell and its explained images.
+        studies: name -> study and its parameters.
+        store: files of the cell.
+
+    Yields:
+        After every computation a line that says why it failed; empty if it did not.
     """
     for name, (study, parameters) in studies.items():
         concerned = {of: one for of, one in subject.explainers.items() if study.concerns(one)}
         explainers = concerned if study.per_explainer else {"": None}
-        step, progress = f"probe {name}", subject.trained.progress
+        step, progress = f"study {name}", subject.trained.progress
         if reason := study.applies_to(subject):
-            store.note_study(name, {"": {"status": "skipped", "reason": reason}})
+            store.note_study(name, {"": StudyOutcome(status="skipped", reason=reason)})
             progress.skip(step)
             continue
         wanted = {of: _fingerprint(subject, study, parameters, of) for of in explainers}
@@ -50,12 +56,13 @@ def _study(
 ) -> str:
     try:
         write_study(store.study_file(study.name, of), study.measure(subject, of, explainer), fingerprint=fingerprint)
-        store.note_study(study.name, {of: {"status": "ok", "fingerprint": fingerprint}})
+        store.note_study(study.name, {of: StudyOutcome(status="ok", fingerprint=fingerprint)})
         return ""
     except Exception as error:  # a study that fails must not take the scores with it
         reason = one_line(error)
-        store.note_study(study.name, {of: {"status": "failed", "reason": reason, "traceback": traceback.format_exc()}})
-        return f"{subject.trained.key}: probe {study.name!r}{f' of {of!r}' if of else ''} failed: {reason}"
+        failed = StudyOutcome(status="failed", reason=reason, traceback=traceback.format_exc())
+        store.note_study(study.name, {of: failed})
+        return f"{subject.trained.key}: study {study.name!r}{f' of {of!r}' if of else ''} failed: {reason}"
 
 
 def _fingerprint(subject: Subject, study: Study, parameters: dict[str, Any], of: str) -> str:
@@ -67,7 +74,7 @@ def _fingerprint(subject: Subject, study: Study, parameters: dict[str, Any], of:
         explained.indices.tolist(),
         study.name,
         json.dumps(parameters, sort_keys=True, default=str),
-        # the builder: a probe may have it render what the split does not hold
+        # the builder: a study may have it render what the split does not hold
         code_digest(study, score_batch, subject.prepared.info.builder, *([explainer] if explainer else [])),
         subject.context.inference.precision,
         of,

@@ -1,1 +1,1 @@
-"""Intervals, comparisons and agreement on plain arrays and frames; no torch."""
+"""Intervals, comparisons and agreement on plain arrays and frames, without torch so that the report starts fast."""

@@ -56,7 +56,7 @@ def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
         second: aligned with ``first``.
 
     Returns:
-        (N,) in [-1, 1]; nan where fewer than three columns are left or either is constant on them.
+        (N,) in [-1, 1]; nan if fewer than three columns remain or either table is constant on them.
     """
     one, other = (table.to_numpy(dtype=float) for table in (first, second))
     both = ~np.isnan(one) & ~np.isnan(other)
@@ -65,25 +65,25 @@ def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
 
 
 def krippendorff_alpha(ratings: Floats) -> float:
-    """Krippendorff's α of ordinal ratings: 1 = raters agree, 0 = as chance would have it, below 0 = systematic dissent.
+    """Computes Krippendorff's α of ordinal ratings: 1 = agreement, 0 = chance, below 0 = systematic disagreement.
 
     Source: K. Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), section D with the ordinal difference.
-    The maintained package is under the GPL, which this project is not.
+    It is implemented here because the maintained package has the GPL as its licence.
 
     Args:
-        ratings: (R,U) of R raters on U units; nan where a rater did not rate a unit.
+        ratings: (R,U) of R raters on U units; nan if a rater did not rate a unit.
 
     Returns:
-        α, at most 1; nan where no unit has two ratings or all ratings are equal.
+        α, at most 1; nan if no unit has two ratings or all ratings are equal.
     """
     values, codes = np.unique(ratings, return_inverse=True)
     coded = np.where(np.isnan(ratings), -1, codes.reshape(ratings.shape))
     counts = (coded[:, :, None] == np.arange(np.isfinite(values).sum())).sum(axis=0).astype(float)
-    counts = counts[counts.sum(axis=1) > 1]  # (U,V) how often each value was given to each unit
+    counts = counts[counts.sum(axis=1) > 1]  # (U,V) ratings of each unit with each value
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
     coincidences = (pairs / (counts.sum(axis=1) - 1)[:, None, None]).sum(axis=0)
     of_value = coincidences.sum(axis=1)
-    middle = np.cumsum(of_value) - of_value / 2  # ordinal distance: the ratings that lie between two values
+    middle = np.cumsum(of_value) - of_value / 2  # ordinal distance: the number of ratings between two values
     distances = (middle[:, None] - middle) ** 2
     expected = (np.outer(of_value, of_value) * distances).sum()
     if not expected:
@@ -92,11 +92,18 @@ def krippendorff_alpha(ratings: Floats) -> float:
 
 
 def kendall_tau(first: Floats, second: Floats) -> Floats:
-    """Scores (…,M) of the same M methods -> Kendall's τ-b (…): 1 the same order, -1 the opposite; ties are allowed.
+    """Computes Kendall's τ-b of many pairs of rankings at once: 1 = same order, -1 = opposite order.
 
-    Scores that agree up to the rounding of float32 tie. nan where one of both ties all methods, or a score is nan.
+    Scores that agree up to the rounding of float32 tie.
 
-    Source: Kendall 1945, doi:10.1093/biomet/33.3.239. As ``scipy.stats.kendalltau``, for many rankings at once.
+    Args:
+        first: scores (…,M) of M methods.
+        second: scores (…,M) of the same methods.
+
+    Returns:
+        (…) in [-1, 1]; nan if either ties all methods or a score is nan.
+
+    Source: Kendall 1945, doi:10.1093/biomet/33.3.239; the same as ``scipy.stats.kendalltau``.
     """
     above, below = np.triu_indices(first.shape[-1], k=1)
     one, other = (np.sign(scores[..., above] - scores[..., below]) for scores in map(with_ties, (first, second)))
@@ -108,19 +115,21 @@ def kendall_tau(first: Floats, second: Floats) -> Floats:
 def rank_agreement(
     first: Floats, second: Floats, groups: NDArray[np.object_] | pd.Series, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Kendall's τ-b between the orders of M methods by two scores, each the mean over the same images.
+    """Computes Kendall's τ-b between the orders of M methods by two scores, each the mean over the same images.
 
-    The 95 % interval is that of a bootstrap over groups, drawn alike for both scores. Resampled means scatter more than
-    those of the images themselves, which shuffles close methods: the interval leans towards less agreement.
+    The 95 % interval is that of a bootstrap over groups, with the same draw for both scores. Resampled means vary more
+    than those of the images themselves, which changes the order of close methods: the interval is biased towards less
+    agreement.
 
     Args:
-        first: (N,M), nan where undefined.
-        second: (N,M), likewise.
+        first: (N,M), nan if undefined.
+        second: (N,M), nan if undefined.
         groups: (N,) group of each image.
         resamples: number of bootstrap samples.
 
     Returns:
-        nan for fewer than three methods, whose order says little; the interval is nan for few groups (``limits``).
+        nan for fewer than three methods, whose order has little information; the interval is nan for few groups
+        (``limits``).
     """
     images = len(first)
     if images == 0 or first.shape[1] < 3:

@@ -1,5 +1,8 @@
-"""How well a classifier classifies. Every score is computed for many weightings of the images at once, because the
-report needs it for hundreds of bootstrap samples; scikit-learn, which takes one at a time, is the tests' oracle."""
+"""Scores of a classifier's predictions.
+
+Every score is computed for many weightings of the images at once, because the report needs it for hundreds of bootstrap
+samples; scikit-learn, which takes one at a time, is the oracle of the tests.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from bench.statistics.intervals import Floats
 
 Integers = NDArray[np.int64]
 
-#: name -> whether higher is better, in the order of the table.
+#: Name -> True if higher is better, in the order of the table.
 CLASSIFICATION_SCORES = {
     "accuracy": True,
     "balanced_accuracy": True,
@@ -27,19 +30,21 @@ CLASSIFICATION_SCORES = {
 def classification_scores(
     logits: Floats, labels: Integers, weights: Floats | None = None, healthy: int | None = 0
 ) -> dict[str, Floats]:
-    """Logits (N,C), labels (N,) -> the scores of ``CLASSIFICATION_SCORES``, nan where undefined.
+    """Computes the scores of ``CLASSIFICATION_SCORES``.
 
-    Sensitivity is the share of diseased images that get any disease class, specificity the share of healthy images
-    called healthy (both nan where no class is healthy). For two classes precision and F1 are those of the disease (of
-    the second class where none is healthy), for more they are macro averages and AUC is one-against-rest macro. Kappa
+    Sensitivity is the share of diseased images predicted as any disease class, specificity the share of healthy images
+    predicted as healthy (both nan if no class is healthy). For two classes precision and F1 are those of the disease
+    (of the second class if none is healthy); for more they are macro averages, and AUC is one-against-rest macro. Kappa
     is quadratically weighted, which for two classes is Cohen's kappa.
 
     Args:
-        weights: (B,N) how often each image counts in each of B samples; None = every image once.
-        healthy: index of the healthy class.
+        logits: (N,C).
+        labels: (N,) class indices.
+        weights: (B,N) count of each image in each of B samples; None = every image once.
+        healthy: index of the healthy class; None = there is none.
 
     Returns:
-        name -> (B,) values.
+        Name -> (B,) values, nan if undefined.
     """
     weights = np.ones((1, len(labels))) if weights is None else weights
     probabilities = softmax(logits)
@@ -53,23 +58,25 @@ def classification_scores(
 
 
 def softmax(logits: Floats) -> Floats:
-    """Logits (N,C) -> probabilities (N,C)."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    """Converts logits (N,C) to probabilities (N,C)."""
+    exponentials: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def confusion(labels: Integers, predicted: Integers, weights: Floats, num_classes: int) -> Floats:
-    """Weighted confusion matrices (B,C,C): true class by predicted class."""
+    """Computes weighted confusion matrices (B,C,C): true class by predicted class."""
     pairs = np.eye(num_classes**2)[labels * num_classes + predicted]
-    return (weights @ pairs).reshape(-1, num_classes, num_classes)
+    counts: Floats = (weights @ pairs).reshape(-1, num_classes, num_classes)
+    return counts
 
 
 def _from_confusion(counts: Floats, healthy: int | None) -> dict[str, Floats]:
-    """Scores that need only the confusion matrices (B,C,C)."""
+    """Computes the scores that need only the confusion matrices (B,C,C)."""
     hits = np.diagonal(counts, axis1=1, axis2=2)
     truly, called = counts.sum(axis=2), counts.sum(axis=1)
     total = counts.sum(axis=(1, 2))
-    # As in scikit-learn: a class that is never called has precision 0, one that is not there does not count in recall.
+    # As in scikit-learn: a class that is never predicted has precision 0, an absent class does not count in recall.
     precision = np.where(called > 0, hits / called, 0)
     f1 = np.where(truly + called > 0, 2 * hits / (truly + called), 0)
     disease = None if counts.shape[1] > 2 else 1 - (healthy or 0)
@@ -87,25 +94,28 @@ def _from_confusion(counts: Floats, healthy: int | None) -> dict[str, Floats]:
 
 def _share_diseased(counts: Floats, healthy: int) -> Floats:
     diseased = np.delete(counts, healthy, axis=1)
-    return np.delete(diseased, healthy, axis=2).sum(axis=(1, 2)) / diseased.sum(axis=(1, 2))
+    share: Floats = np.delete(diseased, healthy, axis=2).sum(axis=(1, 2)) / diseased.sum(axis=(1, 2))
+    return share
 
 
 def _quadratic_kappa(counts: Floats, truly: Floats, called: Floats, total: Floats) -> Floats:
     classes = np.arange(counts.shape[1])
     distance = (classes[:, None] - classes) ** 2
     expected = truly[:, :, None] * called[:, None, :] / total[:, None, None]
-    return 1 - (distance * counts).sum(axis=(1, 2)) / (distance * expected).sum(axis=(1, 2))
+    kappa: Floats = 1 - (distance * counts).sum(axis=(1, 2)) / (distance * expected).sum(axis=(1, 2))
+    return kappa
 
 
 def auc(probabilities: Floats, labels: Integers, weights: Floats | None = None) -> Floats:
-    """Weighted area under the ROC curve (B,), ties counted half; macro over one-against-rest where C > 2.
+    """Computes the weighted area under the ROC curve (B,), ties counted half; macro one-against-rest if C > 2.
 
-    nan where a class has no weight.
+    It is nan if a class has no weight.
     """
     weights = np.ones((1, len(labels))) if weights is None else weights
     classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     areas = [_binary_auc(probabilities[:, one], labels == one, weights) for one in classes]
-    return np.mean(areas, axis=0)
+    mean: Floats = np.mean(areas, axis=0)
+    return mean
 
 
 def _binary_auc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
@@ -115,13 +125,14 @@ def _binary_auc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) ->
     below = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
     won = (above * (below.cumsum(axis=1) - below / 2)).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return won / (above.sum(axis=1) * below.sum(axis=1))
+        area: Floats = won / (above.sum(axis=1) * below.sum(axis=1))
+    return area
 
 
 def expected_calibration_error(
     probabilities: Floats, labels: Integers, weights: Floats | None = None, bins: int = 15
 ) -> Floats:
-    """Mean gap between confidence and accuracy over equally wide confidence bins, weighted by their share of images.
+    """Computes the mean gap between confidence and accuracy over equally wide bins, weighted by their share of images.
 
     Args:
         probabilities: (N,C).
@@ -139,4 +150,5 @@ def expected_calibration_error(
     correct = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum(np.ceil(confidence * bins).astype(int) - 1, bins - 1)
     gaps = (weights * (correct - confidence)) @ np.eye(bins)[bin_of]
-    return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
+    error: Floats = np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
+    return error

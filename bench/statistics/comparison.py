@@ -1,6 +1,6 @@
-"""Is one method better than another? Paired differences over images, with intervals and tests that respect groups.
+"""Comparison of methods by paired differences over images, with intervals and tests that respect groups.
 
-Images are averaged within their group, and all groups count alike: in the mean, its interval, the test and the effect.
+Images are averaged within their group, and all groups count equally in the mean, its interval, the test and the effect.
 Everything is computed for M comparisons at once. The choices made here are explained in docs/statistics.md.
 """
 
@@ -30,31 +30,36 @@ from bench.statistics.intervals import (
 ALPHA = 1 - LEVEL
 BETTER, WORSE, TOO_FEW = "better", "worse", "too few images"
 SAME, NO_EVIDENCE = "no relevant difference", "no evidence of a relevant difference"
-_ENUMERATED = 13  # up to so many pairs all signs are tried; scipy does so where there are ties
+_ENUMERATED = 13  # up to this number of pairs all signs are enumerated; scipy does so if there are ties
 
 
 def paired_differences(ours: Floats, theirs: Floats) -> Floats:
-    """Scores (…,A) and (…,B) of the same images -> differences (…,A·B), every ours minus every theirs.
+    """Computes the differences (…,A·B) of scores (…,A) and (…,B) of the same images: every ours minus every theirs.
 
-    nan where one of both is; exactly 0 where both agree up to the rounding of float32.
+    A difference is nan if either score is, and exactly 0 if both agree up to the rounding of float32.
     """
     differences = difference(ours[..., :, None], theirs[..., None, :])
     return differences.reshape(*ours.shape[:-1], ours.shape[-1] * theirs.shape[-1])
 
 
 def difference(ours: Floats, theirs: Floats) -> Floats:
-    """Ours minus theirs; exactly 0 where both agree up to the rounding of float32."""
+    """Subtracts theirs from ours; the result is exactly 0 if both agree up to the rounding of float32."""
     return np.where(np.isclose(ours, theirs, rtol=RELATIVE, atol=ABSOLUTE), 0.0, ours - theirs)
 
 
 def compare(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """``mean_differences`` with a test and an effect size: p (two-sided) and effect (rank-biserial, in [-1, 1]).
+    """Computes ``mean_differences`` with a test and an effect size: p (two-sided) and effect (rank-biserial).
 
-    The Wilcoxon signed-rank test takes one value a group, the mean over its images and seeds, because images of one
+    The Wilcoxon signed-rank test takes one value per group, the mean over its images and seeds, because images of one
     group are not independent.
 
     Args:
-        differences: (S,N,M); groups: (N,); resamples: B.
+        differences: (S,N,M) of S seeds, N images and M comparisons; nan if undefined.
+        groups: (N,) group of each image.
+        resamples: number of bootstrap samples.
+
+    Returns:
+        The rows of ``mean_differences`` with p in [0, 1] and effect in [-1, 1].
 
     Source: Wilcoxon 1945, doi:10.2307/3001968; Kerby 2014, doi:10.2466/11.IT.3.1.
     """
@@ -65,16 +70,16 @@ def compare(differences: Floats, groups: NDArray[np.object_], resamples: int = R
 
 
 def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Means of paired differences with 95 % intervals: over seeds, then over the images of a group, then over groups.
+    """Averages paired differences over seeds, images of a group and groups, in this order, with 95 % intervals.
 
     Args:
-        differences: (S,N,M) of S seeds, N images and M comparisons; nan where undefined.
+        differences: (S,N,M) of S seeds, N images and M comparisons; nan if undefined.
         groups: (N,) group of each image.
-        resamples: B, of the bootstrap.
+        resamples: number of bootstrap samples.
 
     Returns:
-        One row a comparison: difference, low, high (nan for few groups, see ``limits``), n images that have a value,
-        undefined ones, groups and seeds that have one.
+        One row per comparison: difference, low, high (nan for few groups, see ``limits``), n images with a value,
+        undefined images, and the numbers of groups and seeds with a value.
     """
     image = mean_over(differences, axis=0)
     n, parts = np.isfinite(image).sum(axis=0), _Parts(differences, groups)
@@ -85,15 +90,19 @@ def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples
 
 
 def mean_ratios(over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Ratios of such means with 95 % intervals; an image counts where both values are defined.
+    """Computes ratios of means, averaged as in ``mean_differences``, with 95 % intervals.
 
-    Means are divided, not averaged ratios, which one image with a denominator near 0 would decide.
+    Means are divided instead of averaging ratios, because a single image with a denominator near 0 would dominate the
+    average. An image counts if both values are defined.
 
     Args:
-        over, under: (S,N,M); groups: (N,); resamples: B.
+        over: (S,N,M) numerators.
+        under: (S,N,M) denominators.
+        groups: (N,) group of each image.
+        resamples: number of bootstrap samples.
 
     Returns:
-        One row a comparison: ratio, low, high, n and undefined.
+        One row per comparison: ratio, low, high, n and undefined.
     """
     both = np.isfinite(over) & np.isfinite(under)
     first, second = (_Parts(np.where(both, one, np.nan), groups) for one in (over, under))
@@ -106,14 +115,15 @@ def mean_ratios(over: Floats, under: Floats, groups: NDArray[np.object_], resamp
 
 
 def _quotient(over: Floats, under: Floats) -> Floats:
-    return np.divide(over, under, out=np.full(over.shape, np.nan), where=under != 0)
+    quotient: Floats = np.divide(over, under, out=np.full(over.shape, np.nan), where=under != 0)
+    return quotient
 
 
 class _Parts:
-    """Means (M,) of values (S,N,M) over groups that count alike, of all seeds and of each, and bootstrap samples.
+    """Means (M,) of values (S,N,M) over equally weighted groups, for all seeds and for each, and bootstrap samples.
 
     Attributes:
-        count: (M,) groups that have a value.
+        count: (M,) number of groups with a value.
     """
 
     def __init__(self, values: Floats, groups: NDArray[np.object_]) -> None:
@@ -124,22 +134,22 @@ class _Parts:
         self.mean, self.by_seed = mean_over(self._all, axis=0), mean_over(self._each, axis=1)
 
     def drawn(self, resamples: int) -> Floats:
-        """(B,M)"""
+        """Draws B bootstrap samples of the mean (B,M)."""
         return weighted_means(bootstrap_weights(self._names, resamples), self._all)
 
     def drawn_by_seed(self, resamples: int) -> Floats:
-        """(B,S,M)"""
+        """Draws B bootstrap samples of the means of each seed (B,S,M)."""
         weights = bootstrap_weights(self._names, resamples)
         return np.stack([weighted_means(weights, one) for one in self._each], axis=1)
 
 
 def means(values: Floats) -> Floats:
-    """Values (S,N,M) -> (M,): over seeds, then over images, of what is defined."""
+    """Averages defined values (S,N,M) over seeds, then over images: (M,)."""
     return mean_over(mean_over(values, axis=0), axis=0)
 
 
 def group_means(values: Floats, groups: NDArray[np.object_]) -> Floats:
-    """Values (N,M) of images, nan where undefined -> means (G,M) over the images of each group, in order of names."""
+    """Averages values (N,M) of images, nan if undefined, over the images of each group: (G,M), in order of names."""
     names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     defined, images = np.isfinite(values), np.arange(len(member))
     belongs = sparse.csr_array((np.ones(len(member)), (member, images)), shape=(len(names), len(member)))
@@ -147,9 +157,10 @@ def group_means(values: Floats, groups: NDArray[np.object_]) -> Floats:
 
 
 def signed_rank(differences: Floats) -> tuple[float, float]:
-    """Differences (G,), nan left out -> two-sided p of Wilcoxon's test and rank-biserial effect size; zeros drop out.
+    """Computes the two-sided p of Wilcoxon's test and the rank-biserial effect size of differences (G,).
 
-    Without any difference p is 1 and the effect 0; both are nan where nothing is defined.
+    nan and zero differences are left out. Without any difference p is 1 and the effect 0; both are nan if no difference
+    is defined.
     """
     values = differences[np.isfinite(differences)]
     if not len(values):
@@ -164,9 +175,9 @@ def signed_rank(differences: Floats) -> tuple[float, float]:
 
 
 def _exact_p(ranks: Floats, positive: NDArray[np.bool_]) -> float:
-    """Two-sided p over all signs that the ranks could have: what scipy's permutation test gives, 1,000 times faster."""
+    """Computes the two-sided p over all signs of the ranks: scipy's permutation test, 1,000 times faster."""
     sums, observed = _signs(len(ranks)) @ ranks, ranks[positive].sum()
-    return min(1.0, 2 * min(np.mean(sums <= observed), np.mean(sums >= observed)))
+    return min(1.0, 2 * min(float(np.mean(sums <= observed)), float(np.mean(sums >= observed))))
 
 
 @cache
@@ -175,7 +186,7 @@ def _signs(count: int) -> Floats:
 
 
 def holm(p: Floats) -> Floats:
-    """p-values (M,) of one family -> adjusted ones (M,); nan stays nan and does not count.
+    """Adjusts the p-values (M,) of one family by Holm's method; nan remains nan and does not count.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6(2), 65-70.
     """
@@ -187,17 +198,18 @@ def holm(p: Floats) -> Floats:
 
 
 def decide(comparisons: pd.DataFrame, family: list[str], higher_is_better: str, margin: str) -> pd.DataFrame:
-    """Add ``p_holm``, ``needed`` and ``verdict`` to rows of ``compare``, and turn the effect to the better end.
+    """Adds ``p_holm``, ``needed`` and ``verdict`` to rows of ``compare``, and orients the effect: positive is better.
 
     "better" and "worse" need a Holm-adjusted p below 0.05, an interval without 0, an effect of the same sign and a
-    difference beyond the margin. An interval within the margin is "no relevant difference" (equivalence). Where even
-    groups that all point one way would not reach that p at Holm's first step, the verdict is "too few images";
-    ``needed`` groups would. The number of groups is known before any score, so this choice favours nobody.
+    difference beyond the margin. An interval within the margin is "no relevant difference" (equivalence). If that p
+    cannot be reached at Holm's first step even if all groups agree, the verdict is "too few images"; ``needed`` groups
+    would suffice. The number of groups is known before any score, so this choice favours no method.
 
     Args:
+        comparisons: rows of ``compare`` with the columns named below.
         family: columns that name the family over which p-values are adjusted.
-        higher_is_better: the column that tells.
-        margin: the column that holds the smallest difference that matters.
+        higher_is_better: name of the column with the direction.
+        margin: name of the column with the smallest relevant difference.
 
     Source: equivalence by an interval within a margin, Schuirmann 1987, doi:10.1007/BF01068419.
     Deviation: the 95 % interval instead of the 90 % one, which is stricter.
@@ -218,9 +230,11 @@ def decide(comparisons: pd.DataFrame, family: list[str], higher_is_better: str, 
 
 
 def non_inferiority(low: float, high: float, margin: float) -> str:
-    """Interval of a difference, positive where ours is better -> "non-inferior", "inferior" or "undecided".
+    """Classifies the interval of a difference, positive if ours is better, by a margin.
 
-    Non-inferior where even the lower end loses less than the margin, inferior where even the upper end loses more.
+    Returns:
+        "non-inferior" if even the lower end loses less than the margin, "inferior" if even the upper end loses more,
+        otherwise "undecided".
     """
     if low > -margin:
         return "non-inferior"

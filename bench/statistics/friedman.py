@@ -1,4 +1,4 @@
-"""Do methods differ over many data sets? Friedman's test on ranks, and by how much ranks must differ (Nemenyi).
+"""Friedman's test of differences between methods over data sets, and Nemenyi's critical difference of their ranks.
 
 Source: Demšar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7:1-30, section 3.2.
 """
@@ -12,7 +12,7 @@ from scipy import stats
 
 from bench.statistics.intervals import LEVEL, Floats, with_ties
 
-#: Fewer say next to nothing (the limit is ours). Demšar's rule of thumb for the χ² approximation is more than 10
+#: Smallest number of blocks for the test (our limit). Demšar's rule of thumb for the χ² approximation is more than 10
 #: blocks and more than 5 methods.
 FEWEST_BLOCKS = 5
 FEWEST_METHODS = 3  # two are compared by Wilcoxon's test
@@ -24,8 +24,8 @@ class Friedman:
 
     Attributes:
         mean_ranks: (M,), 1 is the best.
-        p: of Friedman's χ² with its correction for ties; nan where all methods tie in every block.
-        critical_difference: by which two mean ranks must differ.
+        p: p-value of Friedman's χ² with its correction for ties; nan if all methods tie in every block.
+        critical_difference: smallest significant difference of two mean ranks.
     """
 
     mean_ranks: Floats
@@ -34,7 +34,7 @@ class Friedman:
 
 
 def friedman(scores: Floats) -> Friedman:
-    """Scores (B,M), higher is better -> ranks within each block (ties share their mean rank) and both tests.
+    """Ranks scores (B,M), higher is better, within each block (ties share their mean rank) and computes both tests.
 
     Raises:
         ValueError: fewer than three methods.
@@ -47,14 +47,19 @@ def friedman(scores: Floats) -> Friedman:
 
 
 def critical_difference(methods: int, blocks: int) -> float:
-    """Nemenyi's critical difference of mean ranks at 0.05: the studentized range over √2, times √(M(M+1)/6B)."""
+    """Computes Nemenyi's critical difference of mean ranks at 0.05: studentized range / √2 · √(M(M+1)/6B)."""
     quantile = stats.studentized_range.ppf(LEVEL, methods, np.inf) / np.sqrt(2)
     return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
 
 
 def alike(mean_ranks: Floats, difference: float) -> list[tuple[float, float]]:
-    """Mean ranks (M,) -> (first, last) of every largest group of at least two that differ by less than this."""
+    """Returns (first, last) mean rank of every maximal group of at least two that differ by less than ``difference``.
+
+    Args:
+        mean_ranks: (M,).
+        difference: the critical difference.
+    """
     ordered = np.sort(mean_ranks)
-    last = np.searchsorted(ordered, ordered + difference, side="left") - 1  # of the group that begins at each
+    last = np.searchsorted(ordered, ordered + difference, side="left") - 1  # of the group that starts at each
     found = [(at, end) for at, end in enumerate(last) if end > at and (at == 0 or end > last[at - 1])]
     return [(float(ordered[at]), float(ordered[end])) for at, end in found]

@@ -1,6 +1,7 @@
-"""Means with intervals. Images of one group (a patient) are one cluster: groups are resampled, not images.
+"""Means with intervals.
 
-The choices made here are explained in docs/statistics.md.
+Images of one group (a patient) form one cluster, so groups are resampled and not images. The choices made here are
+explained in docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.integer[Any]]
 RESAMPLES = 1000
 LEVEL = 0.95
-#: Scores are float32 and of order 1; two that agree to this are the same.
+#: Tolerances for equal scores, which are float32 and of order 1.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
-#: Share of the largest value that hardly shows in three decimals: no reason to call one the best or to rank it higher.
+#: Share of the largest value below which a difference is invisible in three decimals and does not change a rank.
 ALIKE = 5e-4
-#: Of fewer groups the spread is not known well enough for an interval to say anything.
+#: Smallest number of groups whose spread is known well enough for an interval.
 FEWEST_GROUPS = 5
 
 
@@ -39,27 +40,27 @@ class Estimate:
     undefined: int = 0
 
     def within(self, lowest: float, highest: float) -> Estimate:
-        """The same with the interval cut to what is possible."""
+        """Clips the interval to the possible range."""
         low, high = np.clip([self.low, self.high], lowest, highest)
         return replace(self, low=float(low), high=float(high))
 
 
 def bootstrap_weights(groups: NDArray[np.object_] | pd.Series, resamples: int = RESAMPLES) -> Floats:
-    """How often each image counts in each bootstrap sample, when whole groups are drawn with replacement.
+    """Draws the count of each image in each bootstrap sample; whole groups are drawn with replacement.
 
     Args:
         groups: (N,) group of each image.
-        resamples: B.
+        resamples: number B of bootstrap samples.
 
     Returns:
-        (B,N). The draw is seeded by the group names, so that scores of the same images are resampled alike.
+        (B,N). The draw is seeded by the group names, so that all scores of the same images share it.
     """
     return _weights(tuple(map(str, groups)), resamples).astype(float)
 
 
-@lru_cache(maxsize=8)  # the scores of a table are of the same few sets of images
+@lru_cache(maxsize=8)  # the scores of a table share a few sets of images
 def _weights(groups: tuple[str, ...], resamples: int) -> NDArray[np.unsignedinteger[Any]]:
-    """In as few bytes as hold them: there is one for every image and resample."""
+    """Draws the counts in the smallest integer type, as there is one per image and resample."""
     names, member = np.unique(groups, return_inverse=True)
     generator = np.random.default_rng(seed_of("bootstrap", *names))
     counts = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
@@ -67,7 +68,7 @@ def _weights(groups: tuple[str, ...], resamples: int) -> NDArray[np.unsignedinte
 
 
 def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """Percentile interval of bootstrap samples (B,), nan ones left out; (nan, nan) where none is left."""
+    """Computes the percentile interval of bootstrap samples (B,) without nan; (nan, nan) if none remains."""
     samples = samples[np.isfinite(samples)]
     if not len(samples):
         return float("nan"), float("nan")
@@ -76,7 +77,7 @@ def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
 
 
 def intervals(samples: Floats) -> tuple[Floats, Floats]:
-    """``interval`` of each column of bootstrap samples (B,M) -> low (M,), high (M,)."""
+    """Computes ``interval`` for each column of bootstrap samples (B,M): low (M,), high (M,)."""
     if np.isfinite(samples).all():
         low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     else:
@@ -85,12 +86,15 @@ def intervals(samples: Floats) -> tuple[Floats, Floats]:
 
 
 def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resamples: int = RESAMPLES) -> Estimate:
-    """Mean over images with its 95 % interval (``limits``); nan values are left out and counted.
+    """Computes the mean over images with its 95 % interval (``limits``); nan values are left out and counted.
 
     Values of the same image (several seeds) are averaged first.
 
     Args:
-        values, images, groups: aligned, one entry a score.
+        values: one entry per score.
+        images: image of each score.
+        groups: group of each score.
+        resamples: number of bootstrap samples.
     """
     columns = {"value": values, "image": images, "group": groups}
     rows = pd.DataFrame({name: column.to_numpy() for name, column in columns.items()} | {"all": 0, "of": 0})
@@ -98,11 +102,12 @@ def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resam
 
 
 def estimate_means(rows: pd.DataFrame, by: list[str], resamples: int = RESAMPLES) -> dict[Any, Estimate]:
-    """``estimate_mean`` of the rows of every combination of the columns ``by``, all of the same images at once.
+    """Computes ``estimate_mean`` for every combination of the columns ``by``, at once for all with the same images.
 
     Args:
-        rows: with the columns value, image and group; with ``seed`` the interval speaks of the variance of seeds, too.
+        rows: frame with the columns value, image and group; with ``seed`` the interval includes the variance of seeds.
         by: two columns or more, without ``seed``.
+        resamples: number of bootstrap samples.
     """
     of_image = rows.groupby([*by, "image"], dropna=False)
     groups, by_seed = of_image["group"].first(), _by_seed(rows, of_image.ngroup().to_numpy())
@@ -123,7 +128,7 @@ def estimate_means(rows: pd.DataFrame, by: list[str], resamples: int = RESAMPLES
 
 
 def _by_seed(rows: pd.DataFrame, image: Places) -> Floats:
-    """Mean (S,I) of the rows of each seed and image; ``image`` (rows,) is the number of each row's."""
+    """Averages the rows of each seed and image: (S,I); ``image`` (rows,) is the number of the image of each row."""
     seed = pd.factorize(rows["seed"], sort=True)[0] if "seed" in rows else np.zeros(len(rows), dtype=int)
     shape = (seed.max(initial=-1) + 1, image.max(initial=-1) + 1)
     value, cell = rows["value"].to_numpy(dtype=float), seed * shape[1] + image
@@ -136,7 +141,7 @@ def _by_seed(rows: pd.DataFrame, image: Places) -> Floats:
 
 
 def _means_with_limits(values: Floats, groups: tuple[str, ...], resamples: int) -> tuple[Floats, Floats, Floats]:
-    """Values (S,N,M), every image with one -> means over seeds, then over images, low and high, each (M,)."""
+    """Averages values (S,N,M), at least one per image, over seeds, then images: mean, low and high, each (M,)."""
     image = mean_over(values, axis=0)
     estimate = mean_over(image, axis=0)
     if not groups:
@@ -151,26 +156,26 @@ def _means_with_limits(values: Floats, groups: tuple[str, ...], resamples: int) 
 def limits(
     estimate: Floats, samples: Floats, groups: Floats, by_seed: Floats | None = None, seed_samples: Floats | None = None
 ) -> tuple[Floats, Floats]:
-    """95 % intervals of M quantities: the percentiles of a bootstrap over groups, stretched around the estimate.
+    """Computes 95 % intervals of M quantities: percentiles of a bootstrap over groups, stretched around the estimate.
 
-    The stretch makes up for few groups (Student's t instead of the normal distribution, and the bootstrap's factor
+    The stretch corrects for few groups (Student's t instead of the normal distribution, and the bootstrap's factor
     (G-1)/G) and for the variance between seeds, which resampling a handful of seeds underestimates. The variance of the
-    mean is that of the groups plus that of the seeds (what their spread exceeds the spread that images alone would
-    give them); its quantile is the mean of both Student quantiles, weighted by the variances.
+    mean is that of the groups plus that of the seeds (the excess of their spread over the spread caused by images
+    alone); its quantile is the mean of both Student quantiles, weighted by the variances.
 
     Args:
         estimate: (M,) mean over S seeds.
         samples: (B,M) the same in bootstrap samples of the groups.
         groups: (M,) G.
-        by_seed: (S,M) estimate of each seed; None: seeds are left out.
+        by_seed: (S,M) estimate of each seed; None = the variance of seeds is ignored.
         seed_samples: (B,S,M) the same in the bootstrap samples.
 
     Returns:
-        low (M,), high (M,): nan where there are fewer than ``FEWEST_GROUPS`` groups.
+        low (M,), high (M,): nan for fewer than ``FEWEST_GROUPS`` groups.
 
     Source: expanded percentile interval, Hesterberg 2015, arXiv:1411.5279; weighted quantiles, Cochran 1964,
     Biometrics 20(1), 191-195.
-    Deviation: the percentiles are stretched, not shifted, which serves any quantile.
+    Deviation: the percentiles are stretched, not shifted, which works for any quantile.
     """
     if by_seed is None or seed_samples is None:
         by_seed, seed_samples = estimate[None], samples[:, None]
@@ -185,7 +190,7 @@ def limits(
         margin = np.where(variance > 0, quantile * np.sqrt(variance), 0)
         normal = ndtri((1 + LEVEL) / 2) * np.sqrt(spread)
         low, high = intervals(samples)
-        # Where all groups agree there is no percentile to stretch; the seeds alone make the interval.
+        # If all groups agree there is no percentile to stretch; the seeds alone determine the interval.
         below = np.where(spread > 0, (estimate - low) * margin / normal, margin)
         above = np.where(spread > 0, (high - estimate) * margin / normal, margin)
     enough = groups >= FEWEST_GROUPS
@@ -195,33 +200,35 @@ def limits(
 def limits_of_one(
     estimate: float, samples: Floats, groups: NDArray[np.object_] | pd.Series, within: tuple[float, float]
 ) -> tuple[float, float]:
-    """``limits`` of one quantity from bootstrap samples (B,) over the groups (N,), cut to what is possible."""
+    """Computes ``limits`` of one quantity from bootstrap samples (B,) over groups (N,), clipped to ``within``."""
     low, high = limits(np.array([estimate]), samples[:, None], np.array([len(set(map(str, groups)))]))
     return float(np.clip(low[0], *within)), float(np.clip(high[0], *within))
 
 
 def mean_over(values: Floats, axis: int) -> Floats:
-    """Mean along an axis over what is defined, nan where nothing is."""
+    """Averages the defined values along an axis; nan if there are none."""
     defined = np.isfinite(values)
     return ratio(np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis))
 
 
 def weighted_means(weights: Floats, values: Floats) -> Floats:
-    """Weights (B,N), values (N,M) with nan where undefined -> weighted means (B,M)."""
+    """Computes means (B,M) of values (N,M), nan if undefined, with weights (B,N)."""
     defined = np.isfinite(values)
     return ratio(weights @ np.where(defined, values, 0), weights @ defined)
 
 
 def ratio(over: Floats, under: Floats) -> Floats:
-    """Quotient of a sum and a weight, nan where there is no weight."""
-    return np.divide(over, under, out=np.full(np.shape(over), np.nan), where=under > 0)
+    """Divides a sum by a weight; nan if the weight is 0."""
+    quotient: Floats = np.divide(over, under, out=np.full(np.shape(over), np.nan), where=under > 0)
+    return quotient
 
 
 def with_ties(values: Floats, share: float = RELATIVE) -> Floats:
-    """Values (…,M) -> the same where those that are alike are equal, to the least of them. nan stays nan.
+    """Sets similar values of a row to the smallest of them, so that they tie; nan remains nan.
 
     Args:
-        share: alike are values that differ by no more than this share of the row's largest, or by rounding.
+        values: (…,M).
+        share: values tie if they differ by at most this share of the row's largest, or by rounding.
     """
     order = np.argsort(values, axis=-1)
     merged = np.take_along_axis(values, order, axis=-1)
@@ -236,7 +243,7 @@ def with_ties(values: Floats, share: float = RELATIVE) -> Floats:
 
 
 def _variance_of_seeds(by_seed: Floats, seed_samples: Floats, groups: Floats) -> Floats:
-    """Variance (M,) that drawing seeds adds to a mean over those that have a value; 0 where that is one."""
+    """Estimates the variance (M,) that seeds add to a mean over the seeds with a value; 0 for a single one."""
     seeds = np.isfinite(by_seed).sum(axis=0)
     by_images = mean_over(_spread(seed_samples - by_seed, axis=1), axis=0) * groups / (groups - 1)
     between = np.fmax((_spread(by_seed, axis=0) - by_images) * seeds / (seeds - 1), 0)
@@ -244,5 +251,5 @@ def _variance_of_seeds(by_seed: Floats, seed_samples: Floats, groups: Floats) ->
 
 
 def _spread(values: Floats, axis: int) -> Floats:
-    """Variance along an axis (divided by the number) over what is defined."""
+    """Computes the variance (divided by the number) of the defined values along an axis."""
     return mean_over((values - np.expand_dims(mean_over(values, axis), axis)) ** 2, axis)

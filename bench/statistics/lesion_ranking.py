@@ -1,4 +1,7 @@
-"""Does a map weigh the lesions of an image as the model does? Lesions are compared within an image, never across."""
+"""Agreement between the mass that a map gives to the lesions of an image and their effect on the model.
+
+Lesions are compared within an image and never across images, whose effects have different scales.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ from bench.statistics.agreement import kendall_tau
 from bench.statistics.intervals import Floats
 
 
-def rank_agreement(mass: Floats, effect: Floats) -> float:
-    """Kendall's τ-b between the mass a map gives to the L lesions of an image and the effect of removing each.
+def lesion_rank_correlation(mass: Floats, effect: Floats) -> float:
+    """Computes Kendall's τ-b between the mass a map gives to the L lesions of an image and the effect of removing each.
 
-    Source: arXiv:2308.06248 (single deletion protocol). Deviation: Kendall's τ-b in place of Spearman's ρ, because
-    most images have two to four lesions.
+    Source: arXiv:2308.06248 (single deletion protocol).
+    Deviation: Kendall's τ-b instead of Spearman's ρ, because most images have two to four lesions.
 
     Args:
-        mass, effect: (L,), L ≥ 2.
+        mass: (L,), L ≥ 2.
+        effect: (L,).
 
     Returns:
-        In [-1, 1]: 1 = same order, -1 = opposite; 0 where all lesions have the same mass, because such a map ranks
-        nothing; nan where all effects are equal or a mass is not finite.
+        In [-1, 1]: 1 = same order, -1 = opposite order; 0 if all lesions have the same mass, because such a map ranks
+        nothing; nan if all effects are equal or a mass is not finite.
     """
     if not _is_comparable(mass, effect):
         return float("nan")
@@ -27,17 +31,18 @@ def rank_agreement(mass: Floats, effect: Floats) -> float:
 
 
 def effect_share(mass: Floats, effect: Floats) -> float:
-    """How fast the lesions, by falling mass, add up to the effect of all: 1 = by falling effect, 0 = in random order.
+    """Computes the normalised area under the cumulative effect of the lesions in the order of falling mass.
 
-    The area under the cumulative effect, as (A − A_random) / (A_ideal − A_random). Lesions of equal mass come in random
-    order: their share is the mean over all orders. Other than the rank agreement it counts a swap of two lesions by
-    how much their effects differ.
+    It is (A − A_random) / (A_ideal − A_random): 1 = order of falling effect, 0 = random order. Lesions of equal mass
+    are in random order: their share is the mean over all orders. Unlike the rank correlation it weights a swap of two
+    lesions by the difference of their effects.
 
     Args:
-        mass, effect: (L,), L ≥ 2.
+        mass: (L,), L ≥ 2.
+        effect: (L,).
 
     Returns:
-        In [-1, 1]; nan where all effects are equal or a mass is not finite.
+        In [-1, 1]; nan if all effects are equal or a mass is not finite.
     """
     if not _is_comparable(mass, effect):
         return float("nan")
@@ -46,7 +51,7 @@ def effect_share(mass: Floats, effect: Floats) -> float:
 
 
 def _area(mass: Floats, effect: Floats) -> float:
-    """Area under the cumulative effect by falling mass, the L lesions evenly over [0, 1]."""
+    """Computes the area under the cumulative effect by falling mass, with the L lesions evenly over [0, 1]."""
     _, tied = np.unique(-mass, return_inverse=True)  # 0 = the largest mass
     mean = np.bincount(tied, effect) / np.bincount(tied)
     curve = np.concatenate([[0.0], np.cumsum(mean[np.sort(tied)])])

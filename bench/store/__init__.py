@@ -1,1 +1,1 @@
-"""The run folder: what a run remembers, and what it was computed from."""
+"""The run folder: results of a run, and digests of what they were computed from."""

@@ -1,7 +1,7 @@
 """Digests of code: results of code that has changed are recomputed, and those of code that is only reworded are kept.
 
 A digest covers the module of an object and every module that this one imports, directly or not, as long as it belongs
-to the project or, for a plugin, is found beside its file. Libraries are not followed: the run records their versions.
+to the project or, for a plugin, is found next to its file. Libraries are not followed: the run records their versions.
 """
 
 from __future__ import annotations

@@ -7,6 +7,6 @@ import json
 
 
 def digest(*values: object) -> str:
-    """A short hash of anything JSON can write; equal values give equal digests in every run."""
+    """Returns a short hash of anything JSON can write; equal values give equal digests in every process."""
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

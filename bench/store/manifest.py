@@ -16,6 +16,7 @@ from bench.errors import UserError
 from bench.files import replacing
 
 NAME = ".written.jsonl"
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 _FOREIGN = "was not written by this benchmark"
 _CHANGED = "was changed since it was written"
 
@@ -164,7 +165,7 @@ class Manifest:
     def _note(self, name: str, digest: str) -> None:
         """Append a note in one write, because a second process may do the same."""
         try:
-            file = os.open(self.folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            file = os.open(self.folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK, 0o666)
         except OSError as error:
             raise self._unusable(error) from error
         try:
@@ -176,7 +177,7 @@ class Manifest:
     def _read(self) -> dict[str, list[str]]:
         """Name -> digests, the latest last. A line that a crash cut off is left out."""
         try:
-            file = os.open(self.folder / NAME, os.O_RDONLY | os.O_NOFOLLOW)
+            file = os.open(self.folder / NAME, os.O_RDONLY | _NO_LINK)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:

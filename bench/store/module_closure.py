@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = ("bench", "baselines", "softcam")
-ROOT = Path(__file__).absolute().parents[1]
+ROOT = Path(__file__).absolute().parents[2]
 _STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -89,7 +89,7 @@ class Module:
 
 @dataclass(frozen=True)
 class _Project:
-    """Finds modules of the packages below ``root``, and those beside a plugin.
+    """Finds modules of the packages below ``root``, and those next to a plugin.
 
     Attributes:
         root: folder that holds the packages.

@@ -8,19 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
+from bench.store.record_files import CELL_FILE, RUN_FILE, check_format, read_record
+from bench.store.records import RunRecord
 
-#: What run.json of every version holds.
+#: Keys of a run.json, whatever its layout.
 _RECORD = {"config", "cells", "datasets"}
 
 
 def check_run_folder(folder: Path) -> None:
-    """Raises ``UserError`` unless the folder is new, empty, or one that a run was written to."""
+    """Checks that a folder is new, empty, or one that a run of this version was written to.
+
+    Raises:
+        UserError: it is something else, cannot be read, or holds records of another version.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UserError(f"--out {folder} is a file; name a folder that is new, empty or holds a run")
     try:
-        if (folder / "run.json").is_file():
+        if (folder / RUN_FILE).is_file():
             _check_record(folder)
         elif not all(_is_of_a_stopped_run(path) for path in folder.iterdir()) and not any(_cells(folder)):
             raise UserError(f"--out {folder} is not a run folder and not empty; use --out {folder / 'new-name'}")
@@ -29,31 +35,34 @@ def check_run_folder(folder: Path) -> None:
 
 
 def _check_record(folder: Path) -> None:
-    record = _json(folder / "run.json")
-    if isinstance(record, dict) and record.keys() >= _RECORD:
-        return
-    if any(_cells(folder)):
-        raise UserError(f"{folder / 'run.json'} is damaged; delete it and repeat the command, which keeps its cells")
-    raise UserError(
-        f"--out {folder} holds a run.json that no run wrote and is not a run folder; use --out {folder / 'new-name'}"
-    )
+    record = _json(folder / RUN_FILE)
+    if not (isinstance(record, dict) and (record.keys() >= _RECORD or "format" in record)) and not any(_cells(folder)):
+        advice = f"use --out {folder / 'new-name'}"
+        raise UserError(f"--out {folder} holds a run.json that no run wrote and is not a run folder; {advice}")
+    read_record(folder / RUN_FILE, RunRecord)
 
 
 def _is_of_a_stopped_run(path: Path) -> bool:
-    """Whether a run that was killed at its very start leaves such a file."""
+    """Returns whether a run that was killed at its very start leaves such a file."""
     is_lock = path.name == "lock" and path.stat().st_size == 0
     return path.is_file() and not path.is_symlink() and (is_lock or path.match(".run.json.*.tmp"))
 
 
 def _cells(folder: Path) -> Iterator[Path]:
-    """Records of cells, by which a run folder is known that has lost its run.json."""
-    for file in folder.glob("cells/*/*/cell.json"):
+    """Yields records of cells, by which a run folder is known that has lost its run.json.
+
+    Raises:
+        UserError: another version wrote them.
+    """
+    for file in folder.glob(f"cells/*/*/{CELL_FILE}"):
         record = _json(file)
         if isinstance(record, dict) and "status" in record:
+            check_format(file, record)
             yield file
 
 
 def _json(file: Path) -> Any:
+    """Reads a file; None where it is not JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError:

@@ -25,7 +25,7 @@ SCORE_COLUMNS = tuple(SCORE_SCHEMA.names)
 
 
 def write_scores(path: Path, parts: Iterable[pd.DataFrame], **metadata: str) -> None:
-    """Write long rows, part after part, with string metadata, atomically."""
+    """Writes long rows, part after part, with string metadata, atomically."""
     with replacing(path) as temporary, pq.ParquetWriter(temporary, SCORE_SCHEMA.with_metadata(metadata)) as writer:
         for rows in parts:
             table = pa.Table.from_pandas(rows[list(SCORE_COLUMNS)], schema=SCORE_SCHEMA, preserve_index=False)
@@ -33,7 +33,7 @@ def write_scores(path: Path, parts: Iterable[pd.DataFrame], **metadata: str) -> 
 
 
 def write_study(path: Path, rows: pd.DataFrame, **metadata: str) -> None:
-    """Write rows of any columns with string metadata, atomically."""
+    """Writes rows of any columns with string metadata, atomically."""
     table = pa.Table.from_pandas(rows, preserve_index=False)
     table = table.replace_schema_metadata((table.schema.metadata or {}) | metadata)
     with replacing(path) as temporary:
@@ -41,7 +41,7 @@ def write_study(path: Path, rows: pd.DataFrame, **metadata: str) -> None:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a scores file; empty where the file is absent or unreadable."""
+    """Reads the metadata of a scores file; empty if the file is absent or unreadable."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):

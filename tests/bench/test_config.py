@@ -43,6 +43,27 @@ def test_wrong_key_or_value_is_one_line(values: dict, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_probes_are_studies_for_one_more_release(tmp_path: Path) -> None:
+    values = {"run": {"probes": ["sanity"]}, "probes": {"sanity": {"images": 3}}}
+    config = parse_config(values, "made")
+    assert (config.run.studies, config.studies) == (["sanity"], {"sanity": {"images": 3}})
+    assert config == parse_config({"run": {"studies": ["sanity"]}, "studies": {"sanity": {"images": 3}}}, "made")
+    (tmp_path / "old.toml").write_text(
+        'extends = "smoke"\n[run]\nprobes = ["agreement"]\n[probes.sanity]\nimages = 9\n'
+    )
+    old, smoke = load_config(str(tmp_path / "old.toml")), load_config("smoke")
+    assert old.run.studies == ["agreement"]
+    assert old.studies == smoke.studies | {"sanity": smoke.studies["sanity"] | {"images": 9}}
+
+
+@pytest.mark.parametrize(
+    ("values", "where"), [({"run": {"probes": [], "studies": []}}, "run."), ({"probes": {}, "studies": {}}, "")]
+)
+def test_both_names_of_studies_are_an_error(values: dict, where: str) -> None:
+    with pytest.raises(UserError, match=f"config made: {where}probes is the old name of {where}studies; keep only"):
+        parse_config(values, "made")
+
+
 def test_a_config_extends_another(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('extends = "quick"\n[run]\nseeds = [7]\n[datasets.elpv.data]\ntrain = 9\n')
     (tmp_path / "again.toml").write_text('extends = "mine.toml"\n[training]\nepochs = 3\n')

@@ -1,27 +1,31 @@
-"""Memory: what is freed goes back to the system, and what is there is known."""
+"""Memory and machine: freed memory goes back to the system, peaks and available memory are measured."""
 
 from __future__ import annotations
 
-import os
+import math
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
+import torch
 
-from bench.devices import threads_of_each
-from bench.memory import available_memory
+from bench import devices, memory
+from bench.devices import describe_machine, threads_of_each
+from bench.memory import PeakMemory, available_memory
 from tests.support.paths import ROOT
 
 #: In a process of its own: the heap of a long one has room for the arrays.
 ARRAYS = """
-import os, sys
+import sys
 import numpy as np
+import psutil
 import pyarrow as pa
-from bench.devices import give_memory_back
+from bench.memory import give_memory_back
 
 def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return psutil.Process().memory_info().rss / 2**20
 
 if sys.argv[1] == "give back":
     give_memory_back()
@@ -43,8 +47,35 @@ def test_what_is_freed_goes_back_though_what_came_later_stays(what: str, least: 
 
 
 def test_available_memory_is_that_of_the_machine() -> None:
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < available_memory() <= pages
+    assert 0 < available_memory() <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize("limit", ["5000", "max"])
+def test_available_memory_is_that_of_the_container_if_it_is_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    assert (available_memory() == 3000) == (limit != "max")
+
+
+def test_peak_memory_is_unknown_where_the_platform_has_no_status_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_STATUS", tmp_path / "absent")
+    monkeypatch.setattr(memory, "_CLEAR", tmp_path / "absent" / "absent")
+    with PeakMemory(torch.device("cpu")) as peak:
+        pass
+    assert math.isnan(peak.mebibytes)
+
+
+def test_machine_is_described_where_there_is_no_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "Path", lambda name: tmp_path / "absent")
+    monkeypatch.setattr(devices.platform, "processor", lambda: "a processor")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    described = describe_machine(torch.device("cpu"))
+    assert (described["cpu"], described["bf16"]) == ("a processor", "False")
 
 
 def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:

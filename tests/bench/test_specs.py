@@ -18,7 +18,7 @@ from bench.config import load_config, parse_config
 from bench.contracts import UserError
 from bench.run.plan import make_plan
 from bench.specs import Spec, parse_spec
-from bench.store.folders import CellKey
+from bench.store.records import CellKey
 
 
 @pytest.mark.parametrize(

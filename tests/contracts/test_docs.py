@@ -113,7 +113,7 @@ def test_wrong_plugin_is_one_line_and_leaves_nothing(tmp_path: Path, code: str, 
 
 def test_absent_plugin_file() -> None:
     (problem,) = load_plugins([Path("nowhere.py")])
-    assert problem == "plugin nowhere.py left out: no such file"
+    assert problem == "plugin nowhere.py skipped: no such file"
 
 
 def test_every_topic_of_the_report_is_explained() -> None:

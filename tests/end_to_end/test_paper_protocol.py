@@ -65,9 +65,9 @@ def frames(finished: Path) -> Frames:
 def test_every_cell_is_trained_and_keeps_its_data_set_s_recipe(frames: Frames) -> None:
     assert len(frames.cells) == 5 * 5 * 2  # data sets, heads, seeds
     assert set(frames.cells["status"]) == {"ok"}
-    assert frames.record["datasets"]["oct@classes"]["size"] == 40
+    assert frames.record.datasets["oct@classes"].size == 40
     published = (0.4133, 0.2724, 0.1859)
-    assert frames.record["datasets"]["fundus@grades"]["mean"] == pytest.approx(published, abs=1e-4)
+    assert frames.record.datasets["fundus@grades"].mean == pytest.approx(published, abs=1e-4)
 
 
 def test_tables_of_the_paper_are_filled(finished: Path) -> None:

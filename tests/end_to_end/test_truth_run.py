@@ -1,4 +1,4 @@
-"""The probes on a real phantom, through the whole harness."""
+"""The studies on a real phantom, through the whole harness."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from rich.console import Console
 from bench.config import Config, parse_config
 from bench.report.build import build_report
 from bench.report.frames.load import load_frames
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey
 from tests.support.made import run_tiny, tiny_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("squares", "unsaved")]
 
 
 def config() -> Config:
-    run: dict[str, Any] = {"probes": ["soundness", "counterfactual"], "metrics": ["activation_precision", "audc@zero"]}
+    run: dict[str, Any] = {"studies": ["soundness", "counterfactual"], "metrics": ["activation_precision", "audc@zero"]}
     values = tiny_config(datasets=["fundus-phantom", "squares"], **run).model_dump()
     values["datasets"] = {"fundus-phantom": {"data": {"size": 64, "train": 8, "val": 4, "test": 8}}}
     return parse_config(values, "tiny")
 
 
-def test_phantoms_are_probed_and_others_skipped_with_a_reason(tmp_path: Path) -> None:
+def test_phantoms_are_studied_and_others_skipped_with_a_reason(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert run_tiny(folder, config()).problems == []
     frames = load_frames(folder)
@@ -36,9 +37,9 @@ def test_phantoms_are_probed_and_others_skipped_with_a_reason(tmp_path: Path) ->
     assert (oracle["mass"] == oracle["pixels"]).all()  # fundus masks are exact
     same = lesions.groupby(["head", "image", "lesion"])["effect"].nunique()
     assert (same == 1).all()
-    skipped = RunStore(folder).cell(CellKey("squares", "compact", "blackbox", 0)).record["probes"]
-    assert skipped["soundness"][""]["reason"] == "the data set has no exact masks"
-    assert skipped["counterfactual"][""]["reason"] == "the data set cannot remove a lesion"
+    skipped = RunStore(folder).cell(CellKey("squares", "compact", "blackbox", 0)).record.studies
+    assert skipped["soundness"][""].reason == "the data set has no exact masks"
+    assert skipped["counterfactual"][""].reason == "the data set cannot remove a lesion"
     build_report(folder, Console(quiet=True))
     for name in ("metric_soundness", "counterfactual", "counterfactual_agreement", "metric_agreement"):
         wanted = name != "counterfactual_agreement"  # four methods are too many for so small a run

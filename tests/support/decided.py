@@ -11,38 +11,33 @@ import pandas as pd
 
 from bench.report.frames.load import Frames
 from bench.store.folders import RunStore
+from bench.store.records import CellRecord, MetricFacts
+from tests.support.records import run_record
 
 N = 40
 RNG = np.random.default_rng(0)
 DIFFICULTY, NOISE = RNG.normal(0, 0.1, size=N), RNG.normal(0, 0.01, size=(20, N))
 METRICS = [
-    {"name": "precision", "variant": "", "family": "localisation", "higher_is_better": True, "images": "diseased"},
-    {
-        "name": "audc",
-        "variant": "zero",
-        "family": "faithfulness",
-        "higher_is_better": False,
-        "images": "diseased",
-        "of_network": True,
-    },
-    {"name": "gini", "variant": "", "family": "complexity", "higher_is_better": None, "images": "all"},
+    MetricFacts(name="precision", family="localisation", higher_is_better=True),
+    MetricFacts(name="audc", variant="zero", family="faithfulness", higher_is_better=False, of_network=True),
+    MetricFacts(name="gini", family="complexity", higher_is_better=None, images="all"),
 ]
-RECORD = {
-    "explainers": {
+RECORD = run_record(
+    explainers={
         "own": {"family": "inherent", "signed": True, "paper": ""},
         "post_a": {"family": "post-hoc", "signed": True, "paper": ""},
         "post_b": {"family": "post-hoc", "signed": True, "paper": ""},
         "noise": {"family": "control", "signed": False, "paper": "", "role": "floor"},
         "mask": {"family": "control", "signed": False, "paper": "", "role": "ceiling"},
     },
-    "heads": {
-        "plain": {"family": "black box", "base": "plain", "paper": "", "converts": ""},
-        "soft": {"family": "inherent", "base": "soft", "paper": "", "converts": ""},
+    heads={
+        "plain": {"family": "black box", "base": "plain", "paper": ""},
+        "soft": {"family": "inherent", "base": "soft", "paper": ""},
         "exact": {"family": "inherent", "base": "exact", "paper": "", "converts": "plain"},
     },
-    "datasets": {"x": {"classes": ["fine", "ill"], "healthy": 0, "prevalence": 0.02}},
-    "metrics": METRICS,
-}
+    datasets={"x": {"base": "x", "size": 32, "classes": ["fine", "ill"], "healthy": 0, "prevalence": 0.02}},
+    metrics=METRICS,
+)
 #: (head, explainer) -> mean precision and AUDC.
 MEANS = {
     ("plain", "post_a"): (0.3, 0.5),
@@ -64,8 +59,8 @@ def score_rows(means: dict[tuple[str, str], tuple[float, float]], seeds: tuple[i
                 names = [f"i{index}" for index in range(N)]
                 about = {"image": names, "group": names, "label": 1, "predicted": 1, "target": 1, "diseased": True}
                 cell = {"dataset": "x", "backbone": "net", "head": head, "seed": seed, "explainer": explainer}
-                facts = cell | {"metric": metric["name"], "variant": metric["variant"], "step": -1}
-                facts["family"] = RECORD["explainers"][explainer]["family"]  # type: ignore[index]
+                facts = cell | {"metric": metric.name, "variant": metric.variant, "step": -1}
+                facts["family"] = RECORD.explainers[explainer].family
                 value = mean + DIFFICULTY + NOISE[place] + 0.001 * seed
                 parts.append(pd.DataFrame(about | facts).assign(value=value))
     return pd.concat(parts, ignore_index=True)
@@ -83,13 +78,20 @@ def prediction_rows(logits: dict[str, np.ndarray], labels: np.ndarray) -> pd.Dat
 def made(folder: Path, scores: pd.DataFrame, predictions: pd.DataFrame | None = None, **record: Any) -> Frames:
     cells = pd.DataFrame(
         [
-            {"dataset": "x", "backbone": "net", "head": head, "seed": 0, "status": "ok", "record": {}}
-            for head in RECORD["heads"]
+            {
+                "dataset": "x",
+                "backbone": "net",
+                "head": head,
+                "seed": 0,
+                "status": "ok",
+                "record": CellRecord(status="ok"),
+            }
+            for head in RECORD.heads
         ]
     )
     nothing = pd.DataFrame()
     predictions = nothing if predictions is None else predictions
-    known = {"store": RunStore(folder), "record": RECORD | record, "cells": cells, "scores": scores}
+    known = {"store": RunStore(folder), "record": RECORD.changed(**record), "cells": cells, "scores": scores}
     others = {one.name: nothing for one in fields(Frames)}
     return Frames(**(others | known | {"predictions": predictions}))  # type: ignore[arg-type]
 

@@ -116,7 +116,7 @@ def run_tiny(out: Path, config: Config | None = None, problems: list[str] | None
 @contextmanager
 def stopped_in_second_epoch() -> Iterator[None]:
     """Ctrl-C arrives in the second epoch of the first training inside the ``with`` block."""
-    real, calls = bench.training.validate, []
+    real, calls = bench.training.loop.validate, []
 
     def stop(*arguments: Any) -> dict[str, float]:
         calls.append(1)
@@ -125,5 +125,5 @@ def stopped_in_second_epoch() -> Iterator[None]:
         return real(*arguments)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(bench.training, "validate", stop)
+        patched.setattr(bench.training.loop, "validate", stop)
         yield

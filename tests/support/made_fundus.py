@@ -95,3 +95,8 @@ def make_idrid(root: Path) -> None:
         root / f"B. Disease Grading/1. Original Images/{TRAINING}/IDRiD_003.jpg",
         root / f"A. Segmentation/1. Original Images/{TRAINING}/IDRiD_01.jpg",
     )
+
+
+def by_id(splits: dict[str, Split], id_: str) -> tuple[Split, int]:
+    (found,) = [(split, split.ids.index(id_)) for split in splits.values() if id_ in split.ids]
+    return found

@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bench.data.loading import Request, load_splits
+from bench.data.split import Split
+from bench.registry import DATASETS
+
 NORMAL, OPACITY, OTHER = "Normal", "Lung Opacity", "No Lung Opacity / Not Normal"
 #: Boxes of the opacities of the images 1, 4, 7, …, in turn: one, two that overlap, three with one at the border.
 BOXES = (
@@ -101,3 +105,32 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
+
+
+def load(folder: Path, size: int = 32, splits: Path | None = None, skip_bad: bool = False) -> dict[str, Split]:
+    request = Request(folder.parent, size, 0, {}, skip_bad, splits)
+    return load_splits(DATASETS["cxr"], request, folder.parent.parent / "cache")
+
+
+def painted(boxes: tuple[tuple[float, ...], ...], side: int = 1024) -> np.ndarray:
+    """Union of boxes with whole-numbered corners, row by row."""
+    mask = np.zeros((side, side), dtype=bool)
+    for x, y, width, height in boxes:
+        for row in range(int(y), int(y + height)):
+            mask[row, int(x) : int(x + width)] = True
+    return mask
+
+
+def halved(mask: np.ndarray) -> np.ndarray:
+    """(2n,2n) bool -> (n,n) bool: the triangle filter of antialiased bilinear resizing, in integers, at least half.
+
+    An output pixel sees four input pixels along each axis with weights 1, 3, 3, 1; at the border three, of 7.
+    """
+
+    def along_rows(values: np.ndarray) -> np.ndarray:
+        padded = np.pad(values, ((1, 1), (0, 0)))
+        first, second, third, fourth = (padded[step : step + len(values) : 2] for step in range(4))
+        return first + 3 * second + 3 * third + fourth
+
+    covered, total = (along_rows(along_rows(values).T).T for values in (mask.astype(int), np.ones(mask.shape, int)))
+    return 2 * covered >= total

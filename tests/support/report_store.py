@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.store.folders import CellKey, CellStore, RunStore
+from bench.store.folders import CellStore, RunStore
+from bench.store.records import CellKey, CellRecord, ExplainerOutcome, LesionReliance, RunRecord
 from bench.store.scores import write_scores
+from tests.support.records import run_record
 
 IMAGES = 5  # the last one is healthy
 EXPLAINERS = {
@@ -18,8 +20,12 @@ EXPLAINERS = {
     "post_b": {"family": "post-hoc", "signed": False, "paper": "arXiv:3"},
     "noise": {"family": "control", "signed": False, "paper": ""},
 }
-HEADS = {"plain": {"family": "black box", "paper": ""}, "own": {"family": "inherent", "paper": "arXiv:1"}}
-DATASET = {
+HEADS = {
+    "plain": {"base": "plain", "family": "black box", "paper": ""},
+    "own": {"base": "own", "family": "inherent", "paper": "arXiv:1"},
+}
+DATASET: dict[str, Any] = {
+    "size": 16,
     "classes": ["healthy", "ill"],
     "masks": "pixel",
     "healthy": 0,
@@ -60,25 +66,24 @@ PLAN = "this"
 
 def _record(
     keys: list[CellKey], datasets: tuple[str, ...], heads: tuple[str, ...], explainers: tuple[str, ...]
-) -> dict[str, Any]:
+) -> RunRecord:
     audc = {"name": "audc", "family": "faithfulness", "higher_is_better": False, "images": "diseased"}
-    return {
-        "config": {"description": "A made-up run."},
-        "cells": [vars(key) for key in keys],
-        "plan": PLAN,
-        "explained_by": {name: list(explainers) for name in heads},
-        "datasets": dict.fromkeys(datasets, DATASET),
-        "absent": {"elsewhere": "not installed"},
-        "explainers": {name: EXPLAINERS[name] for name in explainers},
-        "heads": {name: dict(HEADS.get(name, HEADS["own"])) for name in heads},
-        "metrics": [audc | {"variant": variant} for variant in ("zero", "blur")],
-        "git": {"commit": "0123456789abcdef", "dirty": True},
-        "packages": {"torch": "9.9"},
-        "machine": {"cpu": "an abacus", "gpu": "none", "threads": 1},
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:01:00+00:00",
-        "problems": ["something <odd> happened"],
-    }
+    return run_record(
+        config={"description": "A made-up run."},
+        cells=keys,
+        plan=PLAN,
+        explained_by={name: list(explainers) for name in heads},
+        datasets={name: DATASET | {"base": name} for name in datasets},
+        absent={"elsewhere": "not installed"},
+        explainers={name: EXPLAINERS[name] for name in explainers},
+        heads={name: HEADS.get(name, HEADS["own"] | {"base": name}) for name in heads},
+        metrics=[audc | {"variant": variant} for variant in ("zero", "blur")],
+        git={"commit": "0123456789abcdef", "dirty": True},
+        packages={"torch": "9.9"},
+        started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:01:00+00:00",
+        problems=["something <odd> happened"],
+    )
 
 
 def _write_images(file: Path, masks: bool) -> None:
@@ -99,23 +104,24 @@ def _write_cell(cell: CellStore, key: CellKey, explainers: tuple[str, ...], mask
     frame.to_parquet(cell.predictions, index=False)
     history = {"epoch": [0, 1, 2], "val_auc": [0.5, 0.8, 0.7], "val_loss": [0.7, 0.5, 0.6]}
     pd.DataFrame(history).to_csv(cell.training, index=False)
-    outcomes: dict[str, dict[str, str]] = {}
+    outcomes: dict[str, ExplainerOutcome] = {}
     for name in explainers:
         if (EXPLAINERS[name]["family"] == "inherent") > (HEADS.get(key.head, HEADS["own"])["family"] == "inherent"):
-            outcomes[name] = {"status": "skipped", "reason": "no evidence"}
+            outcomes[name] = ExplainerOutcome(status="skipped", reason="no evidence")
             continue
-        outcomes[name] = {"status": "ok", "fingerprint": "x"}
+        outcomes[name] = ExplainerOutcome(status="ok", fingerprint="x")
         write_scores(cell.scores_file(name), [_scores(generator, masks)], fingerprint="x")
         np.savez(cell.gallery_file(name), *generator.normal(size=(2, 4, 4)))
     cell.write_record(
-        {
-            "status": "ok",
-            "plan": PLAN,
-            "best_epoch": 1,
-            "weights_from": "random initialisation",
-            "twins": {"true_positives": 9, "called_healthy": 0.9},
-            "explainers": outcomes,
-        }
+        CellRecord(
+            status="ok",
+            plan=PLAN,
+            base=key.head,
+            best_epoch=1,
+            weights_from="random initialisation",
+            lesion_reliance=LesionReliance(true_positives=9, called_healthy=0.9),
+            explainers=outcomes,
+        )
     )
 
 

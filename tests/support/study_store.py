@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.store.folders import CellKey, CellStore, RunStore
+from bench.store.folders import CellStore, RunStore
+from bench.store.records import CellKey, DatasetFacts
 from bench.store.scores import write_scores
 from tests.support.report_store import DATASET, EXPLAINERS, make_run, rows
 
@@ -46,28 +47,30 @@ def make_grid(
     datasets = datasets or {"first": {}}
     store = make_run(folder, tuple(datasets), tuple(heads), explainers, **options)
     record = store.record
-    for name, facts in heads.items():
-        record["heads"][name] = {key: facts[key] for key in ("family", "paper", "base")}
-    for name, facts in datasets.items():
-        record["datasets"][name] = DATASET | {"base": name, "side": {"explain": 64}} | facts
     keys = ("name", "family", "higher_is_better", "variant")
-    record["metrics"] = [dict(zip(keys, metric, strict=True)) | {"images": "diseased"} for metric in METRICS]
+    record = record.changed(
+        heads={name: {key: facts[key] for key in ("family", "paper", "base")} for name, facts in heads.items()},
+        datasets={name: _facts_of(name, facts) for name, facts in datasets.items()},
+        metrics=[dict(zip(keys, metric, strict=True)) for metric in METRICS],
+    )
     store.write_record(record)
-    for facts in record["cells"]:
-        key = CellKey(**facts)
+    for key in record.cells:
         cell, about = store.cell(key), heads[key.head]
-        noted = {"base": about["base"], "parameters": about["parameters"]}
-        if grid := datasets[key.dataset].get("grid"):
-            noted["evidence_grid"] = grid
-        cell.write_record(cell.record | noted)
-        _write(cell, key, record["datasets"][key.dataset])
+        grid = datasets[key.dataset].get("grid")
+        cell.note(base=about["base"], parameters=about["parameters"], evidence_grid=grid)
+        _write(cell, key, record.datasets[key.dataset])
     return store
 
 
-def _write(cell: CellStore, key: CellKey, dataset: dict[str, Any]) -> None:
+def _facts_of(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    known = DATASET | {"base": name, "size": 64, "side": {"explain": 64}} | facts
+    return {key: value for key, value in known.items() if key != "grid"}
+
+
+def _write(cell: CellStore, key: CellKey, dataset: DatasetFacts) -> None:
     """Predictions and scores, drawn from the names so that every cell differs."""
     generator = np.random.default_rng([sum(map(ord, str(key))), key.seed])
-    classes = len(dataset["classes"])
+    classes = len(dataset.classes)
     names = [f"i{index}" for index in range(2 * IMAGES)]
     labels = np.where(np.arange(2 * IMAGES) < IMAGES, 1 + np.arange(2 * IMAGES) % (classes - 1), 0)
     logits = generator.normal(size=(2 * IMAGES, classes)) + 2 * np.eye(classes)[labels]

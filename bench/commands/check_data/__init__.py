@@ -1,1 +1,1 @@
-"""``check-data``: reads a data set before a training does, and lists its faults."""
+"""The command ``check-data``: lists the faults of a data set before a training meets them."""

@@ -1,4 +1,4 @@
-"""``check-data``: reads a data set before anybody trains on it, lists what is wrong, draws a page of samples."""
+"""The command ``check-data``: it lists all faults of a data set at once, where a run would stop at the first ones."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ from rich.text import Text
 from bench.commands.check_data.page import write_page
 from bench.commands.check_data.printing import print_counts, print_faults, print_notes, write_faults
 from bench.commands.check_data.reading import read_dataset
-from bench.contracts import DatasetInfo, UserError
+from bench.contracts import DatasetInfo
 from bench.data.loading import Request
+from bench.errors import UserError
 from bench.store.manifest import Manifest
 
 
 def check_dataset(info: DatasetInfo, request: Request, page: Path, console: Console) -> bool:
-    """Read a data set, say what is in it and what is wrong with it -> whether nothing is.
+    """Reads a data set, prints its contents and faults, and writes a page of samples.
 
     Args:
         info: the data set.
         request: how to read it, with ``skip_bad``.
-        page: PNG file of samples; all faults are listed in ``<its name>-faults.csv`` beside it.
-        console: where to write.
+        page: PNG file of samples; all faults are listed in ``<its name>-faults.csv`` in the same folder.
+        console: console that is written to.
+
+    Returns:
+        True if there is no fault.
 
     Raises:
-        UserError: files without which there is nothing to read are missing; ``page`` is no PNG, cannot be written, or
-            one of the two files exists and was not written by this command.
+        UserError: files without which nothing can be read are missing; ``page`` is not a PNG file or cannot be written;
+            or one of the two files exists and was not written by this command.
     """
     if page.suffix != ".png":
         raise UserError(f"--out {page}: the page of samples is a PNG file; give a name that ends with .png")
     listed = page.with_name(f"{page.stem}-faults.csv")
     files = Manifest(page.parent)
     files.require(page.name, listed.name)
-    console.print(Text(f"{info.name}: reading every image of its splits ({info.source})"), soft_wrap=True)
+    console.print(Text(f"{info.name}: reading every image of every split (source: {info.source})"), soft_wrap=True)
     reading = read_dataset(info, request, console)
     try:
         write_faults(reading, files.replacing(listed.name))

@@ -1,4 +1,4 @@
-"""One page of samples with their masks, so that a person can see whether images and masks fit."""
+"""Page of samples with their masks, on which a person can see whether images and masks fit."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _DPI = 200
 
 
 def write_page(info: DatasetInfo, reading: Reading, size: int, place: Place) -> None:
-    """Write a PNG with samples of each class (rows) and split (columns): six of each, three of four classes or more.
+    """Writes a PNG with samples of each class (rows) and split (columns): six each, or three with over three classes.
 
     Args:
         info: the data set.
-        reading: what was read of it.
+        reading: result of reading it.
         size: side of the images in pixels.
-        place: of the PNG.
+        place: place of the PNG file.
     """
     classes = next((split.classes for split in reading.splits.values()), info.classes)
     block = _PER_LINE * (_TILE + _GAP) + _BETWEEN_SPLITS
@@ -55,18 +55,18 @@ def write_page(info: DatasetInfo, reading: Reading, size: int, place: Place) -> 
 
 
 def _write(figure: Figure, left: float, top: float, text: str, **font: Any) -> None:
-    """Text at a place in inches from the page's upper left corner."""
+    """Writes text at a position in inches from the upper left corner of the page."""
     width, height = figure.get_size_inches()
     figure.text(left / width, 1 - top / height, text, **({"va": "bottom", "ha": "left"} | font))
 
 
 def _write_frame(figure: Figure, info: DatasetInfo, size: int) -> None:
-    """Title, what is shown, and the legend."""
+    """Writes title, caption and legend."""
     height = float(figure.get_size_inches()[1])
     _write(figure, 0.1, 0.30, info.name, weight="bold", size=11)
     about = (
-        "A few images of each class and split, those with a lesion first, else by chance; squeezed to "
-        f"{size}×{size} pixels. Do the outlines lie on the lesions, and is the class right?"
+        f"Samples of each class and split at {size}×{size} pixels, images with lesions first, otherwise at random. "
+        "Check that the outlines match the lesions and that the classes are right."
     )
     _write(figure, 0.1, height - 0.08, about, color=GREY)
     handles = [
@@ -77,7 +77,7 @@ def _write_frame(figure: Figure, info: DatasetInfo, size: int) -> None:
 
 
 def _draw_samples(figure: Figure, samples: Sequence[Sample], left: float, top: float) -> None:
-    """Samples in lines of ``_PER_LINE``, from a place in inches on; each below its id and what is annotated."""
+    """Draws samples in lines of ``_PER_LINE`` from a position in inches; each below its id and its annotation."""
     if not samples:
         _write(figure, left, top + _LABELS + _TILE / 2, "no usable image", color=GREY, va="center")
     width, height = figure.get_size_inches()
@@ -100,7 +100,7 @@ def _draw_sample(axis: Axes, sample: Sample) -> None:
 
 
 def _extent(sample: Sample) -> tuple[float, float, float, float]:
-    """Pixel coordinates as in ``outlines``: 0 at the left and top edge."""
+    """Returns the extent in the pixel coordinates of ``outlines``: 0 at the left and top edge."""
     height, width = sample.image.shape[1:]
     return 0, width, height, 0
 
@@ -113,5 +113,5 @@ def _annotation(sample: Sample) -> str:
 
 
 def _shortened(id_: str) -> str:
-    """The end of a long id: its beginning is often a folder."""
+    """Shortens a long id to its end, because its beginning is often a folder."""
     return id_ if len(id_) <= _LONGEST_ID else "…" + id_[1 - _LONGEST_ID :]

@@ -1,4 +1,4 @@
-"""What ``check-data`` says: counts beside the published ones, then every fault by kind."""
+"""Output of ``check-data``: counts next to the published ones, which reveal an incomplete copy, then faults by kind."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _ALL = "all splits"
 
 
 def print_counts(info: DatasetInfo, reading: Reading, compare: bool, console: Console) -> None:
-    """A row for each split and class, and one for each split; of all splits together where that can be compared.
+    """Prints one row per split and class and one per split; all splits together, if totals were published.
 
     Args:
         info: the data set.
-        reading: what was read of it.
-        compare: show the numbers published for the authors' splits, and not the publisher's of all images.
-        console: where to write.
+        reading: result of reading it.
+        compare: show the numbers published for the authors' splits, not the publisher's totals.
+        console: console that is written to.
     """
     splits, published = reading.splits, info.published if compare else {}
     if info.totals and not published:
@@ -44,14 +44,14 @@ def print_counts(info: DatasetInfo, reading: Reading, compare: bool, console: Co
         table.add_section()
     console.print(table)
     if info.published and not compare:
-        said = "The published numbers of each split hold for the authors' splits: name their folder with --splits."
-        console.print(Text(said), soft_wrap=True)
+        hint = "Published numbers refer to the authors' splits; to compare, give their folder with --splits."
+        console.print(Text(hint), soft_wrap=True)
     if differing := [name for name, stated in published.items() if name in splits and _differs(splits[name], stated)]:
-        console.print(Text(f"Not the published numbers of images: {', '.join(differing)}", style="yellow"))
+        console.print(Text(f"Number of images differs from the published one: {', '.join(differing)}", style="yellow"))
 
 
 def _together(splits: Collection[ReadSplit]) -> ReadSplit:
-    """All splits as one, without anything to show."""
+    """Joins all splits into one without samples for the page."""
     whole = ReadSplit(next(iter(splits)).classes)
     for split in splits:
         whole.ids += split.ids
@@ -67,7 +67,7 @@ def _differs(split: ReadSplit, stated: tuple[int, ...]) -> bool:
 
 
 def _rows(name: str, split: ReadSplit, published: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, ...]]:
-    """The cells of each class of a split, then of all of it."""
+    """Yields the cells of one row per class of a split, then of one for the whole split."""
     stated = published.get(name, ())
     for label in (*range(len(split.classes)), None):
         chosen = split.labels == label if label is not None else np.full(len(split.ids), True)
@@ -83,7 +83,7 @@ def _rows(name: str, split: ReadSplit, published: Mapping[str, tuple[int, ...]])
 
 
 def print_notes(reading: Reading, console: Console) -> None:
-    """How many images are in no split and why, and what could not be checked."""
+    """Prints the number of unused images by reason, and what could not be checked."""
     for reason, number in reading.left_out.items():
         if number:
             console.print(Text(f"Left out: {reason}: {number:,}"), soft_wrap=True)
@@ -92,7 +92,7 @@ def print_notes(reading: Reading, console: Console) -> None:
 
 
 def print_faults(reading: Reading, listed: Path, console: Console) -> None:
-    """Every kind of fault with its number and the first ten of it; ``listed`` is the file that holds them all."""
+    """Prints the number and the first ten faults of every kind; ``listed`` is the file that contains all of them."""
     if not reading.faults:
         console.print(Text("No faults found.", style="bold green"))
         return
@@ -108,7 +108,7 @@ def print_faults(reading: Reading, listed: Path, console: Console) -> None:
 
 
 def write_faults(reading: Reading, place: Place) -> None:
-    """CSV file kind,file,reason; without rows where nothing is wrong."""
+    """Writes the CSV file kind,file,reason; it has no rows if there is no fault."""
     with place as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("kind", "file", "reason"))

@@ -1,4 +1,4 @@
-"""Reads every file of a data set once and collects what is wrong, where a run would stop at the first of it."""
+"""Reading of a whole data set: reads every file once and collects all faults, so that they are mended in one go."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from bench.contracts import SPLITS, DatasetInfo, MissingData, Sample, Samples, UserError
+from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.checks import split_faults
 from bench.data.loading import Request, build_samples, classes_of, excluded_of, read_sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile, resized
+from bench.errors import MissingData, UserError
 from bench.seeds import seed_of
 
-SHOWN = 6  # samples kept of each class and split, for the page
+SHOWN = 6  # samples per class and split that are kept for the page
 
 
 @dataclass
 class ReadSplit:
-    """What is kept of the N usable images of a split, which are not kept themselves.
+    """Facts about the N usable images of a split; the images themselves are not kept.
 
     Attributes:
         classes: C names.
         ids, groups: N names each.
-        has_mask: N, whether anybody annotated the image.
+        has_mask: N values, True if the image was annotated.
         label_list: N indices into ``classes``.
-        shown: class -> up to ``SHOWN`` samples for the page; those with a lesion first, else by chance.
+        shown: class -> up to ``SHOWN`` samples for the page, images with lesions first, otherwise at random.
     """
 
     classes: tuple[str, ...]
@@ -46,7 +47,7 @@ class ReadSplit:
         return np.asarray(self.label_list, dtype=np.int64)
 
     def add(self, sample: Sample, size: int) -> None:
-        """Keep the facts of a sample and, if it is to be shown, its image at ``size`` pixels."""
+        """Keeps the facts of a sample and, if it is to be shown, its image at ``size`` pixels."""
         self.ids.append(sample.id)
         self.groups.append(sample.group)
         self.has_mask.append(sample.mask is not None)
@@ -62,13 +63,13 @@ def _turn(sample: Sample) -> tuple[bool, int]:
 
 @dataclass
 class Reading:
-    """What was found in a data set.
+    """Result of reading a data set.
 
     Attributes:
-        splits: by name.
-        faults: everything that is wrong, without repetitions.
-        left_out: why images are in no split -> how many.
-        unchecked: what could not be checked, and why.
+        splits: split by name.
+        faults: all faults, without repetitions.
+        left_out: reason -> number of images that no split uses.
+        unchecked: checks that were impossible, and why.
     """
 
     splits: dict[str, ReadSplit]
@@ -78,10 +79,15 @@ class Reading:
 
 
 def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Reading:
-    """Read every split of a data set, with a progress bar on a terminal.
+    """Reads every split of a data set, with a progress bar on a terminal.
+
+    Args:
+        info: the data set.
+        request: how to read it.
+        console: console of the progress bar.
 
     Raises:
-        MissingData: files without which there is nothing to read, such as the released splits.
+        MissingData: files without which nothing can be read are missing, such as the released splits.
     """
     splits: dict[str, ReadSplit] = {}
     faults: list[Fault] = []
@@ -97,7 +103,7 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
             continue
         splits[name], found = _read_split(info, samples, name, request.size, console)
         faults += [*found, *getattr(samples, "unused_faults", ())]
-        left_out |= getattr(samples, "left_out", {})  # the same of each split: it is said of the whole data set
+        left_out |= getattr(samples, "left_out", {})  # about the whole data set, and thus the same for each split
         unchecked.append(getattr(samples, "unchecked", ""))
     faults += split_faults(info, splits)
     return Reading(splits, list(dict.fromkeys(faults)), left_out, list(dict.fromkeys(filter(None, unchecked))))

@@ -1,4 +1,7 @@
-"""Phantoms: drawn images with exact lesion truth and healthy twins. Importing this package registers them."""
+"""Phantoms: drawn images with exact lesion masks and counterfactuals, to test explanation methods against the truth.
+
+Importing this package registers them as data sets.
+"""
 
 from bench.data.phantoms import cxr, fundus, oct
 

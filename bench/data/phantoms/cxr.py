@@ -1,8 +1,9 @@
-"""Chest X-ray phantom: a drawn frontal chest film with 1-3 soft opacities in the lungs. Not a patient.
+"""Chest X-ray phantom: a drawn frontal chest film with 1-3 soft opacities in the lungs, which is not a patient.
 
 Masks of the samples are the opacities' bounding boxes, as in RSNA's pneumonia challenge; ``exact_mask`` has the shapes.
-Healthy and diseased images alike hold round crisp spots (vessels seen end-on), electrodes, wires, a side marker, dark
-areas in the lungs, soft bright and dark areas beside and below them, haze, and dark margins of the collimated field.
+Healthy and diseased images alike contain round crisp spots (vessels seen end-on), electrodes, wires, a side marker,
+dark areas in the lungs, soft bright and dark areas next to and below them, haze, and dark margins of the collimated
+field, so that neither brightness nor shape alone reveals the class.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Chest:
 
     @classmethod
     def random(cls, rng: Rng) -> Chest:
+        """Draws a layout."""
         middle, base = rng.uniform(0.45, 0.55), rng.uniform(0.64, 0.8)
         heart = (middle + rng.uniform(0.03, 0.07), base - rng.uniform(0.06, 0.1))
         domes = (base - rng.uniform(0.0, 0.04), base)
@@ -63,7 +65,7 @@ class Chest:
         return cls(middle, rng.uniform(0.08, 0.16), domes, rng.uniform(0.125, 0.165), heart, radii)
 
     def lungs(self, x: Array, y: Array) -> Array:
-        """Share of air at points: 0 outside the lungs, 1 well inside; heart and diaphragm cut them."""
+        """Computes the share of air at points: 0 outside the lungs and in the heart, 1 well inside the lungs."""
         air = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=np.float32)
         for side, dome in zip((-1, 1), self.domes, strict=True):
             centre = self.middle + side * (self.width + 0.055)
@@ -73,15 +75,16 @@ class Chest:
             across = (half - np.abs(x - centre)) / 0.035
             air = np.maximum(air, ramp(across) * ramp((floor - y) / 0.03))
         heart = np.hypot((x - self.heart[0]) / self.heart_radii[0], (y - self.heart[1]) / self.heart_radii[1])
-        return air * ramp((heart - 0.9) / 0.2)
+        outside_heart: Array = air * ramp((heart - 0.9) / 0.2)
+        return outside_heart
 
     def in_lungs(self, x: Array, y: Array) -> Array:
-        """Points (n,) that are within the lungs."""
+        """Tells which points (n,) are within the lungs."""
         return self.lungs(x, y) > 0.8
 
 
 def draw(rng: Streams, label: int, size: int) -> Scene:
-    """A scene with 1-3 opacities for label 1; everything else is drawn alike for both labels."""
+    """Draws a scene with 1-3 opacities for label 1; the rest of the scene does not depend on the label."""
     chest = Chest.random(rng("chest"))
     air = chest.lungs(*grid(size))
     surface = film(rng("film"), chest, air, size)
@@ -94,7 +97,7 @@ def draw(rng: Streams, label: int, size: int) -> Scene:
 
 
 def film(rng: Rng, chest: Chest, air: Array, size: int) -> Array:
-    """Whiteness (S,S,1) of the healthy chest: body, lungs with haze, heart, spine, bones, vessels."""
+    """Draws the whiteness (S,S,1) of the healthy chest: body, lungs with haze, heart, spine, bones, vessels."""
     x, y = grid(size)
     haze = (
         rng.uniform(-0.04, 0.06)
@@ -113,11 +116,12 @@ def film(rng: Rng, chest: Chest, air: Array, size: int) -> Array:
     density += rng.uniform(0.08, 0.22) * strokes(size, lung_vessels(rng, chest)) * air
     shoulder = 0.07 + 0.9 * np.clip(from_middle - 0.12, 0, None) ** 1.5 + rng.uniform(-0.02, 0.02)
     body = np.maximum(ramp((y - shoulder) / 0.03), ramp((0.1 - from_middle) / 0.02))
-    return (OUTSIDE + body * (density - OUTSIDE))[..., None].astype(np.float32)
+    whiteness: Array = (OUTSIDE + body * (density - OUTSIDE))[..., None].astype(np.float32)
+    return whiteness
 
 
 def bones(rng: Rng, chest: Chest) -> list[Stroke]:
-    """Posterior ribs (fall outwards), fainter anterior ribs (fall inwards) and clavicles, on both sides."""
+    """Draws posterior ribs (they fall outwards), fainter anterior ribs (they fall inwards) and clavicles."""
     curves: list[Stroke] = []
     step, first = rng.uniform(0.078, 0.09), chest.apex + rng.uniform(-0.01, 0.02)
     for side in (-1, 1):
@@ -134,7 +138,7 @@ def bones(rng: Rng, chest: Chest) -> list[Stroke]:
 
 
 def lung_vessels(rng: Rng, chest: Chest) -> list[Stroke]:
-    """Vessels that fan out of both hila."""
+    """Draws vessels that fan out from both hila."""
     curves: list[Stroke] = []
     for side in (-1, 1):
         hilum = (chest.middle + side * 0.085, 0.5 * (chest.apex + chest.domes[0]) + 0.03)
@@ -146,14 +150,14 @@ def lung_vessels(rng: Rng, chest: Chest) -> list[Stroke]:
 
 
 def distractors(rng: Rng, chest: Chest, air: Array, surface: Array, size: int) -> list[Patch]:
-    """Discs, soft shadows of the wrong sign or in the wrong place, wires and a side marker."""
+    """Draws discs, soft shadows of the wrong sign or in the wrong place, wires and a side marker."""
     lines = [wire(rng) for _ in range(how_many(rng, 0, 3))] + [marker(rng)]
     drawn = patch(((slice(0, size), slice(0, size)), strokes(size, lines)), (0.97,), 0.9)
     return [*discs(rng, chest, size), *shadows(rng, chest, air, surface, size), drawn]
 
 
 def discs(rng: Rng, chest: Chest, size: int) -> list[Patch]:
-    """Round and crisp: vessels seen end-on in the lungs, and larger, brighter electrodes anywhere."""
+    """Draws round crisp spots: vessels seen end-on in the lungs, and larger, brighter electrodes anywhere."""
 
     def on_body(x: Array, y: Array) -> Array:
         return (y > 0.15) & (y < 0.8)
@@ -170,7 +174,7 @@ def discs(rng: Rng, chest: Chest, size: int) -> list[Patch]:
 
 
 def shadows(rng: Rng, chest: Chest, air: Array, surface: Array, size: int) -> list[Patch]:
-    """Soft areas as large as opacities: dark ones in the lungs (bullae), both kinds beside and below them."""
+    """Draws soft areas as large as opacities: dark ones in the lungs (bullae), bright and dark ones around them."""
 
     def in_soft_tissue(x: Array, y: Array) -> Array:
         return (y > chest.domes[1] + 0.04) | ((y > 0.35) & (np.abs(x - chest.middle) > 2 * chest.width + 0.08))
@@ -187,24 +191,25 @@ def shadows(rng: Rng, chest: Chest, air: Array, surface: Array, size: int) -> li
 
 
 def wire(rng: Rng) -> Stroke:
-    """A thin bright cable across the film."""
+    """Draws a thin bright cable across the film."""
     ends = (0.0, rng.uniform(0.1, 0.9)), (rng.uniform(0.3, 0.9), 1.0)
     middle = rng.uniform(0.2, 0.8, (2, 2))
     return bezier(ends[0], tuple(middle[0]), tuple(middle[1]), ends[1], points=30), 0.007, rng.uniform(0.4, 0.9)
 
 
 def marker(rng: Rng) -> Stroke:
-    """The letter L in an upper corner."""
+    """Draws the letter L in an upper corner."""
     corner = np.array([rng.choice((0.06, 0.9)), rng.uniform(0.04, 0.1)])
     return (corner + 0.05 * np.array([[0, 0], [0, 1], [0.6, 1]])).astype(np.float32), 0.012, 1.0
 
 
 def opacities(rng: Rng, chest: Chest, air: Array, film: Array, size: int) -> list[Patch]:
-    """Soft white areas that veil ribs and vessels, within the lungs and apart from each other."""
+    """Draws soft white areas that veil ribs and vessels, within the lungs and apart from each other."""
 
     def deep_in_lungs(x: Array, y: Array) -> Array:
         around = [chest.lungs(x + dx, y + dy) for dx, dy in ((-0.045, 0), (0.045, 0), (0, -0.045), (0, 0.045))]
-        return np.minimum.reduce(around) > 0.5
+        inside: Array = np.minimum.reduce(around) > 0.5
+        return inside
 
     found = []
     for at in scatter(rng, int(rng.choice((1, 2, 3), p=(0.6, 0.25, 0.15))), deep_in_lungs, 0.16):
@@ -216,7 +221,7 @@ def opacities(rng: Rng, chest: Chest, air: Array, film: Array, size: int) -> lis
 
 
 def camera(rng: Rng, field: Mask, size: int) -> Callable[[Array], Array]:
-    """Exposure, contrast, uneven light and noise; dark margins outside the collimated field."""
+    """Draws exposure, contrast, uneven light and noise; margins outside the collimated field are dark."""
     x, y = grid(size)
     tilt = rng.uniform(-0.2, 0.2, 2).tolist()
     light = ((1 + tilt[0] * (x - 0.5) + tilt[1] * (y - 0.5)) * field)[..., None]

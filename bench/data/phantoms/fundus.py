@@ -1,6 +1,6 @@
-"""Fundus phantom: a drawn retina photograph with microaneurysms, haemorrhages and hard exudates. Not a patient.
+"""Fundus phantom: a drawn retina with microaneurysms, haemorrhages and hard exudates, which is not a patient.
 
-Grades by lesion load (a simplification of the clinical scale, made for these phantoms):
+Grades by lesion load (a simplification of the clinical scale for these phantoms):
 
     0  no lesion
     1  2-4 microaneurysms
@@ -9,8 +9,8 @@ Grades by lesion load (a simplification of the clinical scale, made for these ph
     4  5-8 microaneurysms, 4-7 haemorrhages, 2-3 clusters of hard exudates
 
 The binary task mixes loads: 0-2 microaneurysms, 1-3 haemorrhages and 0-1 cluster of exudates.
-Healthy and diseased images alike hold whitish smudges and dark dust on the lens, in number, size and contrast like the
-lesions but of another colour, and vary in field of view, texture and visible vessels.
+Healthy and diseased images alike contain whitish smudges and dark dust on the lens, which resemble lesions in number,
+size and contrast but not in colour. They vary in field of view, texture and visible vessels.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ GRADE_LOADS: tuple[Load, ...] = (
 )
 #: Colour of microaneurysms and haemorrhages, relative to the retina: redder than vessels.
 BLOOD = (0.9, 0.15, 0.2)
-#: What exudates and harmless smudges add to the retina's reflectance.
+#: Values that harmless smudges and exudates add to the retina's reflectance.
 WHITE = (0.2, 0.25, 0.2)
 YELLOW = (0.12, 0.22, -0.1)
 #: Control points of main vessels as seen from the disc: x towards the fovea or away from it, y up or down.
@@ -59,10 +59,13 @@ NASAL_ARCADE = np.array([[0, 0], [0.05, 0.1], [0.12, 0.18], [0.3, 0.34]])
 
 @dataclass(frozen=True)
 class Eye:
-    """Layout of one eye: where things are and what colour the retina has.
+    """Layout of one eye and colour of its retina.
 
     Attributes:
         temporal: +1 or -1, direction in x from the disc to the fovea.
+        disc: centre of the optic disc.
+        disc_radius: radius of the optic disc.
+        fovea: centre of the fovea.
         radius: radius of the field of view around the image centre.
         crop: half height of the field of view, which some cameras cut at top and bottom.
         colour: (3,) reflectance of the retina.
@@ -78,6 +81,7 @@ class Eye:
 
     @classmethod
     def random(cls, rng: Rng) -> Eye:
+        """Draws a layout."""
         temporal = int(rng.choice((-1, 1)))
         disc = (0.5 - temporal * rng.uniform(0.2, 0.3), 0.5 + rng.uniform(-0.06, 0.06))
         fovea = (disc[0] + temporal * rng.uniform(0.28, 0.33), disc[1] + rng.uniform(0.0, 0.05))
@@ -89,19 +93,19 @@ class Eye:
         return cls(temporal, disc, rng.uniform(0.065, 0.08), fovea, radius, crop, colour.astype(np.float32))
 
     def field_of_view(self, size: int) -> Mask:
-        """(S,S) True inside the camera's round field."""
+        """Returns (S,S), True inside the camera's round field."""
         x, y = grid(size)
         return (np.hypot(x - 0.5, y - 0.5) <= self.radius) & (np.abs(y - 0.5) <= self.crop)
 
     def has_room(self, x: Array, y: Array) -> Array:
-        """Points (n,) that are well inside the field and off the disc and the fovea."""
+        """Tells which points (n,) are well inside the field and outside of the disc and the fovea."""
         inside = (np.hypot(x - 0.5, y - 0.5) < self.radius - 0.065) & (np.abs(y - 0.5) < self.crop - 0.065)
         off_disc = np.hypot(x - self.disc[0], y - self.disc[1]) > self.disc_radius + 0.07
         return inside & off_disc & (np.hypot(x - self.fovea[0], y - self.fovea[1]) > 0.07)
 
 
 def draw(rng: Streams, load: Load, size: int) -> Scene:
-    """A scene with that load of lesions; everything else is drawn alike for every load."""
+    """Draws a scene with this load of lesions; the rest of the scene does not depend on the load."""
     eye = Eye.random(rng("eye"))
     surface = retina(rng("retina"), eye, size)
     for distractor in distractors(rng("distractors"), eye, size):
@@ -112,10 +116,10 @@ def draw(rng: Streams, load: Load, size: int) -> Scene:
 
 
 def retina(rng: Rng, eye: Eye, size: int) -> Array:
-    """Reflectance (S,S,3) of the healthy retina: choroid, fovea, disc and vessels."""
+    """Draws the reflectance (S,S,3) of the healthy retina: choroid, fovea, disc and vessels."""
     x, y = grid(size)
     texture = [rng.uniform(0, 0.08) * clouds(rng, size, cells) for cells in (6, 20, 50)]
-    surface = eye.colour * (1 + np.sum(texture, axis=0)[..., None])
+    surface: Array = eye.colour * (1 + np.sum(texture, axis=0)[..., None])
     fovea = np.exp(-((x - eye.fovea[0]) ** 2 + (y - eye.fovea[1]) ** 2) / rng.uniform(0.05, 0.07) ** 2)
     surface *= 1 - rng.uniform(0.3, 0.55) * fovea[..., None] * np.array([0.8, 1, 1], dtype=np.float32)
     disc = np.hypot(x - eye.disc[0], (y - eye.disc[1]) / 1.1) / eye.disc_radius
@@ -127,12 +131,12 @@ def retina(rng: Rng, eye: Eye, size: int) -> Array:
 
 
 def blend(surface: Array, cover: Array, paint: Array | tuple[float, float, float]) -> None:
-    """Blend one colour (3,) into a surface (S,S,3) in place, by cover (S,S)."""
+    """Blends one colour (3,) into a surface (S,S,3) in place, by cover (S,S)."""
     surface += cover[..., None] * (np.asarray(paint, dtype=np.float32) - surface)
 
 
 def vessel_tree(rng: Rng, eye: Eye) -> list[Stroke]:
-    """Arteries (paler, thinner) below veins: four arcades each, with branches, out of the disc."""
+    """Draws arteries (paler, thinner) below veins: four arcades each, with branches, from the disc."""
     curves: list[Stroke] = []
     caliber, leaves = rng.uniform(0.7, 1.3), how_many(rng, 1, 6)
     for width, opacity in ((0.010 * caliber, 0.6), (0.014 * caliber, 0.85)):
@@ -148,7 +152,7 @@ def vessel_tree(rng: Rng, eye: Eye) -> list[Stroke]:
 
 
 def arcade(rng: Rng, eye: Eye, up: int, temporal: bool) -> Array:
-    """One main vessel (P,2): temporal ones arch around the fovea, nasal ones leave straight."""
+    """Draws one main vessel (P,2): temporal ones arch around the fovea, nasal ones are straighter."""
     side = eye.temporal if temporal else -eye.temporal
     relative = TEMPORAL_ARCADE if temporal else NASAL_ARCADE
     jitter = rng.normal(0, 0.03, (4, 2)) * np.array([[0], [0.6], [1], [1.5]])
@@ -156,7 +160,7 @@ def arcade(rng: Rng, eye: Eye, up: int, temporal: bool) -> Array:
 
 
 def branches(rng: Rng, trunk: Array, count: int) -> list[Array]:
-    """Side vessels (P,2) that leave a trunk to both sides at acute angles."""
+    """Draws side vessels (P,2) that leave a trunk to both sides at acute angles."""
     sides = []
     for start in rng.integers(3, len(trunk) - 2, count):
         along = trunk[start + 1] - trunk[start]
@@ -166,7 +170,7 @@ def branches(rng: Rng, trunk: Array, count: int) -> list[Array]:
 
 
 def distractors(rng: Rng, eye: Eye, size: int) -> list[Patch]:
-    """Whitish smudges (larger and softer than exudates, not yellow) and dust (as dark as blood, not red)."""
+    """Draws whitish smudges (larger and softer than exudates, not yellow) and dust (as dark as blood, not red)."""
     found = []
     for at in scatter(rng, how_many(rng, 0, 7), eye.has_room, 0.06):
         radius = rng.uniform(0.015, 0.05)
@@ -180,7 +184,7 @@ def distractors(rng: Rng, eye: Eye, size: int) -> list[Patch]:
 
 
 def lesions(rng: Rng, eye: Eye, load: Load, size: int) -> list[Patch]:
-    """Lesions of one eye, apart from each other so that each keeps pixels of its own."""
+    """Draws the lesions of one eye, apart from each other so that each has pixels of its own."""
     dots, blots, clusters = (how_many(rng, *bounds) for bounds in load)
     places = scatter(rng, dots + blots + clusters, eye.has_room, 0.075)
     makers = [exudates] * clusters + [haemorrhage] * blots + [microaneurysm] * dots
@@ -188,20 +192,20 @@ def lesions(rng: Rng, eye: Eye, load: Load, size: int) -> list[Patch]:
 
 
 def microaneurysm(rng: Rng, eye: Eye, at: Point, size: int) -> Patch:
-    """A small red dot."""
+    """Draws a small red dot."""
     radius = rng.uniform(0.008, 0.012)
     return patch(blob(rng, size, at, (radius, radius), wobble=0), eye.colour * BLOOD, rng.uniform(0.75, 0.9))
 
 
 def haemorrhage(rng: Rng, eye: Eye, at: Point, size: int) -> Patch:
-    """A dark red blot of irregular outline."""
+    """Draws a dark red blot of irregular outline."""
     radius = rng.uniform(0.022, 0.03)
     shape = blob(rng, size, at, (radius, rng.uniform(0.7, 1) * radius), soft=0.4, wobble=0.1)
     return patch(shape, eye.colour * BLOOD, rng.uniform(0.75, 0.9))
 
 
 def exudates(rng: Rng, eye: Eye, at: Point, size: int) -> Patch:
-    """A cluster of small, sharp, yellow spots: one lesion."""
+    """Draws a cluster of small, sharp, yellow spots, which is one lesion."""
     cover = np.zeros((size, size), dtype=np.float32)
     for offset in rng.normal(0, 0.018, (how_many(rng, 4, 8), 2)).clip(-0.03, 0.03):
         radius = rng.uniform(0.006, 0.012)
@@ -211,7 +215,7 @@ def exudates(rng: Rng, eye: Eye, at: Point, size: int) -> Patch:
 
 
 def camera(rng: Rng, field: Mask, size: int) -> Callable[[Array], Array]:
-    """Light, vignetting, colour cast, gamma and noise; black outside the field of view."""
+    """Draws light, vignetting, colour cast, gamma and noise; the image is black outside the field of view."""
     x, y = grid(size)
     tilt = rng.uniform(-0.2, 0.2, 2).tolist()
     light = 1 + tilt[0] * (x - 0.5) + tilt[1] * (y - 0.5) + 0.04 * clouds(rng, size, 4)

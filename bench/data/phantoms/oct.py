@@ -1,11 +1,11 @@
-"""OCT phantom: a drawn cross-section of the retina with drusen, fluid or a neovascular lesion. Not a patient.
+"""OCT phantom: a drawn section of the retina with drusen, fluid or a neovascular lesion, which is not a patient.
 
     drusen         1-3 bumps under the bright RPE line, which they lift
     fluid          2-5 dark cysts within the retina (class DME)
     neovascular    1-2 bright, broad deposits on the RPE, without a lifted line above them (class CNV)
 
-Healthy and diseased images alike hold shadows of vessels, bright spots and a membrane in the vitreous, dark vessels in
-the choroid and bumps on the inner surface of the retina: bright, dark and bumpy things in the wrong place.
+Healthy and diseased images alike contain shadows of vessels, bright spots and a membrane in the vitreous, dark vessels
+in the choroid and bumps on the inner surface of the retina, so that only features in the right place reveal the class.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Retina:
 
     @classmethod
     def random(cls, rng: Rng, size: int) -> Retina:
+        """Draws the course of the layers in an image of ``size`` pixels."""
         x = grid(size)[0][0]
         rpe = rng.uniform(0.58, 0.72) + rng.uniform(-0.12, 0.12) * (x - 0.5) - rng.uniform(-0.05, 0.25) * (x - 0.5) ** 2
         rpe += rng.uniform(0, 0.012) * np.sin(2 * np.pi * (rng.uniform(0.8, 1.6) * x + rng.random()))
@@ -53,12 +54,13 @@ class Retina:
         return cls(inner.astype(np.float32), rpe.astype(np.float32), pit.astype(np.float32))
 
     def below_rpe(self, size: int) -> Array:
-        """Depth (S,S) below the healthy RPE, in image sides."""
-        return grid(size)[1] - self.rpe
+        """Computes the depth (S,S) below the healthy RPE, in image sides."""
+        depth: Array = grid(size)[1] - self.rpe
+        return depth
 
 
 def draw(rng: Streams, kind: str, size: int) -> Scene:
-    """A scene with lesions of that kind ("" = none); everything else is drawn alike for every kind."""
+    """Draws a scene with lesions of this kind ("" = none); the rest of the scene does not depend on the kind."""
     retina = Retina.random(rng("retina"), size)
     surface = reflectivity(rng("texture"), retina, size)
     for distractor in distractors(rng("distractors"), retina, size):
@@ -70,7 +72,7 @@ def draw(rng: Streams, kind: str, size: int) -> Scene:
 
 
 def reflectivity(rng: Rng, retina: Retina, size: int) -> Array:
-    """Reflectivity (S,S,1) of vitreous, retinal layers, RPE, choroid and sclera."""
+    """Draws the reflectivity (S,S,1) of vitreous, retinal layers, RPE, choroid and sclera."""
     depth = retina.below_rpe(size)
     relative = (depth - OUTER_START) / (retina.rpe + OUTER_START - retina.inner) + 1
     share = INNER_SHARE * (1 - 0.8 * retina.pit)
@@ -82,24 +84,28 @@ def reflectivity(rng: Rng, retina: Retina, size: int) -> Array:
     inner = np.interp(stretched, INNER_DEPTHS, INNER_LAYERS)
     texture = rng.uniform(0.1, 0.5) * clouds(rng, size, 20) * ramp(depth / 0.03)
     texture += rng.uniform(0.02, 0.1) * clouds(rng, size, 8) + rng.uniform(0, 0.15) * clouds(rng, size, 48)
-    surface = np.where(depth < OUTER_START, inner, outer_layers(depth)) * (1 + texture)
-    return surface[..., None].astype(np.float32)
+    layers = np.where(depth < OUTER_START, inner, outer_layers(depth)) * (1 + texture)
+    surface: Array = layers[..., None].astype(np.float32)
+    return surface
 
 
 def outer_layers(depth: Array) -> Array:
-    """Reflectivity at a depth below the RPE."""
-    return np.interp(depth, OUTER_DEPTHS, OUTER_LAYERS)
+    """Returns the reflectivity at a depth below the RPE."""
+    layers: Array = np.interp(depth, OUTER_DEPTHS, OUTER_LAYERS)
+    return layers
 
 
 def distractors(rng: Rng, retina: Retina, size: int) -> list[Patch]:
-    """Bright spots and a membrane in the vitreous, dark vessels in the choroid."""
+    """Draws bright spots and a membrane in the vitreous, and dark vessels in the choroid."""
 
     def in_vitreous(x: Array, y: Array) -> Array:
-        return y < np.interp(x, grid(size)[0][0], retina.inner) - 0.06
+        above: Array = y < np.interp(x, grid(size)[0][0], retina.inner) - 0.06
+        return above
 
     def in_choroid(x: Array, y: Array) -> Array:
         depth = y - np.interp(x, grid(size)[0][0], retina.rpe)
-        return (depth > 0.05) & (depth < 0.14)
+        within: Array = (depth > 0.05) & (depth < 0.14)
+        return within
 
     found = []
     for at in scatter(rng, how_many(rng, 0, 7), in_vitreous, 0.08):
@@ -114,7 +120,7 @@ def distractors(rng: Rng, retina: Retina, size: int) -> list[Patch]:
 
 
 def membrane(rng: Rng, retina: Retina, size: int) -> Patch:
-    """The detached posterior face of the vitreous: a thin line above the retina."""
+    """Draws the detached posterior face of the vitreous, a thin line above the retina."""
     x = grid(size)[0][0]
     y = retina.inner - rng.uniform(0.03, 0.1) - 0.1 * (x - rng.random()) ** 2
     line = strokes(size, [(np.stack([x, y], axis=1), 0.006, 1.0)])
@@ -122,7 +128,7 @@ def membrane(rng: Rng, retina: Retina, size: int) -> Patch:
 
 
 def drusen(rng: Rng, retina: Retina, size: int) -> list[Patch]:
-    """Bumps of medium reflectivity that lift the RPE and the photoreceptor line above it."""
+    """Draws bumps of medium reflectivity that lift the RPE and the photoreceptor line above it."""
     found = []
     for x in places(rng, how_many(rng, 1, 3), slots=6):
         half, height = rng.uniform(0.035, 0.06), rng.uniform(0.03, 0.055)
@@ -136,7 +142,7 @@ def drusen(rng: Rng, retina: Retina, size: int) -> list[Patch]:
 
 
 def neovascular(rng: Rng, retina: Retina, size: int) -> list[Patch]:
-    """Broad bright deposits with a fuzzy top that hide the RPE line."""
+    """Draws broad bright deposits with a fuzzy top that hide the RPE line."""
     found = []
     for x in places(rng, how_many(rng, 1, 2), slots=3):
         half, height = rng.uniform(0.08, 0.14), rng.uniform(0.06, 0.1)
@@ -149,11 +155,12 @@ def neovascular(rng: Rng, retina: Retina, size: int) -> list[Patch]:
 
 
 def fluid(rng: Rng, retina: Retina, size: int) -> list[Patch]:
-    """Dark cysts within the retina."""
+    """Draws dark cysts within the retina."""
 
     def in_retina(x: Array, y: Array) -> Array:
         inner, rpe = (np.interp(x, grid(size)[0][0], line) for line in (retina.inner, retina.rpe))
-        return (y > inner + 0.05) & (y < rpe + OUTER_START - 0.035) & (x > 0.15) & (x < 0.85)
+        within: Array = (y > inner + 0.05) & (y < rpe + OUTER_START - 0.035) & (x > 0.15) & (x < 0.85)
+        return within
 
     found = []
     for at in scatter(rng, how_many(rng, 2, 5), in_retina, 0.13):
@@ -163,7 +170,7 @@ def fluid(rng: Rng, retina: Retina, size: int) -> list[Patch]:
 
 
 def dome(retina: Retina, size: int, x: float, half: float, height: float) -> tuple[Window, Array]:
-    """Window (r×c) around a bump on the RPE and its height (1,c) over each column, 0 beside it."""
+    """Computes the window (r×c) around a bump on the RPE and its height (1,c) over each column, 0 outside of it."""
     half, height = max(half, 3 / size), max(height, 2.5 / size)
     columns = window_of(size, (x, 0.5), half)[1]
     lift = height * np.clip(1 - ((grid(size)[0][:, columns] - x) / half) ** 2, 0, None)
@@ -173,13 +180,14 @@ def dome(retina: Retina, size: int, x: float, half: float, height: float) -> tup
 
 
 def places(rng: Rng, count: int, slots: int) -> list[float]:
-    """Positions x of ``count`` of ``slots`` places side by side."""
+    """Draws ``count`` of ``slots`` places next to each other -> their positions x."""
     centres = 0.1 + 0.8 * (np.arange(slots) + 0.5 + rng.uniform(-0.15, 0.15, slots)) / slots
-    return rng.choice(centres, count, replace=False).tolist()
+    chosen: list[float] = rng.choice(centres, count, replace=False).tolist()
+    return chosen
 
 
 def camera(rng: Rng, retina: Retina, field: Mask, size: int) -> Callable[[Array], Array]:
-    """Shadows of vessels, speckle, brightness and contrast; black or white margins, as scans moved into place have."""
+    """Draws shadows of vessels, speckle, brightness, contrast and black or white margins, as in registered scans."""
     x, y = grid(size)
     shade = np.zeros(size, dtype=np.float32)
     for centre, depth in zip(rng.random(8), rng.uniform(0.2, 0.8, 8) * (rng.random(8) < rng.random()), strict=True):

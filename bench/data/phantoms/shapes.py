@@ -1,4 +1,7 @@
-"""Shapes of which the phantoms are drawn: blobs, strokes, smooth noise, scattered points. Lengths in image sides."""
+"""Shapes that the phantoms are drawn from: blobs, strokes, smooth noise, scattered points.
+
+Lengths are in image sides, so that a shape can be rendered at any resolution.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +15,34 @@ from bench.data.phantoms.scene import Array, Mask, Patch, Point, Rng, Window
 
 #: A curve to be drawn: points (P,2) as (x, y), its width, and its opacity in [0, 1].
 Stroke = tuple[Array, float, float]
-#: In pixels.
+#: Smallest half axis of a blob, in pixels.
 SMALLEST_RADIUS = 1.3
 
 
 def how_many(rng: Rng, fewest: int, most: int) -> int:
-    """A random count, both ends included."""
+    """Draws a random count, both ends included."""
     return int(rng.integers(fewest, most, endpoint=True))
 
 
 def grid(size: int) -> tuple[Array, Array]:
-    """Pixel centres as x (1,S) and y (S,1)."""
+    """Returns the pixel centres as x (1,S) and y (S,1)."""
     centres = (np.arange(size, dtype=np.float32) + 0.5) / size
     return centres[None, :], centres[:, None]
 
 
 def blob(rng: Rng, size: int, at: Point, radii: Point, soft: float = 0.0, wobble: float = 0.1) -> tuple[Window, Array]:
-    """An irregular ellipse with random tilt and outline.
+    """Draws an irregular ellipse with random tilt and outline.
 
     Args:
+        rng: random numbers.
+        size: S, side of the image in pixels.
         at: centre (x, y).
         radii: half axes; never less than 1.3 pixels, so that small things stay visible in small images.
         soft: width of the edge in radii; never less than a pixel.
         wobble: amplitude of the outline's irregularity in radii.
 
     Returns:
-        Window (r×c) and cover (r,c) in [0, 1], half way at the outline and exactly 0 beyond the edge.
+        Window (r×c) and cover (r,c) in [0, 1], 0.5 at the outline and exactly 0 beyond the edge.
     """
     long, short = (max(radius, SMALLEST_RADIUS / size) for radius in radii)
     edge = max(soft, 1 / (size * min(long, short)))
@@ -52,20 +57,21 @@ def blob(rng: Rng, size: int, at: Point, radii: Point, soft: float = 0.0, wobble
 
 
 def window_of(size: int, at: Point, reach: float) -> Window:
-    """Rows and columns within ``reach`` of a point, cut at the image border."""
+    """Returns rows and columns within ``reach`` of a point, clipped to the image."""
     low, high = (np.asarray(at[::-1]) + sign * reach for sign in (-1, 1))
     starts, stops = np.clip(np.floor(low * size), 0, size), np.clip(np.ceil(high * size), 0, size)
     return slice(int(starts[0]), int(stops[0])), slice(int(starts[1]), int(stops[1]))
 
 
 def ramp(values: Array) -> Array:
-    """Smooth step from 0 (values <= 0) to 1 (values >= 1)."""
+    """Computes a smooth step from 0 (values <= 0) to 1 (values >= 1)."""
     clipped = np.clip(values, 0, 1)
-    return (clipped * clipped * (3 - 2 * clipped)).astype(np.float32)
+    step: Array = (clipped * clipped * (3 - 2 * clipped)).astype(np.float32)
+    return step
 
 
 def strokes(size: int, curves: Sequence[Stroke]) -> Array:
-    """Anti-aliased cover (S,S) in [0, 1] of curves; a later one replaces an earlier one that it crosses."""
+    """Draws curves as anti-aliased cover (S,S) in [0, 1]; a later curve replaces an earlier one that it crosses."""
     scale = 4 if size <= 256 else 2
     canvas = Image.new("L", (size * scale, size * scale))
     pen = ImageDraw.Draw(canvas)
@@ -76,8 +82,9 @@ def strokes(size: int, curves: Sequence[Stroke]) -> Array:
 
 
 def bezier(*controls: Point, points: int = 20) -> Array:
-    """Cubic curve (P,2) from four control points."""
-    return (_bernstein(points) @ np.asarray(controls)).astype(np.float32)
+    """Computes a cubic curve (P,2) from four control points."""
+    curve: Array = (_bernstein(points) @ np.asarray(controls)).astype(np.float32)
+    return curve
 
 
 @cache
@@ -87,7 +94,7 @@ def _bernstein(points: int) -> Array:
 
 
 def wander(rng: Rng, start: Point, heading: float, length: float, bend: float, points: int = 12) -> Array:
-    """A gently winding curve (P,2) from ``start``; ``bend`` is the total turn in radians, about."""
+    """Draws a gently winding curve (P,2) from ``start``; ``bend`` is approximately the total turn in radians."""
     turns = rng.normal(0, 0.12, points - 1) + rng.uniform(-bend, bend) / points
     angles = heading + np.cumsum(turns)
     steps = np.stack([np.cos(angles), np.sin(angles)], axis=1) * length / points
@@ -95,27 +102,28 @@ def wander(rng: Rng, start: Point, heading: float, length: float, bend: float, p
 
 
 def taper(curve: Array, width: float, end: float, opacity: float, pieces: int = 4) -> list[Stroke]:
-    """Strokes of a curve that thins from ``width`` to ``end``."""
+    """Returns the strokes of a curve that thins from ``width`` to ``end``."""
     cuts = [(len(curve) - 1) * i // pieces for i in range(pieces + 1)]
     thinning = (width - end) / (pieces - 1)
     return [(curve[cuts[i] : cuts[i + 1] + 1], width - i * thinning, opacity) for i in range(pieces)]
 
 
 def margins(rng: Rng, size: int, widest: float) -> Mask:
-    """(S,S) False in the margins that about half of the sides have, each up to ``widest``."""
+    """Draws margins of up to ``widest`` on about half of the sides -> (S,S), False in the margins."""
     x, y = grid(size)
     left, right, top, bottom = np.clip(rng.uniform(-widest, widest, 4), 0, None)
-    return (x > left) & (x < 1 - right) & (y > top) & (y < 1 - bottom)
+    field: Mask = (x > left) & (x < 1 - right) & (y > top) & (y < 1 - bottom)
+    return field
 
 
 def clouds(rng: Rng, size: int, cells: int) -> Array:
-    """Smooth noise (S,S), standard normal at the nodes of a grid of ``cells`` a side."""
+    """Draws smooth noise (S,S), standard normal at the nodes of a grid of ``cells`` per side."""
     coarse = Image.fromarray(rng.standard_normal((cells, cells), dtype=np.float32))
     return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def scatter(rng: Rng, count: int, allowed: Callable[[Array, Array], Array], gap: float) -> list[Point]:
-    """Up to ``count`` random points (x, y) where ``allowed(x, y)`` is true, at least ``gap`` apart."""
+    """Draws up to ``count`` random points (x, y) where ``allowed(x, y)`` is true, at least ``gap`` apart."""
     candidates = rng.random((400, 2), dtype=np.float32)
     chosen: list[Array] = []
     for point in candidates[allowed(candidates[:, 0], candidates[:, 1])]:
@@ -127,5 +135,5 @@ def scatter(rng: Rng, count: int, allowed: Callable[[Array, Array], Array], gap:
 
 
 def patch(shape: tuple[Window, Array], paint: Array | Sequence[float], strength: float = 1.0) -> Patch:
-    """A shape filled with paint (K,) or (r,c,K)."""
+    """Fills a shape with paint (K,) or (r,c,K)."""
     return Patch(*shape, np.asarray(paint, dtype=np.float32), strength)

@@ -1,4 +1,4 @@
-"""A laterality marker in a corner of the image: what a shortcut plants, burned in behind the camera."""
+"""Laterality marker in a corner of the image, the tag of a planted shortcut: a cause that maps should reveal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 from bench.data.phantoms.scene import Patch, Rng
 from bench.data.phantoms.shapes import Stroke, strokes
 
-#: Side of the square plate that bears the letter: about the area of one opacity.
+#: Side of the square plate with the letter, which has about the area of one opacity.
 SIDE = 0.11
-#: Ranges of the gaps to the left and to the lower edge: the lower left corner, which lesions never reach.
+#: Ranges of the distances to the left and lower edges. Lesions never reach this corner.
 LEFT, BELOW = (0.01, 0.08), (0.01, 0.03)
 PLATE = 0.03
 #: The letter R on a unit square, as one stroke of bowl and leg.
@@ -17,9 +17,9 @@ _LETTER = np.array([[0.28, 0.85], [0.28, 0.15], [0.62, 0.15], [0.74, 0.32], [0.6
 
 
 def draw_tag(rng: Rng, size: int) -> Patch:
-    """A bright R on a dark square plate, at least 8 pixels wide; place and brightness vary a little.
+    """Draws a bright R on a dark square plate of at least 8 pixels; position and brightness vary a little.
 
-    It covers its plate fully, so its mask is exactly what it may change.
+    The plate is opaque, so that the mask is exactly the region that the tag may change.
     """
     side = max(8, round(SIDE * size))
     left, below = (round(rng.uniform(*bounds) * size) for bounds in (LEFT, BELOW))

@@ -1,1 +1,1 @@
-"""How files are read: images, DICOM, tables, released splits."""
+"""Readers of files: images, DICOM, tables and released splits, shared by the sources."""

@@ -1,4 +1,4 @@
-"""What can be wrong with the files of a data set, by kind."""
+"""Faults of the files of a data set and their kinds, which ``check-data`` lists and a run refuses."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
-    """Headings under which ``check-data`` lists faults, in its order."""
+    """Headings under which ``check-data`` lists faults, in this order."""
 
     UNUSABLE = "files that cannot be used"
-    ABSENT = "images that are named but not there"
+    ABSENT = "images that are listed but missing"
     OUTSIDE = "boxes outside their image"
     STRAY_MASK = "masks without an image of their own"
-    MASK_SIZE = "masks of another size than their image"
+    MASK_SIZE = "masks whose size differs from that of their image"
     EMPTY_MASK = "empty masks in a class with lesions"
-    DUPLICATE = "images that are there twice"
+    DUPLICATE = "images that appear twice"
     LEAK = "patients or images in more than one split"
     SPLIT = "splits that cannot be used"
-    CONTRACT = "samples that the loader should not have made"
+    CONTRACT = "samples that break the contract of a data set"
 
 
 class Fault(NamedTuple):
-    """Something wrong: what to call the file (or patient, or split) to the user, the reason, and its kind.
+    """Fault of a file, patient or split: its name for the user, the reason, and the kind of fault.
 
-    A builder may also give plain pairs (file, reason) in ``Samples.excluded``.
+    A builder may also list plain pairs (file, reason) in ``Samples.excluded``.
     """
 
     file: str

@@ -1,4 +1,7 @@
-"""Image and mask files -> tensors: PNG, JPEG, TIFF, BMP, 8 or 16 bit, grey, colour, palette or with alpha."""
+"""Reader of image and mask files, and their resizing: every source decodes and resizes in the same way.
+
+Files are PNG, JPEG, TIFF or BMP, with 8 or 16 bit, grey, colour, palette or alpha.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,23 @@ from scipy import ndimage
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from bench.contracts import Sample, UserError
+from bench.contracts import Sample
 from bench.data.readers.faults import Kind
+from bench.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _SIXTEEN_BIT = re.compile(r"I;16")
-#: A mask saved as JPEG has ringing around its lesions; half of the range tells the two values apart again.
+#: A mask saved as JPEG has ringing around its lesions; half of the range separates the two values.
 _JPEG_MASK_LEVEL = 128
 
 
 class BadFile(UserError):
-    """A file that cannot be used, which ``--skip-bad`` leaves out.
+    """Error of a file that cannot be used, which ``--skip-bad`` leaves out.
 
     Args:
-        file: what to call it to the user.
-        reason: what is wrong with it.
-        kind: what ``check-data`` lists it under.
+        file: name of the file for the user.
+        reason: what is wrong with the file.
+        kind: heading under which ``check-data`` lists it.
     """
 
     def __init__(self, file: str | Path, reason: str, kind: Kind = Kind.UNUSABLE) -> None:
@@ -39,19 +43,19 @@ class BadFile(UserError):
 
 
 def read_image(path: Path) -> Tensor:
-    """Image file -> (3,H,W) uint8, upright (EXIF), alpha laid on black.
+    """Reads an image file -> (3,H,W) uint8, upright (EXIF), with transparent parts on black.
 
     16-bit values are divided by 257, that is, scaled by their full range and never by the image's own maximum, which
     would make the brightness of two images incomparable.
 
     Raises:
-        BadFile: truncated, no image, several frames, 32-bit integers, or floats outside [0, 1].
+        BadFile: truncated, not an image, several frames, 32-bit integers, or floats outside [0, 1].
     """
     return torch.from_numpy(_decode(path)).permute(2, 0, 1).contiguous()
 
 
 def read_mask(path: Path) -> Tensor:
-    """Mask file -> (H,W) bool: True where any colour is above 0 (JPEG: 128 or more of 255), transparent is False.
+    """Reads a mask file -> (H,W) bool: True where any colour is above 0 (JPEG: at least 128), False where transparent.
 
     Raises:
         BadFile: as ``read_image``.
@@ -61,10 +65,10 @@ def read_mask(path: Path) -> Tensor:
 
 
 def read_mask_of(image: Tensor, path: Path) -> Tensor:
-    """Mask file of an image (3,H,W) -> (H,W) bool, as ``read_mask``.
+    """Reads the mask file of an image (3,H,W) -> (H,W) bool, as ``read_mask``.
 
     Raises:
-        BadFile: as ``read_mask``, or of another size than the image.
+        BadFile: as ``read_mask``, or the mask and the image have different sizes.
     """
     mask = read_mask(path)
     require_size_of(image, mask, path)
@@ -72,23 +76,23 @@ def read_mask_of(image: Tensor, path: Path) -> Tensor:
 
 
 def require_size_of(image: Tensor, mask: Tensor, path: Path) -> None:
-    """Raises BadFile where the mask (H,W) read from ``path`` has another size than its image (3,H,W)."""
+    """Raises BadFile if the mask (H,W) read from ``path`` and its image (3,H,W) have different sizes."""
     if mask.shape != image.shape[1:]:
         sizes = [f"{width}×{height}" for height, width in (mask.shape, image.shape[1:])]
         raise BadFile(path, f"is {sizes[0]}, its image {sizes[1]} pixels; they must be equal", Kind.MASK_SIZE)
 
 
 def _decode(path: Path, binary: bool = False) -> NDArray[np.uint8]:
-    """File -> (H,W,3) uint8. ``binary`` keeps a 16-bit or float value above 0 above 0: a mask may be stored as 0/1."""
+    """Decodes a file -> (H,W,3) uint8. ``binary``: deep values above 0 stay above 0, as a mask may be stored as 0/1."""
     try:
         with Image.open(path) as file:
             if file.format == "TIFF" and getattr(file, "n_frames", 1) > 1:
-                raise BadFile(path, f"holds {getattr(file, 'n_frames', 1)} frames, one image a file is expected")
+                raise BadFile(path, f"holds {getattr(file, 'n_frames', 1)} frames, one image per file is expected")
             pixels = _to_rgb(ImageOps.exif_transpose(file), path, binary)
     except (BadFile, FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # damaged files make Pillow's decoders raise almost anything
-        raise BadFile(path, f"cannot be read as an image ({one_line(error)})") from error
+        raise BadFile(path, f"cannot be read as an image ({text_of(error)})") from error
     return pixels
 
 
@@ -102,7 +106,7 @@ def _to_rgb(image: Image.Image, path: Path, binary: bool) -> NDArray[np.uint8]:
 
 
 def _deep_grey(image: Image.Image, path: Path, binary: bool) -> NDArray[np.uint8]:
-    """A grey image of more than 8 bits -> (H,W) uint8."""
+    """Converts a grey image of more than 8 bits -> (H,W) uint8."""
     values = np.asarray(image).astype(np.float64)
     if binary:
         return np.where(values > 0, 255, 0).astype(np.uint8)
@@ -115,28 +119,29 @@ def _deep_grey(image: Image.Image, path: Path, binary: bool) -> NDArray[np.uint8
     return np.rint(values * 255).astype(np.uint8)
 
 
-def one_line(error: BaseException) -> str:
-    """An exception's text, for the end of an error line."""
+def text_of(error: BaseException) -> str:
+    """Returns the text of an exception without line breaks, or its type if it has no text."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def resize_image(image: Tensor, size: int) -> Tensor:
-    """(3,H,W) uint8 -> (3,size,size) uint8, bilinear with antialias; the aspect ratio is not kept."""
-    return tvf.resize(image, [size, size], antialias=True)
+    """Resizes (3,H,W) uint8 -> (3,size,size) uint8, bilinear with antialias; the aspect ratio is not kept."""
+    small: Tensor = tvf.resize(image, [size, size], antialias=True)
+    return small
 
 
 def resize_region(region: Tensor, size: int) -> Tensor:
-    """(H,W) bool -> (size,size) bool: cells covered by at least half, on the pixel grid of ``resize_image``."""
+    """Resizes (H,W) bool -> (size,size) bool: cells that are at least half covered, on the grid of ``resize_image``."""
     return _coverage(region, size) >= 0.5
 
 
 def resize_ignored(region: Tensor, size: int) -> Tensor:
-    """(H,W) bool -> (size,size) bool: cells with any share of it, for nobody knows what the resized pixel shows."""
+    """Resizes (H,W) bool -> (size,size) bool: all cells that it touches, because their pixels mix with it."""
     return _coverage(region, size) > 0
 
 
 def resize_mask(mask: Tensor, size: int) -> Tensor:
-    """(H,W) bool -> (size,size) bool: as ``resize_region``, and no lesion vanishes.
+    """Resizes (H,W) bool -> (size,size) bool as ``resize_region`` does, but no lesion vanishes.
 
     A connected lesion too small to cover half of any cell keeps the one cell that it covers most. (Counting every
     touched cell would instead enlarge all lesions by half a cell around their edge.)
@@ -162,7 +167,7 @@ def _coverage(region: Tensor, size: int) -> Tensor:
 
 
 def resized(sample: Sample, size: int) -> Sample:
-    """The sample at ``size``×``size`` pixels, with its regions. A pixel that is lesion and ignored is lesion."""
+    """Resizes a sample and its regions to ``size``×``size`` pixels; lesion takes precedence over ignored."""
     mask = None if sample.mask is None else resize_mask(sample.mask, size)
     ignored = None if sample.ignored is None else resize_ignored(sample.ignored, size)
     return replace(

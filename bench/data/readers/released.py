@@ -1,4 +1,4 @@
-"""Which images are in a split, with their classes: as the authors of a paper have released it, or drawn by the seed."""
+"""Splits as lists of images with classes: as the authors of a paper released them, or as drawn by the seed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contracts import MissingData
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.tables import read_labels
+from bench.errors import MissingData
 
 
 @dataclass(frozen=True)
 class Released:
-    """One split.
+    """Images of one split with their classes.
 
     Attributes:
-        file: the CSV file that names its images; belongs into ``Samples.files``.
+        file: the CSV file that names the images; belongs into ``Samples.files``.
         labels: image key (``tables.key_of``) -> class, in the order of the file.
     """
 
@@ -24,34 +24,37 @@ class Released:
     labels: dict[str, int]
 
     def present(self, found: Container[str]) -> list[str]:
-        """Keys of the images that are among those on disk, in the order of the file."""
+        """Returns the keys of the images that were found on disk, in the order of the file."""
         return [key for key in self.labels if key in found]
 
     def absent(self, found: Container[str]) -> list[Fault]:
-        """Those that are not: belongs into ``Samples.excluded``."""
-        reason = f"is in {self.file.name}, but its image is not there"
+        """Returns a fault for each image that was not found; they belong into ``Samples.excluded``."""
+        reason = f"is in {self.file.name}, but its image is missing"
         return [Fault(key, reason, Kind.ABSENT) for key in self.labels if key not in found]
 
 
 def unlisted(found: Iterable[str], listed: Mapping[str, Released]) -> list[str]:
-    """Keys of the images on disk that are in no split."""
+    """Returns the keys of the images on disk that are in no split."""
     return [key for key in found if not any(key in split.labels for split in listed.values())]
 
 
 def read_released(
     splits: Path, folders: Sequence[str], names: Mapping[str, Sequence[str]], label: str, classes: int
 ) -> dict[str, Released]:
-    """Split -> what its file says: the first of its ``names`` that is in the data set's folder.
+    """Reads the released splits of a data set, each from the first of its ``names`` that exists.
 
     Args:
-        splits: the folder given as ``--splits``: the one that holds ``folders``, or one of these.
-        folders: where the data set's files are below it, outermost first, e.g. ("Retinal_OCT", "multiclass").
+        splits: the folder given as ``--splits``: the one that contains ``folders``, or one of these.
+        folders: path of the data set's files below it, outermost folder first, e.g. ("Retinal_OCT", "multiclass").
         names: split -> file names, the preferred one first.
         label: the column with the class, e.g. "bin_target". The column ``filename`` names the image.
         classes: C; a class is 0 to C - 1.
 
+    Returns:
+        Split -> its images.
+
     Raises:
-        MissingData: none of a split's names is there.
+        MissingData: no file with one of the names of a split exists.
         UserError: as ``tables.read_labels``.
     """
     released = {}
@@ -67,4 +70,5 @@ def _file_of(splits: Path, folders: Sequence[str], names: Sequence[str], label: 
         for place in places:
             if (place / name).is_file():
                 return place / name
-    raise MissingData(f"--splits: no {' or '.join(names)} in {places[0]} or {splits}; columns filename,{label}")
+    wanted = f"a CSV file with the columns filename,{label} is expected"
+    raise MissingData(f"--splits: no {' or '.join(names)} in {places[0]} or {splits}; {wanted}")

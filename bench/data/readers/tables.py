@@ -1,4 +1,4 @@
-"""CSV files that publishers ship with their images: rows, and the class of each image."""
+"""Reader of the CSV files that publishers ship with their images, with error messages that name the line."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bench.contracts import MissingData, UserError
 from bench.data.readers.images import SUFFIXES
+from bench.errors import MissingData, UserError
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a CSV file: the columns that were asked for, by name."""
+    """Row of a CSV file: the values of the requested columns by name."""
 
     file: Path
     line: int
     values: Mapping[str, str]
 
     def integer(self, column: str) -> int:
-        """Value of a column, for example a grade; ``1.0`` counts as 1.
+        """Returns the value of a column, for example a grade; ``1.0`` counts as 1.
 
         Raises:
-            UserError: it is no whole number.
+            UserError: the value is not a whole number.
         """
         text = self.values[column]
         try:
@@ -36,11 +36,11 @@ class Row:
 
 
 def read_rows(file: Path, columns: Sequence[str]) -> list[Row]:
-    """The rows of a CSV file, with the columns of these names, stripped.
+    """Reads the rows of a CSV file, with the values of these columns stripped of spaces; empty rows are left out.
 
     Raises:
-        MissingData: the file is not there.
-        UserError: it cannot be read, or has no such column.
+        MissingData: the file does not exist.
+        UserError: the file cannot be read, or lacks a column.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
@@ -57,24 +57,30 @@ def read_rows(file: Path, columns: Sequence[str]) -> list[Row]:
         raise MissingData(f"{file} not found; a CSV file with the columns {', '.join(columns)} is expected") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: cannot be read as CSV ({error})") from error
-    return [row for row in rows if any(row.values.values())]  # spreadsheets leave empty ones at the end
+    return [row for row in rows if any(row.values.values())]  # spreadsheets append empty ones
 
 
 def key_of(name: str) -> str:
-    """What an image is looked up by: its name without its suffix, in lower case; folders in the name are kept.
+    """Returns the key of an image: its name in lower case, with its folders and without its suffix.
 
-    ``13_left.png`` and ``13_left.jpeg`` have one key, ``test/CNV/CNV-1-2.png`` keeps ``test/cnv/``.
+    ``13_left.png`` and ``13_left.jpeg`` have the same key, ``test/CNV/CNV-1-2.png`` keeps ``test/cnv/``.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     return str(path.with_suffix("") if path.suffix.lower() in (*SUFFIXES, ".dcm") else path).lower()
 
 
 def read_labels(file: Path, image: str, label: str, classes: int) -> dict[str, int]:
-    """Image key (``key_of``) -> class from 0 to ``classes`` - 1, in the order of the file; two columns of a CSV file.
+    """Reads two columns of a CSV file: image key (``key_of``) -> class, in the order of the file.
+
+    Args:
+        file: the CSV file.
+        image: name of the column with the names of the images.
+        label: name of the column with their classes.
+        classes: C; a class is 0 to C - 1.
 
     Raises:
-        MissingData: the file is not there.
-        UserError: as ``read_rows``; or an image has no name, is there twice, or has a class that is none of these.
+        MissingData: the file does not exist.
+        UserError: as ``read_rows``; or an image has no name, appears twice, or has a class outside this range.
     """
     labels: dict[str, int] = {}
     for row in read_rows(file, (image, label)):
@@ -83,7 +89,7 @@ def read_labels(file: Path, image: str, label: str, classes: int) -> dict[str, i
         if not name:
             raise UserError(f"{where}: {image} is empty, the name of an image is expected")
         if key in labels:
-            raise UserError(f"{where}: {name} is there twice")
+            raise UserError(f"{where}: {name} appears twice")
         if not 0 <= number < classes:
             raise UserError(f"{where}: {label} of {name} is {number}, 0 to {classes - 1} is expected")
         labels[key] = number

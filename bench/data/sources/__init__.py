@@ -1,1 +1,1 @@
-"""One file per published data set."""
+"""Published data sets and the user's own folders, one file per source."""

@@ -1,4 +1,4 @@
-"""ELPV: electroluminescence photographs of solar cells, defective or functional. Real images, from a Python package."""
+"""ELPV: electroluminescence photographs of solar cells, real images that a Python package brings without a download."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from pathlib import Path
 
 import torch
 
-from bench.contracts import MissingData, Sample, UserError
+from bench.contracts import SPLITS, Sample
 from bench.data.readers.images import read_image, resize_image
-from bench.data.splitting import subsample
+from bench.data.splitting import require_split, subsample
+from bench.errors import MissingData
 from bench.registry import dataset
 from bench.seeds import seed_of
 
 BLOCK = 64
 _PACKAGE = "elpv_dataset"
 _HOW_TO_GET = "Python package elpv-dataset not found: pip install elpv-dataset==1.0.0.post1 (or the extra [real])"
-#: What five blocks of like defect rate become, in a seeded order: 60 % training, 20 % validation, 20 % test.
+#: Splits of five blocks with similar defect rates, in a seeded order: 60 % training, 20 % validation, 20 % test.
 _ROLES = ("train", "val", "train", "test", "train")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One photograph: its number in the data set, whether the cell is defective, and "mono" or "poly" crystalline."""
+    """Photograph of a cell: its number in the data set, its class, and "mono" or "poly" for the kind of crystal."""
 
     file: Path
     number: int
@@ -35,18 +36,18 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """The file's stem, for example ``cell0001``."""
+        """Stem of the file, for example ``cell0001``."""
         return self.file.stem
 
     @property
     def block(self) -> int:
-        """Files with neighbouring numbers may come from one module, so they are never in two splits."""
+        """Block of neighbouring numbers, which is in one split, because its cells may come from the same module."""
         return (self.number - 1) // BLOCK
 
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Four cells of one kind, row by row; ``defect`` is the place of the only defective one, None if all function."""
+    """Four cells of one kind, row by row; ``defect`` is the position of the defective one, None if all function."""
 
     id: str
     cells: tuple[Cell, ...]
@@ -61,7 +62,7 @@ def _data_folder() -> Path | None:
 
 @cache
 def read_cells(folder: Path) -> tuple[Cell, ...]:
-    """Cells that are surely functional (probability 0, 1,508) or surely defective (1, 715); the others are left out."""
+    """Reads the cells whose probability of a defect is 0 (1,508 functional cells) or 1 (715 defective ones)."""
     cells = []
     for line in (folder / "labels.csv").read_text().splitlines():
         name, probability, kind = line.split()
@@ -72,7 +73,7 @@ def read_cells(folder: Path) -> tuple[Cell, ...]:
 
 
 def split_blocks(cells: Sequence[Cell], seed: int) -> dict[int, str]:
-    """Block -> split. Each five blocks of one kind with neighbouring defect rates are dealt 3 : 1 : 1 by the seed."""
+    """Assigns blocks to splits; of five blocks of one kind with similar defect rates, 3 : 1 : 1, drawn by the seed."""
     blocks: dict[int, list[Cell]] = defaultdict(list)
     for cell in cells:
         blocks[cell.block].append(cell)
@@ -89,7 +90,7 @@ def split_blocks(cells: Sequence[Cell], seed: int) -> dict[int, str]:
 
 
 def make_mosaics(cells: Sequence[Cell], seed: int) -> list[Mosaic]:
-    """Two mosaics for each defective cell, one with it and one of functional cells only, all of the same kind.
+    """Builds two mosaics per defective cell: one with the cell, and one of functional cells of the same kind.
 
     The pairs are in a seeded order, so that the first ones are a balanced subsample.
     """
@@ -105,7 +106,7 @@ def make_mosaics(cells: Sequence[Cell], seed: int) -> list[Mosaic]:
 
 
 class Cells:
-    """Single cells (3,size,size)."""
+    """Sequence of single cells (3,size,size)."""
 
     def __init__(self, cells: Sequence[Cell], size: int) -> None:
         self.cells, self.size = cells, size
@@ -121,7 +122,7 @@ class Cells:
 
 
 class Mosaics:
-    """2×2 mosaics (3,2·size,2·size): each cell has the scale that the classifier was trained on."""
+    """Sequence of 2×2 mosaics (3,2·size,2·size), whose cells have the scale that the classifier was trained on."""
 
     def __init__(self, mosaics: Sequence[Mosaic], size: int) -> None:
         self.mosaics, self.size = mosaics, size
@@ -156,11 +157,13 @@ class Mosaics:
     missing=lambda root: "" if _data_folder() else _HOW_TO_GET,
 )
 def elpv(root: Path, split: str, size: int = 128, count: int | None = None, seed: int = 0) -> Cells | Mosaics:
-    """Splits "train", "val", "test": single cells without masks; "mosaic": mosaics of test cells, with masks.
+    """Returns single cells without masks ("train", "val", "test"), or mosaics of test cells with masks ("mosaic").
 
     Raises:
         MissingData: the package is not installed.
+        UserError: unknown split.
     """
+    require_split("elpv", split, (*SPLITS, "mosaic"))
     folder = _data_folder()
     if folder is None:
         raise MissingData(_HOW_TO_GET)
@@ -170,7 +173,5 @@ def elpv(root: Path, split: str, size: int = 128, count: int | None = None, seed
         held_out = [cell for cell in cells if blocks[cell.block] == "test"]
         return Mosaics(make_mosaics(held_out, seed)[:count], size)
     chosen = [cell for cell in cells if blocks[cell.block] == split]
-    if not chosen:
-        raise UserError(f"data set elpv has no split {split!r}; it has train, val, test and mosaic")
     kept = subsample([int(cell.defective) for cell in chosen], [cell.id for cell in chosen], count, seed)
     return Cells([chosen[index] for index in kept], size)

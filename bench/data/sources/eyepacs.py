@@ -1,4 +1,7 @@
-"""Fundus photographs of the Kaggle competition Diabetic Retinopathy Detection (EyePACS), graded 0 to 4."""
+"""EyePACS: graded fundus photographs of the Kaggle competition Diabetic Retinopathy Detection.
+
+The competition has grades only; Retinal-Lesions adds lesion masks to 1,593 of its photographs.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bench.contracts import SPLITS, MissingData, Sample, UserError
+from bench.contracts import SPLITS, Sample
 from bench.data.readers.faults import Fault
 from bench.data.readers.images import SUFFIXES, read_image
 from bench.data.readers.places import first_below, home_of
@@ -18,15 +21,16 @@ from bench.data.readers.released import Released, read_released, unlisted
 from bench.data.readers.tables import read_labels
 from bench.data.sources.fov import field_of_view, square_around
 from bench.data.sources.retinal_lesions import IMAGES, MASKS, find_annotated, missing_part, read_lesions
-from bench.data.splitting import grouped_split, subsample
+from bench.data.splitting import grouped_split, require_split, subsample
+from bench.errors import MissingData, UserError
 from bench.registry import dataset
 
 GRADES = ("no DR", "mild DR", "moderate DR", "severe DR", "proliferative DR")
 _HOMES = ("eyepacs", "diabetic-retinopathy-detection")
 _PHOTOGRAPH = re.compile(r"(\d+)_(left|right)")
-#: Kaggle's label files: of its training images, and of its test images, published after the competition.
+#: Kaggle's label files for its training images and for its test images; the latter was published afterwards.
 _LABELS, _SOLUTION = "trainLabels.csv", "retinopathy_solution.csv"
-#: Images of each grade in Kaggle's training set, and of all grades in both of its sets.
+#: Number of images per grade in Kaggle's training set, and of all images in its training and test sets.
 _TRAINING_SET, _WITH_TEST_SET = (25810, 2443, 5292, 873, 708), 88702
 PREPROCESSING = "cropped to the square around the bright disc, padded with black where the camera cut the disc off"
 _GET = "https://www.kaggle.com/c/diabetic-retinopathy-detection"
@@ -34,12 +38,12 @@ _GET = "https://www.kaggle.com/c/diabetic-retinopathy-detection"
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be told apart.
+    """Classification task on the grades.
 
     Attributes:
-        column: of the released split files, with the class.
-        onset: the grade at which disease begins; None = the five grades are the classes.
-        train: released training files, the preferred one first.
+        column: column of the released split files that holds the class.
+        onset: the lowest grade that counts as diseased; None = the five grades are the classes.
+        train: names of the released training file, the preferred one first.
     """
 
     column: str
@@ -47,17 +51,17 @@ class Task:
     train: tuple[str, ...]
 
     def label(self, grade: int) -> int:
-        """Grade -> class."""
+        """Returns the class of a grade."""
         return grade if self.onset is None else int(grade >= self.onset)
 
     @property
     def classes(self) -> int:
-        """C."""
+        """C, the number of classes."""
         return len(GRADES) if self.onset is None else 2
 
     @property
     def released(self) -> dict[str, tuple[str, ...]]:
-        """Split -> names of its released file, the preferred one first."""
+        """Names of the released file of each split, the preferred one first."""
         return {"train": self.train} | {split: (f"kaggle_gradable_{split}.csv",) for split in ("val", "test")}
 
 
@@ -68,7 +72,7 @@ FIVE_GRADES = Task("level", None, (_FULL,))
 
 
 def _photographs(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(key, file) of all photographs anywhere in ``folder``; a key is the Kaggle name, for example ``13_left``."""
+    """Yields (key, file) of all photographs anywhere in ``folder``; a key is Kaggle's name, for example ``13_left``."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in (IMAGES, MASKS))
         for name in sorted(names):
@@ -78,37 +82,37 @@ def _photographs(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def find_photographs(folder: Path) -> dict[str, Path]:
-    """Key -> file of all photographs anywhere in ``folder``.
+    """Finds all photographs anywhere in ``folder``: key -> file.
 
     Raises:
-        UserError: a photograph is there twice, for example as it was and resized.
+        UserError: a photograph appears twice, for example in its original size and resized.
     """
     found: dict[str, Path] = {}
     for key, file in _photographs(folder):
         if key in found:
-            raise UserError(f"{key} is there twice, {found[key]} and {file}; keep one of them")
+            raise UserError(f"{key} appears twice, as {found[key]} and {file}; keep one of them")
         found[key] = file
     return found
 
 
 def missing(root: Path) -> str:
-    """Empty, or what is not there: the photographs, or those that the lesion masks were drawn on."""
+    """Returns an empty text, or which files are missing: photographs, or those with lesion masks."""
     home = home_of(root, _HOMES)
     if not any(True for _ in _photographs(home)) and not find_annotated(root).images:
-        return f"no <number>_left.jpeg or _right.jpeg in {home} or its folders; unpack train.zip of {_GET} there"
+        return f"no <number>_left.jpeg or <number>_right.jpeg in {home} or below; unpack train.zip from {_GET} there"
     return missing_part(root)
 
 
 def read_grades(home: Path) -> tuple[dict[str, int], list[Path]]:
-    """Image key -> grade 0 to 4 from Kaggle's label files, and these files.
+    """Reads Kaggle's label files -> image key -> grade 0 to 4, and the files that were read.
 
     Raises:
         MissingData: there is no label file.
-        UserError: a file cannot be used, or holds another grade.
+        UserError: a file cannot be used, or contains another grade.
     """
     files = [file for name in (_LABELS, _SOLUTION) if (file := first_below(home, name))]
     if not files:
-        raise MissingData(f"no {_LABELS} in {home}; unpack trainLabels.csv.zip of {_GET} there, or give --splits")
+        raise MissingData(f"no {_LABELS} in {home}; unpack trainLabels.csv.zip from {_GET} there, or give --splits")
     grades: dict[str, int] = {}
     for file in files:
         grades |= read_labels(file, "image", "level", len(GRADES))
@@ -116,9 +120,10 @@ def read_grades(home: Path) -> tuple[dict[str, int], list[Path]]:
 
 
 def _listed(home: Path, task: Task, seed: int, splits: Path | None) -> tuple[dict[str, Released], list[Path]]:
-    """Split -> photographs with their classes, and Kaggle's label files. Without ``splits``, 70/15/15 of the patients.
+    """Assigns photographs to splits -> split -> photographs with their classes, and Kaggle's label files.
 
-    The seeded split is stratified by grade whatever the task, so that it is one split for all of them.
+    Without ``splits``, 70/15/15 of the patients. This split is stratified by grade for every task, so that all tasks
+    share it.
     """
     if splits is not None:
         return read_released(splits, ("kaggle",), task.released, task.column, task.classes), []
@@ -131,7 +136,7 @@ def _listed(home: Path, task: Task, seed: int, splits: Path | None) -> tuple[dic
 
 
 def _left_out(unlisted: Collection[str], tables: Collection[Path]) -> dict[str, int]:
-    """Why photographs are in no split -> how many; without Kaggle's label files the splits are the released ones."""
+    """Counts unused photographs by reason; without Kaggle's label files, the splits are the released ones."""
     if not tables:
         return {"photographs that are in none of the released splits": len(unlisted)}
     names = {file.name for file in tables}
@@ -144,16 +149,15 @@ def _patient(key: str) -> str:
 
 
 class Photographs:
-    """Photographs cropped to the square around the disc, at their own sizes; an image's id is its Kaggle name.
+    """Sequence of photographs of original size, cropped to the square around the disc; ids are Kaggle's names.
 
-    A photograph that Retinal-Lesions annotated is read from there, with its lesions. The pixels that its annotators
-    marked as excluded (grey value 127) are ignored. Where no lesion is left on a photograph that Kaggle grades as
-    diseased, the two disagree: it counts as not annotated.
+    A photograph that Retinal-Lesions annotated is read from that release, with its lesions. The pixels that its
+    annotators marked as excluded (grey value 127) are ignored. If no lesion remains on a photograph that Kaggle grades
+    as diseased, annotation and grade disagree, and the photograph counts as not annotated.
     """
 
     def __init__(self, root: Path, task: Task, split: str, count: int | None, seed: int, splits: Path | None) -> None:
-        if split not in SPLITS:
-            raise UserError(f"data set fundus has no split {split!r}; it has {', '.join(SPLITS)}")
+        require_split("fundus", split)
         if problem := missing_part(root):
             raise MissingData(problem)
         home = home_of(root, _HOMES)
@@ -187,7 +191,7 @@ class Photographs:
 def cropped(
     image: Tensor, label: int, lesion: Tensor | None, id_: str, group: str, ignored: Tensor | None = None
 ) -> Sample:
-    """A fundus photograph (3,H,W) with its lesions and ignored pixels (H,W), cropped to the square on its disc."""
+    """Crops a fundus photograph (3,H,W), its lesions and ignored pixels (H,W) to the square around its disc."""
     disc = field_of_view(image)
     square = square_around(disc)
     mask, unknown = (None if region is None else square.crop(region) for region in (lesion, ignored))
@@ -195,7 +199,7 @@ def cropped(
 
 
 def _by_class(task: Task) -> tuple[int, ...]:
-    """Images of each class in Kaggle's training set."""
+    """Counts the images of each class in Kaggle's training set."""
     images = [0] * task.classes
     for grade, number in enumerate(_TRAINING_SET):
         images[task.label(grade)] += number

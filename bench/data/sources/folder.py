@@ -1,4 +1,4 @@
-"""The reader's own images: ``folder:PATH`` with ``images/<class>/*``, ``masks/`` and an optional ``splits.csv``."""
+"""Data set of the user's own images, ``folder:PATH``, which needs a layout of folders and no code."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.contracts import SPLITS, DatasetInfo, MissingData, Sample, UserError
+from bench.contracts import SPLITS, DatasetInfo, Sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import SUFFIXES, BadFile, read_image, read_mask
 from bench.data.readers.places import CLUTTER
-from bench.data.splitting import grouped_split, subsample
+from bench.data.splitting import grouped_split, require_split, subsample
+from bench.errors import MissingData, UserError
 
 _MASK_NAME = re.compile(r"(.+)_mask(_\d+)?")
-#: Words at the start of a class name that say "without lesions", the likeliest first.
+#: Words at the start of a class name that mean "without lesions", the most likely first.
 _HEALTHY_NAMES = ("healthy", "normal", "negative", "control", "functional", "good", "no", "none", "non", "0", "benign")
 _COLUMNS = ("file", "split", "group")
-_LAYOUT = "images/<class>/*, with masks/ and splits.csv where there are any (docs/data.md)"
+_LAYOUT = "images/<class>/*, and optionally masks/ and splits.csv (docs/data.md)"
 
 
 @dataclass
 class Found:
-    """The files of a data folder.
+    """Files of a data folder.
 
     Attributes:
         classes: sorted names of the folders in ``images/``.
-        masks: image file -> its mask files, united; empty where it has none. Its keys are all the images.
-        bad: files that belong to no image.
+        masks: image file -> its mask files, whose union is its mask; empty if it has none. The keys are all images.
+        bad: files that cannot be used.
     """
 
     classes: tuple[str, ...]
@@ -41,7 +42,7 @@ class Found:
 
 
 def find_files(folder: Path) -> Found:
-    """Scan ``folder`` by file names only.
+    """Scans ``folder`` by file names only.
 
     Raises:
         MissingData: there is no class folder in ``folder/images``.
@@ -74,14 +75,14 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _pictures(folder: Path, bad: list[Fault]) -> list[Path]:
-    """Image files of a folder; files of other kinds go to ``bad``."""
+    """Returns the image files of a folder; other files are added to ``bad``."""
     files = [entry for entry in _visible(folder) if entry.is_file()]
     bad += [Fault(str(file), "is not PNG, JPEG, TIFF or BMP") for file in files if file.suffix.lower() not in SUFFIXES]
     return [file for file in files if file.suffix.lower() in SUFFIXES]
 
 
 def _mask_folder(folder: Path, stems: Mapping[str, object], bad: list[Fault]) -> Iterable[tuple[str, Path]]:
-    """Files of ``masks/`` and ``masks/<class>/`` with the key of the image that each belongs to."""
+    """Yields the files of ``masks/`` and ``masks/<class>/``, each with the key of its image."""
     places = [("", folder)] + [(f"{entry.name}/", entry) for entry in _visible(folder) if entry.is_dir()]
     for prefix, place in places:
         for file in _pictures(place, bad):
@@ -95,16 +96,22 @@ def _attach(mask: Path, images: Sequence[Path], found: Found) -> None:
         found.masks[images[0]].append(mask)
     elif images:
         both = f"{images[0].parent.name}/{images[0].name} and {images[1].parent.name}/{images[1].name}"
-        reason = f"is a mask of both {both}; give these other names, or use masks/<class>/"
+        reason = f"belongs to both {both}; rename them, or put masks into masks/<class>/"
         found.bad.append(Fault(str(mask), reason, Kind.STRAY_MASK))
     else:
-        found.bad.append(Fault(str(mask), "is a mask of no image: none has its stem", Kind.STRAY_MASK))
+        found.bad.append(
+            Fault(
+                str(mask), "belongs to no image, because no image has this name; rename or remove it", Kind.STRAY_MASK
+            )
+        )
 
 
 def healthy_class(found: Found) -> int | None:
-    """The class called healthy, normal, … whose masks, if any, are empty; else the only class without any mask.
+    """Finds the class without lesions.
 
-    None where neither is found: then every class counts as diseased, and measures on healthy images are not read.
+    It is the class called healthy, normal, … none of whose masks marks a lesion, otherwise the only class without
+    masks. None if there is no such class: every class then counts as diseased, and there are no results on healthy
+    images.
     """
     masks: dict[str, list[Path]] = defaultdict(list)
     for image, files in found.masks.items():
@@ -126,7 +133,7 @@ def _marks_something(mask: Path) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """An image with its split ("" = not said) and its group."""
+    """Image with its split ("" = not stated) and its group."""
 
     file: Path
     split: str
@@ -139,12 +146,12 @@ class Row:
 
 
 def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
-    """Every image that is used, with its split: from ``splits.csv``, else 70/15/15 by the seed, grouped by group.
+    """Assigns every image that is used to a split: by ``splits.csv``, otherwise 70/15/15 of the groups by the seed.
 
-    Rows of files that are not there are added to ``found.bad``.
+    Rows of missing files are added to ``found.bad``.
 
     Raises:
-        UserError: ``splits.csv`` cannot be used, with the line that is wrong.
+        UserError: ``splits.csv`` cannot be used; names the line.
     """
     table = folder / "splits.csv"
     rows = _read_table(table, folder, found) if table.is_file() else [Row(f, "", "") for f in found.masks]
@@ -153,14 +160,16 @@ def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
     if not unsaid:
         return rows
     if len(unsaid) < len(rows):
-        raise UserError(f"{table}: {unsaid[0]} has no split but other files have; fill all of that column or none")
+        raise UserError(
+            f"{table}: {unsaid[0]} has no split although other files have one; fill the column for all files or none"
+        )
     labels = [found.classes.index(row.file.parent.name) for row in rows]
     splits = grouped_split(labels, [row.group for row in rows], seed)
     return [replace(row, split=split) for row, split in zip(rows, splits, strict=True)]
 
 
 def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
-    """``file`` is relative to ``images/`` or to the folder; ``split`` or ``group`` may be left out."""
+    """Reads ``splits.csv``; a file is relative to ``images/`` or to the folder, and split or group may be missing."""
     with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns = set(reader.fieldnames or ())
@@ -171,19 +180,19 @@ def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
     for number, line in lines:
         path = next((p for p in (folder / "images" / line["file"], folder / line["file"]) if p in found.masks), None)
         if line["split"] not in (*SPLITS, ""):
-            raise UserError(f"{table}, line {number}: split {line['split']!r} is none of {', '.join(SPLITS)}")
+            raise UserError(f"{table}, line {number}: split {line['split']!r} is not one of {', '.join(SPLITS)}")
         if path is None:
             reason = f"is in {table.name}, line {number}, but not in {folder / 'images'}"
             found.bad.append(Fault(line["file"], reason, Kind.ABSENT))
         elif path in rows:
-            raise UserError(f"{table}, line {number}: {line['file']} is there twice")
+            raise UserError(f"{table}, line {number}: {line['file']} appears twice")
         else:
             rows[path] = Row(path, line["split"], line["group"])
     return list(rows.values())
 
 
 def folder_dataset(path: Path) -> DatasetInfo:
-    """The data set ``folder:PATH``.
+    """Returns the facts and the builder of the data set ``folder:PATH``.
 
     Raises:
         MissingData: there is no class folder in ``path/images``.
@@ -200,7 +209,7 @@ def folder_dataset(path: Path) -> DatasetInfo:
         classes=found.classes,
         masks="pixel" if any(found.masks.values()) else "none",
         source=str(path),
-        licence="the reader's own",
+        licence="the user's own",
         citation="",
         healthy=healthy_class(found),
         in_all=False,
@@ -208,15 +217,14 @@ def folder_dataset(path: Path) -> DatasetInfo:
 
 
 class FolderImages:
-    """Images of one split at their own sizes; an image's id is its path below ``images/``.
+    """Sequence of the images of one split in their original sizes; an image's id is its path below ``images/``.
 
     Raises:
         UserError: unknown split, or ``splits.csv`` cannot be used.
     """
 
     def __init__(self, folder: Path, split: str, count: int | None, seed: int) -> None:
-        if split not in SPLITS:
-            raise UserError(f"data set folder:{folder} has no split {split!r}; it has {', '.join(SPLITS)}")
+        require_split(f"folder:{folder}", split)
         found = find_files(folder)
         self.classes, self._masks = found.classes, found.masks
         rows = [row for row in assign_splits(folder, found, seed) if row.split == split]
@@ -224,7 +232,7 @@ class FolderImages:
         kept = subsample([self._label(row) for row in rows], [row.id for row in rows], count, seed)
         self.rows = [rows[index] for index in kept]
         self.files = [file for row in self.rows for file in (row.file, *found.masks[row.file])]
-        self.excluded = found.bad if split == "train" else []  # a file of no split is counted once
+        self.excluded = found.bad if split == "train" else []  # files outside of the splits are counted once
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,4 +1,4 @@
-"""Field of view of a fundus photograph: the bright disc on black, and the square around it."""
+"""Field of view of a fundus photograph: cameras leave different black borders around the disc, which are cropped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-#: Longest side on which the disc is looked for. One of these pixels is half a pixel of a 512-px image.
+#: Longest side of the image in which the disc is searched. One of its pixels is half a pixel of a 512-px image.
 _WORKING_SIDE = 1024
 #: The disc is brighter than the border by this share of the difference between a bright pixel and the border ...
 _SHARE = 0.1
@@ -20,24 +20,24 @@ _NOISE = 8
 
 @dataclass(frozen=True)
 class Square:
-    """A square of ``side`` pixels whose upper left pixel is (``top``, ``left``); it may reach beyond the image."""
+    """Square of ``side`` pixels whose upper left pixel is (``top``, ``left``); it may extend beyond the image."""
 
     top: int
     left: int
     side: int
 
     def crop(self, pixels: Tensor) -> Tensor:
-        """(…,H,W) -> (…,side,side); what lies beyond the image is 0 or False."""
+        """Crops (…,H,W) -> (…,side,side); pixels beyond the image are 0 or False."""
         height, width = pixels.shape[-2:]
         bottom, right = self.top + self.side - height, self.left + self.side - width
-        return F.pad(pixels, (-self.left, right, -self.top, bottom))  # what is negative is cut off
+        return F.pad(pixels, (-self.left, right, -self.top, bottom))  # negative widths crop
 
 
 def field_of_view(image: Tensor) -> Tensor:
-    """Fundus photograph (3,H,W) uint8 -> (H,W) bool, True on the disc.
+    """Finds the disc of a fundus photograph (3,H,W) uint8 -> (H,W) bool, True on the disc.
 
-    The largest connected region that is brighter than the four corners, with its holes filled. The whole image where
-    the corners are not dark (the disc fills the image) or nothing stands out.
+    It is the largest connected region that is brighter than the four corners, with its holes filled. It is the whole
+    image if the corners are not dark (the disc fills the image) or nothing is brighter.
     """
     height, width = image.shape[1:]
     grey = image.amax(dim=0)[None, None].float()
@@ -61,17 +61,17 @@ def _disc(grey: np.ndarray) -> np.ndarray:
 
 
 def _corners(grey: np.ndarray) -> np.ndarray:
-    """Values of four corner blocks, whose side is 2 % of the image's shorter one: no inscribed disc reaches them."""
+    """Returns the values of four corner blocks, 2 % of the shorter side wide: an inscribed disc misses them."""
     side = max(1, min(grey.shape) // 50)
     ends = (slice(None, side), slice(-side, None))
     return np.concatenate([grey[rows, columns].ravel() for rows in ends for columns in ends])
 
 
 def square_around(fov: Tensor) -> Square:
-    """Field of view (H,W) bool -> the smallest square that holds it, with its centre or as near as the image allows.
+    """Returns the smallest square that contains the field of view (H,W) bool, with the same centre if possible.
 
-    A disc that the camera cut off at the top and bottom is wider than high. Where the image is lower than the square,
-    the square reaches beyond it; where somebody has padded or cropped the image before, it stays inside.
+    A disc that the camera cut off at the top and bottom is wider than high. If the image is lower than the square, the
+    square extends beyond it; if the image was padded or cropped before, the square stays inside.
     """
     rows, columns = (fov.any(dim=axis).nonzero().flatten() for axis in (1, 0))
     top, bottom, left, right = (int(end) for end in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
@@ -81,6 +81,6 @@ def square_around(fov: Tensor) -> Square:
 
 
 def _start(ends: int, side: int, length: int) -> int:
-    """First of ``side`` pixels centred between two ends, which are given by their sum, on an axis of ``length``."""
+    """Returns the first of ``side`` pixels centred between two ends, given by their sum, on an axis of ``length``."""
     start = (ends - side) // 2
     return min(max(start, 0), length - side) if side <= length else start

@@ -1,7 +1,8 @@
 """IDRiD: fundus photographs from Nanded, India, 516 with grades and 81 with outlines of four lesion types.
 
-The 81 carry no grades of their own, and nobody says that ``IDRiD_01`` of the one part is ``IDRiD_001`` of the other:
-what is in both parts is known by its content.
+It tests whether results on EyePACS hold for another camera and population. The 81 photographs have no grades, and the
+publisher does not state which of them are among the 516 (whether ``IDRiD_01`` is ``IDRiD_001``), so that photographs in
+both parts are found by their content.
 """
 
 from __future__ import annotations
@@ -15,27 +16,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.contracts import SPLITS, MissingData, Sample, UserError
+from bench.contracts import Sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import SUFFIXES, read_image, read_mask_of
 from bench.data.readers.places import first_below, home_of
 from bench.data.readers.tables import key_of, read_labels
 from bench.data.sources.eyepacs import GRADES, PREPROCESSING, cropped
-from bench.data.splitting import split_off_validation, subsample
+from bench.data.splitting import require_split, split_off_validation, subsample
+from bench.errors import MissingData
 from bench.registry import dataset
 
 _SEGMENTATION, _GRADING = "A. Segmentation", "B. Disease Grading"
 _IMAGES, _OUTLINES, _GRADES = "1. Original Images", "2. All Segmentation Groundtruths", "2. Groundtruths"
 _PARTS = {"train": "a. Training Set", "test": "b. Testing Set"}
 _TABLES = {"train": "*Training Labels.csv", "test": "*Testing Labels.csv"}
-#: Folders of the lesion types, without their numbers. The optic disc, outlined too, is no lesion.
+#: Folders of the lesion types, without their numbers. The optic disc is outlined too, but it is not a lesion.
 _LESIONS = ("Microaneurysms", "Haemorrhages", "Hard Exudates", "Soft Exudates")
 _GET = "https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid"
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph with its class, 1 where the grade is 1 or more, and its masks; None where it was not outlined."""
+    """Photograph with its class, 1 for grades of 1 or more, and its masks; None if it was not outlined."""
 
     file: Path
     id: str
@@ -44,14 +46,16 @@ class Photograph:
 
 
 def missing(root: Path) -> str:
-    """Empty, or which of the two parts is not there."""
+    """Returns an empty text, or which of the two parts is missing."""
     home = home_of(root, ("idrid", "IDRiD"))
     absent = [f"{part}/{_IMAGES}" for part in (_SEGMENTATION, _GRADING) if _part(home, part) is None]
-    return f"no folder {' nor '.join(map(repr, absent))} in {home}; unpack the parts of {_GET} there" if absent else ""
+    return (
+        f"no folder {' nor '.join(map(repr, absent))} in {home}; unpack the parts from {_GET} there" if absent else ""
+    )
 
 
 def _part(home: Path, part: str) -> Path | None:
-    """The folder of a part that holds its images: unpacking may have put it in another of the same name."""
+    """Returns the folder of a part that contains its images; unpacking may have nested folders of the same name."""
     images = first_below(home, f"{part}/{_IMAGES}/")
     return images.parent if images else None
 
@@ -68,13 +72,13 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _graded(folder: Path, part: str) -> tuple[list[Photograph], list[Fault], Path, int]:
-    """Photographs of a part of the grading set, those that are absent, the table of both, and how many it lacks."""
+    """Returns a part of the grading set: photographs, faults of missing ones, the table, number of ungraded ones."""
     table = first_below(folder / _GRADES, _TABLES[part])
     if table is None:
         raise MissingData(f"no {_TABLES[part]} in {folder / _GRADES}")
     grades = read_labels(table, "Image name", "Retinopathy grade", len(GRADES))
     found = {key_of(file.name): file for file in _pictures(folder / _IMAGES / _PARTS[part])}
-    reason = f"is in {table.name}, but its image is not there"
+    reason = f"is in {table.name}, but its image is missing"
     bad = [Fault(key, reason, Kind.ABSENT) for key in grades if key not in found]
     kept = [
         Photograph(found[key], f"grading-{part}/{found[key].stem}", int(grade >= 1), None)
@@ -85,10 +89,10 @@ def _graded(folder: Path, part: str) -> tuple[list[Photograph], list[Fault], Pat
 
 
 def _outlined(folder: Path) -> tuple[list[Photograph], list[Fault]]:
-    """Photographs of the segmentation set, all diseased, and the masks of no photograph.
+    """Returns the photographs of the segmentation set, all diseased, and faults of masks without a photograph.
 
     Raises:
-        MissingData: there is no photograph, or not one has a mask.
+        MissingData: there is no photograph, or none has a mask.
     """
     outlines: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for part in _PARTS.values():
@@ -103,14 +107,15 @@ def _outlined(folder: Path) -> tuple[list[Photograph], list[Fault]]:
     if not any(one.masks for one in photographs):
         raise MissingData(
             f"{folder}: {len(photographs)} photographs in {_IMAGES!r}, none with a mask of its name in {_OUTLINES!r}; "
-            f"unpack the part {_SEGMENTATION!r} of {_GET} there"
+            f"unpack the part {_SEGMENTATION!r} from {_GET} there"
         )
     stray = [str(file) for files in outlines.values() for file in files]
-    return photographs, [Fault(file, "is a mask of no image: none has its name", Kind.STRAY_MASK) for file in stray]
+    reason = "belongs to no image, because no image has this name; rename or remove it"
+    return photographs, [Fault(file, reason, Kind.STRAY_MASK) for file in stray]
 
 
 def same_content(files: Iterable[Path], others: Iterable[Path]) -> set[Path]:
-    """Those of ``files`` that are, byte by byte, among ``others``."""
+    """Returns the members of ``files`` that are byte by byte equal to one of ``others``."""
     by_size = defaultdict(list)
     for other in others:
         by_size[other.stat().st_size].append(other)
@@ -120,26 +125,25 @@ def same_content(files: Iterable[Path], others: Iterable[Path]) -> set[Path]:
 
 
 class Photographs:
-    """Photographs cropped to the square around the disc.
+    """Sequence of photographs cropped to the square around the disc.
 
-    Split "test" is the publisher's grading test set and the whole segmentation set; "train" and "val" are the grading
-    training set, without what is in the segmentation set, divided by the seed. Who a photograph is of is not published:
-    each counts as a patient of its own.
+    Split "test" is the publisher's grading test set and the whole segmentation set. "train" and "val" are the grading
+    training set without photographs of the segmentation set, divided by the seed. Patients are not published, so that
+    each photograph counts as a patient of its own.
     """
 
     def __init__(self, root: Path, split: str, count: int | None, seed: int) -> None:
-        if split not in SPLITS:
-            raise UserError(f"data set fundus-idrid has no split {split!r}; it has {', '.join(SPLITS)}")
+        require_split("fundus-idrid", split)
         home = home_of(root, ("idrid", "IDRiD"))
         outlined, stray = _outlined(_folder(home, _SEGMENTATION))
         graded, absent, table, ungraded = _graded(_folder(home, _GRADING), "test" if split == "test" else "train")
-        twins = same_content((one.file for one in graded), (one.file for one in outlined))
+        in_both = same_content((one.file for one in graded), (one.file for one in outlined))
         self.left_out = {
-            f"photographs of {_GRADING} that are in {_SEGMENTATION}, too ({table.name})": len(twins),
+            f"photographs of {_GRADING} that are also in {_SEGMENTATION} ({table.name})": len(in_both),
             f"photographs without a grade in {table.name}": ungraded,
         }
-        self.unchecked = "whether splits share a patient: the publisher does not say who a photograph is of"
-        chosen = [one for one in graded if one.file not in twins]
+        self.unchecked = "whether splits share a patient: the publisher does not link photographs to patients"
+        chosen = [one for one in graded if one.file not in in_both]
         if split == "test":
             chosen += outlined
         else:
@@ -162,7 +166,7 @@ class Photographs:
 
 
 def _united(masks: Iterable[Path], image: Tensor) -> Tensor:
-    """Lesions of all types (H,W) bool of an image (3,H,W)."""
+    """Reads the lesions of all types of an image (3,H,W) -> (H,W) bool."""
     lesion = torch.zeros(image.shape[1:], dtype=torch.bool)
     for file in masks:
         lesion |= read_mask_of(image, file)
@@ -183,5 +187,5 @@ def _united(masks: Iterable[Path], image: Tensor) -> Tensor:
     preprocessing=PREPROCESSING,
 )
 def idrid(root: Path, split: str, count: int | None = None, seed: int = 0) -> Photographs:
-    """Binary: grade 1 or more against 0; see ``Photographs``."""
+    """Returns a split for the binary task, grade 1 or more against grade 0; see ``Photographs``."""
     return Photographs(root, split, count, seed)

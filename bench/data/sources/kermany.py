@@ -1,7 +1,7 @@
-"""Retinal OCT scans of Kermany et al. (OCT2017), in four classes, with the patient's number in the file name.
+"""OCT2017: retinal OCT scans of Kermany et al. in four classes, whose file names allow splits by patient.
 
 Scans are 496 or 512 pixels high and 512 to 1,536 wide. Like any image of this project, each is resized to the square
-input size (496 in the paper) and its aspect ratio is not kept.
+input size (496 in the paper), and its aspect ratio is not kept.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ from pathlib import Path
 
 import torch
 
-from bench.contracts import SPLITS, MissingData, Sample, UserError
+from bench.contracts import SPLITS, Sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import SUFFIXES, read_image, read_mask_of
 from bench.data.readers.places import CLUTTER, first_below, home_of
 from bench.data.readers.released import Released, read_released, unlisted
 from bench.data.readers.tables import key_of
-from bench.data.splitting import split_off_validation, subsample
+from bench.data.splitting import require_split, split_off_validation, subsample
+from bench.errors import MissingData, UserError
 from bench.registry import dataset
 
 CLASSES = ("NORMAL", "DRUSEN", "DME", "CNV")
 _NAME = re.compile(r"([A-Z]+)-(\d+)-\d+", re.IGNORECASE)
+_NO_SCAN = "no scan, because no scan has this name; rename or remove it"
 _GET = "OCT2017 of https://data.mendeley.com/datasets/rscbjbr9sj/3"
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan by its path ``<train|test>/<CLASS>/<CLASS>-<patient>-<number>``, with its patient and class."""
+    """Scan with its path ``<train|test>/<CLASS>/<CLASS>-<patient>-<number>`` as id, its patient and its class."""
 
     file: Path
     id: str
@@ -39,28 +41,28 @@ class Scan:
 
     @property
     def part(self) -> str:
-        """The publisher's: train or test."""
+        """The publisher's part: "train" or "test"."""
         return self.id.split("/")[0]
 
 
 def _home(root: Path) -> Path | None:
-    """The folder of ``train/DRUSEN`` and ``test``; ``train/NORMAL`` is in the publisher's chest radiographs, too."""
+    """Finds the folder of ``train/DRUSEN`` and ``test``; chest radiographs of the publisher have ``train/NORMAL``."""
     train = first_below(home_of(root, ("oct2017", "OCT2017", "kermany")), "train/DRUSEN/")
     home = train.parents[1] if train else None
     return home if home and (home / "test").is_dir() else None
 
 
 def missing(root: Path) -> str:
-    """Empty, or where the scans were looked for."""
+    """Returns an empty text, or which folders are missing."""
     home = home_of(root, ("oct2017", "OCT2017", "kermany"))
-    return "" if _home(root) else f"no train/DRUSEN and test in {home}; unpack {_GET} there"
+    return "" if _home(root) else f"no folders train/DRUSEN and test in {home}; unpack {_GET} there"
 
 
 def find_scans(home: Path) -> tuple[dict[str, Scan], list[Fault]]:
-    """Image key -> scan of all scans in ``train`` and ``test``, and the files that are none.
+    """Finds all scans in ``train`` and ``test`` -> image key -> scan, and faults of other files.
 
     Raises:
-        UserError: a scan is there twice, with two suffixes.
+        UserError: a scan appears twice, with two suffixes.
     """
     found: dict[str, Scan] = {}
     bad: list[Fault] = []
@@ -76,16 +78,16 @@ def find_scans(home: Path) -> tuple[dict[str, Scan], list[Fault]]:
                 scan = Scan(file, f"{part}/{name}/{file.stem}", match[2], CLASSES.index(name))
                 key = scan.id.lower()
                 if key in found:
-                    raise UserError(f"{scan.id} is there twice, as {found[key].file.name} and {file.name}; keep one")
+                    raise UserError(f"{scan.id} appears twice, as {found[key].file.name} and {file.name}; keep one")
                 found[key] = scan
     return found, bad
 
 
 def find_masks(home: Path, scans: Mapping[str, Scan]) -> tuple[dict[str, list[Path]], list[Fault]]:
-    """Image key -> masks in the optional folder ``masks``: named as its scan, in folders as the scans or in none.
+    """Finds the masks in the optional folder ``masks``, named like their scans, in the same folders or in none.
 
     Returns:
-        The masks, and those of no scan or, where a name is in train and in test, of two.
+        Image key -> masks, and faults of masks that match no scan, or two because a name is in both train and test.
     """
     by_path: dict[str, list[str]] = defaultdict(list)  # "part/class/name", "class/name" and "name" -> keys
     for key in scans:
@@ -99,21 +101,21 @@ def find_masks(home: Path, scans: Mapping[str, Scan]) -> tuple[dict[str, list[Pa
             if len(keys) == 1:
                 masks[keys[0]].append(file)
             else:
-                whose = f"both {' and '.join(keys)}" if keys else "no scan: none has its name"
-                bad.append(Fault(str(file), f"is a mask of {whose}", Kind.STRAY_MASK))
+                whose = f"both {' and '.join(keys)}; put it into the folders of its scan" if keys else _NO_SCAN
+                bad.append(Fault(str(file), f"belongs to {whose}", Kind.STRAY_MASK))
     return masks, bad
 
 
 def tested_too(scans: Mapping[str, Scan]) -> set[str]:
-    """Keys of the training scans whose patient has a scan in the test folder."""
+    """Returns the keys of the training scans whose patient has a scan in the test folder."""
     tested = {scan.patient for scan in scans.values() if scan.part == "test"}
     return {key for key, scan in scans.items() if scan.part == "train" and scan.patient in tested}
 
 
 def assign(scans: Mapping[str, Scan], split: str, seed: int) -> list[str]:
-    """Keys of one split: the publisher's test folder is "test"; "val" is split off "train" by patient and the seed.
+    """Returns the keys of one split: "test" is the publisher's test folder, "train" and "val" are its training folder.
 
-    A patient of the test folder who is in the training folder too is left out of training and validation.
+    The latter is divided by patient and seed. Patients of the test folder are left out of training and validation.
     """
     if split == "test":
         return [key for key, scan in scans.items() if scan.part == "test"]
@@ -125,7 +127,7 @@ def assign(scans: Mapping[str, Scan], split: str, seed: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Task:
-    """How many of ``CLASSES`` are told apart, and where the released splits say which (folders, column)."""
+    """Number of ``CLASSES`` to distinguish, and the folders and column of the released splits that state the class."""
 
     classes: int
     folders: tuple[str, ...]
@@ -137,17 +139,16 @@ FOUR_CLASSES = Task(4, ("Retinal_OCT", "multiclass"), "level")
 
 
 class Scans:
-    """Scans at their own sizes, with a mask where the folder ``masks`` has one."""
+    """Sequence of scans in their original sizes, with masks from the optional folder ``masks``."""
 
     def __init__(self, root: Path, task: Task, split: str, count: int | None, seed: int, splits: Path | None) -> None:
-        if split not in SPLITS:
-            raise UserError(f"data set oct has no split {split!r}; it has {', '.join(SPLITS)}")
+        require_split("oct", split)
         home = _home(root)
         if home is None:
             raise MissingData(missing(root))
         scans, bad = find_scans(home)
         self._masks, stray = find_masks(home, scans)
-        self.excluded = bad + stray if split == "train" else []  # a file of no split is counted once
+        self.excluded = bad + stray if split == "train" else []  # files outside of the splits are counted once
         self.files: list[Path] = []
         if splits is None:
             keys = [key for key in assign(scans, split, seed) if scans[key].label < task.classes]
@@ -179,7 +180,7 @@ class Scans:
 
 
 def _others(home: Path, scans: Mapping[str, Scan], task: Task) -> dict[str, int]:
-    """What no split of a task can use -> how many scans: those of other classes, and the folder ``val``."""
+    """Counts the scans that no split of a task can use: other classes, and the folder ``val``."""
     classes = CLASSES[task.classes :]
     others = {f"scans of {name}": sum(CLASSES[scan.label] == name for scan in scans.values()) for name in classes}
     aside = sum(file.suffix.lower() in SUFFIXES for file in (home / "val").rglob("[!.]*"))
@@ -187,7 +188,7 @@ def _others(home: Path, scans: Mapping[str, Scan], task: Task) -> dict[str, int]
 
 
 def _contradictions(released: Released, scans: Mapping[str, Scan], keys: Sequence[str]) -> list[Fault]:
-    reason = f"is in a folder of another class than {released.file.name} says"
+    reason = f"is in the folder of another class than {released.file.name} states; correct one of them"
     return [Fault(scans[key].id, reason) for key in keys if scans[key].label != released.labels[key]]
 
 

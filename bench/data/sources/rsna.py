@@ -1,4 +1,7 @@
-"""Chest radiographs of the RSNA Pneumonia Detection Challenge 2018, stage 2: normal, or with opacities in boxes."""
+"""RSNA: chest radiographs of the Pneumonia Detection Challenge 2018, stage 2, normal or with opacities in boxes.
+
+Maps are scored against the boxes, which radiologists drew around the opacities.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.contracts import SPLITS, MissingData, Sample, UserError
+from bench.contracts import SPLITS, Sample
 from bench.data.readers.dicom import missing_pydicom, read_dicom
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import SUFFIXES, BadFile, read_image, resize_image, resize_mask
@@ -28,18 +31,19 @@ from bench.data.sources.rsna_tables import (
     read_classes,
     read_patients,
 )
-from bench.data.splitting import grouped_split, subsample
+from bench.data.splitting import grouped_split, require_split, subsample
+from bench.errors import MissingData
 from bench.registry import dataset
 
 _IMAGES = "stage_2_train_images"
 _IMAGE_FOLDERS = (_IMAGES, f"{_IMAGES}/{_IMAGES}", f"{_IMAGES}_png", "images", "")
-#: The least that the brightest of 0 to 255 may be: in a 16-bit file 8-bit values reach 1, 12-bit values 16.
+#: Lowest maximum of an image in 0…255: in a 16-bit file, 8-bit values reach 1 and 12-bit values 16.
 _DARKEST = 32
-_HOW_TO_GET = "get it at kaggle.com/c/rsna-pneumonia-detection-challenge (docs/data.md)"
+_HOW_TO_GET = "download it from https://www.kaggle.com/c/rsna-pneumonia-detection-challenge (docs/data.md)"
 
 
 def draw_boxes(boxes: Iterable[Box]) -> Tensor:
-    """Union of filled boxes -> (1024,1024) bool: True where the centre of a pixel is in a box."""
+    """Draws the union of filled boxes -> (1024,1024) bool: True if the centre of the pixel is in a box."""
     mask = torch.zeros(FRAME, FRAME, dtype=torch.bool)
     centre = torch.arange(FRAME) + 0.5
     for x, y, width, height in boxes:
@@ -49,22 +53,21 @@ def draw_boxes(boxes: Iterable[Box]) -> Tensor:
 
 
 class Radiographs:
-    """Images (3,size,size) with masks (size,size): the boxes, empty for a normal image, which was read by radiologists.
+    """Sequence of images (3,size,size) with masks (size,size) of their boxes; radiologists read normal images too.
 
     The boxes are drawn at 1024 px and resized once, so that a mask does not depend on the size of the exported image.
-    An image's group is its patient where RSNA's file says who that is, else the image itself.
+    An image's group is its patient if RSNA's mapping file is there, otherwise the image itself.
     """
 
     def __init__(self, root: Path, split: str, size: int, count: int | None, seed: int, splits: Path | None) -> None:
-        if split not in SPLITS:
-            raise UserError(f"data set cxr has no split {split!r}; it has {', '.join(SPLITS)}")
+        require_split("cxr", split)
         labels_file = _labels_file(root)
         if labels_file is None:
             raise MissingData(_missing(root))
         home, self._size = labels_file.parent, size
         mapping = [file for file in (home / MAPPING,) if file.is_file()]
         self._patients = read_patients(mapping[0]) if mapping else {}
-        self.unchecked = "" if mapping else f"whether splits share a patient: {home / MAPPING} is not there"
+        self.unchecked = "" if mapping else f"whether splits share a patient: {home / MAPPING} not found"
         self._annotations, images = read_annotations(labels_file), _find_images(home)
         every_split, self.left_out = _listed(home, images, self._patients, seed, splits)
         listed = every_split[split]
@@ -89,10 +92,10 @@ class Radiographs:
         return Sample(image, self._labels[key], mask, id=key, group=self._patients.get(key, key))
 
     def _fault(self, key: str, files: Sequence[Path], table: str) -> Fault | None:
-        """Why an image cannot be used that ``table`` names."""
+        """Returns why an image that ``table`` lists cannot be used, or None."""
         annotation, label = self._annotations.get(key), self._labels[key]
         if not files:
-            return Fault(key, f"is in {table}, but its image is not there", Kind.ABSENT)
+            return Fault(key, f"is in {table}, but its image is missing", Kind.ABSENT)
         if len(files) > 1:
             return Fault(key, f"has two images, {files[0].name} and {files[1].name}; keep one", Kind.DUPLICATE)
         if annotation is None:
@@ -100,20 +103,20 @@ class Radiographs:
         if annotation.fault:
             return annotation.fault
         if label != bool(annotation.boxes):
-            return Fault(key, f"is of class {label} in {table}, but has {len(annotation.boxes)} boxes in {LABELS}")
+            return Fault(key, f"has class {label} in {table}, but {len(annotation.boxes)} boxes in {LABELS}")
         if self._patients and key not in self._patients:
-            return Fault(key, f"is in {table}, but not in {MAPPING}, which says whose it is")
+            return Fault(key, f"is in {table}, but not in {MAPPING}, which links images to patients")
         return None
 
 
 def _read(file: Path) -> Tensor:
-    """DICOM file, or what it was exported to -> (3,H,H) uint8."""
+    """Reads a DICOM file, or an image file exported from one -> (3,H,H) uint8."""
     image = read_dicom(file) if file.suffix.lower() == ".dcm" else read_image(file)
     height, width = image.shape[1:]
     if height != width:
-        raise BadFile(file, f"is {width}×{height} pixels; the challenge's images are square, and so must be exports")
+        raise BadFile(file, f"is {width}×{height} pixels; the challenge's images are square, and exports must be too")
     if image.max() < _DARKEST:
-        reason = f"is nearly black, its brightest value is {int(image.max())} of 255"
+        reason = f"is nearly black: its brightest value is {int(image.max())} of 255"
         raise BadFile(file, f"{reason}; stretch 16-bit exports to the full range (multiply 8-bit values by 257)")
     return image
 
@@ -123,7 +126,7 @@ def _labels_file(root: Path) -> Path | None:
 
 
 def _find_images(folder: Path) -> dict[str, list[Path]]:
-    """Image key -> its files, in the first folder that has any."""
+    """Finds the images in the first folder that has any: image key -> its files."""
     for name in _IMAGE_FOLDERS:
         found: dict[str, list[Path]] = defaultdict(list)
         for file in sorted((folder / name).glob("*")):
@@ -135,12 +138,13 @@ def _find_images(folder: Path) -> dict[str, list[Path]]:
 
 
 def _missing(root: Path) -> str:
+    """Returns an empty text, or which files or package are missing and how to get them."""
     labels = _labels_file(root)
     if labels is None:
         return f"no {LABELS} in {home_of(root, ('rsna',))}; {_HOW_TO_GET}"
     images = _find_images(labels.parent)
     if not images:
-        return f"no images in {labels.parent / _IMAGES}: <patientId>.dcm or .png expected; {_HOW_TO_GET}"
+        return f"no <patientId>.dcm or <patientId>.png in {labels.parent / _IMAGES}; {_HOW_TO_GET}"
     has_dicom = any(file.suffix.lower() == ".dcm" for files in images.values() for file in files)
     return missing_pydicom() if has_dicom else ""
 
@@ -148,14 +152,14 @@ def _missing(root: Path) -> str:
 def _listed(
     home: Path, images: Collection[str], patients: Mapping[str, str], seed: int, splits: Path | None
 ) -> tuple[dict[str, Released], dict[str, int]]:
-    """Split -> its images with their classes; and why images are in no split -> how many."""
+    """Returns the images of each split with their classes, and the number of unused images by reason."""
     if splits is not None:
         names = {split: (f"{split}.csv",) for split in SPLITS}
         released = read_released(splits, ("RSNA",), names, "bin_target", 2)
         return released, {"images that are in none of the released splits": len(unlisted(images, released))}
     table = home / CLASSES
     if not table.is_file():
-        raise MissingData(f"{table} not found: it says which images are neither normal nor with opacity; {_HOW_TO_GET}")
+        raise MissingData(f"{table} not found, which states the class of each image; {_HOW_TO_GET}")
     classes = read_classes(table)
     labels = {key: label for key, label in classes.items() if label is not None}
     parts = grouped_split(list(labels.values()), [patients.get(key, key) for key in labels], seed)
@@ -172,7 +176,7 @@ def _listed(
 def _unused_faults(
     annotations: Mapping[str, Annotation], unused: Iterable[str], images: Collection[str], home: Path
 ) -> list[Fault]:
-    """What is wrong with the rows of the labels that no split uses."""
+    """Returns the faults of the rows of the labels that no split uses."""
     known = read_classes(home / CLASSES) if (home / CLASSES).is_file() else {}
     faults = []
     for key in unused:
@@ -203,12 +207,12 @@ def _unused_faults(
 def cxr(
     root: Path, split: str, size: int = 512, count: int | None = None, seed: int = 0, splits: Path | None = None
 ) -> Radiographs:
-    """Normal images and images with opacities, with **all** boxes of each.
+    """Returns a split of normal images and of images with opacities, with **all** boxes of each.
 
     Raises:
-        MissingData: a file of the challenge is not there.
+        MissingData: a file of the challenge is missing.
         UserError: unknown split, or a CSV file cannot be used.
 
-    Source: arXiv:2505.17748, data sets. Deviation: the authors' split files carry one box an image; we take them all.
+    Source: arXiv:2505.17748, data sets. Deviation: the authors' split files have one box per image; we use all boxes.
     """
     return Radiographs(root, split, size, count, seed, splits)

@@ -1,4 +1,4 @@
-"""The tables of the RSNA challenge: boxes and class of each image, and whose image of the NIH's collection it is."""
+"""Tables of the RSNA challenge: boxes, class and patient of each image, with all faults that such tables can have."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contracts import UserError
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.tables import Row, key_of, read_rows
+from bench.errors import UserError
 
-#: Side in pixels of the challenge's images; the boxes are in these pixels, whatever size the images were exported to.
+#: Side in pixels of the challenge's images; boxes are in these pixels, whatever the size of exported images.
 FRAME = 1024
 LABELS, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
 MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
@@ -27,11 +27,11 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Annotation:
-    """What the challenge's labels say of one image.
+    """Labels of one image.
 
     Attributes:
         boxes: (x, y, width, height) of each opacity, in pixels of 1024×1024; x, y is the upper left corner.
-        fault: why they cannot be used; None where they can.
+        fault: why the boxes cannot be used; None if they can.
     """
 
     boxes: tuple[Box, ...]
@@ -39,10 +39,10 @@ class Annotation:
 
 
 def read_annotations(file: Path) -> dict[str, Annotation]:
-    """Image key -> what ``stage_2_train_labels.csv`` says in all its rows of that image.
+    """Reads ``stage_2_train_labels.csv``, which has one row per box: image key -> all rows of the image.
 
     Raises:
-        UserError: a column is missing, or a Target is no whole number.
+        UserError: a column is missing, or a Target is not a whole number.
     """
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in read_rows(file, ("patientId", *_COLUMNS, "Target")):
@@ -62,7 +62,7 @@ def _annotation(key: str, rows: Sequence[Row]) -> Annotation:
 
 
 def _box(row: Row) -> Box:
-    """nan where there is no number."""
+    """Returns the box of a row, with nan for text that is not a number."""
     x, y, width, height = (_number(row.values[column]) for column in _COLUMNS)
     return x, y, width, height
 
@@ -75,24 +75,24 @@ def _number(text: str) -> float:
 
 
 def _row_fault(key: str, row: Row) -> Fault | None:
-    """What is wrong with the Target and the box of one row."""
+    """Returns the fault of the Target or the box of one row, or None."""
     target, box = row.integer("Target"), _box(row)
     x, y, width, height = box
     where = f"{row.file.name}, line {row.line}"
-    said = f"{where}: box " + " ".join(f"{column}={row.values[column]}" for column in _COLUMNS)
+    described = f"{where}: box " + " ".join(f"{column}={row.values[column]}" for column in _COLUMNS)
     if target not in (0, 1):
         return Fault(key, f"{where}: Target is {target}, 0 or 1 is expected")
     if target == 0:
-        return None if all(map(math.isnan, box)) else Fault(key, f"{said} is there although Target is 0")
+        return None if all(map(math.isnan, box)) else Fault(key, f"{described} is given although Target is 0")
     if not all(map(math.isfinite, box)) or width <= 0 or height <= 0:
-        return Fault(key, f"{said}: four numbers are expected, width and height above 0")
+        return Fault(key, f"{described}: four numbers are expected, width and height above 0")
     if x < 0 or y < 0 or x + width > FRAME or y + height > FRAME:
-        return Fault(key, f"{said} goes beyond the border of the {FRAME}×{FRAME} image", Kind.OUTSIDE)
+        return Fault(key, f"{described} extends beyond the border of the {FRAME}×{FRAME} image", Kind.OUTSIDE)
     return None
 
 
 def read_classes(file: Path) -> dict[str, int | None]:
-    """Image key -> 0 normal, 1 opacity, None neither, from ``stage_2_detailed_class_info.csv``.
+    """Reads ``stage_2_detailed_class_info.csv``: image key -> 0 normal, 1 opacity, None neither.
 
     Raises:
         UserError: a column is missing, a class is unknown, or an image has two classes.
@@ -102,19 +102,19 @@ def read_classes(file: Path) -> dict[str, int | None]:
         key, name = key_of(row.values["patientId"]), row.values["class"]
         where = f"{file}, line {row.line}: {row.values['patientId']}"
         if name not in _CLASS_OF:
-            raise UserError(f"{where} has the class {name!r}, none of {', '.join(_CLASS_OF)}")
-        if names.setdefault(key, name) != name:  # the same row is there once for each box
+            raise UserError(f"{where} has the class {name!r}, which is not one of {', '.join(_CLASS_OF)}")
+        if names.setdefault(key, name) != name:  # the row is repeated for each box
             raise UserError(f"{where} has the class {name!r}, but {names[key]!r} in an earlier line")
     return {key: _CLASS_OF[name] for key, name in names.items()}
 
 
 def read_patients(file: Path) -> dict[str, str]:
-    """Image key -> patient, from the file in which RSNA says which image of the NIH's collection each image is.
+    """Reads RSNA's mapping file, which links each image to an image of the NIH's collection: image key -> patient.
 
-    The NIH names an image by patient and number: ``00019124_104.png`` is of patient 00019124.
+    The NIH names an image by patient and number: ``00019124_104.png`` belongs to patient 00019124.
 
     Raises:
-        UserError: it is no list of objects with ``subset_img_id`` and ``img_id``, or an image is there twice.
+        UserError: the file is not a list of objects with ``subset_img_id`` and ``img_id``, or an image appears twice.
     """
     try:
         pairs = [(key_of(entry["subset_img_id"]), entry["img_id"]) for entry in json.loads(file.read_bytes())]
@@ -123,5 +123,5 @@ def read_patients(file: Path) -> dict[str, str]:
         expected = "a list of objects with subset_img_id and img_id (<patient>_<number>.png) is expected"
         raise UserError(f"{file}: {expected} ({type(error).__name__}: {error})") from error
     if len(patients) < len(pairs):
-        raise UserError(f"{file}: {len(pairs) - len(patients)} images are there twice")
+        raise UserError(f"{file}: {len(pairs) - len(patients)} images appear twice")
     return patients

@@ -19,12 +19,13 @@ from bench.report.tables.table import FrameTable, frame_table
 from bench.report.tables.writers import number
 from bench.statistics.comparison import ALPHA, means
 from bench.statistics.friedman import FEWEST_BLOCKS, FEWEST_METHODS, alike, friedman
+from bench.store.records import MetricFacts
 
 _LINE = 0.17  # inches per method
 _CAPTION = "Mean rank of each method over data sets, with Nemenyi's critical difference."
 
 
-def block_means(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
+def block_means(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     """Averages seeds and images: (blocks, methods) from the better direction; a block is a data set on a backbone.
 
     Methods are inherent maps on their own heads and post-hoc maps of black boxes that have a score in every block.
@@ -34,11 +35,13 @@ def block_means(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
     for dataset, backbone, paired in pairs(frames, metric):
         own = own_maps(frames, paired.methods)
         methods = [*own, *post_hoc(frames, paired.methods)]
+        if not methods:  # only controls were scored
+            continue
         scores, _ = levelled(frames, metric, paired, methods)
         names = [(label(frames, one), one in own) for one in methods]
         found[dataset, backbone] = pd.Series(means(scores), pd.MultiIndex.from_tuples(names), dtype=float)
     blocks = pd.DataFrame(found).T.dropna(axis="index", how="all").dropna(axis="columns")
-    return blocks if metric["higher_is_better"] else -blocks
+    return blocks if metric.higher_is_better else -blocks
 
 
 @lru_cache(maxsize=2)

@@ -15,6 +15,7 @@ from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
 from bench.statistics.comparison import mean_differences, mean_ratios
 from bench.statistics.intervals import Estimate, Floats, mean_over
+from bench.store.records import MetricFacts
 
 #: Families -> True if the controls' scores depend on the classifier, which must then be the same.
 FAMILIES = {"localisation": False, "faithfulness": True}
@@ -39,7 +40,7 @@ def floor_ceiling_tables(frames: Frames) -> dict[str, TableData]:
 
 def missing_floor_ceiling(frames: Frames) -> Iterator[Missing]:
     """Yields the table as missing if the run has no floor or no ceiling control."""
-    roles = {facts.get("role") for facts in frames.record["explainers"].values()}
+    roles = {facts.role for facts in frames.record.explainers.values()}
     if not {"floor", "ceiling"} <= roles:
         remedy = "It needs a floor and a ceiling control: add them to --explainers; existing results are reused."
         yield Missing("floor_ceiling", remedy)
@@ -47,7 +48,7 @@ def missing_floor_ceiling(frames: Frames) -> Iterator[Missing]:
 
 def floor_ceiling_table(frames: Frames) -> TableData:
     """Computes percentages of the way from floor to ceiling, one row per method of the main comparison."""
-    metrics = [metric for metric in directed(frames) if metric["family"] in FAMILIES]
+    metrics = [metric for metric in directed(frames) if metric.family in FAMILIES]
     columns = [Column(PREVALENCE, None), *(_column(metric) for metric in metrics)]
     table = TableData(_CAPTION, _KEYS, columns, reading=_READING)
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -59,27 +60,27 @@ def floor_ceiling_table(frames: Frames) -> TableData:
     order = list(main[_KEYS].drop_duplicates().itertuples(index=False, name=None)) if len(main) else []
     for key in [key for key in order if key in rows]:
         table.rows.append(dict(zip(_KEYS, key, strict=True)) | rows[key] | _prevalence(frames, key[0]))
-        table.competes.append(frames.record["explainers"][key[2]]["family"] != "control")
+        table.competes.append(frames.record.explainers[key[2]].family != "control")
     shown = {name for row in rows.values() for name in row}
     table.columns = [column for column in columns if column.name in shown or column.name == PREVALENCE]
     table.notes = _notes([title(metric) for metric in metrics if title(metric) not in shown])
     return table
 
 
-def _column(metric: dict[str, Any]) -> Column:
-    return Column(title(metric), True, ranked=not FAMILIES[metric["family"]])
+def _column(metric: MetricFacts) -> Column:
+    return Column(title(metric), True, ranked=not FAMILIES[metric.family])
 
 
-def _shares(frames: Frames, paired: Paired, metric: dict[str, Any]) -> dict[Method, Estimate]:
+def _shares(frames: Frames, paired: Paired, metric: MetricFacts) -> dict[Method, Estimate]:
     """Computes the percentage of each method for which there are both controls."""
     controls = [_control(frames, role) for role in ("floor", "ceiling")]
     methods = [one for one in paired.methods if one[1] not in controls]
-    low, high = (_end(paired, methods, control, FAMILIES[metric["family"]]) for control in controls)
+    low, high = (_end(paired, methods, control, FAMILIES[metric.family]) for control in controls)
     there = np.asarray(np.isfinite(high - low).any(axis=(0, 1)))
     values, low, high = (part[..., there] for part in (paired.of(methods), low, high))
     way = mean_differences(high - low, paired.groups)
     found = mean_ratios(values - low, high - low, paired.groups)
-    ahead = (way["low"] > 0) if metric["higher_is_better"] else (way["high"] < 0)
+    ahead = (way["low"] > 0) if metric.higher_is_better else (way["high"] < 0)
     tells = ahead & (way["difference"].abs() >= _SHORTEST * margin(metric))
     known = [one for one, is_there in zip(methods, there, strict=True) if is_there]
     return {one: _percent(row, is_far) for one, (_, row), is_far in zip(known, found.iterrows(), tells, strict=True)}
@@ -93,7 +94,7 @@ def _percent(row: pd.Series, is_far: bool) -> Estimate:
 
 def _control(frames: Frames, role: str) -> str:
     """Returns the name of the explainer with this role; empty if the run has none or did not record roles."""
-    roles = {facts.get("role", ""): name for name, facts in frames.record["explainers"].items()}
+    roles = {facts.role: name for name, facts in frames.record.explainers.items()}
     return str(roles.get(role, ""))
 
 
@@ -106,7 +107,8 @@ def _end(paired: Paired, methods: list[Method], control: str, on_classifier: boo
 
 
 def _prevalence(frames: Frames, dataset: str) -> dict[str, Estimate]:
-    share = 100 * frames.record["datasets"][dataset].get("prevalence", np.nan)
+    prevalence = frames.record.datasets[dataset].prevalence
+    share = np.nan if prevalence is None else 100 * prevalence
     return {PREVALENCE: Estimate(share, np.nan, np.nan, 0)}
 
 

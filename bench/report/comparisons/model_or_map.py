@@ -21,6 +21,7 @@ from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.comparison import difference, mean_differences
 from bench.statistics.intervals import Floats
+from bench.store.records import HeadFacts, MetricFacts
 
 #: Corners of the square, in words: weights, map.
 CORNERS = {
@@ -67,7 +68,7 @@ def model_or_map_frame(frames: Frames) -> pd.DataFrame:
     found = []
     for metric in directed(frames):
         for dataset, backbone, paired in pairs(frames, metric):
-            about = {"dataset": dataset, "backbone": backbone, "family": metric["family"], "metric": title(metric)}
+            about = {"dataset": dataset, "backbone": backbone, "family": metric.family, "metric": title(metric)}
             squares = list(_squares(frames, paired))
             for square, parts in zip(squares, _decompositions(frames, metric, squares, paired), strict=True):
                 found.append(about | {"head": square.head, "post_hoc": square.post_hoc} | parts)
@@ -77,13 +78,13 @@ def model_or_map_frame(frames: Frames) -> pd.DataFrame:
 
 def _squares(frames: Frames, paired: Paired) -> Iterator[Square]:
     """Yields the squares of which at least three corners have scores, including the two on the diagonal."""
-    heads, explainers = frames.record["heads"], frames.record["explainers"]
-    black_boxes = [name for name, facts in heads.items() if facts["family"] != "inherent"]
-    trained = [name for name, facts in heads.items() if facts["family"] == "inherent" and not facts.get("converts")]
-    own = [name for name, facts in explainers.items() if facts["family"] == "inherent"]
-    others = [name for name, facts in explainers.items() if facts["family"] == "post-hoc"]
+    heads, explainers = frames.record.heads, frames.record.explainers
+    black_boxes = [name for name, facts in heads.items() if facts.family != "inherent"]
+    trained = [name for name, facts in heads.items() if facts.family == "inherent" and not facts.converts]
+    own = [name for name, facts in explainers.items() if facts.family == "inherent"]
+    others = [name for name, facts in explainers.items() if facts.family == "post-hoc"]
     for black_box in black_boxes[:1]:
-        converted = [name for name, facts in heads.items() if facts.get("converts") == base_of(heads, black_box)]
+        converted = [name for name, facts in heads.items() if facts.converts == heads[black_box].base]
         for head, other in ((head, other) for head in trained for other in others):
             wanted = {
                 "black_box_post_hoc": [(black_box, other)],
@@ -97,13 +98,13 @@ def _squares(frames: Frames, paired: Paired) -> Iterator[Square]:
                 yield Square(head, other, corners)
 
 
-def base_of(heads: dict[str, dict[str, Any]], name: str) -> str:
+def base_of(heads: dict[str, HeadFacts], name: str) -> str:
     """Returns the registered name of a head."""
-    return str(heads[name].get("base", name))
+    return str(heads[name].base)
 
 
 def _decompositions(
-    frames: Frames, metric: dict[str, Any], squares: list[Square], paired: Paired
+    frames: Frames, metric: MetricFacts, squares: list[Square], paired: Paired
 ) -> Iterator[dict[str, Any]]:
     """Yields means of the corners and effects of each square, on the images with a score in all of its corners."""
     scores = [levelled(frames, metric, paired, list(square.corners.values())) for square in squares]

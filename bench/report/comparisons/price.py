@@ -44,11 +44,11 @@ def price_frame(frames: Frames) -> pd.DataFrame:
     found = []
     for (dataset, backbone), rows in frames.predictions.groupby(["dataset", "backbone"], sort=False):
         heads = list(dict.fromkeys(rows["head"]))
-        families = {head: frames.record["heads"][head]["family"] for head in heads}
+        families = {head: frames.record.heads[head].family for head in heads}
         black_boxes = [head for head in heads if families[head] != "inherent"]
         for head in [head for head in heads if families[head] == "inherent" and black_boxes]:
             about = {"dataset": dataset, "backbone": backbone, "head": head, "black_box": black_boxes[0]}
-            healthy = frames.record["datasets"][dataset].get("healthy")
+            healthy = frames.record.datasets[str(dataset)].healthy
             price = _price(rows[rows["head"] == head], rows[rows["head"] == black_boxes[0]], healthy)
             found.append(about | price | _gains(frames, gains, about))
     return pd.DataFrame(found)
@@ -190,8 +190,7 @@ def _steps(frames: Frames, rows: pd.DataFrame) -> list[tuple[str, str]]:
     cells = frames.cells[frames.cells["dataset"].isin(rows["dataset"]) & frames.cells["head"].isin(rows["head"])]
     paths: dict[str, dict[str, tuple[float, ...]]] = {}
     for head, record in zip(cells["head"], cells["record"], strict=True):
-        parameters = record.get("parameters")
-        if isinstance(parameters, dict):
-            numbers = tuple(float(value) for value in parameters.values() if isinstance(value, int | float))
-            paths.setdefault(record.get("base", head), {})[head] = numbers
+        if record.parameters is not None:
+            numbers = tuple(float(value) for value in record.parameters.values() if isinstance(value, int | float))
+            paths.setdefault(record.base, {})[head] = numbers
     return [step for path in paths.values() for step in pairwise(sorted(path, key=lambda head: path[head]))]

@@ -18,6 +18,7 @@ from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import softmax
 from bench.statistics.comparison import difference, mean_differences
 from bench.statistics.intervals import FEWEST_GROUPS
+from bench.store.records import MetricFacts
 
 Bools = NDArray[np.bool_]
 _THIRDS = ("lowest third", "middle third", "highest third")
@@ -33,7 +34,7 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
     ``difference`` with low and high, n images, groups and seeds. If neither direction is better there is no difference,
     and the other method is the one that is best in a metric of the same images.
     """
-    healthy = [metric for metric in frames.record["metrics"] if metric["images"] == "healthy"]
+    healthy = [metric for metric in frames.record.metrics if metric.images == "healthy"]
     metrics = {title(metric): metric for metric in [*main_metrics(frames).values(), *healthy]}
     found: list[dict[str, Any]] = []
     keys = ["dataset", "backbone", "metric"]
@@ -51,7 +52,7 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
             first, second = np.moveaxis(scores, -1, 0)
             values = np.stack([first, second, difference(first, second)], axis=-1)
             values[~np.isfinite(values).all(axis=-1)] = np.nan
-            if metrics[name]["higher_is_better"] is None:
+            if metrics[name].higher_is_better is None:
                 values[..., -1] = np.nan
             limits = possible(metrics[name], floor)
             right = called_right(rows, paired, (ours[0], theirs[0]))
@@ -61,11 +62,11 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
     return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
 
 
-def _opponents(verdicts: pd.DataFrame, metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
+def _opponents(verdicts: pd.DataFrame, metrics: dict[str, MetricFacts]) -> pd.DataFrame:
     """Returns rows of ``against_best``; metrics without a direction take those of the first healthy-image metric."""
     best = against_best(verdicts, list(metrics))
-    healthy = {name: metric for name, metric in metrics.items() if metric["images"] == "healthy"}
-    undirected = [name for name, metric in healthy.items() if metric["higher_is_better"] is None]
+    healthy = {name: metric for name, metric in metrics.items() if metric.images == "healthy"}
+    undirected = [name for name, metric in healthy.items() if metric.higher_is_better is None]
     if not len(best):
         return best
     copied = best[best["metric"].isin(healthy)].drop_duplicates(["dataset", "backbone", "method"])
@@ -96,7 +97,7 @@ def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
     found = []
     for cell in cells.itertuples():
         stored = frames.cell(cell).explained
-        if frames.record["heads"][cell.head]["family"] != "inherent" and stored.exists():
+        if frames.record.heads[str(cell.head)].family != "inherent" and stored.exists():
             frame = pd.read_parquet(stored)
             chance = softmax(frame.filter(like="logit_").to_numpy(dtype=float))
             found.append(pd.Series(chance[np.arange(len(frame)), frame["label"]], index=frame["image"]))
@@ -198,5 +199,5 @@ def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
 
 def _named(frames: Frames, row: dict[Any, Any]) -> str:
     """Returns the name of a subgroup, with classes by their names."""
-    classes = frames.record["datasets"][row["dataset"]].get("classes", [])
+    classes = frames.record.datasets[row["dataset"]].classes
     return str(classes[int(row["stratum"].split()[1])]) if row["by"] == "class" and classes else str(row["stratum"])

@@ -34,6 +34,7 @@ from bench.report.gaps import Missing
 from bench.report.studies.soundness import FAILS, MARK, NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.comparison import TOO_FEW, compare, decide, means, paired_differences
+from bench.store.records import MetricFacts
 
 #: How to read tables whose rows are ``printed``.
 PRINTED = (
@@ -64,8 +65,8 @@ def verdict_frame(frames: Frames) -> pd.DataFrame:
     found, judged = [], judgements(frames)
     for metric in directed(frames):
         for dataset, backbone, paired in pairs(frames, metric):
-            about = {"dataset": dataset, "backbone": backbone, "family": metric["family"], "metric": title(metric)}
-            about |= {"higher_is_better": metric["higher_is_better"], "margin": margin(metric)}
+            about: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "family": metric.family}
+            about |= {"metric": title(metric), "higher_is_better": metric.higher_is_better, "margin": margin(metric)}
             sound = words(judged, dataset).get(title(metric), NOT_TRIED)
             found.append(_comparisons(frames, metric, paired).assign(**about, sound=sound))
     found = [rows for rows in found if len(rows)]
@@ -76,7 +77,7 @@ def verdict_frame(frames: Frames) -> pd.DataFrame:
     return verdicts.assign(sentence=[sentence(row, several) for row in verdicts.to_dict("records")])
 
 
-def _comparisons(frames: Frames, metric: dict[str, Any], paired: Paired) -> pd.DataFrame:
+def _comparisons(frames: Frames, metric: MetricFacts, paired: Paired) -> pd.DataFrame:
     ours, theirs = own_maps(frames, paired.methods), post_hoc(frames, paired.methods)
     if not ours or not theirs:
         return pd.DataFrame()
@@ -121,7 +122,7 @@ def missing_verdicts(frames: Frames) -> Iterator[Missing]:
 
 def verdict_table(frames: Frames, verdicts: pd.DataFrame) -> FrameTable:
     """Returns every comparison."""
-    left_out = [title(metric) for metric in frames.record["metrics"] if metric["higher_is_better"] is None]
+    left_out = [title(metric) for metric in frames.record.metrics if metric.higher_is_better is None]
     compared = set(verdicts["metric"])
     alone = [title(metric) for metric in directed(frames) if title(metric) not in compared]
     reasons = [f"{', '.join(left_out)} (neither direction is better)"] if left_out else []

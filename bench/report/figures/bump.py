@@ -55,7 +55,7 @@ def _looks(frames: Frames, rankings: list[Ranking]) -> dict[Method, tuple[str, L
         for method in ranking.methods:
             places = [of_way[method] for of_way in ranks]
             moved[method] = moved.get(method, 0.0) + max(places) - min(places)
-    families = {name: facts["family"] for name, facts in frames.record["explainers"].items()}
+    families = {name: facts.family for name, facts in frames.record.explainers.items()}
     others = [method for method in moved if families[method[0]] != "inherent"]
     movers = sorted(others, key=lambda method: -moved[method])[: len(MUTED)]
     looks = {method: look_of(frames, *method) for method in moved}

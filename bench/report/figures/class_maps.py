@@ -47,7 +47,7 @@ def class_maps(frames: Frames) -> Iterator[Drawing]:
     rows = compared_rows(frames)
     for name in dict.fromkeys(frames.cells["dataset"]):
         images = load_images(frames, name)
-        classes = frames.record["datasets"][name].get("classes", [])
+        classes = frames.record.datasets[name].classes
         if images is None or len(classes) < 3:
             continue
         methods = methods_in(frames, rows[rows["dataset"] == name])

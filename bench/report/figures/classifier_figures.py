@@ -41,7 +41,7 @@ def training_curves(frames: Frames) -> Iterator[Drawing]:
     for block in range(0, rows, 2):
         for axis, label in zip(grid[block : block + 2, 0], _HISTORY.values(), strict=True):
             axis.set_ylabel(label)
-    heads = [head for head in frames.record["heads"] if head in set(frames.training["head"])]
+    heads = [head for head in frames.record.heads if head in set(frames.training["head"])]
     legend_below(figure, {"head": [_handle(head_look(frames.record, head), head) for head in heads]})
     seeds = frames.training["seed"].nunique()
     average, marks = (f", mean over {seeds} seeds", ", one mark per seed") if seeds > 1 else ("", "")
@@ -56,7 +56,7 @@ def _histories(axes: Sequence[Axes], frames: Frames, name: str) -> None:
     """Draws AUC above loss for one data set."""
     history = frames.training[frames.training["dataset"] == name]
     for axis, column in zip(axes, _HISTORY, strict=True):
-        for head in frames.record["heads"]:
+        for head in frames.record.heads:
             mean = history[history["head"] == head].groupby("epoch")[column].mean()
             mean.index += 1
             look = head_look(frames.record, head)
@@ -71,7 +71,7 @@ def _histories(axes: Sequence[Axes], frames: Frames, name: str) -> None:
 def _best_epochs(frames: Frames, name: str, head: str) -> list[int]:
     """Returns the chosen epoch of each seed, counted from 1 as on the axis."""
     cells = frames.cells[(frames.cells["dataset"] == name) & (frames.cells["head"] == head)]
-    return [record["best_epoch"] + 1 for record in cells["record"] if "best_epoch" in record]
+    return [record.best_epoch + 1 for record in cells["record"] if record.best_epoch is not None]
 
 
 def accuracy_by_head(frames: Frames) -> Iterator[Drawing]:
@@ -80,7 +80,7 @@ def accuracy_by_head(frames: Frames) -> Iterator[Drawing]:
         return
     table = classification_table(frames)
     names = list(dict.fromkeys(row["dataset"] for row in table.rows))
-    heads = [head for head in frames.record["heads"] if any(row["head"] == head for row in table.rows)]
+    heads = [head for head in frames.record.heads if any(row["head"] == head for row in table.rows)]
     band = 0.14 * len(heads) + 0.25
     figure = Figure(figsize=(WIDTH, band * len(names) + 1.4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
@@ -132,11 +132,11 @@ def _forest(axis: Axes, frames: Frames, table: TableData, score: str, names: lis
 
 
 def _reference(frames: Frames, name: str, score: str) -> tuple[float, Look]:
-    facts = frames.record["datasets"][name]
+    facts = frames.record.datasets[name]
     if score == "auc":
-        value = facts.get("brightness_auc")
+        value = facts.brightness_auc
         return (np.nan if value is None else value), _BRIGHTNESS
-    counts = facts.get("images", {}).get("test")
+    counts = facts.images.get("test")
     return (max(counts) / sum(counts) if counts else np.nan), _MAJORITY
 
 

@@ -110,7 +110,7 @@ def insertion_curves(frames: Frames) -> Iterator[Drawing]:
 
 def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:
     """Returns the first requested operator that has curves, and the curves; none without any."""
-    asked = dict.fromkeys(facts["variant"] for facts in frames.record["metrics"] if facts["variant"])
+    asked = dict.fromkeys(facts.variant for facts in frames.record.metrics if facts.variant)
     for variant in asked if plot.occlusion else [""]:
         if curves := method_curves(frames, plot.metric, variant, plot.transform, (0, plot.highest)):
             return variant, curves
@@ -128,7 +128,7 @@ def _draw(frames: Frames, plot: Plot) -> Iterator[Drawing]:
         _panel(axis, plot, of_dataset, looks)
         n = max(curve.n for curve in of_dataset.values())
         axis.set_title(f"{name} (n = {n})")
-        chance = frames.record["datasets"][name].get("topk_chance")
+        chance = frames.record.datasets[name].topk_chance
         if plot is TOPK and chance is not None:
             axis.axhline(chance, **_CHANCE.line(), zorder=1.5)
     axes[0].set_ylim(bottom=0)  # of all panels, after every curve has set the top

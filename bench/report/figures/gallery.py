@@ -148,7 +148,7 @@ def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: 
         head: whose probability is shown.
         targets: explained class, by image id.
     """
-    classes = frames.record["datasets"][dataset]["classes"]
+    classes = frames.record.datasets[dataset].classes
     known = frames.predictions
     known = known[(known["dataset"] == dataset) & (known["head"] == head)].drop_duplicates("image").set_index("image")
     logits = known.filter(like="logit_").iloc[:, : len(classes)]

@@ -6,12 +6,12 @@ Families come from the record, never from a name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from bench.report.figures.style import BLACK, GREY, MUTED, STRONG, Look
 from bench.report.frames.load import Frames
+from bench.store.records import RunRecord
 
 _DASHES = ((0, (4, 1.6)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 3)))
 _CONTROL_DASHES = ((0, (1, 1.2)), (0, (3, 1.2, 1, 1.2)), (0, (5, 2)), (0, (1, 3)), (0, (7, 1, 1, 1, 1, 1)))
@@ -40,13 +40,13 @@ class Method:
 def methods_in(frames: Frames, rows: pd.DataFrame) -> list[Method]:
     """Returns the methods that have rows: inherent ones by head, post-hoc ones, controls, in the run's order."""
     present = set(rows[["explainer", "head"]].drop_duplicates().itertuples(index=False, name=None))
-    heads, explainers = frames.record["heads"], frames.record["explainers"]
+    heads, explainers = frames.record.heads, frames.record.explainers
     return [
         _method(frames, explainer, head)
         for family in ("inherent", "post-hoc", "control")
         for head in heads
         for explainer in explainers
-        if explainers[explainer]["family"] == family and (explainer, head) in present
+        if explainers[explainer].family == family and (explainer, head) in present
     ]
 
 
@@ -55,9 +55,9 @@ def of_family(methods: list[Method], family: str) -> list[Method]:
     return [method for method in methods if method.family == family]
 
 
-def head_look(record: dict[str, Any], head: str) -> Look:
+def head_look(record: RunRecord, head: str) -> Look:
     """Returns the look of a head's scores and own maps: strong and solid, black if it has no maps of its own."""
-    inherent = [name for name, facts in record["heads"].items() if facts["family"] == "inherent"]
+    inherent = [name for name, facts in record.heads.items() if facts.family == "inherent"]
     if head not in inherent:
         return Look(BLACK, marker=">", width=1.5)
     place = inherent.index(head)
@@ -66,9 +66,9 @@ def head_look(record: dict[str, Any], head: str) -> Look:
 
 def _method(frames: Frames, explainer: str, head: str) -> Method:
     record = frames.record
-    facts = record["explainers"][explainer]
-    family = facts["family"]
-    siblings = [name for name, other in record["explainers"].items() if other["family"] == family]
+    facts = record.explainers[explainer]
+    family = facts.family
+    siblings = [name for name, other in record.explainers.items() if other.family == family]
     if family == "inherent":  # explainers of other kinds of model are not siblings
         scores = frames.scores
         own = set(scores.loc[scores["head"] == head, "explainer"].unique()) if len(scores) else set()
@@ -83,12 +83,12 @@ def _method(frames: Frames, explainer: str, head: str) -> Method:
     else:
         dash, marker = _CONTROL_DASHES[place % 5], _CONTROL_MARKERS[place % 6]
         look = Look(BLACK if place % 2 == 0 else GREY, dash, marker, 1.0)
-    return Method(explainer, head, family, label, facts["signed"], look)
+    return Method(explainer, head, family, label, facts.signed, look)
 
 
 def look_of(frames: Frames, explainer: str, head: str) -> tuple[str, Look]:
     """Returns label and look of an explainer on a head, or of the head itself if there is no such explainer."""
-    if explainer not in frames.record["explainers"]:
+    if explainer not in frames.record.explainers:
         return head, head_look(frames.record, head)
     method = _method(frames, explainer, head)
     return method.label, method.look

@@ -61,7 +61,7 @@ def precision_sensitivity(frames: Frames) -> Iterator[Drawing]:
     methods = [method for method in methods_in(frames, compared_rows(frames, _X)) if method in drawn]
     numbers = {method: str(number) for number, method in enumerate(of_family(methods, "post-hoc"), start=1)}
     for axis, (name, of_dataset) in zip(axes, points.items(), strict=True):
-        _panel(axis, of_dataset, frames.record["datasets"][name].get("prevalence"))
+        _panel(axis, of_dataset, frames.record.datasets[name].prevalence)
         axis.set_title(f"{name} (n = {max(point.precision.n for point in of_dataset)})")
     legend_below(figure, _handles(methods, numbers))
     figure.draw_without_rendering()  # numbers are placed in points, so the panels must have their size

@@ -53,8 +53,8 @@ def main_rows(frames: Frames) -> pd.DataFrame:
     scores = frames.scores
     if not len(scores):
         return scores
-    heads = list(frames.record["heads"])
-    preferred = sorted(heads, key=lambda name: frames.record["heads"][name]["family"] != BLACK_BOX)  # stable
+    heads = list(frames.record.heads)
+    preferred = sorted(heads, key=lambda name: frames.record.heads[name].family != BLACK_BOX)  # stable
     rank = scores["head"].map({name: place for place, name in enumerate(preferred)})
     reference = rank == rank.groupby([scores["dataset"], scores["backbone"]]).transform("min")
     return scores[(scores["family"] == "inherent") | reference]
@@ -63,13 +63,13 @@ def main_rows(frames: Frames) -> pd.DataFrame:
 def row_order(frames: Frames) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:
     """Returns the order of rows: data sets as planned; inherent, post-hoc, control; heads as planned."""
     families = ("inherent", "post-hoc", "control")
-    datasets = list(frames.record["datasets"])
-    explainers, heads = frames.record["explainers"], list(frames.record["heads"])
+    datasets = list(frames.record.datasets)
+    explainers, heads = frames.record.explainers, list(frames.record.heads)
     backbones = list(dict.fromkeys(frames.cells["backbone"]))
 
     def place(key: tuple[Any, ...]) -> tuple[int, ...]:
         dataset, backbone, explainer, head = key
-        family = families.index(explainers[explainer]["family"])
+        family = families.index(explainers[explainer].family)
         position = list(explainers).index(explainer)
         return datasets.index(dataset), backbones.index(backbone), family, heads.index(head), position
 

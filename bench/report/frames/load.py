@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.contracts import OWN_CLASS
+from bench.contracts import EVERY_CLASS, OWN_CLASS
+from bench.errors import UserError
 from bench.files import Place
-from bench.registry import DATASETS, METRICS, Registry
-from bench.store.folders import CellKey, CellStore, RunStore
+from bench.store.folders import CellStore, RunStore
+from bench.store.records import CellKey, CellRecord, RunRecord
 from bench.store.scores import SCORE_SCHEMA
 
 CELL = ["dataset", "backbone", "head", "seed"]
@@ -41,7 +42,7 @@ class Frames:
     """
 
     store: RunStore
-    record: dict[str, Any]
+    record: RunRecord
     cells: pd.DataFrame
     scores: pd.DataFrame
     own_class: pd.DataFrame
@@ -85,9 +86,9 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         UserError: this is not a run folder.
     """
     store = RunStore(folder)
-    record = with_registered(store.record)
-    keys = [key for key in (CellKey(**names) for names in record["cells"]) if only in (None, key)]
-    cells = pd.DataFrame([vars(key) | _cell_facts(store.cell(key), record["plan"]) for key in keys])
+    record = store.record
+    keys = [key for key in record.cells if only in (None, key)]
+    cells = pd.DataFrame([vars(key) | _cell_facts(store.cell(key), record.plan) for key in keys])
     scores: list[pd.DataFrame] = []
     own_class: list[pd.DataFrame] = []
     cost: list[pd.DataFrame] = []
@@ -101,13 +102,13 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         predictions.append(pd.read_parquet(cell.predictions).assign(**about))
         if cell.training.exists():  # a converted classifier was never trained
             training.append(pd.read_csv(cell.training).assign(**about))
-        current = [name for name in record["explained_by"][key.head] if cell.is_current(name)]
+        current = [name for name in record.explained_by[key.head] if cell.is_current(name)]
         beside = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
         for rows in _rows(record, key, cell, current):
             scores.append(rows[rows["image"] != ""])
             cost.append(rows[rows["image"] == ""])
         own_class += [rows[rows["image"] != ""] for rows in _rows(record, key, cell.part(OWN_CLASS), beside)]
-        for name in record.get("probes", {}):
+        for name in record.studies:
             studies.setdefault(name, []).extend(_study_rows(record, key, cell, name, current))
     return Frames(
         store=store,
@@ -122,47 +123,44 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
     )
 
 
-def with_registered(record: dict[str, Any]) -> dict[str, Any]:
-    """Adds facts of metrics and data sets that a run of an earlier version lacks, from the registries."""
-
-    def known(registry: Registry[Any], name: str, fact: str) -> dict[str, Any]:
-        return {fact: getattr(registry[name], fact)} if name in registry else {}
-
-    metrics = [known(METRICS, facts["name"], "of_network") | facts for facts in record["metrics"]]
-    datasets = {
-        name: known(DATASETS, facts.get("base", name), "mask_is") | facts for name, facts in record["datasets"].items()
-    }
-    return record | {"metrics": metrics, "datasets": datasets}
-
-
-def part_explainers(record: dict[str, Any], cell: CellStore, part: str) -> list[str]:
+def part_explainers(record: RunRecord, cell: CellStore, part: str) -> list[str]:
     """Returns the explainers whose results in a part of a cell belong to the last plan and to the cell's scores."""
-    if cell.part(part).record.get("plan") != record["plan"]:
+    if cell.part(part).record.plan != record.plan:
         return []
-    return [name for name in record["explainers"] if cell.part_is_current(part, name)]
+    return [name for name in record.explainers if cell.part_is_current(part, name)]
 
 
-def _rows(record: dict[str, Any], key: CellKey, cell: CellStore, explainers: list[str]) -> Iterator[pd.DataFrame]:
+def _rows(record: RunRecord, key: CellKey, cell: CellStore, explainers: list[str]) -> Iterator[pd.DataFrame]:
     """Yields rows of explainers of a cell, or of a part of one, without the steps of curves."""
     for name in explainers:
         rows = pq.read_table(cell.scores_file(name), filters=~_IS_STEP).to_pandas()
-        yield rows.assign(**vars(key), explainer=name, family=record["explainers"][name]["family"])
+        yield rows.assign(**vars(key), explainer=name, family=record.explainers[name].family)
 
 
 def _study_rows(
-    record: dict[str, Any], key: CellKey, cell: CellStore, name: str, explainers: list[str]
+    record: RunRecord, key: CellKey, cell: CellStore, name: str, explainers: list[str]
 ) -> Iterator[pd.DataFrame]:
     """Yields rows of a study of a cell, with the cell's columns; explainer and family are empty for a whole cell."""
-    families = {"": ""} | {one: record["explainers"][one]["family"] for one in explainers}
+    families = {"": ""} | {one: record.explainers[one].family for one in explainers}
     for of, family in families.items():
         if cell.study_is_current(name, of):
             yield pd.read_parquet(cell.study_file(name, of)).assign(**vars(key), explainer=of, family=family)
 
 
 def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
-    """Returns status and cell.json; a cell that this plan has not reached is absent, whatever an earlier plan left."""
-    record = cell.record if cell.record.get("plan") == plan else {}
-    return {"status": record.get("status", "absent"), "record": record}
+    """Returns status and cell.json; a cell that this plan has not reached is absent, whatever an earlier plan left.
+
+    A cell has failed if its record, or that of a part of it, cannot be read.
+    """
+    try:
+        record = cell.record
+        for part in (OWN_CLASS, EVERY_CLASS):
+            _ = cell.part(part).record
+    except UserError as error:
+        record = CellRecord(status="failed", plan=plan, reason=str(error))
+    if record.plan != plan:
+        record = CellRecord()
+    return {"status": record.status, "record": record}
 
 
 def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.report.frames.load import Frames
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
+from bench.store.records import MetricFacts
 
 Method = tuple[str, str]  # head, explainer
 SUBTRACTED, ABSENT, NOT_NEEDED = "subtracted", "missing", "not needed"  # states of the floor
@@ -53,30 +54,29 @@ def pair(rows: pd.DataFrame) -> Paired:
     return Paired(values, methods, images.to_numpy(dtype=object), groups.to_numpy(dtype=object))
 
 
-def title(metric: dict[str, Any]) -> str:
+def title(metric: MetricFacts) -> str:
     """Returns the name of a metric with its operator."""
-    return f"{metric['name']}@{metric['variant']}" if metric["variant"] else str(metric["name"])
+    return f"{metric.name}@{metric.variant}" if metric.variant else str(metric.name)
 
 
-def margin(metric: dict[str, Any]) -> float:
+def margin(metric: MetricFacts) -> float:
     """Returns the smallest difference that matters: 0.01 of the range of a metric, or 0.01 if it is unbounded."""
     lowest, highest = value_range(metric)
     return _MARGIN * (highest - lowest if np.isfinite(highest - lowest) else 1)
 
 
-def value_range(metric: dict[str, Any]) -> tuple[float, float]:
-    """Returns lowest and highest possible score; unbounded for runs that did not record them."""
-    lowest, highest = metric.get("value_range", (-np.inf, np.inf))
-    return lowest, highest
+def value_range(metric: MetricFacts) -> tuple[float, float]:
+    """Returns lowest and highest possible score."""
+    return metric.value_range
 
 
-def possible(metric: dict[str, Any], floor: str) -> tuple[float, float]:
+def possible(metric: MetricFacts, floor: str) -> tuple[float, float]:
     """Returns lowest and highest possible score of ``levelled``."""
     lowest, highest = value_range(metric)
     return (lowest - highest, highest - lowest) if floor == SUBTRACTED else (lowest, highest)
 
 
-def levelled(frames: Frames, metric: dict[str, Any], paired: Paired, methods: list[Method]) -> tuple[Floats, str]:
+def levelled(frames: Frames, metric: MetricFacts, paired: Paired, methods: list[Method]) -> tuple[Floats, str]:
     """Returns scores by which methods on different networks can be compared.
 
     If the network sets the level of the metric, the score of the floor control on the same network is subtracted,
@@ -86,25 +86,25 @@ def levelled(frames: Frames, metric: dict[str, Any], paired: Paired, methods: li
         (S,N,len(methods)), and ``SUBTRACTED``, ``ABSENT`` or ``NOT_NEEDED`` for the floor.
     """
     values = paired.of(methods)
-    if not metric.get("of_network"):
+    if not metric.of_network:
         return values, NOT_NEEDED
-    floors = [name for name, facts in frames.record["explainers"].items() if facts.get("role") == "floor"]
+    floors = [name for name, facts in frames.record.explainers.items() if facts.role == "floor"]
     controls = [(head, floor) for head, _ in methods for floor in floors[:1]]
     if not controls or not set(controls) <= set(paired.methods):
         return values, ABSENT
     return difference(values, paired.of(controls)), SUBTRACTED
 
 
-def directed(frames: Frames) -> list[dict[str, Any]]:
+def directed(frames: Frames) -> list[MetricFacts]:
     """Returns the run's metrics that have a better direction."""
-    return [metric for metric in frames.record["metrics"] if metric["higher_is_better"] is not None]
+    return [metric for metric in frames.record.metrics if metric.higher_is_better is not None]
 
 
-def main_metrics(frames: Frames) -> dict[str, dict[str, Any]]:
+def main_metrics(frames: Frames) -> dict[str, MetricFacts]:
     """Returns family -> the first of its metrics that has a direction, in the run's order."""
-    first: dict[str, dict[str, Any]] = {}
+    first: dict[str, MetricFacts] = {}
     for metric in directed(frames):
-        first.setdefault(metric["family"], metric)
+        first.setdefault(metric.family, metric)
     return first
 
 
@@ -114,13 +114,13 @@ def comparable(frames: Frames, family: str) -> list[str]:
     A map without a sign is positive nearly everywhere by construction: next to a signed one, its share of positive
     cells says nothing about agreement with the label.
     """
-    return [name for name, facts in frames.record["explainers"].items() if facts["signed"] or family != "consistency"]
+    return [name for name, facts in frames.record.explainers.items() if facts.signed or family != "consistency"]
 
 
-def metric_rows(frames: Frames, metric: dict[str, Any]) -> pd.DataFrame:
+def metric_rows(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     """Returns the rows of one metric, of the explainers that can be compared by it."""
-    rows = _by_metric(frames).get((metric["name"], metric["variant"]), frames.scores[:0])
-    return rows[rows["explainer"].isin(comparable(frames, metric["family"]))] if len(rows) else rows
+    rows = _by_metric(frames).get((metric.name, metric.variant), frames.scores[:0])
+    return rows[rows["explainer"].isin(comparable(frames, metric.family))] if len(rows) else rows
 
 
 @lru_cache(maxsize=1)
@@ -129,7 +129,7 @@ def _by_metric(frames: Frames) -> dict[Any, pd.DataFrame]:
     return dict(iter(frames.scores.groupby(["metric", "variant"]))) if len(frames.scores) else {}
 
 
-def pairs(frames: Frames, metric: dict[str, Any]) -> Iterator[tuple[str, str, Paired]]:
+def pairs(frames: Frames, metric: MetricFacts) -> Iterator[tuple[str, str, Paired]]:
     """Yields data set, backbone and aligned scores of one metric."""
     rows = metric_rows(frames, metric)
     if len(rows):
@@ -149,20 +149,20 @@ def post_hoc(frames: Frames, methods: list[Method]) -> list[Method]:
 
 def _of(frames: Frames, methods: list[Method], explainers: str, heads: str) -> list[Method]:
     record = frames.record
-    order = [(head, explainer) for head in record["heads"] for explainer in record["explainers"]]
+    order = [(head, explainer) for head in record.heads for explainer in record.explainers]
     return [
         (head, explainer)
         for head, explainer in order
         if (head, explainer) in methods
-        and record["explainers"][explainer]["family"] == explainers
-        and record["heads"][head]["family"] == heads
+        and record.explainers[explainer].family == explainers
+        and record.heads[head].family == heads
     ]
 
 
 def label(frames: Frames, method: Method) -> str:
     """Returns the name of a method in sentences: the head of its only inherent map, otherwise the explainer."""
     head, explainer = method
-    black_boxes = [name for name, facts in frames.record["heads"].items() if facts["family"] != "inherent"]
-    if frames.record["explainers"][explainer]["family"] == "inherent":
+    black_boxes = [name for name, facts in frames.record.heads.items() if facts.family != "inherent"]
+    if frames.record.explainers[explainer].family == "inherent":
         return head if frames.own_explainers[head] == [explainer] else f"{explainer} of {head}"
     return explainer if len(black_boxes) == 1 and head in black_boxes else f"{explainer} on {head}"

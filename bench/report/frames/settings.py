@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.report.frames.load import Frames
 from bench.specs import parse_spec
+from bench.store.records import RunRecord
 
 PENALTIES = ("l1", "l2")  # parameters that weigh a head's penalty on its evidence
 
@@ -17,9 +18,9 @@ class Setting:
 
     Attributes:
         base, source: registered names of the head and of the data set, which a run may have under several settings.
-        parameters: arguments of the head, defaults included; None where the run did not note them.
-        grid: (h, w) cells of its evidence; None where it has none or the run did not note it.
-        side: of the training images, in pixels; None where unknown.
+        parameters: arguments of the head, defaults included; None where the cell has none.
+        grid: (h, w) cells of its evidence; None where it has none.
+        side: of the training images, in pixels.
         explained_side: of the explained images, which may be mosaics of such images; None where unknown.
         planted: whether a shortcut is planted in the data set.
     """
@@ -33,7 +34,7 @@ class Setting:
     paper: str
     parameters: dict[str, Any] | None
     grid: tuple[int, int] | None
-    side: int | None
+    side: int
     explained_side: int | None
     planted: bool
 
@@ -61,22 +62,20 @@ def settings(frames: Frames) -> list[Setting]:
     return list(found.values())
 
 
-def _setting(record: dict[str, Any], cell: Any) -> Setting:
-    facts, head = record["datasets"][cell.dataset], record["heads"][cell.head]
-    explained_side = facts.get("side", {}).get("explain")
-    grid, parameters = cell.record.get("evidence_grid"), cell.record.get("parameters")
-    everywhere = record["config"].get("data", {}).get("shortcut")
+def _setting(record: RunRecord, cell: Any) -> Setting:
+    facts, head = record.datasets[cell.dataset], record.heads[cell.head]
+    everywhere = record.config.get("data", {}).get("shortcut")
     return Setting(
         dataset=cell.dataset,
         backbone=cell.backbone,
         head=cell.head,
-        base=cell.record.get("base") or head.get("base", cell.head),
-        source=facts.get("base", cell.dataset),
-        family=head["family"],
-        paper=head["paper"],
-        parameters=parameters if isinstance(parameters, dict) else None,  # once the number of weights was noted there
-        grid=tuple(grid) if grid else None,
-        side=facts.get("size") or explained_side,
-        explained_side=explained_side,
+        base=cell.record.base or head.base,
+        source=facts.base,
+        family=head.family,
+        paper=head.paper,
+        parameters=cell.record.parameters,
+        grid=cell.record.evidence_grid,
+        side=facts.size,
+        explained_side=facts.side.get("explain"),
         planted=bool(parse_spec(cell.dataset).parameters.get("shortcut") or everywhere),
     )

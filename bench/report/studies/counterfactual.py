@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,18 +31,18 @@ from bench.statistics.intervals import (
     limits_of_one,
     weighted_means,
 )
-from bench.statistics.lesion_ranking import effect_share, rank_agreement
+from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
+from bench.store.records import MetricFacts
 from bench.store.scores import SCORE_COLUMNS
 
 PROBE = "counterfactual"
 FAMILY = "faithfulness"
 SCORES: dict[str, Callable[[Floats, Floats], float]] = {
-    "counterfactual_tau": rank_agreement,
+    "counterfactual_tau": lesion_rank_correlation,
     "counterfactual_share": effect_share,
 }
-_FACTS: list[dict[str, Any]] = [
-    {"name": name, "variant": "", "family": FAMILY, "higher_is_better": True, "value_range": [-1, 1]}
-    | {"images": "diseased", "paper": "arXiv:2308.06248"}
+_FACTS = [
+    MetricFacts(name=name, family=FAMILY, higher_is_better=True, value_range=(-1, 1), paper="arXiv:2308.06248")
     for name in SCORES
 ]
 _BY_AREA = "share_by_area"
@@ -57,7 +56,8 @@ def with_counterfactual(frames: Frames) -> Frames:
     if not len(rows) or not len(frames.scores):
         return frames
     scores = pd.concat([frames.scores, lesion_scores(rows, "mass", SCORES)], ignore_index=True)
-    return replace(frames, scores=scores, record=frames.record | {"metrics": [*_FACTS, *frames.record["metrics"]]})
+    record = frames.record
+    return replace(frames, scores=scores, record=record.changed(metrics=[*_FACTS, *record.metrics]))
 
 
 def counterfactual_rows(frames: Frames) -> pd.DataFrame:
@@ -103,7 +103,7 @@ def missing_counterfactual(frames: Frames) -> list[Missing]:
 
 
 def _score_table(frames: Frames, rows: pd.DataFrame) -> TableData:
-    record = frames.record | {"metrics": _FACTS}
+    record = frames.record.changed(metrics=_FACTS)
     table = metric_table(replace(frames, record=record), FAMILY, frames.scores)
     by_area = lesion_scores(rows, "pixels", {_BY_AREA: effect_share})
     found = estimate_means(by_area, table.keys)
@@ -131,14 +131,14 @@ def _images(rows: pd.DataFrame) -> str:
 
 def agreement_table(frames: Frames) -> TableData:
     """Computes Kendall's τ between the rankings of the methods on one classifier by a metric and by a true score."""
-    metrics = [one for one in frames.record["metrics"] if one["family"] == FAMILY and one["name"] not in SCORES]
+    metrics = [one for one in frames.record.metrics if one.family == FAMILY and one.name not in SCORES]
     keys = [*_METHOD, "score"]
     table = TableData("", keys, [Column(title(one), None) for one in metrics])
     scores = frames.scores[frames.scores["family"] != "control"]
     for key, rows in scores.groupby(_METHOD, sort=False):
         for name in SCORES:
             truth = rows[rows["metric"] == name]
-            found = {title(one): _tau(truth, _of(rows, one), one["higher_is_better"]) for one in metrics}
+            found = {title(one): _tau(truth, _of(rows, one), bool(one.higher_is_better)) for one in metrics}
             if any(found.values()):
                 table.rows.append(dict(zip(_METHOD, key, strict=True)) | {"score": name} | found)
                 table.competes.append(False)
@@ -152,8 +152,8 @@ def agreement_table(frames: Frames) -> TableData:
     return table
 
 
-def _of(rows: pd.DataFrame, metric: dict[str, Any]) -> pd.DataFrame:
-    own: pd.DataFrame = rows[(rows["metric"] == metric["name"]) & (rows["variant"] == metric["variant"])]
+def _of(rows: pd.DataFrame, metric: MetricFacts) -> pd.DataFrame:
+    own: pd.DataFrame = rows[(rows["metric"] == metric.name) & (rows["variant"] == metric.variant)]
     return own
 
 

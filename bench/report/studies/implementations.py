@@ -28,7 +28,7 @@ def implementation_tables(frames: Frames) -> dict[str, TableData]:
     rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows):
         return {}
-    directions = {one["name"]: one["higher_is_better"] for one in frames.record["metrics"]}
+    directions = {one.name: one.higher_is_better for one in frames.record.metrics}
     metrics = [name for name in rows["measure"].dropna().unique() if name not in _DIFFERENCES]
     means = _means(rows)
     images = rows["image"].nunique()
@@ -85,8 +85,8 @@ def _others(frames: Frames, method: str) -> list[str]:
     """Returns the post-hoc methods of the run that are not implementations of this one."""
     return [
         name
-        for name, facts in frames.record["explainers"].items()
-        if facts["family"] == "post-hoc" and method not in (name, facts.get("variant_of"))
+        for name, facts in frames.record.explainers.items()
+        if facts.family == "post-hoc" and method not in (name, facts.variant_of)
     ]
 
 

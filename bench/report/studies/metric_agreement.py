@@ -40,15 +40,15 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
     rows = main_rows(frames)
     if not len(rows):
         return
-    metrics = [one for one in frames.record["metrics"] if one["family"] in _FAMILIES]
+    metrics = [one for one in frames.record.metrics if one.family in _FAMILIES]
     rows = rows[(rows["family"] != "control") & rows["diseased"].astype(bool)]
     for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
         found = {}
         for one in metrics:
-            of_metric = part[(part["metric"] == one["name"]) & (part["variant"] == one["variant"])]
-            if len(of_metric) and one["higher_is_better"] is not None:
+            of_metric = part[(part["metric"] == one.name) & (part["variant"] == one.variant)]
+            if len(of_metric) and one.higher_is_better is not None:
                 table = of_metric.groupby(["image", "explainer", "head"])["value"].mean().unstack(["explainer", "head"])
-                found[title(one)] = table if one["higher_is_better"] else -table
+                found[title(one)] = table if one.higher_is_better else -table
         if found:
             yield str(dataset), str(backbone), found
 

@@ -20,6 +20,7 @@ from bench.report.gaps import Missing
 from bench.report.tables.rankings import TAU, Ranking, add_agreements, rank
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import estimate_means
+from bench.store.records import MetricFacts
 
 _KEYS = ["dataset", "backbone", "explainer", "head"]
 _MAIN = "audc"
@@ -41,7 +42,7 @@ def operator_tables(frames: Frames) -> dict[str, TableData]:
 
 def missing_operators(frames: Frames) -> Iterator[Missing]:
     """Yields the operators that this run did not use, if there are any."""
-    asked = [metric["variant"] for metric in _occlusion_metrics(frames) if metric["name"] == _MAIN]
+    asked = [metric.variant for metric in _occlusion_metrics(frames) if metric.name == _MAIN]
     absent = [f"{_MAIN}@{name}" for name in FILLS if name not in asked]
     if absent:
         what = f"{', '.join(absent)} (operators)"
@@ -53,10 +54,10 @@ def operators_table(frames: Frames) -> TableData:
     """Computes every occlusion metric by operator, with the rank of each method of the main comparison."""
     found = list(rankings(frames))
     names = list(dict.fromkeys(name for name, *_ in found))
-    metrics = [metric for metric in _occlusion_metrics(frames) if metric["name"] in names]
+    metrics = [metric for metric in _occlusion_metrics(frames) if metric.name in names]
     ranked = [f"rank {name}@{way}" for name, *_, ranking in found for way in ranking.values]
     keys = [*_KEYS, *dict.fromkeys(ranked)]
-    columns = [Column(f"{metric['name']}@{metric['variant']}", metric["higher_is_better"]) for metric in metrics]
+    columns = [Column(f"{metric.name}@{metric.variant}", metric.higher_is_better) for metric in metrics]
     table = TableData(_CAPTION, keys, columns, reading=_reading(frames))
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for name, dataset, backbone, part, ranking in found:
@@ -68,7 +69,7 @@ def operators_table(frames: Frames) -> TableData:
             row[f"rank {name}@{way}"] = "" if place is None else f"{place:g}"
     for key in sorted(rows, key=row_order(frames)):
         table.rows.append(dict(zip(_KEYS, key, strict=True)) | rows[key])
-        table.competes.append(frames.record["explainers"][key[2]]["family"] != "control")
+        table.competes.append(frames.record.explainers[key[2]].family != "control")
     return replace(table, notes=_notes(frames, found))
 
 
@@ -90,22 +91,22 @@ def agreement_table(frames: Frames) -> TableData:
 def rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Ranking]]:
     """Yields metric, data set, backbone, rows and ranking, for metrics with two operators or more."""
     scores = main_rows(frames)
-    for name in dict.fromkeys(metric["name"] for metric in _occlusion_metrics(frames)) if len(scores) else ():
-        metrics = [metric for metric in _occlusion_metrics(frames) if metric["name"] == name]
-        ways = [metric["variant"] for metric in metrics]
+    for name in dict.fromkeys(metric.name for metric in _occlusion_metrics(frames)) if len(scores) else ():
+        metrics = [metric for metric in _occlusion_metrics(frames) if metric.name == name]
+        ways = [metric.variant for metric in metrics]
         rows = scores[(scores["metric"] == name) & scores["variant"].isin(ways)]
         for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
-            ranking = rank(part, "variant", ways, metrics[0]["higher_is_better"])
+            ranking = rank(part, "variant", ways, bool(metrics[0].higher_is_better))
             if len(ranking.values) > 1:
                 yield name, str(dataset), str(backbone), part, ranking
 
 
-def _occlusion_metrics(frames: Frames) -> list[dict[str, Any]]:
-    return [metric for metric in frames.record["metrics"] if metric["variant"] in FILLS]
+def _occlusion_metrics(frames: Frames) -> list[MetricFacts]:
+    return [metric for metric in frames.record.metrics if metric.variant in FILLS]
 
 
 def _reading(frames: Frames) -> str:
-    used = dict.fromkeys(metric["variant"] for metric in _occlusion_metrics(frames))
+    used = dict.fromkeys(metric.variant for metric in _occlusion_metrics(frames))
     return (
         "An @ separates a metric from what fills removed patches: "
         f"{'; '.join(f'{name}, {_MEANING[name]}' for name in used)}. audc removes the most important patches first; "
@@ -123,7 +124,7 @@ def _notes(frames: Frames, found: list[tuple[str, str, str, pd.DataFrame, Rankin
             f"{one}-{other} {tau.mean:.2f} [{tau.low:.2f}, {tau.high:.2f}]" for one, other, tau in ranking.agreements()
         ]
         notes.append(f"{dataset}, {backbone}, {name}: Kendall's τ of the ranks {', '.join(pairs)}.")
-        asked = [metric["variant"] for metric in _occlusion_metrics(frames) if metric["name"] == name]
+        asked = [metric.variant for metric in _occlusion_metrics(frames) if metric.name == name]
         if "donor" in asked and "donor" not in ranking.values:
             notes.append(
                 f"{dataset}, {backbone}: the operator donor is absent, because there is no healthy class or too few "

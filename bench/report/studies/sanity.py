@@ -138,7 +138,7 @@ def _facts(frames: Frames, values: pd.DataFrame) -> list[str]:
     counts = values.groupby(["dataset", "column"])["image"].nunique()
     lines = [f"Images: the first {counts.max()} explained images, diseased ones first."]
     if "sanity" in frames.studies:
-        settings = frames.record["probes"]["sanity"]
+        settings = frames.record.studies["sanity"]
         lines.append(
             f"Fresh weights: the images share {settings['weight_draws']} sets of them, which the intervals do not "
             f"cover. Noise: ±{settings['radius']:g} of the pixel range, {settings['noise_draws']} draws."

@@ -74,7 +74,7 @@ def missing_shortcut(frames: Frames) -> Iterator[Missing]:
 
 def planted(frames: Frames) -> list[str]:
     """Returns the data sets with a planted shortcut."""
-    return [name for name in frames.record["datasets"] if "shortcut" in parse_spec(name).parameters]
+    return [name for name in frames.record.datasets if "shortcut" in parse_spec(name).parameters]
 
 
 def reference(frames: Frames, dataset: str) -> str:
@@ -86,7 +86,7 @@ def reference(frames: Frames, dataset: str) -> str:
 
     if "shortcut" not in parse_spec(dataset).parameters:
         return ""
-    others = [name for name in frames.record["datasets"] if "shortcut" not in parse_spec(name).parameters]
+    others = [name for name in frames.record.datasets if "shortcut" not in parse_spec(name).parameters]
     return next((name for name in others if apart(name) == apart(dataset)), "")
 
 
@@ -99,7 +99,7 @@ def use_table(frames: Frames) -> TableData:
     notes = [f"{count} test scenes, half of them diseased."]
     table = TableData(caption, [*_CELL, "uses the tag"], columns, notes=notes, reading=_USE_READING)
     for key, part in rows.groupby(_CELL, sort=False) if len(rows) else ():
-        scored = _with_accuracies(part, frames.record["datasets"][key[0]]["healthy"])
+        scored = _with_accuracies(part, frames.record.datasets[str(key[0])].healthy)
         found = {column.name: _mean(scored, column.name) for column in columns}
         found |= {name: mean_difference(scored, name) for name in _DROPS}
         table.rows.append(dict(zip(_CELL, key, strict=True)) | found | {"uses the tag": uses(part)})
@@ -124,7 +124,7 @@ def mean_difference(rows: pd.DataFrame, column: str) -> Estimate:
     return Estimate(one["difference"], one["low"], one["high"], int(one["n"]), int(one["undefined"]))
 
 
-def _with_accuracies(rows: pd.DataFrame, healthy: int) -> pd.DataFrame:
+def _with_accuracies(rows: pd.DataFrame, healthy: int | None) -> pd.DataFrame:
     """Adds 1 or 0 for a right prediction of each version, and for a prediction that the tag changes."""
     with_tag, without = (rows[f"predicted_{version}"] == rows["label"] for version in ("with", "without"))
     diseased = rows["label"] != healthy
@@ -236,7 +236,7 @@ def verdict(model: str, above: Estimate) -> str:
 def _sentences(frames: Frames, table: TableData) -> list[str]:
     """Returns a line per model that uses the tag, with the explainers that show it; controls do not count."""
     found = []
-    methods = {name for name, facts in frames.record["explainers"].items() if facts["family"] != "control"}
+    methods = {name for name, facts in frames.record.explainers.items() if facts.family != "control"}
     users = [row for row in table.rows if row["uses the tag"] == YES and row["explainer"] in methods]
     for cell in dict.fromkeys(tuple(row[key] for key in _CELL) for row in users):
         own = [row for row in users if tuple(row[key] for key in _CELL) == cell]
@@ -256,7 +256,7 @@ def shortcut_forest(frames: Frames) -> Iterator[Drawing]:
         rows = [row for row in table.rows if row["dataset"] == dataset]
         if rows:
             plain = reference(frames, dataset)
-            heads = [head for head in frames.record["heads"] if head in {row["head"] for row in rows}]
+            heads = [head for head in frames.record.heads if head in {row["head"] for row in rows}]
             others = {(row["head"], row["explainer"]): row for row in table.rows if row["dataset"] == plain}
             caption = f"{dataset}: share of each map's positive mass on the tag."
             reading = (

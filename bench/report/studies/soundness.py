@@ -96,12 +96,12 @@ def judgements(frames: Frames) -> list[Judgement]:
 
 def _judge(frames: Frames, dataset: str, rows: pd.DataFrame) -> Iterator[Judgement]:
     order = list(rows["map"].unique())  # as the study made them: from the best to the worst
-    for metric in frames.record["metrics"]:
-        name, variant = metric["name"], metric["variant"]
+    for metric in frames.record.metrics:
+        name, variant = metric.name, metric.variant
         part = rows[(rows["metric"] == name) & (rows["variant"] == variant)]
         if len(part):
             values = part.groupby(["dataset", "group", "map"])["value"].mean().unstack("map")
-            values *= 1 if metric["higher_is_better"] else -1
+            values *= 1 if metric.higher_is_better else -1
             found = [preference(f"{a} over {b}", values[a] - values[b]) for a, b in pairwise(order)]
             yield Judgement(dataset, title(metric), found)
 

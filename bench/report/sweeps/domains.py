@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bench.report.frames.compared import main_rows
@@ -23,8 +21,8 @@ _NO_MAPS = "–"
 
 def cross_domain(frames: Frames) -> TableData:
     """Computes main metrics with data sets as columns; empty if all are variants, settings or sizes of one."""
-    datasets = frames.record["datasets"]
-    modality = {name: facts["modality"] for name, facts in datasets.items() if facts.get("modality")}
+    datasets = frames.record.datasets
+    modality = {name: facts.modality for name, facts in datasets.items() if facts.modality}
     texts = "; ".join(f"{name}: {kind}" for name, kind in modality.items())
     caption = f"Main scores with data sets as columns ({texts})."
     reading = (
@@ -37,7 +35,7 @@ def cross_domain(frames: Frames) -> TableData:
     keys = ["metric", "backbone", "explainer", "head"]
     table = TableData(caption, keys, [Column(name, None) for name in modality], within=2, reading=reading)
     table.notes.append(weights_note(frames))
-    sources = {_source(datasets[name].get("base", name)) for name in modality}
+    sources = {_source(datasets[name].base) for name in modality}
     if len(sources) < 2 or not len(frames.predictions):
         return table
     _append(table, frames, Column("auc", True), classification_table(frames))
@@ -69,27 +67,25 @@ def _append(table: TableData, frames: Frames, column: Column, whole: TableData) 
         key = row["backbone"], row.get("explainer", _NO_MAPS), row["head"]
         if column.name in row and np.isfinite(row[column.name].mean):
             turned.setdefault(key, {})[row["dataset"]] = row[column.name]
-    families = frames.record["explainers"]
+    families = {name: facts.family for name, facts in frames.record.explainers.items()}
     shown = _kept(turned, families, column)
     for (backbone, explainer, head), values in turned.items():
         if (backbone, explainer, head) in shown:
             about = {"metric": column.title, "backbone": backbone, "explainer": explainer, "head": head}
-            about["family"] = families.get(explainer, {}).get("family", "")
+            about["family"] = families.get(explainer, "")
             table.rows.append(about | values)
             table.competes.append(about["family"] != "control")
             table.directions.append(column.better)
 
 
 def _kept(
-    turned: dict[tuple[str, ...], dict[str, Estimate]], families: dict[str, Any], column: Column
+    turned: dict[tuple[str, ...], dict[str, Estimate]], families: dict[str, str], column: Column
 ) -> set[tuple[str, ...]]:
     """Returns all rows except post-hoc methods that are neither among the best of their backbone nor of a data set."""
     kept = set(turned)
     for backbone in {key[0] for key in turned}:
         sign = -1 if column.better else 1
-        post_hoc = [
-            key for key in turned if key[0] == backbone and families.get(key[1], {}).get("family") == "post-hoc"
-        ]
+        post_hoc = [key for key in turned if key[0] == backbone and families.get(key[1]) == "post-hoc"]
         means = {key: sign * float(np.mean([value.mean for value in turned[key].values()])) for key in post_hoc}
         best = set(sorted(post_hoc, key=means.__getitem__)[:BEST])
         for name in {name for key in post_hoc for name in turned[key]}:

@@ -139,7 +139,7 @@ def cross_domain(frames: Frames) -> Iterator[Drawing]:
     if not table.rows:
         return
     datasets = [column.name for column in table.columns]
-    inherent = [head for head, facts in frames.record["heads"].items() if facts["family"] == "inherent"]
+    inherent = [head for head, facts in frames.record.heads.items() if facts.family == "inherent"]
     titles = {row["metric"]: _with_counts(table, row["metric"]) for row in table.rows}
     values: dict[str, dict[tuple[str, str], Estimate]] = {title: {} for title in titles.values()}
     series: dict[str, Look] = {}
@@ -157,8 +157,8 @@ def cross_domain(frames: Frames) -> Iterator[Drawing]:
     for (metric, name), row in best.items():
         values[titles[metric]][name, _BEST] = row[name]
         marks[titles[metric], name, _BEST] = numbers[row["explainer"]]
-    facts = frames.record["datasets"]
-    labels = {name: f"{name}\n({facts[name]['modality']})" for name in datasets}
+    facts = frames.record.datasets
+    labels = {name: f"{name}\n({facts[name].modality})" for name in datasets}
     figure, _ = draw_groups(values, labels, series, marks)
     methods = [handle(look, label, "none") for label, look in series.items()]
     legend_below(figure, {"method": methods, "best post-hoc, by number": [_numbered(*one) for one in numbers.items()]})
@@ -202,7 +202,7 @@ def _any(rows: Rows, column: Column) -> bool:
 
 
 def _of_family(frames: Frames, table: TableData, family: str) -> list[Column]:
-    names = {facts["name"] for facts in frames.record["metrics"] if facts["family"] == family}
+    names = {facts.name for facts in frames.record.metrics if facts.family == family}
     return [column for column in table.columns if column.name.split("@")[0] in names]
 
 

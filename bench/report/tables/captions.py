@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from bench.report.frames.load import Frames
 from bench.report.tables.table import Column, TableData
+from bench.store.records import MachineFacts
 
 #: Families of which there is a table by class, and its name.
 PER_CLASS = {"faithfulness": "per_class", "localisation": "per_class_localisation"}
@@ -60,7 +60,7 @@ def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Colu
         within: see ``TableData``.
     """
     scored = [] if name in ("classification", "cost") else [MEANS]
-    facts = {"localisation": _chance(frames), "cost": _hardware(frames.record["machine"])}
+    facts = {"localisation": _chance(frames), "cost": _hardware(frames.record.machine)}
     return TableData(
         caption=_CAPTIONS.get(name, f"Scores of the family {name.replace('_', ' ')}."),
         keys=keys,
@@ -72,17 +72,17 @@ def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Colu
 
 
 def _chance(frames: Frames) -> str:
-    known = {name: facts for name, facts in frames.record["datasets"].items() if "prevalence" in facts}
-    texts = [f"{name} {facts['prevalence']:.3f} / {facts['topk_chance']:.3f}" for name, facts in known.items()]
+    known = {name: facts for name, facts in frames.record.datasets.items() if facts.prevalence is not None}
+    texts = [f"{name} {facts.prevalence:.3f} / {facts.topk_chance:.3f}" for name, facts in known.items()]
     return f"Chance that a random pixel / patch hits a lesion: {'; '.join(texts)}." if texts else ""
 
 
-def _hardware(machine: dict[str, Any]) -> str:
+def _hardware(machine: MachineFacts) -> str:
     """Returns the hardware and the threads that the seconds depend on."""
-    threads, processes = machine["threads"], machine.get("processes", 1)
+    threads, processes = machine.threads, machine.processes
     text = f"{threads} thread{'s' * (threads > 1)}"
     text = f"{text} for each of {processes} processes at a time" if processes > 1 else text
-    return f"Measured on {machine['gpu'] if machine['gpu'] != 'none' else machine['cpu']}, {text}."
+    return f"Measured on {machine.gpu if machine.gpu != 'none' else machine.cpu}, {text}."
 
 
 def weights_note(frames: Frames) -> str:

@@ -28,7 +28,7 @@ def classification_table(frames: Frames) -> TableData:
     keys = ["dataset", "backbone", "head"]
     table = captioned(frames, "classification", keys, columns)
     for key, rows in frames.predictions.groupby(keys, sort=False):
-        healthy = frames.record["datasets"][key[0]].get("healthy")
+        healthy = frames.record.datasets[str(key[0])].healthy
         scores = with_limits(seed_scores(rows, sorted(rows["seed"].unique()), healthy), rows["group"].nunique())
         row: dict[str, Any] = dict(zip(keys, key, strict=True))
         for column, mean, low, high, possible in zip(columns, *scores, POSSIBLE.T, strict=True):

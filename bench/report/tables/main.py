@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bench.report.frames.compared import main_rows, row_order
@@ -32,7 +31,7 @@ def all_tables(frames: Frames) -> dict[str, TableData]:
 @lru_cache(maxsize=2)
 def _all_tables(frames: Frames) -> dict[str, TableData]:
     tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
-    families = dict.fromkeys(metric["family"] for metric in frames.record["metrics"])
+    families = dict.fromkeys(metric.family for metric in frames.record.metrics)
     main = main_rows(frames)
     for family in families:
         tables[family] = metric_table(frames, family, main)
@@ -61,7 +60,7 @@ def per_class_table(frames: Frames, family: str) -> TableData:
     rows = main_rows(replace(frames, scores=pd.concat([frames.scores, frames.own_class], ignore_index=True)))
     if not len(rows):
         return table
-    classes = {name: facts.get("classes", []) for name, facts in frames.record["datasets"].items()}
+    classes = {name: facts.classes for name, facts in frames.record.datasets.items()}
     several = [name for name, names in classes.items() if len(names) > 2]
     rows = rows[rows["dataset"].isin(several) & (rows["target"] == rows["label"])]
     names = [classes[name][label] for name, label in zip(rows["dataset"], rows["label"], strict=True)]
@@ -83,19 +82,19 @@ def _fill(
     if not len(scores):
         return
     keys = table.keys
-    metrics = [metric for metric in frames.record["metrics"] if metric["family"] == family]
-    columns = {(m["name"], m["variant"]): Column(title(m), m["higher_is_better"]) for m in metrics}
-    ranges = {(m["name"], m["variant"]): m.get("value_range", (-np.inf, np.inf)) for m in metrics}
+    metrics = [metric for metric in frames.record.metrics if metric.family == family]
+    columns = {(m.name, m.variant): Column(title(m), m.higher_is_better) for m in metrics}
+    ranges = {(m.name, m.variant): m.value_range for m in metrics}
     wanted = scores[scores["metric"].isin({name for name, _ in columns})]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for (*key, name, variant), estimate in estimate_means(wanted, [*keys, "metric", "variant"]).items():
         row = found.setdefault(tuple(key), dict(zip(keys, key, strict=True)))
         if (name, variant) in columns:
             row[columns[name, variant].name] = estimate.within(*ranges[name, variant])
-    compared, explainers = comparable(frames, family), frames.record["explainers"]
+    compared, explainers = comparable(frames, family), frames.record.explainers
     for place in sorted(found, key=order):
         name = found[place]["explainer"]
         table.rows.append(found[place])
-        table.competes.append(explainers[name]["family"] != "control" and name in compared)
+        table.competes.append(explainers[name].family != "control" and name in compared)
     used = columns.values()
     table.columns = [column for column in used if any(is_number(row.get(column.name)) for row in table.rows)]

@@ -14,23 +14,23 @@ FAMILY = "localisation"
 
 def masks_note(frames: Frames, datasets: Iterable[str]) -> str:
     """Returns a sentence about the data sets whose masks do not show just the lesion; empty if there are none."""
-    known = {name: frames.record["datasets"][name].get("mask_is", "") for name in dict.fromkeys(datasets)}
+    known = {name: frames.record.datasets[name].mask_is for name in dict.fromkeys(datasets)}
     texts = [f"{name}: {text}" for name, text in known.items() if text]
     return f"What counts as lesion is a stand-in on {'; '.join(texts)}." if texts else ""
 
 
 def note_masks(frames: Frames, tables: dict[str, TableData]) -> None:
     """Adds that sentence below every table that shows localisation."""
-    metrics = {title(metric) for metric in frames.record["metrics"] if metric["family"] == FAMILY}
+    metrics = {title(metric) for metric in frames.record.metrics if metric.family == FAMILY}
     localises = metrics | {f"gain_{FAMILY}"} | {column.name for column in PRECISIONS.values()}
     for table in tables.values():
         columns = {column.name for column in table.columns}
         rows = table.rows
         if not columns & localises:
             rows = [row for row in rows if _metric(row) in metrics]
-        across = columns & set(frames.record["datasets"]) if rows else set()
+        across = columns & set(frames.record.datasets) if rows else set()
         shown = {str(row["dataset"]) for row in rows if "dataset" in row} | across
-        note = masks_note(frames, [name for name in frames.record["datasets"] if name in shown])
+        note = masks_note(frames, [name for name in frames.record.datasets if name in shown])
         table.notes += [note] if note else []
 
 

@@ -57,7 +57,7 @@ def paper_tables(frames: Frames) -> dict[str, TableData]:
     def multiclass(row: dict[str, Any]) -> bool:
         return row["dataset"] in _multiclass(frames)
 
-    audc = dict.fromkeys(f"audc@{facts['variant']}" for facts in frames.record["metrics"] if facts["name"] == "audc")
+    audc = dict.fromkeys(f"audc@{facts.variant}" for facts in frames.record.metrics if facts.name == "audc")
     found = {
         "classification": _view(tables, "classification", lambda row: True, ("accuracy", "auc")),
         "topk_precision": _topk_precision(frames),
@@ -77,11 +77,11 @@ def paper_tables(frames: Frames) -> dict[str, TableData]:
 
 
 def _family(frames: Frames, row: dict[str, Any]) -> str:
-    return str(frames.record["explainers"][row["explainer"]]["family"])
+    return str(frames.record.explainers[row["explainer"]].family)
 
 
 def _multiclass(frames: Frames) -> set[str]:
-    return {name for name, facts in frames.record["datasets"].items() if len(facts.get("classes", ())) > 2}
+    return {name for name, facts in frames.record.datasets.items() if len(facts.classes) > 2}
 
 
 def _view(
@@ -157,7 +157,7 @@ def _reported(frames: Frames, row: dict[str, Any], metric: str) -> Reported | No
     if "class" in row:
         return None
     record = frames.record
-    source = record["datasets"][row["dataset"]].get("base", row["dataset"])
-    head = record["heads"][row["head"]].get("base", row["head"])
+    source = record.datasets[row["dataset"]].base
+    head = record.heads[row["head"]].base
     of_head = "explainer" not in row or _family(frames, row) == "inherent"
     return reported_values().get((source, row["backbone"], head if of_head else row["explainer"], metric))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,7 @@ from bench.commands.check_data import command as check_data
 from bench.config import parse_config
 from bench.contracts import DatasetInfo, UserError
 from bench.data.loading import Request
-from bench.report.frames.load import load_frames
 from tests.support.paths import ROOT
-from tests.support.report_store import make_run
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -41,10 +41,10 @@ def test_help_fits_a_screen_and_shows_examples() -> None:
         (["--device", "abacus"], "error: device 'abacus' is not usable here"),
         (["--config", "smoke", "--out", "/proc/nowhere"], "error: cannot write to /proc/nowhere"),
         (["report", "/nowhere"], "error: /nowhere holds no run"),
-        (["--datasets", ","], "error: an empty list of names"),
-        (["--init", "/nowhere.pt"], "error: checkpoint /nowhere.pt cannot be read"),
+        (["--datasets", ","], "error: empty list of names"),
+        (["--init", "/nowhere.pt"], "error: initial weights /nowhere.pt cannot be read"),
         (["check-data", "all@size=64"], "error: check-data takes one data set at a time"),
-        (["export", "/nowhere"], "error: /nowhere is no cell folder"),
+        (["export", "/nowhere"], "error: /nowhere is not a cell folder"),
         (["speed", "--backbone", "resnet81"], "error: unknown backbone 'resnet81'; did you mean resnet18"),
     ],
 )
@@ -96,8 +96,7 @@ def test_batch_size_beats_every_table(tmp_path: Path) -> None:
         assert config.for_dataset("cxr-phantom", "compact").training.batch_size == expected
 
 
-def test_run_of_another_version_is_one_line(tmp_path: Path) -> None:
-    store = make_run(tmp_path)
-    store.write_record({key: value for key, value in store.record.items() if key != "plan"})
-    with pytest.raises(UserError, match=r"was written by another version \(its run.json has no plan\); repeat the"):
-        load_frames(tmp_path)
+def test_console_script_is_the_same_command_line() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+    module, _, function = scripts["softcam"].partition(":")
+    assert getattr(import_module(module), function) is run_benchmark.main

@@ -11,19 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from bench.contracts import Sample, UserError
 from bench.data import cache, loading
 from bench.data.checks import BadFiles
-from bench.data.loading import Request, load_splits
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile
-from bench.data.split import Split
 from bench.run.runner import RunOptions
-from tests.bench.data.test_loading import SIDE, Generated, info_of, load, sample
+from tests.bench.data.generated import SIDE, Generated, assert_same, load
 
 IN_CHILD = multiprocessing.get_context("fork")
 
@@ -50,12 +47,6 @@ def uneven(fail_at: int = -1) -> Callable[..., Uneven]:
 
 def folders(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "cache/made").iterdir())
-
-
-def assert_same(one: Split, other: Split) -> None:
-    assert (one.digest, one.ids, one.groups, one.excluded) == (other.digest, other.ids, other.groups, other.excluded)
-    for name in ("images", "masks", "fov", "ignored", "labels", "has_mask"):
-        assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
 # --- What is decoded again -------------------------------------------------------------------------------------------
@@ -105,7 +96,7 @@ def test_bad_files_found_while_decoding_are_remembered_for_skip_bad(tmp_path: Pa
 def test_what_the_builder_leaves_out_is_looked_for_in_every_run(tmp_path: Path, stray_first: bool) -> None:
     made = Generated("train", 8)
     for stray in (stray_first, not stray_first, stray_first):
-        made.excluded = [("stray.png", "is a mask of no image")] if stray else []
+        made.excluded = [("stray.png", "belongs to no image")] if stray else []
         if stray:
             with pytest.raises(BadFiles, match=r"stray\.png"):
                 load(lambda root, split: made, tmp_path)
@@ -235,26 +226,62 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     assert [name.startswith("train-") for name in folders(tmp_path)] == [True]
 
 
-# --- Patients of images that a subsample leaves out ------------------------------------------------------------------
+def test_a_locked_folder_is_left_to_its_run(tmp_path: Path) -> None:
+    """The lock goes with the process that holds it, and a folder that was renamed is not the one that was locked."""
+    folder = tmp_path / ".tmp-train-1"
+    locked, stop = IN_CHILD.Event(), IN_CHILD.Event()
+
+    def hold() -> None:
+        lock = cache._claim(folder)
+        assert lock is not None
+        locked.set()
+        stop.wait(60)
+
+    child = IN_CHILD.Process(target=hold)
+    child.start()
+    assert locked.wait(60)
+    assert cache._claim(folder) is None
+    child.kill()
+    child.join(60)
+    lock = cache._claim(folder)
+    assert lock is not None
+    assert cache._claim(folder) is None
+    folder.rename(tmp_path / "train-1")
+    other = cache._claim(folder)  # a new folder of the same name
+    assert other is not None
+    for file in (lock, other):
+        file.close()
 
 
-def test_leaks_are_found_in_what_is_listed_before_anything_is_decoded(tmp_path: Path) -> None:
-    made: list[Generated] = []
+def test_a_lock_file_that_was_replaced_after_it_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, folder = cache.lock_descriptor, tmp_path / ".tmp-train-1"
 
-    def builder(root: Path, split: str, count: int | None = None) -> Generated:
-        made.append(Generated(split, 2))
-        made[-1].groups = {f"{split}0": f"{split}-g0", f"{split}-unused": "patient 7" if split != "val" else "8"}
-        return made[-1]
+    def renamed_meanwhile(descriptor: int, **options: Any) -> bool:
+        folder.rename(tmp_path / "train-1")
+        folder.mkdir()
+        (folder / "lock").touch()
+        return real(descriptor, **options)
 
-    with pytest.raises(UserError, match=r"group patient 7 in both 'train' and 'test' \(train-unused, test-unused\)"):
-        load_splits(info_of(builder), Request(tmp_path, SIDE, 0), tmp_path / "cache")
-    assert sum(one.made for one in made) == 0
+    monkeypatch.setattr(cache, "lock_descriptor", renamed_meanwhile)
+    assert cache._claim(folder) is None
 
 
-def test_leaks_are_found_among_images_that_a_subsample_leaves_out(tmp_path: Path) -> None:
-    def builder(root: Path, split: str) -> list[Sample]:
-        return [sample(index, split, group=f"{split}{index}" if index else "everywhere") for index in range(20)]
+def test_where_a_folder_with_an_open_file_cannot_be_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: the file that holds the lock is closed before the split gets its name."""
+    claim, publish, locks, closed = cache._claim, cache._publish, [], []
 
-    request = Request(tmp_path, SIDE, 0, {"train": 2, "val": 2, "test": 2})
-    with pytest.raises(UserError, match=r"group everywhere in both 'train' and 'val' \(train0, val0\)"):
-        load_splits(info_of(builder), request, tmp_path / "cache")
+    def noted(folder: Path) -> Any:
+        locks.append(claim(folder))
+        return locks[-1]
+
+    def renamed(temporary: Path, folder: Path) -> Path:
+        closed.append(locks[-1].closed)
+        return publish(temporary, folder)
+
+    monkeypatch.setattr(cache, "_claim", noted)
+    monkeypatch.setattr(cache, "_publish", renamed)
+    for size, renames in ((SIDE, True), (8, False)):
+        monkeypatch.setattr(cache, "_RENAMES_OPEN_FILES", renames)
+        load(lambda root, split: Generated("train", 8), tmp_path, size=size)
+    assert closed == [False, True]
+    assert all(name.startswith("train-") for name in folders(tmp_path))

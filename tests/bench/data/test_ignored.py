@@ -19,7 +19,7 @@ from bench.metrics import patch_at, stride_at
 from bench.registry import DATASETS
 from bench.run.plan import make_plan
 from bench.run.runner import RunOptions, run
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
 from tests.bench.metrics.test_localisation import PIXELWISE, random_maps, random_masks
 from tests.oracles import localisation as oracle
 from tests.support.made import SIZE, register_squares, registered_squares, squares, tiny_config
@@ -216,14 +216,14 @@ def test_masks_of_healthy_images_alone_give_no_chance_level_and_a_reason(tmp_pat
     run(
         config,
         make_plan(config, tmp_path),
-        RunOptions(tmp_path, tmp_path, torch.device("cpu")),
+        RunOptions(tmp_path, tmp_path / "run", torch.device("cpu")),
         Console(quiet=True),
         [],
     )
-    store = RunStore(tmp_path)
-    assert "NaN" not in (tmp_path / "run.json").read_text()
-    (key,) = (CellKey(**one) for one in store.record["cells"])
-    assert store.cell(key).record["metrics_skipped"]["topk_precision"] == "no masks of diseased images"
+    store = RunStore(tmp_path / "run")
+    assert "NaN" not in (tmp_path / "run/run.json").read_text()
+    (key,) = store.record.cells
+    assert store.cell(key).record.metrics_skipped["topk_precision"] == "no masks of diseased images"
     assert "pixel_auroc" not in set(pd.read_parquet(store.cell(key).scores_file("random"))["metric"])
 
 
@@ -263,7 +263,7 @@ def test_scores_of_a_run_leave_the_excluded_pixels_out(fundus: Path) -> None:
     options = RunOptions(fundus, out, torch.device("cpu"), save_maps=True)
     assert run(config, make_plan(config, fundus), options, Console(quiet=True), []).problems == []
     split, store = load(fundus, size=SIDE)["test"], RunStore(out)
-    cell = store.cell(CellKey(**store.record["cells"][0]))
+    cell = store.cell(store.record.cells[0])
     rows = pd.read_parquet(cell.scores_file("random"))
     rows = rows[rows["diseased"] & rows["metric"].isin([*PIXELWISE, "topk_precision"])]
     assert rows["image"].nunique() >= 3

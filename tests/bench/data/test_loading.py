@@ -1,4 +1,4 @@
-"""Cache, contract checks and the numbers measured on a split, with generated samples."""
+"""Builders to decoded splits: arrays, requests, and what a plugin can do wrong."""
 
 from __future__ import annotations
 
@@ -14,51 +14,13 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tvf
 
-from bench.contracts import DatasetInfo, MissingData, Sample, UserError
-from bench.data.checks import BadFiles, check_splits
-from bench.data.loading import Request, load_split, load_splits
+from bench.contracts import MissingData, Sample, UserError
+from bench.data.checks import BadFiles
+from bench.data.loading import Request, load_split
 from bench.data.readers.faults import Fault
 from bench.data.readers.images import BadFile
-from bench.data.split import Split, brightness_auc, channel_statistics, normalise
-from bench.data.splitting import grouped_split, subsample
-
-SIDE = 16
-
-
-def sample(index: int, split: str = "train", **changes: Any) -> Sample:
-    noise = torch.randint(0, 256, (3, SIDE, SIDE), generator=torch.Generator().manual_seed(index), dtype=torch.uint8)
-    mask = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    mask[index % 4 :, :5] = index % 2 == 1
-    return replace(Sample(noise, index % 2, mask, f"{split}{index}", f"{split}-g{index // 2}"), **changes)
-
-
-class Generated:
-    """Samples that count how often they are made."""
-
-    files: tuple[Path, ...] = ()
-
-    def __init__(self, split: str, count: int, fail_at: int = -1) -> None:
-        self.split, self.count, self.fail_at, self.made = split, count, fail_at, 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        if index == self.fail_at:
-            raise KeyboardInterrupt
-        self.made += 1
-        return sample(index, self.split)
-
-
-def info_of(builder: Callable[..., Any], **facts: Any) -> DatasetInfo:
-    return DatasetInfo("made", builder, "other", ("healthy", "sick"), "pixel", "", "", "", **facts)
-
-
-def load(
-    builder: Callable[..., Any], tmp_path: Path, split: str = "train", count: int | None = None, **options: Any
-) -> Split:
-    request = Request(**{"root": tmp_path, "size": SIDE, "seed": 0, "counts": {split: count}} | options)
-    return load_split(info_of(builder), request, split, tmp_path / "cache")
+from bench.data.split import Split
+from tests.bench.data.generated import SIDE, Generated, info_of, load, sample
 
 
 def test_arrays_are_the_samples(tmp_path: Path) -> None:
@@ -204,30 +166,6 @@ def test_unwritable_cache(tmp_path: Path) -> None:
         load(lambda root, split: [sample(0), sample(1)], tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"image": torch.zeros(SIDE, SIDE, dtype=torch.uint8)}, r"the image is \(16, 16\)"),
-        ({"image": torch.zeros(4, SIDE, SIDE, dtype=torch.uint8)}, r"the image is \(4, 16, 16\)"),
-        ({"image": np.zeros((3, SIDE, SIDE))}, r"a tensor \(3,H,W\) or \(1,H,W\) is expected"),
-        ({"image": torch.zeros(3, SIDE, SIDE, dtype=torch.int32)}, "the image is torch.int32"),
-        ({"image": torch.full((3, SIDE, SIDE), float("nan"))}, "must lie in"),
-        ({"image": torch.full((3, SIDE, SIDE), 255.0)}, "must lie in"),
-        ({"mask": torch.ones(SIDE, SIDE)}, "the mask is torch.float32, not torch.bool"),
-        ({"mask": torch.ones(8, 8, dtype=torch.bool)}, r"the mask is \(8, 8\), its image \(16, 16\)"),
-        ({"fov": torch.ones(8, 8, dtype=torch.bool)}, r"the field of view is \(8, 8\)"),
-        ({"ignored": torch.ones(8, 8, dtype=torch.bool)}, r"the ignored region is \(8, 8\)"),
-        ({"ignored": torch.ones(SIDE, SIDE, dtype=torch.bool)}, "the ignored region overlaps the mask"),
-        ({"label": 2}, r"the label 2 is outside 0…1"),
-        ({"label": "sick"}, "the label 'sick' is not an integer"),
-        ({"id": "train0"}, "the id 'train0' is taken"),
-    ],
-)
-def test_sample_that_breaks_the_contract(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=rf"data set made, split train, sample 1\b.*{message}"):
-        load(lambda root, split: [sample(0), sample(1, **changes)], tmp_path)
-
-
 def test_exceptions_of_a_plugin_become_one_line(tmp_path: Path) -> None:
     def failing(root: Path, split: str) -> list[Sample]:
         raise KeyError("patient")
@@ -254,7 +192,7 @@ def test_builder_that_is_asked_for_a_size_must_keep_it(tmp_path: Path) -> None:
         return build
 
     assert load(of_side(32, 32), tmp_path).images.shape == (2, 3, 32, 32)
-    with pytest.raises(UserError, match="size 16 was asked for, the image is 20×20"):
+    with pytest.raises(UserError, match="size 16 was requested, the image is 20×20"):
         load(of_side(20), tmp_path)
     with pytest.raises(UserError, match="the image is 32×32 after images of 16×16"):
         load(of_side(16, 32), tmp_path)
@@ -280,73 +218,3 @@ def test_bad_files_outlive_a_subsample(tmp_path: Path) -> None:
         load(lambda root, split: Damaged("train", 20), tmp_path, count=4)
     split = load(lambda root, split: Damaged("train", 20), tmp_path, count=4, skip_bad=True)
     assert (len(split), split.excluded) == (4, (Fault("third.png", "is damaged"),))
-
-
-def test_bad_files_of_all_splits_are_in_one_error(tmp_path: Path) -> None:
-    def builder(root: Path, split: str) -> list[Sample]:
-        return [sample(0, split), sample(1, split, mask=torch.zeros(SIDE, SIDE, dtype=torch.bool))]
-
-    with pytest.raises(BadFiles, match=r"3 bad files: train1 .*, val1 .*, test1 "):
-        load_splits(info_of(builder), Request(tmp_path, SIDE, 0), tmp_path / "cache")
-
-
-def test_leaks_between_splits(tmp_path: Path) -> None:
-    def splits_of(**samples: list[Sample]) -> dict[str, Split]:
-        return {name: load(lambda root, split, s=s: s, tmp_path, name) for name, s in samples.items()}
-
-    info = info_of(lambda root, split: [], explain_split="mosaic")
-    train, val = [sample(0), sample(1)], [sample(2, "val"), sample(3, "val")]
-    test, mosaic = [sample(4, "test"), sample(5, "test")], [sample(4, "test", id="a"), sample(5, "test", id="b")]
-    check_splits(info, splits_of(train=train, val=val, test=test, mosaic=mosaic))
-    with pytest.raises(UserError, match="train0 in both 'train' and 'val'"):
-        check_splits(info, splits_of(train=train, val=[*val, replace(train[0], group="other")]))
-    with pytest.raises(UserError, match=r"group train-g0 in both 'train' and 'mosaic' \(train0, train1, a\)"):
-        check_splits(info, splits_of(train=train, mosaic=[replace(mosaic[0], group="train-g0"), mosaic[1]]))
-
-
-def test_channel_statistics_and_normalise(tmp_path: Path) -> None:
-    flat = sample(1)
-    flat.image[2] = 51
-    samples = [replace(sample(i), image=torch.cat([sample(i).image[:2], flat.image[2:]])) for i in range(130)]
-    split = load(lambda root, split: samples, tmp_path)
-    mean, std = channel_statistics(split)
-    pixels = split.images.astype(np.float64) / 255
-    assert mean == pytest.approx(pixels.mean(axis=(0, 2, 3)))
-    assert std[:2] == pytest.approx(pixels.std(axis=(0, 2, 3))[:2])
-    assert std[2] == 1.0
-    images = normalise(split.batch(range(130)), mean, std)
-    assert images.dtype == torch.float32
-    assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-5
-    assert images.std(dim=(0, 2, 3), correction=0)[:2].tolist() == pytest.approx([1, 1], abs=1e-5)
-
-
-def test_brightness_auc_sees_brightness_and_nothing_else(tmp_path: Path) -> None:
-    def builder(root: Path, split: str, seed: int) -> list[Sample]:
-        images = [sample(i + 1000 * (split == "test"), split) for i in range(80)]
-        return [replace(s, image=s.image // 2 + 20 * s.label * seed) for s in images]
-
-    bright, alike = ([load(builder, tmp_path, name, seed=seed) for name in ("train", "test")] for seed in (1, 0))
-    assert brightness_auc(*bright) == 1.0
-    assert 0.3 < brightness_auc(*alike) < 0.7
-
-
-def test_subsample_of_everything_and_of_scarce_classes() -> None:
-    labels, ids = [0] * 10 + [1] * 2, [str(i) for i in range(12)]
-    assert subsample(labels, ids, None, 0) == list(range(12))
-    assert subsample(labels, ids, 99, 0) == list(range(12))
-    chosen = subsample(labels, ids, 7, 0)
-    assert [labels[i] for i in chosen].count(1) == 2
-    assert len(chosen) == 7
-    assert subsample(labels, ids, 7, 1) != chosen
-
-
-def test_grouped_split_is_stratified_by_group() -> None:
-    labels = [i % 2 for i in range(200)]
-    groups = [f"{i % 2}-{i // 8}" for i in range(200)]
-    splits = grouped_split(labels, groups, seed=0)
-    assert len({(g, s) for g, s in zip(groups, splits, strict=True)}) == len(set(groups))
-    for label in (0, 1):
-        mine = splits[label::2]
-        assert mine.count("train") == pytest.approx(70, abs=4)
-        assert mine.count("val") == pytest.approx(15, abs=4)
-    assert set(grouped_split([0] * 3, ["a", "b", "c"], seed=5)) == {"train", "val", "test"}

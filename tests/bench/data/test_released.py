@@ -72,7 +72,7 @@ def test_rows_are_read_whatever_their_spaces_mark_or_empty_end(tmp_path: Path) -
     [
         (("image,grade", "a,1"), r"t.csv: no column level; found image, grade"),
         ((), r"t.csv: no column image, level; found nothing"),
-        (("image,level", "a,1", "a.png,1"), r"t.csv, line 3: a.png is there twice"),
+        (("image,level", "a,1", "a.png,1"), r"t.csv, line 3: a.png appears twice"),
         (("image,level", "a,one"), r"t.csv, line 2: level is 'one', not a whole number"),
         (("image,level", "a,0.5"), r"t.csv, line 2: level is '0.5', not a whole number"),
         (("image,level", "a"), r"t.csv, line 2: level is '', not a whole number"),
@@ -102,7 +102,7 @@ def test_split_is_found_from_either_folder_and_says_what_is_absent(tmp_path: Pat
         assert released.file == file
         assert released.labels == {"train/cnv/cnv-1-1": 3, "b": 1}
     assert released.present({"b", "c"}) == ["b"]
-    reason = "is in val.csv, but its image is not there"
+    reason = "is in val.csv, but its image is missing"
     assert released.absent({"b", "c"}) == [Fault("train/cnv/cnv-1-1", reason, Kind.ABSENT)]
 
 
@@ -115,7 +115,9 @@ def test_first_name_that_is_there_is_taken(tmp_path: Path) -> None:
 
 
 def test_split_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(MissingData, match=r"--splits: no a.csv or b.csv in .*/kaggle or .*; columns filename,level"):
+    with pytest.raises(
+        MissingData, match=r"--splits: no a.csv or b.csv in .*/kaggle or .*; a CSV file with the columns filename,level"
+    ):
         read_released(tmp_path, ("kaggle",), {"val": ("a.csv", "b.csv")}, "level", 2)
 
 

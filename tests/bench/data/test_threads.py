@@ -11,8 +11,8 @@ import torch
 from bench.contracts import Sample, UserError
 from bench.data import loading
 from bench.data.threads import in_order, usable_threads
-from tests.bench.data.test_cache import Uneven, assert_same
-from tests.bench.data.test_loading import Generated, load, sample
+from tests.bench.data.generated import Generated, assert_same, load, sample
+from tests.bench.data.test_cache import Uneven
 
 WAIT = 30.0
 

@@ -21,22 +21,22 @@ NOT_LINEAR = {"mobilenet_v3_small": "Hardswish", "small_vgg": "not averaged", "s
 def test_parts_compose_to_the_model(name: str) -> None:
     small = {"small_vgg": small_vgg, "small_convnext": small_convnext}
     model = small[name]() if name in small else getattr(torchvision.models, name)(weights=None)
-    anatomy = split_classifier(model.eval())
+    parts = split_classifier(model.eval())
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        features = anatomy.features(images)
+        features = parts.features(images)
         assert features.ndim == 4
-        assert torch.equal(anatomy.head(features), model(images))
-    assert NOT_LINEAR.get(name, "") in anatomy.not_linear
-    assert bool(anatomy.not_linear) == (name in NOT_LINEAR)
+        assert torch.equal(parts.head(features), model(images))
+    assert NOT_LINEAR.get(name, "") in parts.not_linear
+    assert bool(parts.not_linear) == (name in NOT_LINEAR)
 
 
 def test_weights_are_shared() -> None:
     model = tiny_net()
-    anatomy = split_classifier(model)
-    assert anatomy.classifying is model.fc
+    parts = split_classifier(model)
+    assert parts.classifying is model.fc
     assert {id(p) for p in model.parameters()} == {
-        id(p) for part in (anatomy.features, anatomy.head) for p in part.parameters()
+        id(p) for part in (parts.features, parts.head) for p in part.parameters()
     }
 
 
@@ -76,10 +76,10 @@ POOLS = {
 def test_recognises_a_linear_head(name: str) -> None:
     pool, linear = POOLS[name]
     model = Custom(pool).eval()
-    anatomy = split_classifier(model)
+    parts = split_classifier(model)
     images = torch.randn(3, 3, 8, 8)
-    assert torch.equal(anatomy.head(anatomy.features(images)), model(images))
-    assert (anatomy.not_linear == "") == linear, anatomy.not_linear
+    assert torch.equal(parts.head(parts.features(images)), model(images))
+    assert (parts.not_linear == "") == linear, parts.not_linear
 
 
 class FunctionalDropout(TinyNet):
@@ -93,13 +93,13 @@ class FunctionalDropout(TinyNet):
 def test_functional_dropout_never_stays_on() -> None:
     """A trace keeps the branches it took: cut in train mode, the parts must still be deterministic in eval mode."""
     model = FunctionalDropout().train()
-    anatomy = split_classifier(model)
-    assert anatomy.not_linear == ""
+    parts = split_classifier(model)
+    assert parts.not_linear == ""
     assert model.training
-    assert anatomy.features.training
+    assert parts.features.training
     model.eval()
     images = torch.randn(2, 3, 32, 32)
-    assert torch.equal(anatomy.head.eval()(anatomy.features.eval()(images)), model(images))
+    assert torch.equal(parts.head.eval()(parts.features.eval()(images)), model(images))
 
 
 def test_refusals_are_one_line() -> None:
@@ -130,7 +130,7 @@ def test_a_classifier_is_measured() -> None:
         assert reason in not_linear
         assert bool(not_linear) == bool(reason)
     fixed = Classifier(features, nn.Sequential(nn.Flatten(), nn.Linear(4 * 30 * 30, 2)), 2)
-    with pytest.raises(ValueError, match="Classifier cannot read 128×128 pixels") as caught:
+    with pytest.raises(ValueError, match="Classifier cannot read the test image of 128×128 pixels") as caught:
         split_classifier(fixed)
     assert "\n" not in str(caught.value)
 

@@ -18,6 +18,7 @@ from bench.models.initial_weights import read_initial_weights
 from bench.registry import BACKBONES, HEADS
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
+from bench.store.records import InitFacts
 from tests.support.made import run_tiny, stopped_in_second_epoch, tiny_config
 
 
@@ -92,7 +93,7 @@ def test_other_architecture_is_refused_though_half_of_it_fits(tmp_path: Path) ->
     assert there > total / 2
     with pytest.raises(UserError) as refused:
         read_initial_weights(tmp_path / "a.safetensors").load_into(ours, "random")
-    assert f"it holds {there / total:.0%} of the feature extractor (90% are needed)" in str(refused.value)
+    assert f"holds {there / total:.0%} of the feature extractor (90% are needed)" in str(refused.value)
     assert "'layer1.0.conv1.weight' is (64, 64, 1, 1) and not (64, 64, 3, 3)" in str(refused.value)
     assert "is unexpected" in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -126,7 +127,7 @@ class _Evil:
 def test_pickled_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     torch.save({"state_dict": plain().state_dict(), "extra": _Evil(marker)}, tmp_path / "evil.pt")
-    with pytest.raises(UserError, match=r"is refused: .*\(it refers to \w*io.open\).* could run code .*safetensors"):
+    with pytest.raises(UserError, match=r"contains pickled objects \(\w*io.open\).* could execute code; .*safetensors"):
         read_initial_weights(tmp_path / "evil.pt")
     assert not marker.exists()
     torch.load(tmp_path / "evil.pt", weights_only=False)["extra"].close()
@@ -141,12 +142,12 @@ def _damage(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "said"),
     [
-        ("whole.pt", lambda path: torch.save(nn.Linear(2, 2), path), "refers to torch.nn.modules.linear.Linear"),
-        ("cut.pt", _damage, "is refused: it is no plain file of tensors (RuntimeError"),
-        ("text.pt", lambda path: path.write_text("hello"), "is refused: it is no plain file of tensors"),
+        ("whole.pt", lambda path: torch.save(nn.Linear(2, 2), path), "objects (torch.nn.modules.linear.Linear)"),
+        ("cut.pt", _damage, "cannot be read as a file of tensors (RuntimeError"),
+        ("text.pt", lambda path: path.write_text("hello"), "cannot be read as a file of tensors"),
         ("list.pt", lambda path: torch.save([torch.ones(2)], path), "holds no weights by name"),
         ("empty.pt", lambda path: torch.save({"epoch": 3}, path), "holds no weights by name"),
-        ("text.safetensors", lambda path: path.write_text("hello"), "is no whole safetensors file"),
+        ("text.safetensors", lambda path: path.write_text("hello"), "are not a complete safetensors file"),
         ("nowhere.pt", lambda path: None, "cannot be read: No such file or directory"),
     ],
 )
@@ -168,7 +169,7 @@ def config(init: Path | None, **section: Any) -> Any:
 
 
 @pytest.mark.usefixtures("squares")
-def test_training_starts_from_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_starts_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(plain().state_dict(), tmp_path / "a.pt")
     started: list[dict[str, Tensor]] = []
 
@@ -194,9 +195,9 @@ def test_another_file_is_another_training(tmp_path: Path) -> None:
         assert not run_tiny(out, config(file)).computed
         weights.append(load_file(out / "cells/squares/compact-softcam-sparse-s0/weights.safetensors"))
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        assert RunStore(out).record["init"] == {"file": str(file), "sha256": digest}
+        assert RunStore(out).record.init == InitFacts(file=str(file), sha256=digest)
         (record,) = load_frames(out).cells["record"]
-        assert f"checkpoint {file.name} (sha256 {digest[:16]})" in record["weights_from"]
+        assert f"initial weights {file.name} (sha256 {digest[:16]})" in record.weights_from
     assert not any(
         torch.equal(weights[0]["features.stem.0.weight"], one["features.stem.0.weight"]) for one in weights[1:]
     )
@@ -208,7 +209,7 @@ def test_another_file_is_another_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("squares")
-def test_interrupted_training_goes_on_from_its_own_weights_not_from_the_checkpoint(tmp_path: Path) -> None:
+def test_interrupted_training_goes_on_from_its_own_weights_not_from_the_file(tmp_path: Path) -> None:
     torch.save(plain().state_dict(), tmp_path / "a.pt")
     with stopped_in_second_epoch(), pytest.raises(KeyboardInterrupt):
         run_tiny(tmp_path / "stopped", config(tmp_path / "a.pt"))
@@ -225,8 +226,8 @@ def test_backbone_that_it_does_not_fit_fails_alone(tmp_path: Path) -> None:
     torch.save(plain().state_dict(), tmp_path / "a.pt")
     outcome = run_tiny(tmp_path / "run", config(tmp_path / "a.pt", backbones=["compact", "resnet18"]))
     (problem,) = outcome.problems
-    assert "squares · resnet18 · softcam-sparse · seed 0 failed: checkpoint" in problem
-    assert "does not fit" in problem
+    assert "squares · resnet18 · softcam-sparse · seed 0 failed: initial weights" in problem
+    assert "do not fit" in problem
     assert load_frames(tmp_path / "run").cells["status"].tolist() == ["ok", "failed"]
     records = [json.loads(file.read_text()) for file in sorted((tmp_path / "run" / "cells").rglob("cell.json"))]
     assert "'conv1.weight' is missing" in records[1]["reason"]

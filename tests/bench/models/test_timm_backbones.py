@@ -67,18 +67,18 @@ def assert_tells_images_apart(logits: Tensor) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_parts_compose_to_the_model(name: str) -> None:
     model, images = create(name)
-    anatomy = split_classifier(model)
+    parts = split_classifier(model)
     reason = MODELS[name][2]
-    assert reason in anatomy.not_linear
-    assert bool(anatomy.not_linear) == bool(reason)
+    assert reason in parts.not_linear
+    assert bool(parts.not_linear) == bool(reason)
     with torch.no_grad():
         logits = model(images)
         assert_tells_images_apart(logits)
-        torch.testing.assert_close(anatomy.classifier(5)(images), logits, rtol=1e-5, atol=1e-5)
-        assert anatomy.features(images).ndim == 4
-    ours = {id(p): p for part in (anatomy.features, anatomy.head) for p in part.parameters()}
+        torch.testing.assert_close(parts.classifier(5)(images), logits, rtol=1e-5, atol=1e-5)
+        assert parts.features(images).ndim == 4
+    ours = {id(p): p for part in (parts.features, parts.head) for p in part.parameters()}
     assert {id(p) for p in model.parameters()} == set(ours), "weights are shared, and each is in one part"
-    assert not {id(p) for p in anatomy.features.parameters()} & {id(p) for p in anatomy.head.parameters()}
+    assert not {id(p) for p in parts.features.parameters()} & {id(p) for p in parts.head.parameters()}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -202,12 +202,12 @@ def test_dissection_leaves_the_random_state_and_the_modes() -> None:
     model.bn1.eval()
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    anatomy = split_classifier(model)
+    parts = split_classifier(model)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
     assert not model.bn1.training
-    assert not anatomy.features.native.model.bn1.training
-    assert anatomy.features.native.model.layer1.training
+    assert not parts.features.native.model.bn1.training
+    assert parts.features.native.model.layer1.training
 
 
 def test_twins_start_from_the_same_function() -> None:
@@ -235,10 +235,10 @@ def test_every_row_of_the_table_in_the_documents() -> None:
     assert len(rows) > 7
     for name, height, width, exact, reason in rows:
         model, _ = BACKBONES[f"timm:{name}"].build(False)
-        anatomy = split_classifier(model)
-        with evaluating(anatomy.features), torch.no_grad():
-            assert anatomy.features(torch.randn(1, 3, 224, 224)).shape[2:] == (int(height), int(width)), name
-        assert (exact, reason) == (("no", anatomy.not_linear) if anatomy.not_linear else ("yes", "")), name
+        parts = split_classifier(model)
+        with evaluating(parts.features), torch.no_grad():
+            assert parts.features(torch.randn(1, 3, 224, 224)).shape[2:] == (int(height), int(width)), name
+        assert (exact, reason) == (("no", parts.not_linear) if parts.not_linear else ("yes", "")), name
 
 
 def test_a_vision_transformer_goes_through_the_harness(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_every_table_and_figure_is_written(planted: Frames, tmp_path: Path) -> N
 def test_a_run_without_anything_to_compare(tmp_path: Path) -> None:
     alone = made(tmp_path, score_rows({("plain", "post_a"): (0.3, 0.5)}))
     assert tables_of(alone) == {}
-    without = replace(alone, record=alone.record | {"explainers": {}}, scores=alone.scores[:0])
+    without = replace(alone, record=alone.record.changed(explainers={}), scores=alone.scores[:0])
     said = "".join(one.message(without) for one in missing_of(without))
     assert all(name in said for name in ("floor_ceiling", "verdicts", "price", "model_or_map"))
     assert draw_figures(alone, Manifest(tmp_path), COMPARISONS) == {}

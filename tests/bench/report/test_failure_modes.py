@@ -17,7 +17,8 @@ from bench.report.failure_modes import effective_area, signatures
 from bench.report.frames.load import load_frames
 from bench.report.tables.main import all_tables
 from bench.report.tables.paper import paper_tables
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey
 from tests.support.study_store import IMAGES, PLAIN, head, make_grid, set_accuracy, set_scores
 
 SPARSE = head("sparse", l1=1e-4, pooling="avg")

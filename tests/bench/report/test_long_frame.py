@@ -10,6 +10,7 @@ import pytest
 from bench.files import replacing
 from bench.report.frames.compared import compared_curves
 from bench.report.frames.load import CELL, Frames, load_frames, write_long_frame
+from bench.store.records import ExplainerOutcome
 from tests.support.report_store import make_run
 
 ORDER = [*CELL, "explainer", "metric", "variant", "image", "step"]
@@ -71,7 +72,7 @@ def test_derived_rows_are_added(frames: Frames, tmp_path: Path) -> None:
 
 def test_an_explainer_that_failed_since_leaves_no_row(frames: Frames, tmp_path: Path) -> None:
     for cell in frames.cells.itertuples():
-        frames.cell(cell).note_explainer("post_a", status="failed", reason="broken")
+        frames.cell(cell).note_explainer("post_a", ExplainerOutcome(status="failed", reason="broken"))
     again = load_frames(tmp_path)
     assert "post_a" in set(frames.explained["explainer"])
     assert "post_a" not in set(written(again, again.scores[:0], tmp_path / "all.parquet")["explainer"])

@@ -16,7 +16,9 @@ from bench.report.tables.paper import PRECISIONS
 from bench.report.tables.reported import Reported, reported_values
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import markdown
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.manifest import Manifest
+from bench.store.records import CellKey
 from tests.support.study_store import IMAGES, PLAIN, head, make_grid
 
 OWN = head("softcam-sparse", l1=5e-5)
@@ -131,16 +133,15 @@ def test_files_of_an_earlier_plan_are_removed_and_the_folder_with_them(tmp_path:
         f"classification.{end}" for end in ("csv", "md", "tex")
     }
     assert 'href="tables/paper/classification.csv"' in (tmp_path / "report.html").read_text()
-    stale = [folder / "paper" / "old.csv", folder / "old.md", folder / "gone" / "old.tex"]
-    for file in stale:
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("")
+    names = ("paper/old.csv", "old.md", "gone/old.tex")
+    for name in names:
+        with Manifest(tmp_path).replacing(f"tables/{name}") as temporary:
+            temporary.write_text("")
     (tmp_path / "report.json").unlink()
     build_report(tmp_path, quiet)
-    assert not any(file.exists() for file in [*stale, folder / "gone"])
+    assert not any((folder / name).exists() for name in (*names, "gone"))
     assert (folder / "paper" / "classification.csv").exists()
-    for facts in store.record["cells"]:
-        files = store.cell(CellKey(**facts))
-        files.write_record(files.record | {"status": "failed", "reason": "broken"})
+    for key in store.record.cells:
+        store.cell(key).note(status="failed", reason="broken")
     build_report(tmp_path, quiet)
     assert not (folder / "paper").exists()

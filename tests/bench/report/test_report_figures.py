@@ -28,8 +28,8 @@ from bench.report.frames.curves import hit_share, image_curves, mean_curve, rela
 from bench.report.frames.load import Frames, load_frames
 from bench.report.page import write_page
 from bench.statistics.intervals import estimate_mean
-from bench.store.folders import CellKey
 from bench.store.manifest import Manifest
+from bench.store.records import CellKey, CellRecord, DatasetFacts
 from tests.support.paths import ROOT
 from tests.support.report_store import PLAN, make_run, rows
 
@@ -240,10 +240,11 @@ def test_failed_cells_leave_gaps_and_nothing_at_all_draws_nothing(tmp_path: Path
     store = make_run(tmp_path, datasets=("first", "second"))
     cells = load_frames(tmp_path).cells
     for count, row in enumerate(cells.itertuples(), start=1):
-        load_frames(tmp_path).cell(row).write_record({"status": "failed", "reason": "broken", "plan": PLAN})
+        load_frames(tmp_path).cell(row).write_record(CellRecord(status="failed", reason="broken", plan=PLAN))
         if count == 1:
             assert "topk_precision" in draw_figures(load_frames(tmp_path), Manifest(tmp_path / "some"))
-    store.write_record(store.record | {"datasets": {"first": {"side": {}}, "second": {"side": {}}}})
+    unknown = {name: DatasetFacts(base=name, size=16) for name in ("first", "second")}
+    store.write_record(store.record.changed(datasets=unknown))
     frames = load_frames(tmp_path)
     assert draw_figures(frames, Manifest(tmp_path / "none")) == {}
     write_page(frames, {}, {}, [], replacing(tmp_path / "report.html"))

@@ -119,7 +119,7 @@ def test_strata_show_undirected_metrics_of_healthy_images_without_a_difference(p
     ]
     precision = planted.scores[planted.scores["metric"] == "precision"].assign(diseased=False, label=0, predicted=0)
     scores = pd.concat([precision.assign(metric="area"), precision.assign(metric="largest")], ignore_index=True)
-    ours = replace(planted, scores=scores, record=planted.record | {"metrics": metrics})
+    ours = replace(planted, scores=scores, record=planted.record.changed(metrics=metrics))
     rows = strata_frame(ours)
     shown = rows[(rows["metric"] == "largest") & (rows["stratum"] == "healthy images") & (rows["method"] == "soft")]
     (row,) = shown.to_dict("records")

@@ -20,8 +20,9 @@ from bench.report.sweeps.tables import lambda_sweep, pooling, resolution
 from bench.report.tables.main import all_tables
 from bench.report.tables.table import TableData
 from bench.statistics.intervals import bootstrap_weights, limits_of_one
-from bench.store.folders import CellKey, CellStore, RunStore
+from bench.store.folders import CellStore, RunStore
 from bench.store.manifest import Manifest
+from bench.store.records import CellKey
 from tests.support.study_store import PLAIN, head, make_grid, set_scores, set_validation
 
 DENSE = head("dense", pooling="avg")
@@ -80,7 +81,7 @@ def test_weights_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> N
             set_validation(cell(store, name, seed=seed), aucs[seed])
     assert sweeps(load_frames(tmp_path))[0].chosen == ["a"]
     unfinished = cell(store, "b", seed=1)
-    unfinished.write_record(unfinished.record | {"status": "training"})
+    unfinished.note(status="training")
     (found,) = sweeps(load_frames(tmp_path))
     assert found.chosen == ["b"]
     rows = {row["head"]: row["validation_auc"].mean for row in lambda_sweep(load_frames(tmp_path)).rows}
@@ -120,8 +121,7 @@ def grid_tables(frames: Frames) -> dict[str, TableData]:
 def test_one_lambda_or_unknown_parameters_are_no_sweep(tmp_path: Path) -> None:
     store = make_grid(tmp_path, {"plain": PLAIN, "dense": DENSE, "a": sparse(1e-5), "b": sparse(1e-4)})
     assert "lambda_sweep" in grid_tables(load_frames(tmp_path))
-    record = cell(store, "b").record
-    cell(store, "b").write_record({key: value for key, value in record.items() if key != "parameters"})
+    cell(store, "b").note(parameters=None)
     assert grid_tables(load_frames(tmp_path)) == {}
 
 

@@ -76,7 +76,7 @@ def test_curves_of_two_networks_are_compared_by_what_random_maps_score_on_each(t
 
 
 def test_intervals_stay_within_what_is_possible(tmp_path: Path) -> None:
-    metrics = [METRICS[0] | {"value_range": [0, 1]}, *METRICS[1:]]
+    metrics = [METRICS[0].changed(value_range=(0, 1)), *METRICS[1:]]
     few = score_rows(MEANS)
     few = few[few["image"].isin([f"i{index}" for index in range(6)])]
     ours = few["explainer"] == "own"
@@ -91,11 +91,11 @@ def test_failing_metrics_are_marked_and_not_spoken_of_and_disagreement_is_named(
     """Precision fails on x: the spare metric, which says the opposite, is spoken of instead."""
     spare = planted.scores[planted.scores["metric"] == "precision"].assign(metric="spare")
     spare["value"] = -spare["value"]
-    metrics = [METRICS[0], METRICS[0] | {"name": "spare"}]
+    metrics = [METRICS[0], METRICS[0].changed(name="spare")]
     given = replace(
         planted,
         scores=pd.concat([planted.scores, spare], ignore_index=True),
-        record=planted.record | {"metrics": metrics},
+        record=planted.record.changed(metrics=metrics),
     )
     row = verdict(spoken(verdict_frame(given)), method="soft")
     (line,) = disagreement(verdict_frame(given), row.to_dict())
@@ -149,20 +149,19 @@ def test_tally_and_wins(planted: Frames) -> None:
 
 def test_consistency_is_compared_among_signed_maps_only(planted: Frames) -> None:
     """A map without a sign is positive by construction, which is no agreement with the label."""
-    explainers = planted.record["explainers"]
+    explainers = planted.record.explainers
     unsigned = next(name for name in explainers if name in set(planted.scores["explainer"]))
-    facts = {name: one | {"signed": name != unsigned} for name, one in explainers.items()}
-    changed = replace(planted, record=planted.record | {"explainers": facts})
-    metric = {"name": planted.scores["metric"].iloc[0], "variant": planted.scores["variant"].iloc[0]}
+    facts = {name: one.changed(signed=name != unsigned) for name, one in explainers.items()}
+    changed = replace(planted, record=planted.record.changed(explainers=facts))
     families = ("localisation", "consistency")
-    every, signed = (set(metric_rows(changed, metric | {"family": name})["explainer"]) for name in families)
+    every, signed = (set(metric_rows(changed, METRICS[0].changed(family=name))["explainer"]) for name in families)
     assert unsigned in every
     assert signed == every - {unsigned}
 
 
 def test_a_head_is_named_alone_unless_it_has_two_kinds_of_own_maps(planted: Frames, tmp_path: Path) -> None:
     """A second inherent explainer of the run that is on another head does not lengthen the names."""
-    explainers = RECORD["explainers"] | {"other": RECORD["explainers"]["own"]}  # type: ignore[operator]
+    explainers = RECORD.explainers | {"other": RECORD.explainers["own"]}
     beside = score_rows({("exact", "own"): (0.35, 0.5)}).assign(explainer="other")
     two = made(tmp_path, pd.concat([planted.scores, beside], ignore_index=True), explainers=explainers)
     assert label(two, ("soft", "own")) == "soft"
@@ -176,8 +175,8 @@ def test_the_first_metric_with_enough_images_is_spoken_of(planted: Frames) -> No
     scores = planted.scores
     few = scores[(scores["metric"] != "precision") | scores["image"].isin([f"i{index}" for index in range(4)])]
     spare = scores[scores["metric"] == "precision"].assign(metric="spare")
-    metrics = [METRICS[0], METRICS[0] | {"name": "spare"}, METRICS[1]]
-    record = planted.record | {"metrics": metrics}
+    metrics = [METRICS[0], METRICS[0].changed(name="spare"), METRICS[1]]
+    record = planted.record.changed(metrics=metrics)
     rows = verdict_frame(replace(planted, scores=pd.concat([few, spare], ignore_index=True), record=record))
     assert spoken(rows)["metric"].tolist() == ["spare", "spare", "audc@zero", "audc@zero"]
     assert set(spoken(rows)["against"]) == {"post_b"}

@@ -110,7 +110,7 @@ def test_failed_cell_keeps_its_traceback_and_the_rest_goes_on(tmp_path: Path, mo
     assert len(outcome.problems) == 1
     frames = load_frames(tmp_path / "run")
     assert frames.cells["status"].tolist() == ["ok", "failed"]
-    assert "penalty made to fail" in frames.cells["record"][1]["traceback"]
+    assert "penalty made to fail" in frames.cells["record"][1].traceback
     monkeypatch.undo()
     assert run_tiny(tmp_path / "run").problems == []
     assert load_frames(tmp_path / "run").cells["status"].tolist() == ["ok", "ok"]

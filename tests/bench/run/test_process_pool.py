@@ -26,7 +26,8 @@ from bench.registry import dataset, register_explainer
 from bench.run import process_pool as workers
 from bench.run.plan import make_plan
 from bench.run.runner import Outcome, RunOptions, run
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey
 from tests.support.made import forgotten_afterwards, register_shapes, register_squares, squares, tiny_config
 from tests.support.paths import ROOT
 
@@ -138,8 +139,8 @@ def test_same_rows_apart_as_in_one_process(tmp_path: Path) -> None:
         # the size of a batch, chosen by the clock, moves the last digit
         pd.testing.assert_frame_equal(apart[of_images], alone[of_images], atol=1e-6)
     alone, apart = (RunStore(tmp_path / run).record for run in ("1", "2"))
-    assert apart["datasets"] == alone["datasets"]
-    assert apart["machine"] == alone["machine"] | {"processes": 2}
+    assert apart.datasets == alone.datasets
+    assert apart.machine == alone.machine.changed(processes=2)
     assert not run_apart(tmp_path / "2", "squares", "shapes").computed
 
 
@@ -149,12 +150,12 @@ def test_a_process_that_dies_takes_only_what_it_had_not_finished(tmp_path: Path)
         outcome = run_apart(tmp_path / "run", "shapes", "squares", console=Console(file=file), explainers=["dies"])
     assert outcome.computed
     assert len(outcome.problems) == 1
-    assert outcome.problems[0].startswith("shapes failed: its process died with exit code 7")
+    assert outcome.problems[0].startswith("shapes failed: worker process exited with code 7")
     store = RunStore(tmp_path / "run")
     cells = [CellKey(*name) for name in _product(("shapes", "squares"), ("blackbox", "softcam-sparse"))]
-    assert [store.cell(key).record["status"] for key in cells] == ["ok", "failed", "ok", "ok"]
+    assert [store.cell(key).record.status for key in cells] == ["ok", "failed", "ok", "ok"]
     assert store.cell(cells[0]).is_current("dies")
-    assert store.record["problems"] == outcome.problems
+    assert store.record.problems == outcome.problems
 
 
 def _product(datasets: tuple[str, ...], heads: tuple[str, ...]) -> Iterator[tuple[str, str, str, int]]:
@@ -164,7 +165,7 @@ def _product(datasets: tuple[str, ...], heads: tuple[str, ...]) -> Iterator[tupl
 def test_a_process_that_leaves_early_has_failed(tmp_path: Path) -> None:
     outcome = run_apart(tmp_path / "run", "leaving", "squares")
     assert [problem.split(" (")[0] for problem in outcome.problems] == [
-        "leaving failed: its process died with exit code 0"
+        "leaving failed: worker process exited with code 0"
     ]
 
 
@@ -172,7 +173,7 @@ def test_why_a_process_could_not_begin(tmp_path: Path) -> None:
     outcome = run_apart(tmp_path / "run", "squares", "shapes", setting=failing_register)
     assert outcome.problems == ["squares failed: the plugin is gone", "shapes failed: the plugin is gone"]
     record = RunStore(tmp_path / "run").cell(CellKey("squares", "compact", "blackbox", 0)).record
-    assert "in failing_register" in record["traceback"]
+    assert "in failing_register" in record.traceback
 
 
 class Counted(RunProgress):
@@ -201,6 +202,15 @@ def test_steps_of_a_dead_process_are_not_waited_for(tmp_path: Path, monkeypatch:
     assert Counted.left == 0
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell that starts the tests in the background has them ignore it, and Python then keeps to that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_ends_the_others_and_leaves_no_half_file(tmp_path: Path) -> None:
     out = tmp_path / "run"
     stopper = threading.Thread(
@@ -261,7 +271,7 @@ def _wait_for(found: Callable[[], bool], seconds: float = 60) -> bool:
 PLUGIN = """
 from bench.contracts import Explainer
 from bench.registry import register_explainer
-from tests.made import register_shapes, register_squares
+from tests.support.made import register_shapes, register_squares
 
 @register_explainer
 class Sum(Explainer):
@@ -289,7 +299,7 @@ def test_plugins_beside_a_module_of_our_name(tmp_path: Path) -> None:
         "gini",
         "--out",
         "run",
-        "--probes",
+        "--studies",
         "agreement",
     ]
     done = subprocess.run(
@@ -300,5 +310,5 @@ def test_plugins_beside_a_module_of_our_name(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert RunStore(tmp_path / "run").record["machine"]["processes"] == 2
+    assert RunStore(tmp_path / "run").record.machine.processes == 2
     assert len(list((tmp_path / "run").glob("cells/*/*/scores/sum_of_channels.parquet"))) == 2

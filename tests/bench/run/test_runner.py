@@ -45,9 +45,9 @@ def test_store_holds_the_whole_run(finished: Path) -> None:
     frames = load_frames(finished)
     assert frames.cells["status"].tolist() == ["ok", "ok"]
     assert set(frames.scores["explainer"]) == {"softcam", "gradcam", "random", "mask_oracle"}
-    skipped = frames.cells["record"][0]["explainers"]["softcam"]
-    assert skipped["status"] == "skipped"
-    assert "evidence" in skipped["reason"]
+    skipped = frames.cells["record"][0].explainers["softcam"]
+    assert skipped.status == "skipped"
+    assert "evidence" in skipped.reason
     assert len(frames.training) == 4
 
 
@@ -128,9 +128,8 @@ def test_missing_metric_is_added_to_stored_scores(tmp_path: Path) -> None:
 
 
 def iter_keys(out: Path) -> Iterator:
-    from bench.store.folders import CellKey
 
-    return (CellKey(**key) for key in RunStore(out).record["cells"])
+    return iter(RunStore(out).record.cells)
 
 
 def test_other_settings_set_the_old_training_aside_and_bring_it_back(tmp_path: Path) -> None:
@@ -143,11 +142,11 @@ def test_other_settings_set_the_old_training_aside_and_bring_it_back(tmp_path: P
     assert not run_tiny(out, other).computed
 
 
-@pytest.mark.parametrize("named", ["probe", "scores"])
+@pytest.mark.parametrize("named", ["study", "scores"])
 def test_parameters_of_the_table_reach_names_with_parameters(tmp_path: Path, named: str) -> None:
     """What a table says holds for names that carry other parameters too: their scores are of it."""
     register_study(MapMean)
-    studies = ["map_mean"] if named == "probe" else []
+    studies = ["map_mean"] if named == "study" else []
 
     def run_with(samples: int) -> pd.DataFrame:
         config = tiny_config(heads=["blackbox"], explainers=["smoothgrad@noise=0.3"], studies=studies)
@@ -166,7 +165,7 @@ class MapMean(Study):
 
     name, paper = "map_mean", "this test"
 
-    def study(self, subject: Subject, name: str, explainer: Any) -> pd.DataFrame:
+    def measure(self, subject: Subject, of: str, explainer: Any) -> pd.DataFrame:
         return pd.DataFrame({"samples": [explainer.samples]})
 
 
@@ -212,8 +211,8 @@ def test_data_set_without_masks_skips_localisation(tmp_path: Path) -> None:
     frames = load_frames(tmp_path / "run")
     assert len(frames.cells) == 2
     for record in frames.cells["record"]:
-        assert record["metrics_skipped"]["activation_precision"] == "no masks"
-        assert "audc" not in record["metrics_skipped"]
+        assert record.metrics_skipped["activation_precision"] == "no masks"
+        assert "audc" not in record.metrics_skipped
     names = [name for name in METRICS if METRICS[name].family == "localisation"]
     (line,) = [line for line in gaps(frames) if "no masks" in line]  # one for all cells and explainers
     said, asked = line.removeprefix("bare: no masks: localisation skipped (").removesuffix(")").split(", "), names
@@ -221,7 +220,7 @@ def test_data_set_without_masks_skips_localisation(tmp_path: Path) -> None:
     assert len(said) == len(asked)
     assert "activation_precision" not in set(frames.scores["metric"])
     assert {"audc", "positive_ratio"} <= set(frames.scores["metric"])
-    assert frames.cells["record"][0]["explainers"]["mask_oracle"]["reason"] == "the data set has no masks"
+    assert frames.cells["record"][0].explainers["mask_oracle"].reason == "the data set has no masks"
 
 
 def test_saved_maps_are_raw(tmp_path: Path) -> None:

@@ -96,12 +96,39 @@ def test_words_cost_nothing_and_code_only_what_it_decides(plugins: Path) -> None
     [
         (
             "bench.run.cell",
-            {"scoring", "portion", "explained", "inputs", "maps", "donors", "inference", "anatomy", "cost"},
+            {
+                "evaluation.scoring",
+                "evaluation.batch",
+                "evaluation.context",
+                "evaluation.metric_inputs",
+                "evaluation.predictor",
+                "evaluation.result",
+                "models.shared_features",
+                "data.selection",
+                "data.donors",
+                "maps",
+            },
         ),
-        ("bench.training.classifier", {"training", "data.augment", "building", "backbones", "twins", "anatomy"}),
+        (
+            "bench.training.classifier",
+            {
+                "training.loop",
+                "training.augmentation",
+                "training.lesion_reliance",
+                "models.factory",
+                "models.backbones",
+                "models.feature_extraction",
+            },
+        ),
         (
             "bench.run.study_jobs",
-            {"studies.agreement", "studies.subset", "scoring", "portion", "anatomy", "similarity"},
+            {
+                "studies.agreement",
+                "studies.subset",
+                "evaluation.scoring",
+                "evaluation.batch",
+                "metrics.similarity",
+            },
         ),
     ],
 )
@@ -119,7 +146,16 @@ def test_what_the_fingerprints_of_a_run_cover(
     assert run_tiny(plugins / "run", config).problems == []
     wide = [names for names in asked if {f"bench.{name}" for name in expected} <= names]
     assert wide
-    silly = ("cli", "progress", "runner", "work", "store", "plan", "config", "report.page")
+    silly = (
+        "cli.main",
+        "progress",
+        "run.runner",
+        "run.dataset_run",
+        "run.plan",
+        "store.folders",
+        "store.records",
+        "config",
+    )
     assert not {f"bench.{name}" for name in silly} & set.union(*asked)
     methods = {"bench.run.cell": "softcam.explainer", "bench.training.classifier": "softcam.heads"}
     assert any(methods.get(asking, "baselines.cams") in names for names in wide)

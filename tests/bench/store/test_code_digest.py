@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import baselines  # noqa: F401 (registers explainers)
 import bench.metrics  # noqa: F401
 import softcam  # noqa: F401
-from bench.contracts import DatasetInfo
 from bench.data import phantoms  # noqa: F401
-from bench.data.cache import identity_of
 from bench.data.sources import elpv  # noqa: F401
-from bench.evaluation.context import EvaluationContext
-from bench.registry import BACKBONES, DATASETS, EXPLAINERS, METRICS
 from bench.store.code_digest import code_digest, digest_of_files, modules_of
 from bench.store.module_closure import closure
 from tests.support.paths import ROOT
+from tests.support.plugin_files import imported, write
 
 #: A project: method -> middle -> base, and a package that registers all of its files.
 PROJECT = {
@@ -59,12 +53,6 @@ class Method:
 }
 
 
-def write(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     write(tmp_path, PROJECT)
@@ -83,17 +71,6 @@ def digest(project: Path, file: str = "baselines/method.py") -> str:
 
 def names(project: Path, file: str = "baselines/method.py") -> set[str]:
     return {module.name for module in closure([project / file], project)}
-
-
-def imported(file: Path, name: str = "softcam_bench_plugin_probe") -> ModuleType:
-    """As ``bench.plugins`` imports a plugin file."""
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 # --- What counts -----------------------------------------------------------------------------------------------------
@@ -288,7 +265,7 @@ def test_objects_without_a_file_are_known_by_their_bytecode() -> None:
 
 def test_the_bytecode_digest_is_that_of_another_process() -> None:
     code = (
-        "from bench.code_digest import code_digest\nscope = {'__name__': 'nowhere'}\n"
+        "from bench.store.code_digest import code_digest\nscope = {'__name__': 'nowhere'}\n"
         'exec(\'def f(x):\\n    return x in {"a", "b", "c"} and (lambda: x)()\', scope)\n'
         "print(code_digest(scope['f']))"
     )
@@ -299,107 +276,3 @@ def test_the_bytecode_digest_is_that_of_another_process() -> None:
         for seed in ("1", "2")
     ]
     assert runs[0].stdout == runs[1].stdout != b""
-
-
-# --- This project ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This project's packages in another folder."""
-    folder = tmp_path_factory.mktemp("copied")
-    for package in ("bench", "baselines", "softcam"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
-
-
-def file_of(thing: object, folder: Path) -> Path:
-    return folder / f"{getattr(thing, '__module__', '').replace('.', '/')}.py"
-
-
-def explainer_digests(folder: Path) -> dict[str, str]:
-    """As a cell asks for them."""
-    ours = {name: EXPLAINERS[name] for name in EXPLAINERS if EXPLAINERS[name].__module__.startswith(("base", "soft"))}
-    harness = [file_of(EvaluationContext, folder), folder / "bench/explained.py"]
-    return {name: digest_of_files([file_of(one, folder), *harness], folder) for name, one in ours.items()}
-
-
-def other_digests(folder: Path) -> dict[str, str]:
-    metrics = {f"metric {name}": METRICS[name].function for name in METRICS}
-    data = {f"data set {name}": DATASETS[name].builder for name in DATASETS}
-    ours = {name: one for name, one in (metrics | data).items() if one.__module__.startswith("bench.")}
-    return {name: digest_of_files([file_of(one, folder)], folder) for name, one in ours.items()}
-
-
-@pytest.mark.parametrize(
-    "module", ["scoring", "portion", "explained", "anatomy", "inputs", "maps", "donors", "inference", "feature_pass"]
-)
-def test_a_change_of_the_harness_changes_every_explainer(copied: Path, module: str) -> None:
-    file = copied / "bench" / f"{module}.py"
-    before, text = explainer_digests(copied), file.read_text()
-    file.write_text(text + "\nCHANGED = True\n")
-    after = explainer_digests(copied)
-    file.write_text(text)
-    assert len(before) > 25
-    assert [name for name in before if before[name] == after[name]] == []
-
-
-@pytest.mark.parametrize("module", ["cli", "progress", "runner", "store", "plan", "config", "cell", "report/page"])
-def test_what_decides_no_number_changes_no_explainer(copied: Path, module: str) -> None:
-    file = copied / "bench" / f"{module}.py"
-    before, text = explainer_digests(copied) | other_digests(copied), file.read_text()
-    file.write_text(text + "\nCHANGED = True\n")
-    assert explainer_digests(copied) | other_digests(copied) == before
-    file.write_text(text)
-
-
-def test_a_new_file_changes_nothing(copied: Path) -> None:
-    before = explainer_digests(copied) | other_digests(copied)
-    added = {"baselines": "controls", "bench/metrics": "complexity", "bench/data": "elpv"}
-    kept = {folder: (copied / folder / "__init__.py").read_text() for folder in added}
-    for folder, model in added.items():
-        shutil.copy(copied / folder / f"{model}.py", copied / folder / "brand_new.py")
-        package = folder.replace("/", ".")
-        (copied / folder / "__init__.py").write_text(f"{kept[folder]}\nfrom {package} import brand_new\n")
-    after = explainer_digests(copied) | other_digests(copied)
-    for folder in added:
-        (copied / folder / "brand_new.py").unlink()
-        (copied / folder / "__init__.py").write_text(kept[folder])
-    assert after == before
-
-
-def test_a_metric_covers_no_other_metric() -> None:
-    gini, pointing = METRICS["gini"].function, METRICS["pointing_game"].function
-    assert [name for name in modules_of(gini) if name.startswith("bench.metrics")] == ["bench.metrics.complexity"]
-    assert [name for name in modules_of(pointing) if name.startswith("bench.metrics")] == ["bench.metrics.localisation"]
-
-
-def test_a_phantom_covers_its_own_drawing_and_no_other() -> None:
-    names = set(modules_of(DATASETS["cxr-phantom"].builder))
-    assert {"bench.data.phantoms.cxr", "bench.data.phantoms.scene", "bench.data.phantoms.tag"} <= names
-    assert not {"bench.data.phantoms.oct", "bench.data.phantoms.fundus", "bench.data.sources.elpv"} & names
-
-
-def test_a_backbone_covers_the_class_that_its_builder_is_given() -> None:
-    bagnet = next(name for name in BACKBONES if "bagnet" in name)
-    assert "baselines.bagnet" in modules_of(BACKBONES[bagnet].build)
-    assert "bench.models.backbones" in modules_of(BACKBONES["resnet18"].build)
-
-
-def test_decoded_images_depend_on_the_code_of_their_own_builder(tmp_path: Path) -> None:
-    write(tmp_path, {"mine.py": "def build(root, split):\n    return ()\n", "other.py": "x = 1\n"})
-    build = imported(tmp_path / "mine.py").build
-    info = DatasetInfo("mine", build, "other", ("a", "b"), "pixel", "", "", "")
-
-    class Samples:
-        files = ()
-
-    def identity() -> str | None:
-        return identity_of(info, Samples(), ("train", 32))  # type: ignore[arg-type]
-
-    first = identity()
-    (tmp_path / "other.py").write_text("x = 2\n")
-    (tmp_path / "mine.py").write_text('def build(root, split):\n    """Build."""\n    return ()  # nothing\n')
-    assert identity() == first
-    (tmp_path / "mine.py").write_text("def build(root, split):\n    return []\n")
-    assert identity() != first

@@ -1,4 +1,4 @@
-"""Probes: computed once, made anew when something they depend on changes, and never in the way of the scores."""
+"""Studies: computed once, and again when something they depend on changes; failures leave the scores as they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from bench.config import Config
 from bench.contracts import Explainer
 from bench.report.frames.load import load_frames
 from bench.report.gaps import gaps, skipped_studies
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey, StudyOutcome
 from bench.studies.base import Study, Subject, register_study
 from tests.support.made import registered_squares, run_tiny, tiny_config
 
@@ -60,7 +61,7 @@ class Cells(Study):
 
 def config(images: int = 2, **run: Any) -> Config:
     settings = tiny_config(studies=["largest", "cells"], **run)
-    return settings.model_copy(update={"probes": {"largest": {"images": images}}})
+    return settings.model_copy(update={"studies": {"largest": {"images": images}}})
 
 
 def test_rows_reach_the_report_and_are_computed_once(tmp_path: Path) -> None:
@@ -73,10 +74,10 @@ def test_rows_reach_the_report_and_are_computed_once(tmp_path: Path) -> None:
     assert set(frames.studies["largest"]["family"]) == {"inherent", "post-hoc", "control"}
     assert frames.studies["cells"][["head", "explainers", "explainer"]].to_numpy().tolist() == [["blackbox", 3, ""]]
     record = RunStore(folder).cell(CellKey("squares", "compact", "softcam-sparse", 0)).record
-    assert not [line for line in gaps(frames) if "probe" in line]
+    assert not [line for line in gaps(frames) if "study" in line]
     (skipped,) = skipped_studies(frames)
-    assert skipped == "squares: probe 'cells' skipped on softcam-sparse: not a black box"
-    assert record["probes"]["cells"][""] == {"status": "skipped", "reason": "not a black box"}
+    assert skipped == "squares: study 'cells' skipped on softcam-sparse: not a black box"
+    assert record.studies["cells"][""] == StudyOutcome(status="skipped", reason="not a black box")
     CALLS.clear()
     assert not run_tiny(folder, config()).computed
     assert CALLS == []
@@ -88,13 +89,13 @@ def test_rows_reach_the_report_and_are_computed_once(tmp_path: Path) -> None:
 def test_failure_is_kept_and_the_scores_stay(tmp_path: Path) -> None:
     outcome = run_tiny(tmp_path / "run", config(images=3, heads=["blackbox"]))
     (problem,) = outcome.problems
-    assert "probe 'largest' of 'gradcam' failed: RuntimeError: made up" in problem
+    assert "study 'largest' of 'gradcam' failed: RuntimeError: made up" in problem
     frames = load_frames(tmp_path / "run")
     assert set(frames.studies["largest"]["explainer"]) == {"random", "mask_oracle"}
-    assert [line for line in gaps(frames) if "probe" in line] == [problem]
+    assert [line for line in gaps(frames) if "study" in line] == [problem]
     assert "gradcam" in set(frames.scores["explainer"])
 
 
-def test_without_probes_there_are_none(tmp_path: Path) -> None:
+def test_without_studies_there_are_none(tmp_path: Path) -> None:
     run_tiny(tmp_path / "run", tiny_config(heads=["blackbox"], explainers=["random"]))
     assert load_frames(tmp_path / "run").studies == {}

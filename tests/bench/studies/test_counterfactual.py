@@ -16,9 +16,11 @@ from torch import Tensor
 from bench.report.contents import every_table
 from bench.report.frames.load import CELL, Frames, load_frames
 from bench.report.studies.counterfactual import SCORES, agreement_table, lesion_scores, with_counterfactual
-from bench.statistics.lesion_ranking import effect_share, rank_agreement
+from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
 from bench.store.folders import RunStore
+from bench.store.records import MetricFacts
 from bench.studies.counterfactual import Counterfactual
+from tests.support.records import run_record
 from tests.support.report_store import make_run
 from tests.support.scenes import LESION, PLACES, SIDE, STEP, Planted, Scenes, subject_of
 
@@ -62,7 +64,7 @@ def test_ends_and_undefined_of_both_scores() -> None:
         assert np.isnan(score(np.arange(4.0), np.ones(4)))
         assert np.isnan(score(np.array([1.0, np.nan, 0, 0]), EFFECT))
     mass = np.array([1.0, 1.0, 0.0, 2.0])
-    assert rank_agreement(mass, EFFECT) == pytest.approx(kendalltau(mass, EFFECT).statistic)
+    assert lesion_rank_correlation(mass, EFFECT) == pytest.approx(kendalltau(mass, EFFECT).statistic)
 
 
 def weight() -> Tensor:
@@ -131,10 +133,10 @@ def scores(truth: list[float], audc: list[float], tmp_path: Path) -> Frames:
             images = [f"i{image}" for image in range(6)]
             parts.append(pd.DataFrame({"image": images, "group": images, "metric": name, "value": value} | about))
     rows = pd.concat(parts).assign(dataset="scenes", backbone="b", head="h", variant="", step=-1)
-    metrics = [{"name": "audc", "variant": "", "family": "faithfulness", "higher_is_better": False}]
+    record = run_record(metrics=[MetricFacts(name="audc", family="faithfulness", higher_is_better=False)])
     lesions = pd.DataFrame({"dataset": ["scenes"], "image": ["i0"], "lesion": [0]})
     nothing = pd.DataFrame()
-    return Frames(RunStore(tmp_path), {"metrics": metrics}, nothing, rows, *[nothing] * 4, {"counterfactual": lesions})
+    return Frames(RunStore(tmp_path), record, nothing, rows, *[nothing] * 4, {"counterfactual": lesions})
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
     is_gini = frames.scores["metric"] == "gini"
     frames.scores.loc[is_gini, ["metric", "variant"]] = "audc", "zero"
     old = every_table(frames)["faithfulness"]
-    assert any("the run with --probes counterfactual, which" in note for note in old.notes)
+    assert any("Re-run the same command with --studies counterfactual" in note for note in old.notes)
     about = frames.scores.drop_duplicates(["image", *CELL, "explainer"]).drop(columns=["metric", "variant", "value"])
     mass = {"evidence": (2.0, 1.0), "post_a": (1.0, 2.0), "noise": (1.0, 1.0)}
     lesions = [
@@ -165,8 +167,8 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
         .assign(effect=(3.0, 1.0)[number])
         for number in (0, 1)
     ]  # fmt: skip
-    probed = replace(frames, studies={"counterfactual": pd.concat(lesions)})
-    tables = every_table(with_counterfactual(probed))
+    studied = replace(frames, studies={"counterfactual": pd.concat(lesions)})
+    tables = every_table(with_counterfactual(studied))
     faithfulness = tables["faithfulness"]
     assert [column.name for column in faithfulness.columns[:3]] == [*SCORES, "audc@zero"]
     found = {row["explainer"]: row["counterfactual_tau"].mean for row in faithfulness.rows}

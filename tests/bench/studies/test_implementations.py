@@ -16,7 +16,8 @@ from bench.contracts import Classifier
 from bench.registry import EXPLAINERS
 from bench.report.frames.load import Frames, load_frames
 from bench.report.studies.implementations import implementation_tables
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey
 from bench.studies.implementations import BY_THE_LIBRARY, Probabilities, variants_of
 from tests.support.made import registered_squares, run_tiny, tiny_config
 from tests.support.tiny import tiny_classifiers
@@ -29,7 +30,7 @@ SETTING = ["implementation", "target", "upsampling"]
 def config(**parameters: Any) -> Config:
     explainers = ["gradcam", *OTHERS, "random", "mask_oracle", "softcam"]
     settings = tiny_config(studies=["implementations"], explainers=explainers, metrics=["all"])
-    return settings.model_copy(update={"probes": {"implementations": {"images": IMAGES} | parameters}})
+    return settings.model_copy(update={"studies": {"implementations": {"images": IMAGES} | parameters}})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,7 +70,7 @@ def test_probability_target_is_the_softmax_of_the_logits() -> None:
 def test_the_first_setting_is_what_the_run_scores(frames: Frames) -> None:
     own = rows_of(frames, implementation="gradcam", target="logit", upsampling="bicubic")
     scores = frames.scores.query("explainer == 'gradcam' and head == 'blackbox'")
-    localisation = [one["name"] for one in frames.record["metrics"] if one["family"] == "localisation"]
+    localisation = [one.name for one in frames.record.metrics if one.family == "localisation"]
     assert set(own["measure"]) == {"max_difference", "mean_difference", "rank_correlation", *localisation}
     for name in localisation:
         stored = scores[scores["metric"] == name].set_index("image")["value"]
@@ -92,8 +93,8 @@ def test_every_implementation_target_and_enlargement_is_there(frames: Frames) ->
             assert enlarged <= set(part["upsampling"])
     assert set(frames.studies["implementations"]["explainer"]) == {"gradcam", "layercam", "xgradcam"}
     assert set(frames.studies["implementations"]["head"]) == {"blackbox"}
-    skipped = RunStore(frames.store.folder).cell(CellKey("squares", "compact", "softcam-sparse", 0)).record["probes"]
-    assert skipped["implementations"][""]["reason"] == "implementations are compared on the black box"
+    skipped = RunStore(frames.store.folder).cell(CellKey("squares", "compact", "softcam-sparse", 0)).record.studies
+    assert skipped["implementations"][""].reason == "implementations are compared on the black box"
 
 
 def test_scaling_leaves_ranks_alone_and_enlargement_does_not(frames: Frames) -> None:

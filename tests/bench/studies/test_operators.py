@@ -113,8 +113,8 @@ def test_agreement_is_scipys_over_the_same_methods(frames: Frames) -> None:
 
 def test_every_line_ends_at_its_name(frames: Frames) -> None:
     third = frames.scores[frames.scores["variant"] == "zero"].assign(variant="black", value=0.5)
-    metrics = [*frames.record["metrics"], frames.record["metrics"][0] | {"variant": "black"}]
-    scores, record = pd.concat([frames.scores, third], ignore_index=True), frames.record | {"metrics": metrics}
+    metrics = [*frames.record.metrics, frames.record.metrics[0].changed(variant="black")]
+    scores, record = pd.concat([frames.scores, third], ignore_index=True), frames.record.changed(metrics=metrics)
     with paper_style():
         (drawing,) = operator_ranks(replace(frames, scores=scores, record=record))
     assert len(drawing.figure.axes) == 2
@@ -133,7 +133,7 @@ def test_one_operator_makes_no_table(frames: Frames) -> None:
 # --- Fair resolution -------------------------------------------------------------------------------------------------
 
 
-def test_probe_scores_the_treated_maps(tmp_path: Path) -> None:
+def test_study_scores_the_treated_maps(tmp_path: Path) -> None:
     """The mask itself as the map: on its own grid without fault, and on the feature grid what an oracle says."""
     explainers = ["gradcam", "random", "mask_oracle", "inputxgradient", "guided_backprop"]
     settings = config(datasets=["squares"], studies=["fair_resolution"], explainers=explainers, metrics=["audc@zero"])

@@ -19,7 +19,9 @@ from bench.report.studies.soundness import judgements, mark_unsound, preference,
 from bench.report.tables.table import Column, TableData, frame_table
 from bench.report.tables.writers import cells
 from bench.store.folders import RunStore
+from bench.store.records import MetricFacts
 from bench.studies.soundness import DEGRADED, Soundness, blurred, dilated, shuffled
+from tests.support.records import run_record
 from tests.support.scenes import SIDE, Scenes, subject_of
 
 MASKS = torch.stack([Scenes(20).exact_mask(index) for index in range(1, 5)])
@@ -40,11 +42,16 @@ def broken_metrics() -> Iterator[None]:
 
 def frames(rows: pd.DataFrame, metrics: list[str], tmp_path: Any) -> Frames:
     facts = [
-        {"name": one.info.name, "variant": one.variant, "higher_is_better": one.info.higher_is_better}
+        MetricFacts(
+            name=one.info.name,
+            variant=one.variant,
+            family=one.info.family,
+            higher_is_better=one.info.higher_is_better,
+        )
         for one in resolve_metrics(metrics)
     ]
     nothing = pd.DataFrame()
-    record = {"metrics": facts}
+    record = run_record(metrics=facts)
     return Frames(RunStore(tmp_path), record, *[nothing] * 6, {"soundness": rows.assign(dataset="scenes")})
 
 

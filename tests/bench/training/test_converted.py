@@ -13,7 +13,8 @@ from torch import nn
 from bench.registry import backbone
 from bench.report.frames.load import load_frames
 from bench.report.tables.main import all_tables
-from bench.store.folders import CellKey, RunStore
+from bench.store.folders import RunStore
+from bench.store.records import CellKey
 from tests.support.made import run_tiny, tiny_config
 
 pytestmark = pytest.mark.usefixtures("squares")
@@ -31,8 +32,8 @@ def test_predicts_as_the_black_box_and_has_rows_of_its_own(tmp_path: Path) -> No
     frames = load_frames(folder)
     assert set(frames.training["head"]) == {"blackbox"}
     record = frames.cells.set_index("head").loc["tte", "record"]
-    assert record["weights_from"] == "blackbox, trained"
-    assert record["evidence_grid"] == [4, 4]
+    assert record.weights_from == "blackbox, trained"
+    assert record.evidence_grid == (4, 4)
     gap = frames.scores[frames.scores["metric"] == "evidence_gap"]
     assert set(gap["head"]) == {"tte"}
     assert gap["value"].max() < 1e-4
@@ -64,4 +65,4 @@ def test_is_skipped_with_the_reason_where_it_would_not_be_exact(tmp_path: Path) 
     cells = load_frames(tmp_path / "run").cells.set_index("head")
     assert cells.loc["blackbox", "status"] == "ok"
     assert cells.loc["tte", "status"] == "skipped"
-    assert "AdaptiveMaxPool2d" in cells.loc["tte", "record"]["reason"]
+    assert "AdaptiveMaxPool2d" in cells.loc["tte", "record"].reason

@@ -139,7 +139,7 @@ def test_grades_grow_with_lesion_load() -> None:
 
 
 def test_bad_requests_are_refused() -> None:
-    with pytest.raises(UserError, match="unknown split 'holdout'"):
+    with pytest.raises(UserError, match="has no split 'holdout'"):
         build("oct-phantom", split="holdout")
     with pytest.raises(UserError, match="at least 64"):
         build("oct-phantom", size=32)

@@ -144,7 +144,7 @@ def test_the_name_makes_cells_of_their_own() -> None:
     assert len({key.dataset for key in plan.cells}) == 2
 
 
-def test_the_flag_plants_in_every_phantom_and_adds_the_probes() -> None:
+def test_the_flag_plants_in_every_phantom_and_adds_the_studies() -> None:
     lists = {"datasets": ["cxr-phantom", "fundus-phantom@grades@size=96", "oct-phantom@shortcut=tag:1"]}
     values = merged_values("smoke", lists, None, None, TAG)  # type: ignore[arg-type]
     plan = make_plan(parse_config(values, "made"), Path("nowhere"))

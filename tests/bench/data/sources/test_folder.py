@@ -118,7 +118,9 @@ def test_leakage_names_group_and_files(folder: Path) -> None:
     lines[0] = lines[0].replace(",h0", ",shared")
     lines[2] = lines[2].replace(",h1", ",shared")
     (folder / "splits.csv").write_text("\n".join(["file,split,group", *lines]))
-    with pytest.raises(UserError, match=r"group shared in both 'train' and 'val' \(healthy/h0.png, healthy/h1.png\)"):
+    with pytest.raises(
+        UserError, match=r"group shared is in both 'train' and 'val' \(healthy/h0.png, healthy/h1.png\)"
+    ):
         load(folder)
 
 
@@ -126,8 +128,8 @@ def test_leakage_names_group_and_files(folder: Path) -> None:
     ("text", "message"),
     [
         ("name,part\na,b", "columns file,split,group expected, found name,part"),
-        ("file,split\nsick/s0.png,training", r"line 2: split 'training' is none of train, val, test"),
-        ("file,split\nsick/s0.png,train\nsick/s0.png,test", "line 3: sick/s0.png is there twice"),
+        ("file,split\nsick/s0.png,training", r"line 2: split 'training' is not one of train, val, test"),
+        ("file,split\nsick/s0.png,train\nsick/s0.png,test", "line 3: sick/s0.png appears twice"),
         ("file,split\nsick/s0.png,train\nsick/s1.png,", "sick/s1.png has no split"),
         ("file,group\nsick/s99.png,a\nsick/s1.png,b", r"sick/s99.png \(is in splits.csv, line 2, but not in"),
     ],
@@ -153,7 +155,7 @@ def test_every_bad_file_is_named_at_once_and_skipped_on_request(folder: Path) ->
         "h0.png (cannot be read as an image",
         "s1.png (is 25×25, its image s1.png 24×24 pixels",
         "sick/s2.png (its mask is empty, but its class 'sick' has lesions)",
-        "nobody.png (is a mask of no image",
+        "nobody.png (belongs to no image",
         "scan.dcm (is not PNG, JPEG, TIFF or BMP)",
         "--skip-bad",
     ):
@@ -174,7 +176,7 @@ def test_more_than_five_bad_files_are_counted(folder: Path) -> None:
 
 def test_a_mask_of_two_images_is_refused(folder: Path) -> None:
     write(folder / "images/healthy/s4.png", box(0, 0))
-    with pytest.raises(BadFiles, match=r"masks/s4.png \(is a mask of both healthy/s4.png and sick/s4.png"):
+    with pytest.raises(BadFiles, match=r"masks/s4.png \(belongs to both healthy/s4.png and sick/s4.png"):
         load(folder)
 
 

@@ -53,10 +53,10 @@ def test_idrid_faults(idrid: Path) -> None:
         load(idrid, "fundus-idrid")
     for part in (
         "4 bad files",
-        "idrid_007 (is in a. IDRiD_Disease Grading_Training Labels.csv, but its image is not there)",
-        "idrid_002 (is in b. IDRiD_Disease Grading_Testing Labels.csv, but its image is not there)",
+        "idrid_007 (is in a. IDRiD_Disease Grading_Training Labels.csv, but its image is missing)",
+        "idrid_002 (is in b. IDRiD_Disease Grading_Testing Labels.csv, but its image is missing)",
         "IDRiD_02_EX.tif (is 61×40, its image 60×40 pixels",
-        "IDRiD_80_EX.tif (is a mask of no image",
+        "IDRiD_80_EX.tif (belongs to no image",
     ):
         assert part in str(caught.value)
 

@@ -120,13 +120,14 @@ def test_released_splits_are_followed(root: Path) -> None:
         load(root, splits=splits)
     skipped = load(root, splits=splits, skip_bad=True)["test"]
     assert len(skipped) == 2
-    assert ("test/NORMAL/NORMAL-202-1", "is in a folder of another class than test.csv says") in [
-        fault[:2] for fault in skipped.excluded
-    ]
+    assert (
+        "test/NORMAL/NORMAL-202-1",
+        "is in the folder of another class than test.csv states; correct one of them",
+    ) in [fault[:2] for fault in skipped.excluded]
     (splits / "test.csv").write_text(
         "\n".join(["filename,drusen", "train/NORMAL/NORMAL-100-2,0", "test/DRUSEN/DRUSEN-220-1,1"])
     )
-    with pytest.raises(UserError, match=r"group 100 in both 'train' and 'test'"):
+    with pytest.raises(UserError, match=r"group 100 is in both 'train' and 'test'"):
         load(root, splits=splits)
 
 
@@ -147,7 +148,7 @@ def test_faults_are_named_at_once(root: Path) -> None:
         "NORMAL/CNV-160-1.jpeg (is not named NORMAL-<patient>-<number>.jpeg)",
         "notes.txt (is not named NORMAL-<patient>-<number>.jpeg)",
         "DRUSEN-220-1.png (is 47×31, its image 48×31 pixels",
-        "DRUSEN-999-1.png (is a mask of no scan",
+        "DRUSEN-999-1.png (belongs to no scan",
     ):
         assert part in str(caught.value)
     assert len(load(root, skip_bad=True)["test"]) == 4
@@ -156,19 +157,19 @@ def test_faults_are_named_at_once(root: Path) -> None:
 def test_a_mask_of_two_scans_and_a_scan_in_two_versions(root: Path) -> None:
     scan(home_of(root), "train", "DRUSEN", 220, 1)
     write_mask(home_of(root), "DRUSEN-220-1.png", *SIZES["DRUSEN"])
-    with pytest.raises(BadFiles, match="is a mask of both train/drusen/drusen-220-1 and test/drusen/drusen-220-1"):
+    with pytest.raises(BadFiles, match="belongs to both train/drusen/drusen-220-1 and test/drusen/drusen-220-1"):
         load(root)
     scan(home_of(root), "test", "DRUSEN", 220, 1, ".png")
-    with pytest.raises(UserError, match=r"test/DRUSEN/DRUSEN-220-1 is there twice, as .*jpeg and .*png; keep one"):
+    with pytest.raises(UserError, match=r"test/DRUSEN/DRUSEN-220-1 appears twice, as .*jpeg and .*png; keep one"):
         load(root)
 
 
 def test_missing_files_say_what_was_looked_for(root: Path, tmp_path: Path) -> None:
     assert DATASETS["oct"].missing(root) == ""
     shutil.rmtree(home_of(root) / "test")
-    with pytest.raises(MissingData, match=r"no train/DRUSEN and test in .*oct2017; unpack OCT2017 of https"):
+    with pytest.raises(MissingData, match=r"no folders train/DRUSEN and test in .*oct2017; unpack OCT2017 of https"):
         load(root)
-    assert "no train/DRUSEN" in DATASETS["oct@classes"].missing(tmp_path / "nowhere")
+    assert "no folders train/DRUSEN" in DATASETS["oct@classes"].missing(tmp_path / "nowhere")
 
 
 def test_what_windows_leaves_in_folders_is_no_scan(root: Path) -> None:

@@ -1,0 +1,259 @@
+"""Records of a run and of its cells, as ``run.json`` and ``cell.json`` hold them.
+
+Writers and readers share these models, so that neither can misspell what the other one expects.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+#: Layout of the records that this version writes and reads; records without ``format`` have layout 1.
+FORMAT: Final = 2
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """Names of a cell."""
+
+    dataset: str
+    backbone: str
+    head: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset} · {self.backbone} · {self.head} · seed {self.seed}"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def changed(self, **facts: Any) -> Self:
+        """Returns a copy with other values, which are validated."""
+        return type(self).model_validate(dict(self) | facts)
+
+
+class InitFacts(_Record):
+    """File of the weights that every training starts from."""
+
+    file: str
+    sha256: str
+
+
+class GitState(_Record):
+    """Commit of the code, and whether files differ from it."""
+
+    commit: str
+    dirty: bool = False
+
+
+class MachineFacts(_Record):
+    """Hardware and threads; timings and the last digits of results depend on them."""
+
+    device: str
+    gpu: str
+    cpu: str
+    processes: int
+    threads: int
+    bf16: str
+    platform: str
+
+
+class MetricFacts(_Record):
+    """Registered facts of a metric with one occlusion operator; see ``bench.contracts.MetricInfo``."""
+
+    name: str
+    variant: str = ""
+    family: str
+    higher_is_better: bool | None
+    value_range: tuple[float, float] = (-math.inf, math.inf)
+    images: Literal["diseased", "healthy", "all"] = "diseased"
+    of_network: bool = False
+    paper: str = ""
+
+
+class ExplainerFacts(_Record):
+    """Registered facts of an explainer; see ``bench.contracts.Explainer``."""
+
+    family: str
+    signed: bool
+    paper: str
+    role: str = ""
+    variant_of: str = ""
+
+
+class HeadFacts(_Record):
+    """Registered facts of a head; ``base`` is its registered name without parameters."""
+
+    base: str
+    family: str
+    paper: str
+    converts: str = ""
+
+
+class DatasetFacts(_Record):
+    """Facts of a data set. Those with a default are known once its images are prepared.
+
+    Attributes:
+        base: registered name, without parameters.
+        size: input side in pixels.
+        images: split -> number of images of each class.
+        excluded: (file, reason) of the images that were left out.
+        side: split, or "explain" -> side of its images in pixels.
+        brightness_auc: of a logistic regression on brightness statistics.
+        prevalence, topk_chance: chance of a random pixel, or patch, to hit a lesion; None without lesions.
+    """
+
+    base: str
+    size: int
+    modality: str = ""
+    classes: list[str] = []
+    masks: str = ""
+    mask_is: str = ""
+    healthy: int | None = None
+    source: str = ""
+    licence: str = ""
+    citation: str = ""
+    explain_split: str = ""
+    preprocessing: str = ""
+    mean: list[float] = []
+    std: list[float] = []
+    images: dict[str, list[int]] = {}
+    excluded: list[tuple[str, str]] | None = None
+    explained_diseased: int | None = None
+    explained_healthy: int | None = None
+    explained_faithful: int | None = None
+    side: dict[str, int] = {}
+    brightness_auc: float | None = None
+    prevalence: float | None = None
+    topk_chance: float | None = None
+
+
+class RunRecord(_Record):
+    """A run: what was asked for, facts about it, versions and machine.
+
+    Attributes:
+        config: the resolved configuration, as ``bench.config.Config`` dumps it.
+        plan: hash of what was asked for; only cells with this plan belong to the run.
+        explained_by: head -> explainers that its cells run.
+        absent: data set that ``all`` would include -> why it is left out.
+        splits: folder of released split files; empty without one.
+        studies: name -> parameters.
+        started, finished: times in UTC; ``finished`` is empty while the run works, or if it was stopped.
+        problems: a line for everything that failed.
+    """
+
+    format: Literal[2] = FORMAT
+    config: dict[str, Any]
+    cells: list[CellKey]
+    plan: str
+    explained_by: dict[str, list[str]]
+    datasets: dict[str, DatasetFacts]
+    absent: dict[str, str] = {}
+    init: InitFacts | None = None
+    splits: str = ""
+    explainers: dict[str, ExplainerFacts]
+    heads: dict[str, HeadFacts]
+    studies: dict[str, dict[str, Any]] = {}
+    metrics: list[MetricFacts]
+    git: GitState | None = None
+    packages: dict[str, str]
+    machine: MachineFacts
+    started: str
+    finished: str = ""
+    problems: list[str] = []
+
+
+class StudyOutcome(_Record):
+    """Result of a study of one explainer or of the whole cell; its rows belong to it if they have its fingerprint."""
+
+    status: Literal["ok", "skipped", "failed"]
+    reason: str = ""
+    traceback: str = ""
+    fingerprint: str = ""
+
+
+class ExplainerOutcome(StudyOutcome):
+    """Result of an explainer on a cell.
+
+    Attributes:
+        bad_maps: ids of the images whose maps hold NaN or infinite values.
+        problems: metric that failed -> reason.
+    """
+
+    bad_maps: list[str] = []
+    problems: dict[str, str] = {}
+
+
+class LesionReliance(_Record):
+    """True positives of a classifier, and the share of them that it calls healthy once the lesions are removed."""
+
+    true_positives: int
+    called_healthy: float
+
+
+class InferenceFacts(_Record):
+    """Precision of the occluded images' predictions, and the comparison that allowed it.
+
+    Attributes:
+        asked, precision: ``--precision``, and the number format that was chosen.
+        agree: whether the scores in bf16 agree with those in float32; None if they were not compared.
+        failed: why they could not be compared.
+        mean_difference, worst_difference: of the AUDC; see ``bench.evaluation.mixed_precision``.
+        changed_ranks: pairs of methods that change places.
+        images, methods: compared.
+    """
+
+    asked: str
+    precision: str
+    batch_size: int
+    agree: bool | None = None
+    failed: str = ""
+    mean_difference: float | None = None
+    worst_difference: float | None = None
+    changed_ranks: int | None = None
+    images: int | None = None
+    methods: int | None = None
+
+
+class CellRecord(_Record):
+    """A cell: the training of its classifier, and what happened to each explainer and study.
+
+    Attributes:
+        training: fingerprint of all that the weights depend on.
+        status: "absent" without a record, and in the record of a part of a cell, which trains nothing.
+        plan: of the run that worked on the cell last.
+        base, parameters: registered name of the head, and all its constructor arguments.
+        weights_from: origin of the weights; empty until they are stored.
+        weights: number of them.
+        best_epoch: whose weights were kept, counted from 0; None if nothing was trained.
+        evidence_grid: sides (h, w) of the evidence of a training image; None where the classifier has none.
+        lesion_reliance: None where no counterfactual images can be rendered.
+        metrics_skipped: metric -> why it is not read here.
+        explainers: name -> outcome.
+        studies: name -> explainer, or "" for the whole cell -> outcome.
+    """
+
+    format: Literal[2] = FORMAT
+    training: str = ""
+    status: Literal["absent", "training", "ok", "skipped", "failed"] = "absent"
+    plan: str = ""
+    reason: str = ""
+    traceback: str = ""
+    base: str = ""
+    parameters: dict[str, Any] | None = None
+    weights_from: str = ""
+    weights: int | None = None
+    seconds: float | None = None
+    mean: list[float] = []
+    std: list[float] = []
+    best_epoch: int | None = None
+    evidence_grid: tuple[int, int] | None = None
+    lesion_reliance: LesionReliance | None = None
+    metrics_skipped: dict[str, str] = {}
+    inference: InferenceFacts | None = None
+    explainers: dict[str, ExplainerOutcome] = {}
+    studies: dict[str, dict[str, StudyOutcome]] = {}

@@ -1,0 +1,135 @@
+"""``check-data``: counts, page, files and exit codes."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import bench.data  # noqa: F401 (registers the data sets)
+from bench.commands.check_data.command import check_dataset
+from bench.commands.check_data.reading import SHOWN
+from bench.contracts import Sample, UserError
+from bench.data.loading import Request, load_split
+from bench.data.sources.folder import folder_dataset
+from bench.registry import DATASETS
+from tests.bench.commands.checking import SIDE, check, cut, generated, info_of, lesion, read
+from tests.support.made_fundus import save
+from tests.support.paths import ROOT
+
+
+def test_long_lists_are_cut_on_the_screen_and_whole_in_the_file(own_folder: Path) -> None:
+    for index in range(30):
+        save(own_folder / f"masks/x{index:02}.png", lesion())
+    _, said, faults = check(folder_dataset(own_folder), own_folder)
+    assert len(faults) == 30
+    assert "x09.png" in said
+    assert "x10.png" not in said
+    assert "and 20 more: see" in said
+
+
+def test_page_shows_lesions_first_and_the_same_images_each_time(tmp_path: Path) -> None:
+    def builder(root: Path, split: str) -> list[Sample]:
+        return [replace(one, id=f"{copy}{one.id}") for copy in "abcd" for one in generated(split)]
+
+    one, other = (read(info_of(builder), tmp_path).splits["train"].shown for _ in range(2))
+    assert [sample.id for sample in one[1]] == [sample.id for sample in other[1]]
+    assert len(one[1]) == len(one[0]) == SHOWN
+    assert all(sample.mask is not None for sample in one[1])
+
+
+def test_counts_stand_beside_the_published_ones(tmp_path: Path) -> None:
+    def builder(root: Path, split: str, splits: Path | None = None) -> list[Sample]:
+        return generated(split)
+
+    info = info_of(builder, published={"train": (4, 4), "val": (4, 1003), "test": (3, 4)})
+    clean, said, _ = check(info, tmp_path, splits=tmp_path)
+    rows = {tuple(line.split()) for line in said.splitlines()}
+    assert clean
+    assert ("train", "healthy", "4", "4", "0", "4", "4") in rows  # images, published, difference, with mask, groups
+    assert ("val", "sick", "4", "1,003", "-999", "3", "4") in rows
+    assert ("val", "all", "8", "1,007", "-999", "7", "4") in rows
+    assert ("test", "healthy", "4", "3", "+1", "4", "4") in rows
+    assert "Number of images differs from the published one: val, test" in said
+    _, said, _ = check(info, tmp_path)
+    assert "1,003" not in said
+    assert "give their folder with --splits" in said
+
+
+def test_without_released_splits_all_images_stand_beside_the_publishers_totals(tmp_path: Path) -> None:
+    info = info_of(lambda root, split: generated(split), totals=((12, 13), (1000,)))  # 24 images, 12 of each class
+    clean, said, _ = check(info, tmp_path)
+    rows = {tuple(line.split()) for line in said.splitlines()}
+    assert clean
+    assert ("all", "splits", "healthy", "12", "12", "0", "12", "12") in rows
+    assert ("all", "splits", "sick", "12", "13", "-1", "9", "12") in rows
+    assert ("all", "splits", "all", "24", "25", "-1", "21", "12") in rows
+    assert ("train", "sick", "4", "3", "4") in rows
+    assert "Number of images differs from the published one: all splits" in said
+    _, said, _ = check(replace(info, totals=((12, 13), (24,))), tmp_path)  # the nearest form, classes not published
+    rows = {tuple(line.split()) for line in said.splitlines()}
+    assert ("all", "splits", "sick", "12", "9", "12") in rows
+    assert ("all", "splits", "all", "24", "24", "0", "21", "12") in rows
+    assert "differs from the published" not in said
+
+
+def test_totals_of_the_publishers() -> None:
+    """Those of the radiographs are the sums of the authors' splits; Kaggle's are by grade, and their sum is known."""
+    published = DATASETS["cxr"].published
+    assert DATASETS["cxr"].totals == (tuple(map(sum, zip(*published.values(), strict=True))),) == ((8851, 6012),)
+    grades, with_test_set = DATASETS["fundus@grades"].totals
+    assert (sum(grades), *with_test_set) == (35126, 88702)
+    assert DATASETS["fundus"].totals[0] == (grades[0], sum(grades[1:]))
+    assert DATASETS["fundus@onset2"].totals[0] == (sum(grades[:2]), sum(grades[2:]))
+    assert DATASETS["fundus-idrid"].totals == ((597,),)
+
+
+def test_tables_beside_the_page_are_never_overwritten(own_folder: Path) -> None:
+    labels = own_folder / "labels.csv"
+    labels.write_text("mine")
+    screen = Console(file=io.StringIO())
+    request = Request(own_folder, SIDE, 0, skip_bad=True)
+    check_dataset(folder_dataset(own_folder), request, own_folder / "labels.png", screen)
+    assert labels.read_text() == "mine"
+    assert (own_folder / "labels-faults.csv").read_text() == "kind,file,reason\n"
+    with pytest.raises(UserError, match=r"--out .*labels.csv: the page of samples is a PNG file"):
+        check_dataset(folder_dataset(own_folder), request, labels, screen)
+    assert labels.read_text() == "mine"
+
+
+def test_reading_says_how_far_it_is(own_folder: Path) -> None:
+    said: list[str] = []
+    info = folder_dataset(own_folder)
+    load_split(info, Request(own_folder, SIDE, 0), "train", own_folder / "cache", said.append)
+    assert said == [f"{info.name}: reading train, image 1 of 8"]
+    load_split(info, Request(own_folder, SIDE, 0), "train", own_folder / "cache", said.append)
+    assert len(said) == 1  # the second time it comes from the cache
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["{own}"], 0, "No faults found."),
+        (["{bad}"], 1, "cannot be read as an image"),
+        (["cxr", "--data-root", "{own}"], 2, "error: data set 'cxr' is not there"),
+        (["{own}", "--splits", "/nowhere"], 2, "error: --splits /nowhere: no such folder"),
+        (["{own}", "--size", "0"], 2, "Invalid value"),
+    ],
+)
+def test_exit_codes(own_folder: Path, tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    if code == 1:
+        cut(own_folder / "images/sick/3.png")
+    filled = [
+        word.replace("{own}", f"folder:{own_folder}").replace("{bad}", f"folder:{own_folder}") for word in arguments
+    ]
+    words = [sys.executable, str(ROOT / "run_benchmark.py"), "check-data", *filled, "--out", str(tmp_path / "p.png")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (tmp_path / "p.png").exists() == (code < 2)
