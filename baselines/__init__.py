@@ -1,4 +1,7 @@
-"""What SoftCAM is compared with: the black box, post-hoc explainers and controls. Importing it registers them."""
+"""Baselines that SoftCAM is compared with: the black box, post-hoc explainers, other inherent models and controls.
+
+Importing the package registers them.
+"""
 
 from baselines import bagnet, bcos, blackbox, cams, controls, gradients, libraries, perturbation, scorecam
 

@@ -1,6 +1,6 @@
-"""BagNets: networks whose feature map sees no more than a small square of the image at each cell.
+"""BagNets: networks in which each cell of the feature map sees only a small square of the image.
 
-Under a SoftCAM head the class evidence of a cell is then evidence of that square alone: ``softcam-dense`` on a BagNet
+With a SoftCAM head the class evidence of a cell is then evidence of that square alone: ``softcam-dense`` on a BagNet
 is the BagNet of arXiv:1904.00760 (linear classifier of local features, averaged), ``softcam-sparse`` the sparse BagNet
 of Djoumessi et al. (Sparse activations for interpretable disease grading, MIDL 2023).
 """
@@ -22,7 +22,7 @@ _STRIDES = (2, 2, 2, 1)
 
 
 class CompactBlock(nn.Module):
-    """One k×k and one 1×1 convolution with batch norm around a shortcut."""
+    """A k×k and a 1×1 convolution with batch norm, and a shortcut."""
 
     def __init__(self, channels_in: int, channels: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -41,13 +41,15 @@ class CompactBlock(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N,D,h,w) -> (N,D',h/stride,w/stride)."""
-        return self.relu(self.inner(images) + self.shortcut(images))
+        """Maps (N,D,h,w) to (N,D',h/stride,w/stride)."""
+        features: Tensor = self.relu(self.inner(images) + self.shortcut(images))
+        return features
 
 
 class CompactBagNet(nn.Module):
-    """A BagNet for CPUs: total stride 8 and widths of the ``compact`` backbone, receptive field of 9, 17 or 33 pixels.
+    """BagNet for CPUs: total stride 8 and widths of the ``compact`` backbone, receptive field of 9, 17 or 33 pixels.
 
+    Source: arXiv:1904.00760.
     Deviation: convolutions are padded, so that cells stay on the grid of the image; the paper's are not.
     """
 
@@ -64,12 +66,13 @@ class CompactBagNet(nn.Module):
         self.fc = nn.Linear(later[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> logits (N,C)."""
-        return self.fc(self.flatten(self.pool(self.stages(self.stem(images)))))
+        """Maps images (N,3,H,W) to logits (N,C)."""
+        logits: Tensor = self.fc(self.flatten(self.pool(self.stages(self.stem(images)))))
+        return logits
 
 
 class Bottleneck(nn.Module):
-    """ResNet-50's block with an unpadded k×k convolution; the shortcut loses the cells that this one loses."""
+    """ResNet-50's block with an unpadded k×k convolution; the shortcut is cropped like the convolution."""
 
     def __init__(self, channels_in: int, width: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
@@ -92,13 +95,14 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N,D,h,w) -> (N,4·width,h',w')."""
+        """Maps (N,D,h,w) to (N,4·width,h',w')."""
         inner = self.inner(images)
-        return self.relu(inner + self.shortcut(images)[:, :, : inner.shape[2], : inner.shape[3]])
+        features: Tensor = self.relu(inner + self.shortcut(images)[:, :, : inner.shape[2], : inner.shape[3]])
+        return features
 
 
 class BagNet(nn.Module):
-    """BagNet with ResNet-50's layout: all 3×3 convolutions but the stem's and the first of a stage are 1×1.
+    """BagNet with ResNet-50's layout: the 3×3 convolutions are 1×1, except the stem's and the first of a stage.
 
     Source: arXiv:1904.00760, sec. 3 and the authors' code.
     """
@@ -126,18 +130,19 @@ class BagNet(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """He initialisation by the outgoing connections, as the authors have it."""
+        """Applies He initialisation by the outgoing connections, as in the authors' code."""
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
                 nn.init.normal_(part.weight, std=math.sqrt(2 / (math.prod(part.kernel_size) * part.out_channels)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> logits (N,C)."""
-        return self.fc(self.flatten(self.pool(self.stages(self.stem(images)))))
+        """Maps images (N,3,H,W) to logits (N,C)."""
+        logits: Tensor = self.fc(self.flatten(self.pool(self.stages(self.stem(images)))))
+        return logits
 
 
 def _build(network: type[nn.Module], receptive_field: int, pretrained: bool) -> tuple[nn.Module, str]:
-    """There are no pretrained weights of these here."""
+    """Builds a network with random weights; no pretrained ones are shipped."""
     return network(receptive_field), f"{RANDOM} (no pretrained BagNet is shipped)" if pretrained else RANDOM
 
 

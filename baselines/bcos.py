@@ -1,4 +1,7 @@
-"""A B-cos network: a product of input-dependent matrices, which is its own explanation down to the pixels."""
+"""B-cos network: a product of input-dependent matrices that explains its prediction down to the pixels.
+
+It is the inherently interpretable alternative whose maps have the resolution of the image.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,11 @@ class BcosConv2d(nn.Module):
     """Convolution with weights ŵ of unit norm, times ``|cos(x, ŵ)|`` of the patch x (B = 2); no bias.
 
     Attributes:
-        frozen: the factor counts as a constant in a gradient, so that the layer is the linear one that it acts as.
+        frozen: the factor counts as a constant in a gradient, so that the gradient is that of the effective linear
+            layer.
 
     Source: arXiv:2205.10268, eq. 3.
-    Deviation: without MaxOut, as in its successor arXiv:2306.10898.
+    Deviation: without MaxOut, as in the successor arXiv:2306.10898.
     """
 
     def __init__(self, channels_in: int, channels: int, kernel: int = 1, stride: int = 1) -> None:
@@ -34,7 +38,7 @@ class BcosConv2d(nn.Module):
         self.frozen = False
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N,D,h,w) -> (N,D',h/stride,w/stride)."""
+        """Maps (N,D,h,w) to (N,D',h/stride,w/stride)."""
         weight = self.linear.weight
         unit = weight / torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)
         projection = F.conv2d(images, unit, stride=self.linear.stride, padding=self.linear.padding)
@@ -42,7 +46,7 @@ class BcosConv2d(nn.Module):
         return projection * cosine.abs()
 
     def _norms(self, images: Tensor) -> Tensor:
-        """Euclidean norms (N,1,h,w) of the patches, in float32: half precision cannot hold sums of squares."""
+        """Computes the Euclidean norms (N,1,h,w) of the patches in float32, as half precision is too coarse."""
         kernel, stride = self.linear.kernel_size[0], self.linear.stride
         with torch.autocast(images.device.type, enabled=False):
             images = images.to(torch.promote_types(images.dtype, torch.float32))
@@ -53,11 +57,12 @@ class BcosConv2d(nn.Module):
 class LinearNorm2d(nn.BatchNorm2d):
     """Subtracts each channel's mean over the image and divides by its standard deviation over the batch; no bias.
 
-    Linear in eval mode, so contributions still add up to the logit.
+    It is linear in eval mode, so contributions still add up to the logit.
 
     Source: arXiv:2306.10898 (norms without bias, centred and not).
-    Deviation: centred by image and scaled by batch; only scaled by batch, as the paper's final CNNs, the
-        compact network did not learn a phantom in 12 epochs, for what all images share outweighs a small lesion.
+    Deviation: centred per image and scaled per batch. The paper's final CNNs are only scaled per batch; the compact
+        network then did not learn a phantom in 12 epochs, because structures common to all images outweigh a small
+        lesion.
     """
 
     def __init__(self, channels: int) -> None:
@@ -65,7 +70,7 @@ class LinearNorm2d(nn.BatchNorm2d):
         self.register_parameter("bias", None)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N,D,h,w) -> (N,D,h,w)."""
+        """Normalises (N,D,h,w)."""
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         images = images - images.mean(dim=(2, 3), keepdim=True)
@@ -73,14 +78,15 @@ class LinearNorm2d(nn.BatchNorm2d):
         if self.training:
             variance = images.square().mean(dim=(0, 2, 3))
             self.num_batches_tracked += 1
-            # As in every batch norm of torch: without a momentum, the mean over all batches so far.
+            # As in torch's batch norm: without a momentum, the mean over all batches so far.
             share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
             self.running_var.lerp_(variance.detach(), share)
-        return images * (self.weight * (variance + self.eps).rsqrt())[:, None, None]
+        scale: Tensor = self.weight * (variance + self.eps).rsqrt()
+        return images * scale[:, None, None]
 
 
 class BcosBlock(nn.Module):
-    """Two 3×3 B-cos convolutions with batch norm around a shortcut."""
+    """Two 3×3 B-cos convolutions with batch norm, and a shortcut."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -95,22 +101,23 @@ class BcosBlock(nn.Module):
             self.shortcut = nn.Sequential(BcosConv2d(channels_in, channels, 1, stride), LinearNorm2d(channels))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N,D,h,w) -> (N,D',h/stride,w/stride)."""
-        return self.inner(images) + self.shortcut(images)
+        """Maps (N,D,h,w) to (N,D',h/stride,w/stride)."""
+        features: Tensor = self.inner(images) + self.shortcut(images)
+        return features
 
 
 class SixChannels(nn.Module):
-    """Images x with values in [0, 1] as [x, 1 − x]: a pixel's direction tells its colour, and no pixel is zero."""
+    """Images x in [0, 1] as [x, 1 − x], so that a pixel's direction encodes its colour and no pixel is zero."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N,3,H,W) -> (N,6,H,W)."""
+        """Maps (N,3,H,W) to (N,6,H,W)."""
         return torch.cat([images, 1 - images], dim=1)
 
 
 class CompactBcos(nn.Module):
-    """The ``compact`` residual network of B-cos layers: total stride 8, no bias, no ReLU.
+    """The ``compact`` residual network with B-cos layers: total stride 8, no bias, no ReLU.
 
-    Its own classifier is an ordinary linear layer, which every head replaces.
+    Its classifier is an ordinary linear layer, which every head replaces.
     """
 
     def __init__(self, num_classes: int = 2, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
@@ -129,13 +136,14 @@ class CompactBcos(nn.Module):
         self.fc = nn.Linear(third, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) in [0, 1] -> logits (N,C)."""
-        return self.fc(self.flatten(self.pool(self.stages(images))))
+        """Maps images (N,3,H,W) in [0, 1] to logits (N,C)."""
+        logits: Tensor = self.fc(self.flatten(self.pool(self.stages(images))))
+        return logits
 
 
 @backbone("bcos_compact", "the compact network of B-cos layers, for the head bcos", (0, 0, 0), (1, 1, 1), always=True)
 def bcos_compact(pretrained: bool) -> tuple[nn.Module, str]:
-    """There are no pretrained weights of it."""
+    """Builds a compact B-cos network; it has no pretrained weights."""
     return CompactBcos(), "random initialisation"
 
 
@@ -145,9 +153,9 @@ class BcosClassifier(Classifier):
     features: nn.Sequential
 
     def contributions(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> contributions (N,H,W), each image's adding up to its target logit.
+        """Computes the contributions (N,H,W) of the pixels of images (N,3,H,W), whose sum is the logit of targets (N,).
 
-        They are ``[W(x) x̃]`` of the six channels x̃ of a pixel, summed; W(x) is the gradient with the factors held.
+        They are ``[W(x) x̃]``, summed over the six channels x̃ of a pixel; W(x) is the gradient at constant factors.
 
         Source: arXiv:2205.10268, sec. 3.2.
         """
@@ -155,7 +163,8 @@ class BcosClassifier(Classifier):
             channels = self.features[0](images.detach()).requires_grad_()
             logits = self.head(self.features[1:](channels)).gather(1, targets[:, None])
             (weights,) = torch.autograd.grad(logits.sum(), channels)
-        return (channels * weights).sum(dim=1).detach()
+            contributions: Tensor = (channels * weights).sum(dim=1)
+        return contributions.detach()
 
 
 @contextmanager
@@ -171,26 +180,26 @@ def _frozen_factors(model: nn.Module) -> Iterator[None]:
 
 
 class _Temperature(nn.Module):
-    """Logits divided by a constant, as cosines make them small."""
+    """Division of the logits by a constant, because cosines make them small."""
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
 
     def forward(self, logits: Tensor) -> Tensor:
-        """(N,C) -> (N,C)."""
+        """Scales logits (N,C)."""
         return logits / self.temperature
 
 
 @register_head
 class Bcos(Head):
-    """A B-cos layer for the classes at every cell of a B-cos backbone, averaged over space.
+    """B-cos layer with one output per class at every cell of a B-cos backbone, averaged over space.
 
     Args:
-        temperature: what the averages are divided by.
+        temperature: divisor of the averages, above 0.
 
     Source: arXiv:2205.10268; arXiv:2306.10898 (classifier before the pooling).
-    Deviation: trained with cross-entropy like every head here, not with one binary loss a class, so there is no fixed
+    Deviation: trained with cross-entropy like every head here, not with one binary loss per class; there is no fixed
         bias, which a softmax would cancel.
     """
 
@@ -203,10 +212,10 @@ class Bcos(Head):
         self.temperature = temperature
 
     def build(self, model: nn.Module, num_classes: int) -> BcosClassifier:
-        """B-cos network -> ``BcosClassifier`` of ``num_classes`` on a copy of its backbone, with a fresh last layer.
+        """Builds a ``BcosClassifier`` of ``num_classes`` on a copy of a B-cos network, with a fresh last layer.
 
         Raises:
-            NotApplicable: the model is no B-cos network.
+            NotApplicable: the model is not a B-cos network.
         """
         stages = getattr(model, "stages", None)
         if not isinstance(stages, nn.Sequential) or not isinstance(stages[0], SixChannels):
@@ -220,16 +229,19 @@ class Bcos(Head):
 
 @register_explainer
 class BcosContributions(Explainer):
-    """Contributions of the pixels to the target logit, times the number of pixels: like evidence, their mean is it."""
+    """Contributions of the pixels to the target logit, times the number of pixels, so that their mean is the logit.
+
+    Source: arXiv:2205.10268, sec. 3.2.
+    """
 
     name, family, signed, paper = "bcos", "inherent", True, PAPER
 
     def applies_to(self, classifier: Classifier) -> str:
-        """Empty for a network of B-cos layers alone, else the reason."""
-        return "" if isinstance(classifier, BcosClassifier) else "the classifier is no B-cos network (see head bcos)"
+        """Returns "" for a network of B-cos layers, otherwise the reason."""
+        return "" if isinstance(classifier, BcosClassifier) else "the classifier is not a B-cos network (see head bcos)"
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> signed map (N,H,W) with mean target logit."""
+        """Computes the signed maps (N,H,W), whose mean is the target logit, of images (N,3,H,W) for targets (N,)."""
         if not isinstance(classifier, BcosClassifier):
             raise TypeError(self.applies_to(classifier))
         with evaluating(classifier):

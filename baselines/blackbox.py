@@ -1,4 +1,7 @@
-"""The classifier as it is, against which the inherently interpretable one is measured."""
+"""Head that keeps a classifier a black box.
+
+The price of an inherently interpretable classifier is measured against it.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,25 @@ from bench.registry import register_head
 
 @register_head
 class BlackBox(Head):
-    """The backbone's own head with a fresh last linear layer; the rest of the head keeps its weights."""
+    """The backbone's own head with a fresh last linear layer; its other layers keep their weights."""
 
     name, family, paper = "blackbox", "black box", ""
 
     def build(self, model: nn.Module, num_classes: int) -> Classifier:
-        """Plain image classifier -> ``Classifier`` of ``num_classes`` on a copy of it; ``model`` stays as it is.
+        """Builds a ``Classifier`` of ``num_classes`` on a copy of a plain image classifier, which is not changed.
 
         Raises:
             ValueError: the model cannot be cut into features (N,D,h,w) and a head.
         """
-        anatomy = split_classifier(copy.deepcopy(model))
-        old = anatomy.classifying
-        place = next(name for name, part in anatomy.head.named_modules() if part is old)
-        anatomy.head.set_submodule(place, _fresh(old, num_classes))
-        return anatomy.classifier(num_classes).train(model.training)
+        parts = split_classifier(copy.deepcopy(model))
+        old = parts.classifying
+        place = next(name for name, part in parts.head.named_modules() if part is old)
+        parts.head.set_submodule(place, _fresh(old, num_classes))
+        return parts.classifier(num_classes).train(model.training)
 
 
 def _fresh(old: nn.Linear | nn.Conv2d, num_classes: int) -> nn.Linear | nn.Conv2d:
-    """A freshly initialised layer like ``old`` with ``num_classes`` outputs."""
+    """Returns a freshly initialised layer like ``old`` with ``num_classes`` outputs."""
     weight, bias = old.weight, old.bias is not None
     if isinstance(old, nn.Conv2d):
         return nn.Conv2d(old.in_channels, num_classes, 1, bias=bias, device=weight.device, dtype=weight.dtype)

@@ -1,4 +1,8 @@
-"""Maps that know nothing of the classifier: the floor, and with the mask itself the ceiling, of every score."""
+"""Controls: maps that ignore the classifier.
+
+They give the floor of every score, and with the mask itself its ceiling, so that a score can be read as a share of the
+range between them.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +17,29 @@ from bench.registry import register_explainer
 
 @register_explainer
 class Random(Explainer):
-    """Uniform noise in [0, 1) on the classifier's feature grid: the floor, as coarse as a CAM."""
+    """Uniform noise in [0, 1) on the classifier's feature grid: the floor, at the resolution of a CAM."""
 
     name, family, signed, paper = "random", "control", False, ""
     role = "floor"
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Maps (N,h,w), each from the seed of its image."""
+        """Draws maps (N,h,w), each from the seed of its image."""
         with evaluating(classifier), torch.no_grad():
             grid = classifier.forward_features(batch.images[:1]).shape[2:]
         maps = [torch.rand(grid, generator=torch.Generator().manual_seed(seed)) for seed in batch.seeds]
         return torch.stack(maps).to(batch.images.device)
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> maps (N,h,w), all from seed 0."""
+        """Draws maps (N,h,w) for images (N,3,H,W), all from seed 0."""
         return self.explain_batch(classifier, Batch(images, targets, None, (0,) * len(images)))
 
 
 @register_explainer
 class CenterGaussian(Explainer):
-    """A Gaussian at the centre of the image: what a method scores that only knows where lesions tend to be.
+    """Gaussian at the centre of the image: the score of a method that only knows where lesions tend to be.
 
     Args:
-        sigma: standard deviation as share of the image's side.
+        sigma: standard deviation as a share of the image's side.
     """
 
     name, family, signed, paper = "center_gaussian", "control", False, ""
@@ -44,24 +48,24 @@ class CenterGaussian(Explainer):
         self.sigma = sigma
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> maps (N,H,W) in (0, 1]."""
+        """Returns the same map for all images (N,3,H,W): (N,H,W) in (0, 1]."""
         rows, columns = (self._profile(side, images.device) for side in images.shape[2:])
         return (rows[:, None] * columns).repeat(len(images), 1, 1)
 
     def _profile(self, side: int, device: torch.device) -> Tensor:
-        """The Gaussian along one axis (side,), at the centres of the pixels."""
+        """Returns the Gaussian along one axis (side,), at the centres of the pixels."""
         position = (torch.arange(side, device=device) + 0.5) / side - 0.5
         return torch.exp(-0.5 * (position / self.sigma) ** 2)
 
 
 @register_explainer
 class Edges(Explainer):
-    """Sobel gradient magnitude of the grey image (mean of the normalised channels): no explanation at all."""
+    """Sobel gradient magnitude of the grey image (mean of the normalised channels), which ignores the classifier."""
 
     name, family, signed, paper = "edges", "control", False, ""
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W) -> maps (N,H,W), at least 0."""
+        """Computes the edge maps (N,H,W), at least 0, of images (N,3,H,W)."""
         across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=images.device)
         kernels = torch.stack([across, across.T])[:, None]
         grey = F.pad(images.float().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
@@ -70,13 +74,13 @@ class Edges(Explainer):
 
 @register_explainer
 class MaskOracle(Explainer):
-    """The annotated lesion itself: the ceiling. The one explainer that may see the mask."""
+    """The annotated lesion itself: the ceiling. It is the only explainer that sees the mask."""
 
     name, family, signed, paper = "mask_oracle", "control", False, ""
     needs_masks, role = True, "ceiling"
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """The masks as maps (N,H,W) of 0 and 1.
+        """Returns the masks as maps (N,H,W) of 0 and 1.
 
         Raises:
             UserError: the images have no masks.
@@ -86,5 +90,5 @@ class MaskOracle(Explainer):
         return batch.masks.to(batch.images.device, torch.float32)
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Raises UserError, as an image alone does not tell where its lesion is."""
+        """Raises UserError, because an image alone does not contain its mask."""
         return self.explain_batch(classifier, Batch(images, targets, None, (0,) * len(images)))

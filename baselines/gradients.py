@@ -1,4 +1,7 @@
-"""Explanations from the gradient of the target logit with respect to the pixels, through captum."""
+"""Explanations from the gradient of the target logit with respect to the pixels, computed by captum.
+
+They have the resolution of the image and need no feature map, unlike the CAM methods.
+"""
 
 from __future__ import annotations
 
@@ -17,45 +20,53 @@ from bench.registry import register_explainer
 
 
 def pixel_gradient(classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-    """Images (N,3,H,W), targets (N,) -> gradient of the target logit (N,3,H,W), signed."""
-    return captum.attr.Saliency(classifier).attribute(images, targets, abs=False)
+    """Computes the signed gradient (N,3,H,W) of the logits of targets (N,) with respect to images (N,3,H,W)."""
+    gradient: Tensor = captum.attr.Saliency(classifier).attribute(images, targets, abs=False)
+    return gradient
 
 
 class _PixelAttribution(Explainer):
-    """Base: attributes in eval mode to a copy of the images, so that nothing of the caller's is touched."""
+    """Base of methods that attribute in eval mode, to a copy of the images so that the caller's are not changed."""
 
     family: ClassVar[Family] = "post-hoc"
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> raw map (N,H,W)."""
+        """Computes the raw maps (N,H,W) of images (N,3,H,W) for targets (N,)."""
         with evaluating(classifier):
             return self.attribute(classifier, images.detach().clone().requires_grad_(), targets).detach()
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W) that require a gradient, targets (N,) -> raw map (N,H,W)."""
+        """Computes the raw maps (N,H,W) of images (N,3,H,W) that require a gradient, for targets (N,)."""
         raise NotImplementedError
 
 
 @register_explainer
 class Saliency(_PixelAttribution):
-    """Largest absolute gradient among the colour channels: unsigned by the paper's own definition."""
+    """Largest absolute gradient among the colour channels, unsigned by the paper's definition.
+
+    Source: arXiv:1312.6034.
+    """
 
     name, signed, paper = "saliency", False, "arXiv:1312.6034"
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> raw map (N,H,W), at least 0."""
+        """Computes the raw maps (N,H,W), at least 0, of images (N,3,H,W) for targets (N,)."""
         return pixel_gradient(classifier, images, targets).abs().amax(dim=1)
 
 
 @register_explainer
 class InputXGradient(_PixelAttribution):
-    """Gradient times input, summed over the colour channels; the input is the normalised image."""
+    """Gradient times input, summed over the colour channels; the input is the normalised image.
+
+    Source: arXiv:1605.01713.
+    """
 
     name, signed, paper = "inputxgradient", True, "arXiv:1605.01713"
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> signed map (N,H,W)."""
-        return captum.attr.InputXGradient(classifier).attribute(images, targets).sum(dim=1)
+        """Computes the signed maps (N,H,W) of images (N,3,H,W) for targets (N,)."""
+        attributions: Tensor = captum.attr.InputXGradient(classifier).attribute(images, targets)
+        return attributions.sum(dim=1)
 
 
 @register_explainer
@@ -67,7 +78,9 @@ class IntegratedGradients(_PixelAttribution):
 
     Args:
         n_steps: points on the path.
-        batch_size: images per backward pass (at least the batch given).
+        batch_size: images per backward pass (at least the size of the given batch).
+
+    Source: arXiv:1703.01365.
     """
 
     name, signed, paper = "integrated_gradients", True, "arXiv:1703.01365"
@@ -77,8 +90,8 @@ class IntegratedGradients(_PixelAttribution):
         self.batch_size = batch_size
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> signed map (N,H,W)."""
-        attributions = captum.attr.IntegratedGradients(classifier).attribute(
+        """Computes the signed maps (N,H,W) of images (N,3,H,W) for targets (N,)."""
+        attributions: Tensor = captum.attr.IntegratedGradients(classifier).attribute(
             images,
             baselines=0.0,
             target=targets,
@@ -90,16 +103,17 @@ class IntegratedGradients(_PixelAttribution):
 
 @register_explainer
 class GuidedBackprop(_PixelAttribution):
-    """Gradient that passes each ReLU only where it is positive, summed over the colour channels.
+    """Gradient that passes each ReLU only if it is positive, summed over the colour channels.
 
-    Deviation: captum's version sees only ``nn.ReLU`` modules, which leaves ReLU6 (MobileNetV2) and functional ReLUs
-        (DenseNet's last) unguided without a word; here every ReLU called is guided. Equal to captum's on other models.
+    Source: arXiv:1412.6806.
+    Deviation: captum's version guides only ``nn.ReLU`` modules and silently ignores ReLU6 (MobileNetV2) and functional
+        ReLUs (DenseNet's last); here every ReLU is guided. On other models the result equals captum's.
     """
 
     name, signed, paper = "guided_backprop", True, "arXiv:1412.6806"
 
     def applies_to(self, classifier: Classifier) -> str:
-        """Empty for a ReLU network, else the reason."""
+        """Returns "" for a ReLU network, otherwise the reason."""
         parts = list(classifier.modules())
         others = sorted({type(part).__name__ for part in parts if isinstance(part, _NOT_RELU)})
         if others:
@@ -108,7 +122,7 @@ class GuidedBackprop(_PixelAttribution):
         return "" if has_relu else "the classifier has no ReLU module"
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> signed map (N,H,W)."""
+        """Computes the signed maps (N,H,W) of images (N,3,H,W) for targets (N,)."""
         with _GuidedReLU():
             return pixel_gradient(classifier, images, targets).sum(dim=1)
 
@@ -118,14 +132,18 @@ _RELUS = {F.relu, F.relu_, F.relu6, torch.relu, torch.relu_, Tensor.relu, Tensor
 
 
 class _GuidedReLU(TorchFunctionMode):
-    """While active, every ReLU called lets only positive gradients through; in-place and reused ones as well."""
+    """Mode in which every ReLU passes only positive gradients, including in-place and reused ones."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         options = kwargs or {}
         output = func(*args, **options)
-        is_relu6 = func is F.hardtanh and options.get("min_val") == 0  # what nn.ReLU6 calls
+        is_relu6 = func is F.hardtanh and options.get("min_val") == 0  # the function that nn.ReLU6 calls
         if (func in _RELUS or is_relu6) and output.requires_grad:
             output.register_hook(torch.relu)
         return output
@@ -135,13 +153,15 @@ class _GuidedReLU(TorchFunctionMode):
 class SmoothGrad(Explainer):
     """Mean gradient over noisy copies of the image, summed over the colour channels; signed.
 
-    The noise is Gaussian, its standard deviation a share of the image's own range of (normalised) values. Absolute
-    values are in the paper only a choice of display.
+    The noise is Gaussian; its standard deviation is a share of the range of the image's (normalised) values. The paper
+    takes absolute values for display only.
 
     Args:
-        samples: noisy copies of each image.
-        noise: standard deviation as share of the range; the paper's advice is 0.1 to 0.2.
+        samples: noisy copies per image.
+        noise: standard deviation as a share of the range; the paper recommends 0.1 to 0.2.
         batch_size: noisy copies per backward pass.
+
+    Source: arXiv:1706.03825.
     """
 
     name, family, signed, paper = "smoothgrad", "post-hoc", True, "arXiv:1706.03825"
@@ -152,17 +172,17 @@ class SmoothGrad(Explainer):
         self.batch_size = batch_size
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Raw maps (N,H,W), the noise of each image from its own seed."""
+        """Computes the raw maps (N,H,W) of a batch, with the noise of each image from its own seed."""
         with evaluating(classifier):
             images = zip(batch.images.detach(), batch.targets, batch.seeds, strict=True)
             return torch.stack([self._mean_gradient(classifier, *one).sum(dim=0) for one in images])
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> signed map (N,H,W), with the noise of seed 0 for every image."""
+        """Computes the signed maps (N,H,W) of images (N,3,H,W) for targets (N,), with seed 0 for every image."""
         return self.explain_batch(classifier, Batch(images, targets, None, (0,) * len(images)))
 
     def _mean_gradient(self, classifier: Classifier, image: Tensor, target: Tensor, seed: int) -> Tensor:
-        """Image (3,H,W) -> mean gradient of the target logit (3,H,W)."""
+        """Computes the mean gradient (3,H,W) of the target logit over noisy copies of an image (3,H,W)."""
         generator = torch.Generator().manual_seed(seed)  # on the CPU, so that a GPU sees the same noise
         deviation = self.noise * (image.max() - image.min())
         total = torch.zeros_like(image)

@@ -1,9 +1,10 @@
-"""The CAM methods as the users of three libraries call them, to be compared with the ones that are scored here.
+"""CAM methods as three libraries implement them, to be compared with the implementations of ``baselines.cams``.
 
-A map is what the library returns: pytorch-grad-cam scales it to [0, 1] and enlarges it to the input, torchcam scales it
-on its own grid, captum does neither and leaves its sign. ``all`` leaves these explainers out; they run by their names.
-torchcam's Grad-CAM++ weighs by the cubes of the positive gradients: its division by the denominator of eq. 19 works on
-a copy and is lost (0.5.0). Its Score-CAM scales a channel before it enlarges it, corners not aligned.
+Maps are returned as the library returns them: pytorch-grad-cam scales them to [0, 1] and enlarges them to the input,
+torchcam scales them on their own grid, captum does neither and keeps their sign. ``all`` does not include these
+explainers; they run by their names. torchcam's Grad-CAM++ uses the cubes of the positive gradients as weights: its
+division by the denominator of eq. 19 acts on a copy and is lost (0.5.0). Its Score-CAM scales a channel before it
+enlarges it, with corners not aligned.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from bench.registry import register_explainer
 
 
 class _LibraryCAM(Explainer):
-    """Base: a library's map in eval mode, of which the weights and their gradients notice nothing."""
+    """Base: a library's map in eval mode, computed without changing the weights or their gradients."""
 
-    #: Module of the library, and its class of the method.
+    #: Module of the library, and its class for the method.
     library: ClassVar[str]
     cam: ClassVar[str]
     family: ClassVar[Family] = "post-hoc"
@@ -36,24 +37,24 @@ class _LibraryCAM(Explainer):
     scaled = True
 
     def applies_to(self, classifier: Classifier) -> str:
-        """Empty where the logits are a function of the feature map, else why they are not. Imports the library."""
-        import_module(self.library)  # takes seconds, which are no part of what its maps cost
+        """Returns "" if the logits are a function of the feature map, otherwise the reason why they are not."""
+        import_module(self.library)  # takes seconds, which must not count as the cost of its maps
         return classifier.beside_map
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> the library's map (N,h,w) or (N,H,W)."""
+        """Computes the library's maps, (N,h,w) or (N,H,W), of images (N,3,H,W) for targets (N,)."""
         with evaluating(classifier), _without_weight_gradients(classifier), torch.enable_grad():
             maps = self.attribute(classifier, images.detach().clone().requires_grad_(), targets)
         return maps.detach().to(images.device, torch.float32)
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W) that require a gradient, targets (N,) -> the library's map."""
+        """Computes the library's maps of images (N,3,H,W) that require a gradient, for targets (N,)."""
         raise NotImplementedError
 
 
 @contextmanager
 def _without_weight_gradients(model: nn.Module) -> Iterator[None]:
-    """Gradients flow to the images alone; pytorch-grad-cam would clear and fill those of the weights."""
+    """Lets gradients flow to the images only; pytorch-grad-cam would clear and fill those of the weights."""
     kept = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
     for weight, _, _ in kept:
         weight.requires_grad_(False).grad = None
@@ -70,12 +71,12 @@ class _PytorchGradCAM(_LibraryCAM):
     library = "pytorch_grad_cam"
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> map (N,H,W) in [0, 1]."""
+        """Computes the maps (N,H,W) in [0, 1] of images (N,3,H,W) for targets (N,)."""
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
         cam = getattr(import_module(self.library), self.cam)(classifier, [classifier.feature_layer])
         try:
-            with redirect_stderr(StringIO()):  # Score-CAM draws a progress bar for every image
+            with redirect_stderr(StringIO()):  # Score-CAM prints a progress bar per image
                 maps = cam(images, [ClassifierOutputTarget(target) for target in targets.tolist()])
         finally:
             cam.activations_and_grads.release()
@@ -83,45 +84,47 @@ class _PytorchGradCAM(_LibraryCAM):
 
 
 class _TorchCAM(_LibraryCAM):
-    """A class of torchcam, by name, as the package is optional; the map is scaled on the feature grid."""
+    """A class of torchcam, by name because the package is optional; the map is scaled on the feature grid."""
 
     library = "torchcam.methods"
 
     def applies_to(self, classifier: Classifier) -> str:
-        """Empty, or that torchcam is not installed, or why the logits are no function of the feature map."""
+        """Returns "" or the reason: torchcam is absent, or the logits are not a function of the feature map."""
         if importlib.util.find_spec("torchcam") is None:
             return "torchcam is not installed: pip install -e '.[compare]' (or pip install torchcam)"
         return super().applies_to(classifier)
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> map (N,h,w) in [0, 1]."""
+        """Computes the maps (N,h,w) in [0, 1] of images (N,3,H,W) for targets (N,)."""
         with getattr(import_module(self.library), self.cam)(classifier, classifier.feature_layer) as cam:
             scores = classifier(images)
-            return cam(targets.tolist(), scores)[0]
+            maps: Tensor = cam(targets.tolist(), scores)[0]
+        return maps
 
 
 class _PytorchScoreCAM(_PytorchGradCAM):
-    """One image after the other, as the library makes all masked images of a batch at once."""
+    """Score-CAM one image at a time, because the library builds all masked images of a batch at once."""
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> map (N,H,W) in [0, 1]."""
-        pairs = zip(images.split(1), targets.split(1), strict=True)
+        """Computes the maps (N,H,W) in [0, 1] of images (N,3,H,W) for targets (N,)."""
+        pairs = zip(torch.split(images, 1), torch.split(targets, 1), strict=True)
         return torch.cat([super(_PytorchScoreCAM, self).attribute(classifier, *pair) for pair in pairs])
 
 
 class _CaptumGradCAM(_LibraryCAM):
-    """Grad-CAM of captum, whose default is signed: the ReLU of the paper has to be asked for."""
+    """Grad-CAM of captum, which is signed by default; the paper's ReLU is an option."""
 
     library, signed, scaled = "captum.attr", True, False
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> signed map (N,h,w)."""
+        """Computes the signed maps (N,h,w) of images (N,3,H,W) for targets (N,)."""
         method = getattr(import_module(self.library), self.cam)
-        return method(classifier, classifier.feature_layer).attribute(images, targets)[:, 0]
+        maps: Tensor = method(classifier, classifier.feature_layer).attribute(images, targets)
+        return maps[:, 0]
 
 
 def _register(library: str, method: type[Explainer], caller: type[_LibraryCAM], cam: str) -> None:
-    """Make ``method@library`` known, by the facts of the method as it is scored here."""
+    """Registers ``method@library`` with the facts of the method in this package."""
     facts = {"name": f"{method.name}@{library}", "paper": method.paper, "variant_of": method.name, "cam": cam}
     register_explainer(type(f"{method.__name__}Of{caller.__name__}", (caller,), facts))
 

@@ -1,4 +1,7 @@
-"""Explanations from what happens to the target logit when a part of the image is hidden, through captum."""
+"""Explanations from the change of the target logit when a part of the image is hidden, computed by captum.
+
+They need neither gradients nor a feature map, so they apply to every classifier.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,12 @@ class Occlusion(Explainer):
     The window is filled with zero in normalised values, the training mean.
 
     Args:
-        window: side of the window as share of the image's.
-        stride: step of the window as share of its side, at most 1.
-        batch_size: occluded images per forward pass (at least the batch given).
+        window: side of the window as a share of the image's.
+        stride: step of the window as a share of its side, at most 1.
+        batch_size: occluded images per forward pass (at least the size of the given batch).
 
-    Deviation: the paper hides with grey and maps the target's probability; captum's definition on the logit is used.
+    Source: arXiv:1311.2901.
+    Deviation: the paper fills with grey and maps the target's probability; captum's definition on the logit is used.
     """
 
     name, family, signed, paper = "occlusion", "post-hoc", True, "arXiv:1311.2901"
@@ -33,11 +37,11 @@ class Occlusion(Explainer):
         self.batch_size = batch_size
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Images (N,3,H,W), targets (N,) -> signed map (N,H,W), in logits."""
+        """Computes the signed maps (N,H,W), in logits, of images (N,3,H,W) for targets (N,)."""
         sides = [max(1, round(self.window * side)) for side in images.shape[2:]]
         steps = [max(1, round(self.stride * side)) for side in sides]
         with evaluating(classifier), torch.no_grad():
-            drops = captum.attr.Occlusion(classifier).attribute(
+            drops: Tensor = captum.attr.Occlusion(classifier).attribute(
                 images,
                 sliding_window_shapes=(images.shape[1], *sides),
                 strides=(images.shape[1], *steps),

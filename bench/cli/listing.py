@@ -1,4 +1,4 @@
-"""What there is to choose from, as rows for ``run_benchmark.py list``."""
+"""Tables of ``run_benchmark.py list``: everything that a run can name, and which data sets are missing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ Listing = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 
 def listing(root: Path) -> list[Listing]:
-    """(title, column names, rows) for every kind of thing a run can name."""
+    """Returns one (title, column names, rows) per kind of thing that a run can name.
+
+    Args:
+        root: folder of the downloaded data sets.
+    """
     return [
         ("Data sets", ("name", "classes", "masks", "licence", "state"), _datasets(root)),
-        ("Backbones", ("name", "what it is"), _backbones()),
+        ("Backbones", ("name", "description"), _backbones()),
         ("Heads", ("name", "family", "paper"), [(name, HEADS[name].family, HEADS[name].paper) for name in HEADS]),
         ("Explainers", ("name", "family", "maps", "paper"), _explainers()),
         ("Metrics", ("name", "family", "better", "images", "operators", "paper"), _metrics()),
-        ("Probes", ("name", "paper"), [(name, STUDIES[name].paper) for name in STUDIES]),
-        ("Configs", ("name", "what it is"), [(name, load_config(name).description) for name in shipped_configs()]),
+        ("Studies", ("name", "paper"), [(name, STUDIES[name].paper) for name in STUDIES]),
+        ("Configs", ("name", "description"), [(name, load_config(name).description) for name in shipped_configs()]),
     ]
 
 

@@ -1,4 +1,7 @@
-"""The command line."""
+"""Command line.
+
+It imports nothing heavy at the top, so that ``--help`` and errors in flags appear at once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.mock_imports import stand_ins
+from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins, load_plugins
 from bench.errors import UserError
 
@@ -34,11 +37,11 @@ Examples:
   run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
 """
 
-#: Options that name several things; the config's section ``run`` has them too.
+#: Options that take several names; the config's section ``run`` has the same keys.
 _LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "studies")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-#: A file or pipe has no width of its own; the tables need about this.
+#: A file or pipe has no width; the tables need about 150 columns.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
@@ -57,22 +60,22 @@ def benchmark(
     seeds: Annotated[str | None, _option("seeds, comma separated")] = None,
     studies: Annotated[str | None, _option("studies beside the scores, comma separated")] = None,
     probes: Annotated[str | None, typer.Option(hidden=True, help="old name of --studies")] = None,
-    shortcut: Annotated[str | None, _option("tag planted in every phantom: tag:0.9")] = None,
+    shortcut: Annotated[str | None, _option("plant a tag in every phantom: tag:0.9")] = None,
     config: Annotated[str | None, _option("shipped config or TOML file [quick; standard on CUDA]")] = None,
     data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
     splits: Annotated[Path | None, _option("folder of released split files (docs/data.md)")] = None,
     plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
-    init: Annotated[Path | None, _option("checkpoint that every training starts from")] = None,
+    init: Annotated[Path | None, _option("weights that every training starts from")] = None,
     out: Annotated[Path | None, _option("run folder [results/<config>]")] = None,
-    cache: Annotated[Path | None, _option("folder of decoded images [cache beside --out]")] = None,
+    cache: Annotated[Path | None, _option("folder of decoded images [cache next to --out]")] = None,
     device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [cores; GPU: 1]")] = None,
-    batch_size: Annotated[int | None, _option("images a batch, in training and explaining")] = None,
-    precision: Annotated[str, _option("of occluded images: float32, bf16, auto")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [by cores; GPU: 1]")] = None,
+    batch_size: Annotated[int | None, _option("batch size for training and explaining")] = None,
+    precision: Annotated[str, _option("precision under occlusion: float32, bf16, auto")] = "auto",
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable images out, counted")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
 ) -> None:
-    """Train black boxes and their SoftCAM twins, explain both, score the explanations, write tables and figures."""
+    """Train black boxes and SoftCAM models, explain both, score the explanations, write tables and figures."""
     if context.invoked_subcommand is not None:
         return
     problems = _register(context.obj, plugins)
@@ -103,16 +106,16 @@ def benchmark(
 
 
 def _execute(config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object]) -> None:
-    """Run and report; ends with exit code 0, 1 where something failed, 130 after Ctrl-C."""
+    """Runs and reports; exits with code 0, 1 if something failed, 130 after Ctrl-C."""
     from bench.run.runner import run
 
     try:
         outcome = run(config, plan, options, console, problems, register)
-        from bench.report.build import build_report  # not before: other processes of the run need not read it
+        from bench.report.build import build_report  # not at the top: other processes of the run do not need it
 
         left = build_report(options.out, console, only_if_stale=not outcome.computed)
     except KeyboardInterrupt:  # click would say no more than "Aborted!"
-        console.print(f"stopped; what is finished is in {options.out}, the same command goes on from there")
+        console.print(f"stopped; finished work is in {options.out}, and the same command continues from there")
         raise typer.Exit(130) from None
     for problem in outcome.problems:
         console.print(Text(problem, style="red"), soft_wrap=True)
@@ -120,7 +123,7 @@ def _execute(config: Any, plan: Any, options: Any, problems: list[str], register
 
 
 def _register(register: Callable[[], object], plugins: str | None) -> list[str]:
-    """Fill the registries, before any other import adds to them out of order -> a line for each plugin that failed."""
+    """Fills the registries, before other imports change their order -> one line per plugin that failed."""
     files = [Path(file) for file in _names(plugins) or []]
     register()
     return load_plugins(files)
@@ -131,20 +134,24 @@ def _names(text: str | None) -> list[str] | None:
         return None
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UserError(f"an empty list of names: {text!r}; leave the flag out or name something")
+        raise UserError(f"empty list of names: {text!r}; name at least one, or omit the flag")
     return names
 
 
 def _folder(splits: Path | None) -> Path | None:
     if splits is not None and not splits.is_dir():
-        raise UserError(f"--splits {splits}: no such folder; the folder of the released CSV files is expected")
+        raise UserError(f"--splits {splits}: no such folder; give the folder of the released CSV files (docs/data.md)")
     return splits
 
 
 def merged_values(
     config: str, lists: dict[str, list[str] | None], batch_size: int | None, init: Path | None, shortcut: str | None
 ) -> dict[str, Any]:
-    """The config's values with the flags laid over them."""
+    """Returns the values of a config, overridden by flags; None keeps the value of the config.
+
+    Raises:
+        UserError: There is no such config, or ``shortcut`` is malformed.
+    """
     from bench.config import load_config
     from bench.specs import plant
 
@@ -156,7 +163,7 @@ def merged_values(
         values["run"]["init"] = str(init)
     if batch_size is not None:
         overrides = values["datasets"].values()
-        for section in (values, *overrides):  # a flag beats the own setting of a data set, and of a backbone on it
+        for section in (values, *overrides):  # a flag overrides the settings of data sets and backbones
             section["training"]["batch_size"] = section["explain"]["batch_size"] = batch_size
         for backbone in (backbone for section in overrides for backbone in section["backbones"].values()):
             backbone["training"]["batch_size"] = batch_size
@@ -166,17 +173,17 @@ def merged_values(
 def _announce(name: str, options: Any, plan: Any) -> None:
     console.print(f"config {name} on {options.device}: {len(plan.cells)} classifiers on {', '.join(plan.datasets)}")
     for absent, reason in plan.absent.items():
-        console.print(Text(f"left out: {absent}: {reason}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"skipped: {absent}: {reason}", style="yellow"), soft_wrap=True)
     console.print(f"writing to {options.out}, decoded images to {options.cache_folder}", soft_wrap=True)
 
 
-@app.command("list")
+@app.command("list", short_help="List what a run can name, and missing data sets.")
 def list_everything(
     context: typer.Context,
     data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
     plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
 ) -> None:
-    """Show all that can be named, and what is missing."""
+    """List everything that a run can name, and which data sets are missing."""
     problems, tables = _listing(context, data_root, plugins)
     for problem in problems:
         console.print(Text(problem, style="red"))
@@ -188,7 +195,7 @@ def list_everything(
 
 
 def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tuple[list[str], list[Listing]]:
-    """Problems with plugins, and the tables; only plugins may need the heavy packages to say what they are."""
+    """Returns problems with plugins, and the tables; only plugins may need the heavy packages for their facts."""
 
     def read() -> list[Listing]:
         from bench.cli.listing import listing
@@ -196,7 +203,7 @@ def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tu
         return listing(data_root)
 
     if plugins is None and not installed_plugins() and "torch" not in sys.modules:
-        with suppress(Exception), stand_ins():  # the real modules then say what is wrong, if it is more than stand-ins
+        with suppress(Exception), mock_imports():  # after an exception, the real modules are imported below
             context.obj()
             return [], read()
     return _register(context.obj, plugins), read()
@@ -205,9 +212,9 @@ def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tu
 @app.command()
 def report(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="a run folder, such as results/quick")],
+    run: Annotated[Path, typer.Argument(help="run folder, such as results/quick")],
 ) -> None:
-    """Rebuild tables, figures and page from the scores."""
+    """Rebuild tables, figures and page from the stored scores."""
     context.obj()
     from bench.report.build import build_report
 
@@ -217,12 +224,12 @@ def report(
 @app.command()
 def export(
     context: typer.Context,
-    cell: Annotated[Path, typer.Argument(help="a cell's folder: RUN/cells/DATA SET/BACKBONE-HEAD-sSEED")],
-    onnx: Annotated[bool, typer.Option("--onnx", help="also model.onnx, compared with PyTorch")] = False,
+    cell: Annotated[Path, typer.Argument(help="folder of a cell: RUN/cells/DATA SET/BACKBONE-HEAD-sSEED")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="also write model.onnx, compared with PyTorch")] = False,
     out: Annotated[Path | None, _option("folder to write to [RUN/export/DATA SET/...]")] = None,
     plugins: Annotated[str | None, _option("Python files that add the backbone or head")] = None,
 ) -> None:
-    """Write a trained classifier: weights, model card, ONNX."""
+    """Export a trained classifier: weights, model card, ONNX."""
     for problem in _register(context.obj, plugins):
         console.print(Text(problem, style="red"))
     from bench.commands.export.command import export_cell
@@ -231,19 +238,19 @@ def export(
         console.print(line, soft_wrap=True, markup=False)
 
 
-@app.command()
+@app.command(short_help="Benchmark speed against other libraries.")
 def speed(
     context: typer.Context,
     backbone: Annotated[str, _option("registered backbone [resnet18]")] = "resnet18",
     size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [128]", show_default=False)] = 128,
-    batch: Annotated[int, typer.Option(min=1, help="images a forward pass [16]", show_default=False)] = 16,
-    images: Annotated[int, typer.Option(min=1, help="occluded and trained on [16]", show_default=False)] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="images per forward pass [16]", show_default=False)] = 16,
+    images: Annotated[int, typer.Option(min=1, help="images to occlude and train on [16]", show_default=False)] = 16,
     repeats: Annotated[int, typer.Option(min=3, help="timings of each task [3]", show_default=False)] = 3,
-    quick: Annotated[bool, typer.Option("--quick", help="no explainers of many passes, no memory")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="skip slow explainers and memory")] = False,
     device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
     out: Annotated[Path, _option("folder to write to [results/speed]")] = Path("results/speed"),
 ) -> None:
-    """Time everything beside bare passes and other libraries."""
+    """Benchmark speed against bare forward passes and other libraries."""
     _register(context.obj, None)
     from bench.commands.speed.command import measure_speed
     from bench.commands.speed.scene import Setting
@@ -253,18 +260,18 @@ def speed(
     measure_speed(setting, choose_device(device), out, console, context.obj)
 
 
-@app.command("check-data")
+@app.command("check-data", short_help="Read every image of a data set, list problems.")
 def check_data(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="a data set, or folder:PATH")],
+    name: Annotated[str, typer.Argument(help="data set, or folder:PATH")],
     data_root: Annotated[Path, _option("folder of the downloaded data sets [data]")] = Path("data"),
     splits: Annotated[Path | None, _option("folder of released split files (docs/data.md)")] = None,
     size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [256]", show_default=False)] = 256,
-    seed: Annotated[int, _option("of the split, where it is drawn [0]")] = 0,
+    seed: Annotated[int, _option("seed of a random split [0]")] = 0,
     plugins: Annotated[str | None, _option("Python files that add data sets")] = None,
     out: Annotated[Path | None, _option("page of samples [check-<name>.png]")] = None,
 ) -> None:
-    """Read every image of a data set, list what is wrong (exit code 1), draw a page of samples."""
+    """Read every image of a data set, list problems (exit code 1), draw a page of samples."""
     for problem in _register(context.obj, plugins):
         console.print(Text(problem, style="red"))
     from bench.commands.check_data.command import check_dataset
@@ -275,7 +282,7 @@ def check_data(
     from bench.store.folders import file_name
 
     if parse_spec(name).base == "all":
-        raise UserError("check-data takes one data set at a time; python run_benchmark.py list shows them")
+        raise UserError("check-data takes one data set at a time; run_benchmark.py list shows their names")
     asked = {"run": {"datasets": [name]}, "data": {"size": size, "seed": seed}}
     plan = make_plan(parse_config(asked, "check-data"), data_root)
     info = plan.datasets[name]
@@ -285,10 +292,10 @@ def check_data(
 
 
 def main(register: Callable[[], None]) -> None:
-    """Run the command line; a ``UserError`` is one line and exit code 2.
+    """Runs the command line; a ``UserError`` is printed as one line and gives exit code 2.
 
     Args:
-        register: imports all that registers itself; called by the commands that need it, and not for ``--help``.
+        register: imports every module that registers something; not called for ``--help``.
     """
     try:
         app(obj=register)

@@ -1,8 +1,9 @@
-"""Registries without torch: heavy packages are stood in for while modules are only read for what they register.
+"""Mock imports of heavy packages, so that ``list`` starts without torch.
 
-What ``list`` shows are facts that classes and decorators state, and those need no torch, which alone takes longer to
-import than a list should. So the modules themselves are imported, which cannot go stale as a copy of the facts could.
-Source: the idea is that of Sphinx's ``autodoc_mock_imports``.
+``list`` shows facts that classes and decorators state, for which torch and its companions, many seconds of imports, are
+not needed. The modules themselves are imported, because a copy of the facts could become outdated.
+
+Source: Sphinx's ``autodoc_mock_imports``.
 """
 
 from __future__ import annotations
@@ -21,36 +22,36 @@ HEAVY = (
 _OWN = ("bench", "baselines", "softcam")
 
 
-class _Empty(type):
-    """Metaclass of ``_StandIn``: what a module does with a name while it is imported, and nothing that has a value."""
+class _MockType(type):
+    """Metaclass of ``_Mock``: allows everything that modules do with a name on import, except reading a value."""
 
-    def __getattr__(cls, name: str) -> type[_StandIn]:
-        if cls is not _StandIn or name.startswith("__"):  # a class derived from it has only what it states
+    def __getattr__(cls, name: str) -> type[_Mock]:
+        if cls is not _Mock or name.startswith("__"):  # a derived class has only its own attributes
             raise AttributeError(name)
-        return _StandIn
+        return _Mock
 
-    def __call__(cls, *arguments: object, **named: object) -> type[_StandIn]:
-        return _StandIn
+    def __call__(cls, *arguments: object, **named: object) -> type[_Mock]:
+        return _Mock
 
     def __bool__(cls) -> bool:
-        raise TypeError("a stand-in is neither true nor false")
+        raise TypeError("a mock has no truth value")
 
     def __str__(cls) -> str:
-        raise TypeError("a stand-in has no text")
+        raise TypeError("a mock has no text")
 
 
-class _StandIn(metaclass=_Empty):
-    """In the place of everything in a heavy package: can be named, derived from, called and used as a decorator."""
+class _Mock(metaclass=_MockType):
+    """Replaces every name of a heavy package: can be subclassed, called and used as a decorator."""
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Finds every module of the heavy packages, and fills it with stand-ins."""
+    """Finds every module of the heavy packages, and fills it with mocks."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         return ModuleSpec(name, self, is_package=True) if _top(name) in HEAVY else None
 
     def exec_module(self, module: ModuleType) -> None:
-        vars(module)["__getattr__"] = lambda name: getattr(_StandIn, name)
+        vars(module)["__getattr__"] = lambda name: getattr(_Mock, name)
 
 
 def _top(name: str) -> str:
@@ -58,11 +59,11 @@ def _top(name: str) -> str:
 
 
 @contextmanager
-def stand_ins() -> Iterator[None]:
-    """Within it, imports of heavy packages give stand-ins; afterwards no module that has seen one is left.
+def mock_imports() -> Iterator[None]:
+    """Mocks imports of heavy packages inside the block; afterwards, no module that has seen a mock is left.
 
-    Where code does more than name things, as by computing with a tensor, some exception leaves the context: the real
-    modules are then needed.
+    Code that does more than name things, such as computing with a tensor, raises some exception: it needs the real
+    modules.
     """
     before, finder = set(sys.modules), _Finder()
     sys.meta_path.insert(0, finder)

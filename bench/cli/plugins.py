@@ -1,4 +1,4 @@
-"""Explainers, metrics and data sets from the reader's own files and from installed packages."""
+"""Plugins: explainers, metrics, data sets and studies from the user's files and from installed packages."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ ENTRY_POINT_GROUP = "softcam_bench.plugins"
 
 
 def installed_plugins() -> EntryPoints:
-    """The entry points of installed packages."""
+    """Returns the plugin entry points of installed packages."""
     return entry_points(group=ENTRY_POINT_GROUP)
 
 
 def load_plugins(files: list[Path]) -> list[str]:
-    """Import plugin files and every installed entry point -> one line for each that failed, naming it.
+    """Imports plugin files and every installed entry point.
 
-    A plugin that fails half-way leaves nothing behind in the registries.
+    A plugin that fails half-way leaves nothing in the registries.
+
+    Returns:
+        One line per plugin that failed, with its name and the reason.
     """
     problems = []
     for point in installed_plugins():
@@ -45,14 +48,14 @@ def _import_file(file: Path) -> None:
 
 
 def _attempt(name: str, load: Callable[[], object]) -> str:
-    from bench.registry import ALL_REGISTRIES  # needs torch, which a list without plugins does without
+    from bench.registry import ALL_REGISTRIES  # imports torch, which a list without plugins does not need
 
     before = [set(registry) for registry in ALL_REGISTRIES]
     try:
         load()
-    except Exception as error:  # whatever foreign code raises
+    except Exception as error:  # foreign code can raise anything
         for registry, known in zip(ALL_REGISTRIES, before, strict=True):
             for added in set(registry) - known:
                 registry.remove(added)
-        return f"plugin {name} left out: {one_line(error)}"
+        return f"plugin {name} skipped: {one_line(error)}"
     return ""

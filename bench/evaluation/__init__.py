@@ -1,1 +1,1 @@
-"""Explains images with a trained classifier and scores the maps."""
+"""Evaluation of explainers: explains images with a trained classifier and scores the maps."""

@@ -1,4 +1,7 @@
-"""Images that are explained at once, with everything that the explainers of a cell share about them."""
+"""Batches of explained images.
+
+A batch holds everything that the explainers of a cell share about its images, so that each is computed only once.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,14 @@ Result = TypeVar("Result")
 
 
 class EvaluationBatch:
-    """The images at some positions among the explained ones, at most as many as are explained at once.
+    """The explained images at some positions, at most as many as are explained at once.
 
-    Images, features, head outputs and logits under occlusion are computed on first use, serve every explainer, and are
-    freed with the batch: memory does not grow with the number of images.
+    Images, features, head outputs and logits under occlusion are computed on first use, serve every explainer and are
+    freed with the batch, so that memory does not grow with the number of images.
 
     Args:
-        context: of the cell.
-        positions: (n,) among the explained images.
+        context: the context of the cell.
+        positions: (n,) positions among the explained images.
     """
 
     def __init__(self, context: EvaluationContext, positions: np.ndarray) -> None:
@@ -42,19 +45,19 @@ class EvaluationBatch:
 
     @cached_property
     def about(self) -> pd.DataFrame:
-        """One row per image: the labels of every score."""
+        """One row per image: the labels of its scores."""
         return self.context.about.iloc[self.positions]
 
     @cached_property
     def images(self) -> Tensor:
-        """(n,3,H,W) normalised, channels_last, on the device."""
+        """Normalised images (n,3,H,W) in channels_last, on the device."""
         context = self.context
         pixels = context.split.batch(context.explained.indices[self.positions]).to(context.device)
         return normalise(pixels, context.mean, context.std).contiguous(memory_format=torch.channels_last)
 
     @cached_property
     def targets(self) -> Tensor:
-        """(n,) the class that each image is explained for."""
+        """Class (n,) that each image is explained for."""
         return torch.tensor(self.about["target"].to_numpy()).to(self.context.device)
 
     @cached_property
@@ -64,7 +67,7 @@ class EvaluationBatch:
 
     @property
     def once(self) -> EvaluationBatch:
-        """Each image once where the batch explains it for one class after the other; otherwise the batch itself."""
+        """The batch itself, or each image once where the context explains every image for several classes."""
         return self._once or self  # a batch that held itself would outlive its last user
 
     @cached_property
@@ -73,7 +76,7 @@ class EvaluationBatch:
         return EvaluationBatch(self.context.once, self.positions[::classes]) if classes else None
 
     def explainer_input(self, name: str, explainer: Explainer) -> Batch:
-        """The ``Batch`` that this explainer is called with."""
+        """Returns the ``Batch`` that this explainer is called with."""
         return Batch(
             images=self.images,
             targets=self.targets,
@@ -83,10 +86,10 @@ class EvaluationBatch:
         )
 
     def maps(self, name: str, explainer: Explainer) -> Tensor:
-        """Raw maps (n,h,w) float32 on the device.
+        """Computes raw maps (n,h,w) float32 on the device.
 
         Raises:
-            UserError: the explainer did not return one map per image, or changed the images.
+            UserError: The explainer did not return one map per image, or changed the images.
         """
         network, batch = self.context.inference.classifier, self.once.explainer_input(name, explainer)
         version = batch.images._version
@@ -100,7 +103,7 @@ class EvaluationBatch:
         return check_maps(name, raw, len(self.positions)).detach().to(self.context.device, torch.float32)
 
     def occluder(self, subset: str, at: np.ndarray) -> Occluder:
-        """The occluder of the images at these places (n,) of the batch, cached under ``subset`` for all explainers."""
+        """Returns the occluder of the images at places (n,) of the batch, cached as ``subset`` for all explainers."""
         if subset not in self._occluders:
             context, ids = self.context, self.about["image"].iloc[at].tolist()
             self._occluders[subset] = Occluder(
@@ -117,7 +120,7 @@ class EvaluationBatch:
         return self._occluders[subset]
 
     def in_parts(self, compute: Callable[[EvaluationBatch], Result]) -> list[Result]:
-        """Results of ``compute`` for the batch, or for parts of it, which share nothing, when memory runs out."""
+        """Returns ``[compute(batch)]``, or one result per smaller part (parts share nothing) when memory runs out."""
 
         def attempt(size: int) -> list[Result]:
             if size >= len(self.positions):
@@ -128,34 +131,34 @@ class EvaluationBatch:
         return with_smaller_batches(attempt, len(self.positions))[0]
 
     def _forget(self) -> None:
-        """Discard everything shared, so that the next explainer gets fresh images."""
+        """Discards everything shared, so that the next explainer gets fresh images."""
         for part in ("images", "shared", "_once"):
             vars(self).pop(part, None)
         self._occluders.clear()
 
 
 def batches(context: EvaluationContext, positions: np.ndarray | None = None) -> Iterator[EvaluationBatch]:
-    """The explained images, or those at ``positions`` (n,), in batches of the configured size."""
+    """Yields the explained images, or the ones at ``positions`` (n,), in batches of the configured size."""
     chosen = np.arange(len(context.explained.indices)) if positions is None else positions
     for part in context.split_positions(chosen, context.section.batch_size):
         yield EvaluationBatch(context, part)
 
 
 def explain(context: EvaluationContext, name: str, explainer: Explainer, positions: np.ndarray) -> Tensor:
-    """Raw maps (n,h,w) of the explained images at positions (n,), in batches that shrink when memory runs out.
+    """Computes raw maps (n,h,w) of the explained images at positions (n,) in batches that shrink when memory runs out.
 
     Raises:
-        UserError: the explainer did not return one map per image.
+        UserError: The explainer did not return one map per image.
     """
     parts = [batch.in_parts(lambda part: part.maps(name, explainer)) for batch in batches(context, positions)]
     return torch.cat([maps for part in parts for maps in part])
 
 
 def explain_images(classifier: Classifier, name: str, explainer: Explainer, batch: Batch, batch_size: int) -> Tensor:
-    """Raw maps (N,h,w) of images that need not be explained ones, in parts that shrink when memory runs out.
+    """Computes raw maps (N,h,w) of any images, in parts that shrink when memory runs out.
 
     Raises:
-        UserError: the explainer did not return one map per image.
+        UserError: The explainer did not return one map per image.
     """
 
     def compute(part: slice) -> Tensor:
@@ -166,6 +169,6 @@ def explain_images(classifier: Classifier, name: str, explainer: Explainer, batc
 
 
 def part_of(batch: Batch, part: slice) -> Batch:
-    """Some images of a batch, which share nothing yet."""
+    """Returns some images of a batch, without its shared features."""
     masks = None if batch.masks is None else batch.masks[part]
     return Batch(batch.images[part], batch.targets[part], masks, batch.seeds[part])

@@ -1,4 +1,7 @@
-"""The frozen facts that all explainers of one classifier share: images, targets, logits, predictor."""
+"""Evaluation context: images, targets, logits and predictor of one classifier.
+
+All its explainers read the same frozen object, so that none can change the conditions of the next.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,7 @@ from torch import Tensor
 from bench.contracts import Channels, Classifier
 from bench.data.selection import Selection
 from bench.data.split import Split
-from bench.evaluation.predictor import Predictor
-from bench.memory import in_batches
+from bench.evaluation.predictor import Predictor, predict_images
 
 if TYPE_CHECKING:  # the digest of a score does not cover how settings are read
     from bench.config import ExplainSection
@@ -23,18 +25,25 @@ if TYPE_CHECKING:  # the digest of a score does not cover how settings are read
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """Everything that the explainers of one cell share; it is read and never changed.
+    """Everything that the explainers of one cell share; read-only.
 
     Attributes:
-        classifier: as it was trained, in evaluation mode, on ``device``.
-        split: the images; ``explained`` says which of them.
-        logits: (N,C) of the explained images, in their order.
-        targets: (N,) the class that each is explained for.
+        classifier: the trained classifier in evaluation mode, on ``device``.
+        split: the split that holds the explained images.
+        explained: the selection of explained images in ``split``.
+        section: batch size, occlusion steps and other settings of explaining.
+        logits: (N,C) logits of the explained images, in their order.
+        targets: (N,) class that each image is explained for.
+        mean: mean per channel by which images are normalised.
+        std: standard deviation per channel by which images are normalised.
+        device: device that everything is computed on.
         gallery: positions among the explained images that the figures show.
-        healthy: index of the class without lesions, whose images are donors; None where there is none.
-        seed_names: what names the cell, for the explainers' random numbers.
-        classes: None, or how many classes each image is explained for, in turn: saved maps are (classes,h,w).
-        predictor: what explains and predicts in the place of ``classifier``; None = itself.
+        healthy: index of the class without lesions, whose images are the reference images of the ``donor`` operator;
+            None if there is none.
+        seed_names: names of the cell that seed the explainers' random numbers.
+        classes: number of classes that each image is explained for, in turn (saved maps are then (classes,h,w)); None
+            if each is explained for one class.
+        predictor: computes explanations and predictions instead of ``classifier``; None = the classifier itself.
     """
 
     classifier: Classifier
@@ -54,17 +63,17 @@ class EvaluationContext:
 
     @cached_property
     def inference(self) -> Predictor:
-        """What explains and predicts."""
+        """The predictor that explains and predicts."""
         return self.predictor or Predictor(self.classifier, "float32", self.section.batch_size)
 
     @cached_property
     def once(self) -> EvaluationContext:
-        """The same without ``classes``, for what is asked of an image once."""
+        """The same context without ``classes``, for what is computed once per image."""
         return replace(self, classes=None)
 
     @cached_property
     def about(self) -> pd.DataFrame:
-        """One row an explained image: what every score of it is labelled with."""
+        """One row per explained image: image, group, label, predicted, target, diseased."""
         indices = self.explained.indices
         return pd.DataFrame(
             {
@@ -78,18 +87,17 @@ class EvaluationContext:
         )
 
     def split_positions(self, positions: np.ndarray, size: int) -> list[np.ndarray]:
-        """Positions (n,) in parts of this size, as near as it gets where the classes of an image stay together."""
+        """Splits positions (n,) into parts of about this size; all classes of an image stay in one part."""
         size = max(1, size // (self.classes or 1)) * (self.classes or 1)
         return np.split(positions, range(size, len(positions), size))
 
     def regions(self, regions: np.ndarray | None, positions: np.ndarray) -> Tensor | None:
-        """Masks, fields of view or ignored pixels (N,H,W) of the explained images at these positions."""
+        """Returns masks, fields of view or ignored pixels (n,H,W) of the explained images at positions (n,)."""
         if regions is None:
             return None
         return torch.from_numpy(regions[self.explained.indices[positions]]).to(self.device)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Normalised images (n,3,H,W) -> logits (n,C), always in float32, in batches that shrink with the memory."""
+        """Computes float32 logits (n,C) of normalised images (n,3,H,W) in batches that shrink when memory runs out."""
         predictor = replace(self.inference, precision="float32")
-        parts = in_batches(lambda part: predictor.predict(images[part]), len(images), self.section.batch_size)
-        return torch.cat(parts)
+        return predict_images(predictor.predict, images, self.section.batch_size)

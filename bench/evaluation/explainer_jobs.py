@@ -1,4 +1,7 @@
-"""All explainers of a cell on all its images; what is finished is on the disk."""
+"""Jobs of a cell: every explainer on all explained images.
+
+Finished work is written to the store as it comes, so that a run that stops loses little.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.contracts import Explainer, UserError
-from bench.errors import one_line
+from bench.contracts import Explainer
+from bench.errors import UserError, one_line
 from bench.evaluation.batch import EvaluationBatch, batches
 from bench.evaluation.context import EvaluationContext
 from bench.evaluation.requests import MetricRequest
@@ -34,13 +37,15 @@ class ExplainerJob:
     """One explainer whose scores are not all in the store.
 
     Attributes:
-        title: of its steps in the progress display.
-        fingerprint: of all that the maps depend on.
-        missing: metrics to be computed now.
-        metrics: name -> digest of the code of every metric that the store will hold.
-        result: what came of it; where there are several portions, without the rows and maps.
-        needless: why there is nothing to do; else empty.
-        failed: a line that says why it failed; empty as long as it has not.
+        name: registered name, with parameters as in the config.
+        title: name of its steps in the progress display.
+        explainer: computes the maps.
+        fingerprint: hash of everything that the maps depend on.
+        missing: metrics to compute now.
+        metrics: metric -> digest of its code, for every metric that the store will hold.
+        result: its scores so far; if the cell has several shares, without rows and maps, which are in the store.
+        needless: the reason why there is nothing to do; empty otherwise.
+        failed: one line that says why it failed; empty if it has not.
     """
 
     name: str
@@ -55,85 +60,105 @@ class ExplainerJob:
 
     @property
     def lines(self) -> list[str]:
-        """What a reader of the scores must know, if anything."""
+        """At most one line: the failure, or the problems that a reader of the scores must know."""
         if self.failed:
             return [f"explainer {self.title!r} failed: {self.failed}"]
         return [f"{self.title}: {'; '.join(self.result.notes)}"] if self.result.notes else []
 
 
-@dataclass(frozen=True)
-class Explaining:
-    """The work on the jobs of a cell: portions come first and explainers second, for these share what they need of one.
+def run_explainers(
+    jobs: list[ExplainerJob],
+    context: EvaluationContext,
+    store: CellStore,
+    progress: Progress,
+    cell: str,
+    save_maps: bool,
+) -> None:
+    """Explains all explained images by all jobs, scores the maps and stores both.
 
-    Where there are several portions, what came of each goes to a piece in the store: a stopped run goes on behind the
-    last one, and memory does not grow with the number of images.
+    The images are divided into shares, which are scored and stored at once. The outer loop runs over shares, because
+    the jobs share features and occluded logits of the same images. With several shares, each result goes to a piece in
+    the store: a stopped run continues after the last piece, and memory does not grow with the number of images.
 
-    Attributes:
-        what: names the cell in the progress display.
-        save_maps: keep the maps of all images, not only those of the figures.
+    Args:
+        jobs: the explainers; one that fails is marked as failed, also in the record of the cell.
+        context: the context of the cell.
+        store: the folder of the cell.
+        progress: shows one step per job and share.
+        cell: name of the cell in the progress display.
+        save_maps: whether the maps of all images are kept, not only the ones of the figures.
     """
+    shares = list(batches(context))
+    progress.expect(*(job.title for job in jobs for _ in shares[1:]))
+    writer = _JobWriter(context, store, progress, cell, save_maps, len(shares))
+    for number, batch in enumerate(shares):
+        for job in jobs:
+            with recording_failure(job, store):
+                writer.score_share(job, batch, number)
+                if number == len(shares) - 1:
+                    writer.finish(job)
+        shares[number] = EvaluationBatch(context, batch.positions)  # frees what the jobs shared
+
+
+@contextmanager
+def recording_failure(job: ExplainerJob, store: CellStore) -> Iterator[None]:
+    """Records an exception as a failure of the job, so that one explainer does not stop the others."""
+    try:
+        yield
+    except Exception as error:
+        job.failed = one_line(error)
+        outcome = ExplainerOutcome(status="failed", reason=job.failed, traceback=traceback.format_exc())
+        store.note_explainer(job.name, outcome)
+
+
+@dataclass(frozen=True)
+class _JobWriter:
+    """Scores the shares of a cell and joins their pieces; arguments as of ``run_explainers``."""
 
     context: EvaluationContext
     store: CellStore
     progress: Progress
-    what: str
+    cell: str
     save_maps: bool
+    shares: int
 
-    def run(self, jobs: list[ExplainerJob]) -> None:
-        """Explain, score and store; a job that fails says so, and in the cell's record."""
-        parts = list(batches(self.context))
-        self.progress.expect(*(job.title for job in jobs for _ in parts[1:]))
-        for number, batch in enumerate(parts):
-            for job in jobs:
-                with self.guard(job):
-                    self._batch(job, batch, number, len(parts))
-                    if number == len(parts) - 1:
-                        self._finish(job, len(parts))
-            parts[number] = EvaluationBatch(self.context, batch.positions)  # lets go of what was shared
-
-    @contextmanager
-    def guard(self, job: ExplainerJob) -> Iterator[None]:
-        """A method that fails must not take the others with it."""
-        try:
-            yield
-        except Exception as error:
-            job.failed = one_line(error)
-            outcome = ExplainerOutcome(status="failed", reason=job.failed, traceback=traceback.format_exc())
-            self.store.note_explainer(job.name, outcome)
-
-    def _batch(self, job: ExplainerJob, batch: EvaluationBatch, number: int, parts: int) -> None:
+    def score_share(self, job: ExplainerJob, batch: EvaluationBatch, number: int) -> None:
+        """Scores one share, unless the store holds its piece; adds the result to the job."""
         file = self.store.piece_file(job.name, number)
         facts = self._piece_facts(job, batch)
-        if job.failed or (parts > 1 and read_metadata(file).items() >= facts.items()):
+        if job.failed or (self.shares > 1 and read_metadata(file).items() >= facts.items()):
             self.progress.skip(job.title)
         else:
-            with self.progress.step(job.title, f"{self.what}: {job.title}"):
+            with self.progress.step(job.title, f"{self.cell}: {job.title}"):
                 keep = set(batch.positions.tolist()) if self.save_maps else set(self.context.gallery)
                 result = score_batch(batch, job.name, job.explainer, job.missing, keep)
-                if parts == 1:
+                if self.shares == 1:
                     job.result = result
                 else:
                     _write_piece(file, result, facts)
-        if parts > 1 and not job.failed:
+        if self.shares > 1 and not job.failed:
             job.result.add(_read_facts(file))
 
     def _piece_facts(self, job: ExplainerJob, batch: EvaluationBatch) -> dict[str, str]:
-        """What a piece must have been made of to be used."""
+        """Returns the settings that a stored piece must match to be used."""
         metrics = {request.name: job.metrics[request.name] for request in job.missing}
         images = [*batch.positions[[0, -1]].tolist(), self.save_maps]
         return {"fingerprint": job.fingerprint, "metrics": json.dumps(metrics), "images": json.dumps(images)}
 
-    def _finish(self, job: ExplainerJob, parts: int) -> None:
-        """Make one of the pieces and store it; a metric that failed on any leaves no row at all."""
+    def finish(self, job: ExplainerJob) -> None:
+        """Joins the pieces of a job and stores them; a metric that failed on any piece leaves no row at all.
+
+        Raises:
+            UserError: All maps hold NaN or infinite values.
+        """
         if job.failed:
             return
         if len(job.result.bad_maps) == len(self.context.explained.indices):
             raise UserError(f"explainer {job.name!r} returned only NaN or infinite maps")
         maps: dict[int, np.ndarray] = {}
-        done = {metric: code for metric, code in job.metrics.items() if metric not in job.result.problems}
-        file = self.store.scores_file(job.name)
-        rows = self._rows(job, parts, maps)
-        write_scores(file, rows, fingerprint=job.fingerprint, metrics=json.dumps(done))
+        computed = {metric: code for metric, code in job.metrics.items() if metric not in job.result.problems}
+        rows = self._rows(job, maps)
+        write_scores(self.store.scores_file(job.name), rows, fingerprint=job.fingerprint, metrics=json.dumps(computed))
         with replacing(self.store.gallery_file(job.name)) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, *(maps[at] for at in sorted(maps)))
         bad_maps, problems = job.result.bad_maps, job.result.problems
@@ -141,26 +166,26 @@ class Explaining:
         self.store.note_explainer(job.name, outcome)
         shutil.rmtree(self.store.piece_file(job.name, 0).parent, ignore_errors=True)
 
-    def _rows(self, job: ExplainerJob, parts: int, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
-        """The old rows that still hold, and those of every portion; maps go to their file, and some to ``gallery``."""
+    def _rows(self, job: ExplainerJob, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
+        """Yields stored rows that are still valid, then the new ones; fills ``gallery`` and writes maps on the way."""
         file, cost = self.store.scores_file(job.name), job.result.cost_rows
         failed = {(metric.partition("@")[0], metric.partition("@")[2]) for metric in job.result.problems}
         if read_metadata(file).get("fingerprint") == job.fingerprint:
             yield _without(pd.read_parquet(file), job.result.kinds | failed | set(_pairs(cost)))
         shown = set(self.context.gallery)
         with self._maps_writer(job) as writer:
-            for number in range(parts):
-                one = job.result if parts == 1 else _read_piece(self.store.piece_file(job.name, number))
+            for number in range(self.shares):
+                result = job.result if self.shares == 1 else _read_piece(self.store.piece_file(job.name, number))
                 if writer:
-                    writer.add(self.context.about["image"].iloc[list(one.maps)].tolist(), one.maps.values())
-                gallery |= {at: values for at, values in one.maps.items() if at in shown}
-                if one.frames:
-                    yield _without(pd.concat(one.frames), failed)
+                    writer.add(self.context.about["image"].iloc[list(result.maps)].tolist(), result.maps.values())
+                gallery |= {at: values for at, values in result.maps.items() if at in shown}
+                if result.frames:
+                    yield _without(pd.concat(result.frames), failed)
         yield cost
 
     @contextmanager
     def _maps_writer(self, job: ExplainerJob) -> Iterator[MapsWriter | None]:
-        """Of all maps, where they are to be kept."""
+        """Opens the file of all maps; yields None if they are not kept."""
         if not self.save_maps:
             yield None
             return
@@ -170,7 +195,7 @@ class Explaining:
 
 
 def _write_piece(file: Path, result: ExplainerResult, facts: dict[str, str]) -> None:
-    """The rows last: they say that the piece is whole."""
+    """Writes maps, then rows: the rows mark the piece as complete."""
     with replacing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
         maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()}
         np.savez(stream, **maps)
@@ -180,7 +205,7 @@ def _write_piece(file: Path, result: ExplainerResult, facts: dict[str, str]) -> 
 
 
 def _read_facts(file: Path) -> ExplainerResult:
-    """A piece without its rows and maps."""
+    """Reads a piece without its rows and maps."""
     came = json.loads(read_metadata(file)["came"])
     kinds = {(metric, variant) for metric, variant in came["kinds"]}
     return ExplainerResult([], {}, came["bad_maps"], came["problems"], Cost(**came["cost"]), kinds)
@@ -194,10 +219,10 @@ def _read_piece(file: Path) -> ExplainerResult:
 
 
 def _without(rows: pd.DataFrame, kinds: set[tuple[str, str]]) -> pd.DataFrame:
-    """Rows of any other metric and variant."""
+    """Returns the rows of all other (metric, variant) pairs."""
     return rows[[pair not in kinds for pair in _pairs(rows)]]
 
 
 def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Metric and variant of every row."""
+    """Returns (metric, variant) of every row."""
     return list(zip(rows["metric"], rows["variant"], strict=True))

@@ -1,4 +1,7 @@
-"""What the metrics ask for, computed when first asked for and shared by the metrics of one batch."""
+"""Inputs of the metrics.
+
+Each is computed on first use and shared by the metrics of one batch, because several metrics read the same curve.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ from bench.metrics import (
     topk_patch_hits,
 )
 
-#: Inputs kept as curves beside the scores that are made of them.
+#: Inputs that are stored as curves in addition to the scores computed from them.
 KEPT_CURVES = {"deletion_curve", "insertion_curve", "topk_hits"}
-#: Inputs that cost occlusion passes and depend on the operator -> the kind of schedule that they are read from.
+#: Input that needs occlusion passes, and so depends on the operator -> kind of schedule that it is read from.
 _SCHEDULES = {
     "deletion_curve": "deletion",
     "deletion_hits": "deletion",
@@ -42,11 +45,14 @@ class MetricInputs:
 
     Attributes:
         native_maps: (N,h,w) raw maps.
-        occluder: holds the images, their ids and fields of view, and predicts; shared by explainers.
-        targets: (N,). logits: (N,C) of the intact images.
-        masks, ignored: (N,H,W) bool or None.
-        steps: occlusion steps K.
-        inherent, signed: facts of the explainer.
+        occluder: holds the images, their ids and fields of view, and predicts; shared by all explainers.
+        targets: (N,) class that each image is explained for.
+        logits: (N,C) logits of the intact images.
+        masks: (N,H,W) bool, lesions; None without masks.
+        ignored: (N,H,W) bool, pixels that no metric counts; None if there are none.
+        steps: number of occlusion steps K.
+        inherent: whether the explainer's family is "inherent".
+        signed: whether the explainer's maps are signed.
     """
 
     native_maps: Tensor
@@ -62,23 +68,23 @@ class MetricInputs:
 
     @property
     def images(self) -> Tensor:
-        """(N,3,H,W) normalised."""
+        """Normalised images (N,3,H,W)."""
         return self.occluder.images
 
     @property
     def predict(self) -> Predict:
-        """Function (n,3,H,W) -> (n,C)."""
+        """Function from normalised images (n,3,H,W) to logits (n,C)."""
         return self.occluder.predict
 
     def get(self, name: str, variant: str = "") -> Any:
-        """The input of this name, for the occlusion operator ``variant`` where it depends on one."""
+        """Returns the input of this name, for the occlusion operator ``variant`` if it depends on one."""
         key = (name, variant if name in OCCLUDED else "")
         if key not in self._known:
             self._known[key] = self._occluded(name, variant) if name in OCCLUDED else self._plain(name)
         return self._known[key]
 
     def prepare(self, asked: Iterable[tuple[str, str]]) -> None:
-        """Occlude for all these (input, operator) at once, so that they share full batches."""
+        """Computes the occluded logits of (input, operator) pairs at once, so that they fill batches together."""
         kinds = list(dict.fromkeys((_SCHEDULES[name], fill) for name, fill in asked if name in OCCLUDED))
         if kinds:
             logits = self.occluder.logits(*(self._schedule(*kind) for kind in kinds))
@@ -108,6 +114,6 @@ class MetricInputs:
         return mean if self.inherent else torch.full_like(mean, torch.nan)
 
     def _topk_hits(self) -> Tensor:
-        assert self.masks is not None  # the cell leaves out what needs masks where there are none
+        assert self.masks is not None  # the cell skips metrics that need masks where there are none
         patch, stride = self.occluder.patch, stride_at(self.images.shape[-1])
         return topk_patch_hits(self.get("maps"), self.masks, k=30, patch=patch, stride=stride, ignored=self.ignored)

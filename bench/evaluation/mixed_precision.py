@@ -1,4 +1,7 @@
-"""Whether occluded images may be predicted in bf16: the scores of a sample are compared with those in float32."""
+"""Choice of the precision of occluded predictions.
+
+bf16 is faster but rounds, so it is only used where the scores of a sample of images agree with the float32 scores.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ from bench.maps import upsample
 from bench.metrics import Occluder, audc, deletion, patch_order, target_probability
 from bench.store.records import InferenceFacts
 
-#: The most that the AUDC of bf16 may differ from that of float32: in the mean, and for one map. Methods whose mean
-#: AUDC is no farther apart than the first are not told apart, and may change places.
+#: Largest accepted difference between the AUDC in bf16 and in float32: in the mean, and for one map. Two methods whose
+#: mean AUDC differ by at most the first bound count as tied, and may change places.
 MEAN_DIFFERENCE, WORST_DIFFERENCE = 0.001, 0.02
 IMAGES = 4
 
@@ -35,13 +38,18 @@ def choose_predictor(
     metrics: list[MetricRequest],
     noted: InferenceFacts | None,
 ) -> tuple[Predictor, InferenceFacts | None]:
-    """What explains and predicts in the place of the scorer's classifier, and what a reader must know of it.
+    """Chooses the predictor that replaces the classifier of a context, and the facts to record about it.
 
     Args:
-        scorer: without an engine.
-        asked: ``float32``, ``bf16``, or ``auto``: bf16 where the device gains from it and the scores agree.
-        metrics: of the run; where none needs occlusion there is nothing to choose.
-        noted: what this returned for the same classifier before: it is not measured again.
+        context: the context of the cell, without a predictor.
+        asked: ``float32``, ``bf16``, or ``auto``: bf16 if the device is faster with it and the scores agree.
+        explainers: name -> explainer; the ones that apply are compared.
+        metrics: the metrics of the run; without one that needs occlusion there is nothing to choose.
+        noted: facts that an earlier call returned for the same classifier; used again instead of measuring again.
+
+    Returns:
+        The predictor, and the facts: asked, precision, batch_size and, where bf16 was compared with float32, the
+        entries of ``compare``. Empty facts if there was nothing to choose.
     """
     image = EvaluationBatch(context, np.arange(1)).images
     network = fold_for_inference(context.classifier, image)
@@ -54,34 +62,34 @@ def choose_predictor(
     best = Predictor(network, possible[-1], context.section.batch_size)
     facts: dict[str, Any] = {"asked": asked, "precision": possible[-1]}
     if len(possible) > 1:
-        facts |= _compare_or_say(replace(context, predictor=predictor), best, explainers)
+        facts |= _compare_if_possible(replace(context, predictor=predictor), best, explainers)
         best = best if facts["agree"] else predictor
         facts["precision"] = best.precision
     best = replace(best, batch_size=fastest_batch(best.predict, image.to(best.dtype)))
     return best, InferenceFacts(**facts, batch_size=best.batch_size)
 
 
-def _compare_or_say(
+def _compare_if_possible(
     context: EvaluationContext, other: Predictor, explainers: Mapping[str, Explainer]
 ) -> dict[str, Any]:
-    """``compare``; an engine that cannot be compared does not agree."""
+    """Calls ``compare``; a predictor that cannot be compared does not agree."""
     try:
         return compare(context, other, explainers)
-    except Exception as error:  # as where an operator of a foreign network does not exist in bf16
+    except Exception as error:  # for example if an operator of a foreign network does not exist in bf16
         return {"agree": False, "failed": one_line(error)}
 
 
 def compare(context: EvaluationContext, other: Predictor, explainers: Mapping[str, Explainer]) -> dict[str, Any]:
-    """How far the AUDC of another engine is from that of the scorer's own, over all methods on the first images.
+    """Compares the AUDC of two predictors, the context's own and another one, over all methods on the first images.
 
     Returns:
-        What ``agreement`` says, and the numbers of images and methods.
+        The entries of ``agreement``, and the numbers of ``images`` and ``methods``.
     """
     positions = np.arange(min(IMAGES, context.explained.faithful))
     batch, others = EvaluationBatch(context, positions), EvaluationBatch(replace(context, predictor=other), positions)
     orders = []
     for name, explainer in explainers.items():
-        with contextlib.suppress(Exception):  # a method that fails here fails again where that is noted
+        with contextlib.suppress(Exception):  # a method that fails here fails again where failures are recorded
             if not explainer.applies_to(context.inference.classifier):
                 orders.append(_order(batch, batch.maps(name, explainer)))
     scores = [_audc(one, orders) for one in (batch, others)]
@@ -89,11 +97,11 @@ def compare(context: EvaluationContext, other: Predictor, explainers: Mapping[st
 
 
 def agreement(ours: np.ndarray, others: np.ndarray) -> dict[str, Any]:
-    """Whether two engines agree in the AUDC (M,N) of M methods on N images; methods with a nan are left out.
+    """Decides whether two predictors agree in the AUDC (M,N) of M methods on N images; methods with a nan are skipped.
 
     Returns:
-        agree, and what it is read from: mean_difference and worst_difference (absolute), changed_ranks (pairs of
-        methods that the first engine tells apart, and the second has in another order).
+        agree, and the numbers that decide it: mean_difference and worst_difference (absolute), changed_ranks (pairs of
+        methods that differ by more than ``MEAN_DIFFERENCE`` for the first predictor, in another order for the second).
     """
     is_defined = np.isfinite(ours).all(axis=1) & np.isfinite(others).all(axis=1)
     if not is_defined.any():
@@ -119,7 +127,7 @@ def _occluder(batch: EvaluationBatch) -> Occluder:
 
 
 def _audc(batch: EvaluationBatch, orders: list[Tensor]) -> np.ndarray:
-    """AUDC (M,N), filled with zero, of images whose patches go in these orders (N,P)."""
+    """Computes the AUDC (M,N), with operator ``zero``, of images whose patches are removed in these orders (N,P)."""
     if not orders:
         return np.empty((0, len(batch.positions)))
     schedules = [deletion(order, batch.context.section.steps, "zero") for order in orders]

@@ -1,17 +1,20 @@
-"""What a plugin returned, if it is what its contract says."""
+"""Validation of what a plugin returns against its contract.
+
+A wrong shape is reported with the plugin's name instead of failing later in foreign code.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from bench.contracts import UserError
+from bench.errors import UserError
 
 
 def check_maps(name: str, maps: object, images: int) -> Tensor:
-    """What an explainer returned, if it is one two-dimensional map an image.
+    """Returns an explainer's maps (N,h,w) unchanged if there is one two-dimensional real map per image.
 
     Raises:
-        UserError: it is not, saying what it is instead.
+        UserError: They are anything else; the message says what.
     """
     if not isinstance(maps, Tensor):
         raise UserError(f"explainer {name!r} returned {type(maps).__name__}, not a tensor of maps (N,h,w)")
@@ -22,10 +25,10 @@ def check_maps(name: str, maps: object, images: int) -> Tensor:
 
 
 def check_values(name: str, values: object, images: int) -> Tensor:
-    """What a metric returned, if it is one number an image.
+    """Returns a metric's values (N,) unchanged if there is one number per image.
 
     Raises:
-        UserError: it is not.
+        UserError: They are anything else; the message says what.
     """
     if not isinstance(values, Tensor) or values.shape != (images,):
         shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__

@@ -1,8 +1,9 @@
-"""More than two classes: which further pairs of image and class are explained, beside those of the main scores.
+"""Additional (image, class) pairs that are explained when a data set has more than two classes.
 
-``own_class``: images explained for their true class where the main scores have too few of it for a mean of that class;
-the healthy class has none there, because healthy images are explained for a disease. ``every_class``: the images of
-the figures explained for one class after the other.
+Scores per class need images of every class, and class maps need every class of an image; the main scores give neither.
+``own_class``: images explained for their true class, for classes of which the main scores have too few images (the
+healthy class has none there, because healthy images are explained for a disease). ``every_class``: the images of the
+figures, each explained for every class.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """Pairs of image and class, and what is done with them."""
+    """Additional (image, class) pairs with the metrics to compute on them.
+
+    Attributes:
+        name: ``OWN_CLASS`` or ``EVERY_CLASS``; names the part in the store.
+        context: the pairs, as explained images with targets.
+        metrics: the metrics to compute.
+        save_maps: whether all maps are kept.
+    """
 
     name: str
     context: EvaluationContext
@@ -33,12 +41,12 @@ class Part:
 
 
 def parts(context: EvaluationContext, metrics: list[MetricRequest], save_maps: bool) -> Iterator[Part]:
-    """The parts of a cell that have pairs; none with two classes, whose maps are each other's counterpart.
+    """Yields the parts of a cell that have pairs; none with two classes, whose maps mirror each other.
 
     Args:
-        scorer: that of the main scores.
-        metrics: those of the main scores; the ones read from occlusion curves are what is missing.
-        save_maps: explain every explained image for every class, not only those of the figures.
+        context: the context of the main scores.
+        metrics: the metrics of the main scores; only the ones read from occlusion curves are computed again.
+        save_maps: whether every explained image is explained for every class, not only the images of the figures.
     """
     classes = len(context.split.classes)
     if classes < 3:
@@ -53,23 +61,25 @@ def parts(context: EvaluationContext, metrics: list[MetricRequest], save_maps: b
 
 
 def own_class_positions(labels: np.ndarray, explained: Selection, classes: int) -> np.ndarray:
-    """Explained images that raise every class to a disease's equal share of the occluded ones, as far as there are any.
+    """Selects images that give every class as many occluded images as an equal part per disease, if there are enough.
 
     Args:
-        labels: (N,) of the explained images.
+        labels: (N,) true classes of the explained images.
+        explained: the selection of the main scores, which occlude its first ``faithful`` images.
+        classes: number of classes.
 
     Returns:
-        (n,) positions behind the first ``explained.faithful`` ones, which the main scores occlude already.
+        Positions (n,) after the first ``explained.faithful`` ones.
     """
     at = np.arange(len(labels))
-    share = -(-explained.faithful // max(1, len(np.unique(labels[explained.diseased]))))
-    lacking = [share - np.count_nonzero(labels[: explained.faithful] == one) for one in range(classes)]
+    wanted = -(-explained.faithful // max(1, len(np.unique(labels[explained.diseased]))))
+    lacking = [wanted - np.count_nonzero(labels[: explained.faithful] == one) for one in range(classes)]
     spare = [at[(labels == one) & (at >= explained.faithful)] for one in range(classes)]
     return np.sort(np.concatenate([found[: max(lack, 0)] for found, lack in zip(spare, lacking, strict=True)]))
 
 
 def own_class(context: EvaluationContext, positions: np.ndarray) -> EvaluationContext:
-    """These of the explained images, each for its true class and each through the occlusion curves."""
+    """Returns a context of the explained images at positions (n,), each explained for its true class and occluded."""
     indices = context.explained.indices[positions]
     return replace(
         context,
@@ -81,7 +91,7 @@ def own_class(context: EvaluationContext, positions: np.ndarray) -> EvaluationCo
 
 
 def every_class(context: EvaluationContext, positions: np.ndarray, classes: int) -> EvaluationContext:
-    """These of the explained images, each for one class after the other; figures show those they show anyway."""
+    """Returns a context that explains the images at positions (n,) once per class; the gallery keeps its images."""
     pairs = np.repeat(positions, classes)
     return replace(
         context,

@@ -1,17 +1,21 @@
-"""Metrics by name: what a run asks for."""
+"""Requested metrics.
+
+A run names metrics as ``metric`` or ``metric@operator``; everything behind the config works with resolved requests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.contracts import MetricInfo, UserError
+from bench.contracts import MetricInfo
+from bench.errors import UserError
 from bench.registry import METRICS
 
 
 @dataclass(frozen=True)
 class MetricRequest:
-    """A metric and, where it has them, the occlusion operator it is asked for."""
+    """A metric and, if it has variants, the occlusion operator that it is requested with."""
 
     info: MetricInfo
     variant: str = ""
@@ -23,7 +27,11 @@ class MetricRequest:
 
 
 def resolve_metrics(names: Sequence[str]) -> list[MetricRequest]:
-    """Metrics by ``name`` (first variant), ``name@variant`` or ``all`` (every variant)."""
+    """Resolves metrics given as ``name`` (first variant), ``name@variant`` or ``all`` (every variant of every metric).
+
+    Raises:
+        UserError: There is no metric or variant of this name.
+    """
     requests: dict[str, MetricRequest] = {}
     for name in names:
         if name == "all":

@@ -1,4 +1,7 @@
-"""What came of one explainer on some images."""
+"""Scores, maps and cost of one explainer on a set of images.
+
+Results add up, so that a cell can be scored in parts that fit into memory.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,15 @@ from bench.memory import PeakMemory
 
 @dataclass
 class Cost:
-    """Totals over the images explained so far; passes count images, not batches."""
+    """Cost of explaining: totals over the images explained so far; passes count images, not batches.
+
+    Attributes:
+        images: number of maps.
+        forwards: forward passes.
+        backwards: backward passes.
+        seconds: wall-clock time.
+        memory_mib: peak memory of any batch in MiB; nan if it cannot be measured.
+    """
 
     images: int = 0
     forwards: int = 0
@@ -25,7 +36,7 @@ class Cost:
     memory_mib: float = float("nan")
 
     def __add__(self, other: Cost) -> Cost:
-        """Of both together; fmax: an unmeasurable peak (nan) must not hide a measured one."""
+        """Sum of two costs; the peak is the larger one, and nan counts as unknown."""
         return Cost(
             self.images + other.images,
             self.forwards + other.forwards,
@@ -35,7 +46,7 @@ class Cost:
         )
 
     def per_map(self) -> dict[str, float]:
-        """Metric name -> mean cost of one map (memory: the highest of all batches)."""
+        """Returns metric name -> mean cost of one map (for memory: the peak of all batches)."""
         count = max(self.images, 1)
         return {
             "forwards_per_map": self.forwards / count,
@@ -47,7 +58,7 @@ class Cost:
 
 @dataclass
 class CostMeter:
-    """Counts the passes through the feature extractor of a classifier inside ``with meter:``."""
+    """Measures time, memory and passes through a classifier's feature extractor inside ``with meter:``."""
 
     classifier: Classifier
     device: torch.device
@@ -71,7 +82,7 @@ class CostMeter:
     def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self.cost.forwards += len(output)
         if output.requires_grad:
-            output.register_hook(self._count_backward)
+            output.register_hook(self._count_backward)  # type: ignore[no-untyped-call]  # untyped in torch
 
     def _count_backward(self, gradient: Tensor) -> None:
         self.cost.backwards += len(gradient)
@@ -79,15 +90,15 @@ class CostMeter:
 
 @dataclass
 class ExplainerResult:
-    """What came of one explainer.
+    """Scores, kept maps and cost of one explainer.
 
     Attributes:
-        frames: long rows, see ``bench.store.SCORE_COLUMNS``; without those of the cost.
-        maps: position among the explained images -> raw map (h,w), of the images whose maps are kept.
+        frames: long rows with the columns ``bench.store.scores.SCORE_COLUMNS``, without the rows of the cost.
+        maps: position among the explained images -> raw map (h,w), for the images whose maps are kept.
         bad_maps: ids of images whose map holds NaN or infinite values; their scores are nan.
-        problems: metric -> why it failed on these maps.
-        cost: of the maps.
-        kinds: metric and variant of all rows.
+        problems: metric -> reason why it failed on these maps.
+        cost: cost of the maps.
+        kinds: (metric, variant) of all rows.
     """
 
     frames: list[pd.DataFrame] = field(default_factory=list)
@@ -98,7 +109,7 @@ class ExplainerResult:
     kinds: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, other: ExplainerResult) -> None:
-        """Take in what came of the same explainer on further images; a metric that failed on any has failed."""
+        """Adds the result of the same explainer on further images; a metric that failed on any of them has failed."""
         self.frames += other.frames
         self.maps |= other.maps
         self.bad_maps += other.bad_maps
@@ -108,7 +119,7 @@ class ExplainerResult:
 
     @property
     def notes(self) -> list[str]:
-        """A line for everything that a reader of the scores must know."""
+        """One line per problem that a reader of the scores must know."""
         lines = [f"metric {metric} failed: {why}" for metric, why in self.problems.items()]
         if self.bad_maps:
             lines.append(f"{len(self.bad_maps)} maps hold NaN or infinite values, first: {self.bad_maps[0]}")
@@ -116,12 +127,12 @@ class ExplainerResult:
 
     @property
     def rows(self) -> pd.DataFrame:
-        """All rows in one frame, those of the cost last; they belong to no image."""
+        """All rows in one frame; the rows of the cost come last and belong to no image."""
         return pd.concat([*self.frames, self.cost_rows], ignore_index=True)
 
     @property
     def cost_rows(self) -> pd.DataFrame:
-        """Those of the cost."""
+        """Rows of the cost, one per measure."""
         about = {"image": "", "group": "", "label": -1, "predicted": -1, "target": -1, "diseased": False}
         cost = self.cost.per_map()
         return pd.DataFrame([about | {"metric": name, "variant": "", "step": -1, "value": cost[name]} for name in cost])

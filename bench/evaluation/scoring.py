@@ -1,4 +1,8 @@
-"""Scores of one explainer: its maps of a batch, measured by every metric on the images that the metric reads."""
+"""Scoring of one explainer.
+
+The maps of a batch are measured by every metric on the images that the metric is defined for (all, diseased, healthy,
+or the first ones that go through the occlusion curves).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from bench.memory import is_out_of_memory
 
 
 class _Measured(NamedTuple):
-    """Values (n,), or (n,K) with one column per step, of the images at these places (n,) of a batch."""
+    """Values (n,), or (n,K) with one column per step, of the images at places ``at`` (n,) of a batch."""
 
     at: np.ndarray
     metric: str
@@ -31,15 +35,15 @@ class _Measured(NamedTuple):
 
     @property
     def steps(self) -> np.ndarray:
-        """Number of each column; -1 where there are none."""
+        """Number of each column; [-1] for values without steps."""
         return np.array([-1]) if self.values.ndim == 1 else np.arange(self.values.shape[1])
 
 
 def score(context: EvaluationContext, name: str, explainer: Explainer, metrics: list[MetricRequest]) -> ExplainerResult:
-    """Explain and score all explained images; no map is kept.
+    """Explains and scores all explained images without keeping their maps.
 
     Raises:
-        UserError: the explainer did not return one map per image.
+        UserError: The explainer did not return one map per image.
     """
     result = ExplainerResult()
     for batch in batches(context):
@@ -50,10 +54,17 @@ def score(context: EvaluationContext, name: str, explainer: Explainer, metrics: 
 def score_batch(
     batch: EvaluationBatch, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]
 ) -> ExplainerResult:
-    """Explain and score the images of a batch, in smaller parts when memory runs out.
+    """Explains and scores the images of a batch, in smaller parts when memory runs out.
 
     Args:
-        keep: positions among the explained images whose maps are wanted.
+        batch: the images.
+        name: registered name of the explainer, which seeds its random numbers.
+        explainer: computes the maps.
+        metrics: the metrics to compute; one that fails is recorded in the result's ``problems``.
+        keep: positions among the explained images whose maps are kept.
+
+    Raises:
+        UserError: The explainer did not return one map per image, or changed the images.
     """
     result = ExplainerResult()
     for part in batch.in_parts(lambda part: _score(part, name, explainer, metrics, keep)):
@@ -77,7 +88,7 @@ def _score(
 
 
 def _measured_maps(batch: EvaluationBatch, name: str, explainer: Explainer) -> tuple[Tensor, Cost]:
-    """Maps (n,h,w), and their cost as if the explainer had shared nothing with others."""
+    """Returns maps (n,h,w), and their cost as if the explainer had shared nothing with other explainers."""
     meter, shared = CostMeter(batch.context.inference.classifier, batch.context.device), batch.once.shared
     shared.charge_anew()
     with meter:
@@ -93,7 +104,7 @@ def _measured_maps(batch: EvaluationBatch, name: str, explainer: Explainer) -> t
 def _evaluate(
     batch: EvaluationBatch, explainer: Explainer, metrics: list[MetricRequest], maps: Tensor, problems: dict[str, str]
 ) -> Iterator[_Measured]:
-    """Every metric and curve, each on the images that it is read on."""
+    """Yields every metric and curve, each on the images that it is defined for."""
     diseased = batch.context.explained.diseased[batch.positions]
     subsets = {
         "diseased": diseased,
@@ -146,7 +157,7 @@ def _measure(
 
 
 def _frame(batch: EvaluationBatch, found: list[_Measured]) -> pd.DataFrame:
-    """Long rows of all values."""
+    """Returns all values as long rows."""
     counts = [one.values.numel() for one in found]
     at = np.concatenate([np.repeat(one.at, len(one.steps)) for one in found])
     return batch.about.iloc[at].assign(
@@ -158,7 +169,7 @@ def _frame(batch: EvaluationBatch, found: list[_Measured]) -> pd.DataFrame:
 
 
 def _prepare(metrics: list[MetricRequest], inputs: MetricInputs) -> None:
-    """Occlude for all metrics at once; what fails here fails again, for its own metric alone, when it is asked for."""
+    """Occludes for all metrics at once; an input that fails here fails again when its own metric reads it."""
     try:
         inputs.prepare((need, request.variant) for request in metrics for need in request.info.needs)
     except Exception as error:
@@ -167,7 +178,7 @@ def _prepare(metrics: list[MetricRequest], inputs: MetricInputs) -> None:
 
 
 def _has_inputs(request: MetricRequest, inputs: MetricInputs) -> bool:
-    """Whether the metric exists for these inputs; one that does not leaves no row, and that is not a failure."""
+    """Returns whether the metric is defined for these inputs; an undefined one gives no row and is not a failure."""
     needs = set(request.info.needs)
     without_donors = inputs.occluder.donors is None and bool(OCCLUDED & needs) and request.variant == "donor"
     return not (without_donors or ("pooled_map" in needs and not inputs.inherent))

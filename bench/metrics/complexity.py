@@ -56,12 +56,11 @@ def entropy(maps: Tensor) -> Tensor:
         tensor([1.])
     """
     share = _shares(maps)
-    return (torch.special.entr(share).sum(dim=1) / math.log(share.shape[1])).clamp(max=1)  # rounding
+    nats: Tensor = torch.special.entr(share).sum(dim=1)
+    return (nats / math.log(share.shape[1])).clamp(max=1)  # rounding
 
 
 def _shares(maps: Tensor) -> Tensor:
     """Scales the positive evidence (N,P) to a sum of 1; nan if there is none (0/0) or a map is not finite."""
     evidence = maps.relu().flatten(1)
-    shares: Tensor = evidence / evidence.sum(dim=1, keepdim=True)
-    undefined = ~finite(maps).unsqueeze(1)
-    return shares.masked_fill(undefined, torch.nan)
+    return (evidence / evidence.sum(dim=1, keepdim=True)).masked_fill(~finite(maps).unsqueeze(1), torch.nan)

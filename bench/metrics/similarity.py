@@ -15,6 +15,9 @@ Floats = NDArray[np.float64]
 def rank_correlation(first: Floats, second: Floats) -> Floats:
     """Computes Spearman's rank correlation of the raw signed values of two maps, ties averaged.
 
+    Neither map loses its sign. It equals ``bench.statistics.agreement.spearman`` with weights of 1, which metrics must
+    not import, and which compares all pairs of values: too many for maps.
+
     Args:
         first: (N,h,w).
         second: (N,h,w).

@@ -124,10 +124,10 @@ def _split_declared(model: Any) -> ClassifierParts:
     features = FeatureMap(NativeFeatures(_without(model, head)), layout, (image.shape[2], image.shape[3]))
     with evaluating(features), evaluating(head), torch.no_grad():
         feature_map = features(image)
-        beside = layout.prefix > 0 and bool(head(feature_map).isnan().any())
+        uses_prefix = layout.prefix > 0 and bool(head(feature_map).isnan().any())
     if feature_map[0, 0].numel() == 1:
         raise ValueError(f"{name} returns one feature vector for an image of this size, not a map (N,D,h,w)")
-    if beside:
+    if uses_prefix:
         reason = "its logits depend on a class or register token, which is not part of the grid of patches"
         head = _declared_head(model, classifying, None)
         _check_composition(head, native, logits, name)

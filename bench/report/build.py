@@ -1,4 +1,7 @@
-"""Everything derived from the store: tables, figures, page and the long frame."""
+"""Files derived from the store: tables, figures, page and the long frame.
+
+They can be made again at any time, so a run stores scores only once.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.memory import give_memory_back
-from bench.report.comparisons.decisions import Decisions, weigh
-from bench.report.comparisons.verdicts import print_verdicts
-from bench.report.contents import draw_figures, every_table
+from bench.report.comparisons.verdicts import print_verdicts, verdict_frame
+from bench.report.contents import COMPARISONS, OTHERS, draw_figures, every_table, missing
 from bench.report.failure_modes import Signature, add_notes, signatures
+from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames, load_frames, write_long_frame
-from bench.report.gaps import lacking
+from bench.report.gaps import missing_lines
 from bench.report.page import write_page
 from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
 from bench.report.summary import print_summary
@@ -35,23 +38,24 @@ from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
 from bench.store.records import RunRecord
 
-#: From so many cells on a second process, which has to read them too, is worth its start.
+#: Number of cells from which a second process, which has to read them too, is worth its start.
 MANY_CELLS = 8
 _TABLES, _FIGURES, _PAGE, _FRAME, _STATE = "tables", "figures", "report.html", "scores.parquet", "report.json"
 _NAMED = 5
 
 
 def build_report(folder: Path, console: Console, only_if_stale: bool = False) -> list[str]:
-    """Write tables, figures, page and the long frame of a run, and print the summary.
+    """Writes tables, figures, page and the long frame of a run, and prints the summary.
 
-    A file that the report did not write, or that was changed since, stays as it is and is named.
+    A file that the report did not write, or that was changed since, is left as it is and named.
 
     Args:
         folder: a run folder.
-        only_if_stale: leave the files alone where they were already made of these scores by this code.
+        console: receives the summary.
+        only_if_stale: leave the files alone if this code already made them from these scores.
 
     Returns:
-        A line for everything that could not be written because such a file is in its place.
+        A line per file that could not be written because such a file is in its place.
 
     Raises:
         UserError: this is not a run folder.
@@ -65,14 +69,13 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
         _make_room(files, console)
     with _figures(files, record, is_stale) as drawn:
         frames = _frames(folder)
-        signs, decisions = signatures(frames), weigh(frames)
-        tables = every_table(frames, decisions)
+        signs, tables = signatures(frames), every_table(frames)
         add_notes(tables, signs)
         if is_stale:
-            _write(files, frames, tables, signs, decisions, drawn)
+            _write(files, frames, tables, signs, drawn)
     print_summary(frames, tables, signs, console)
-    print_verdicts(decisions.verdicts, console)
-    for line in lacking(frames, decisions):
+    print_verdicts(verdict_frame(frames), console)
+    for line in missing_lines(frames, missing(frames)):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     return _finish(files, state, console) if is_stale else []
 
@@ -82,21 +85,20 @@ def _write(
     frames: Frames,
     tables: dict[str, TableData],
     signs: list[Signature],
-    decisions: Decisions,
-    drawn: Callable[[Frames], dict[str, str]],
+    drawn: Callable[[Frames], dict[str, Caption]],
 ) -> None:
-    """All files but the last; what can be done while the figures are drawn comes before asking for them."""
+    """Writes tables and page; everything that does not need the figures runs while they are drawn."""
     for name, table in tables.items():
         write_table(table, files.inside(_TABLES), name)
     write_long_frame(frames, counterfactual_rows(frames), files.replacing(_FRAME))
-    pages = {name: (table.caption, html(table)) for name, table in tables.items()}
-    ours = decisions.draw(frames, files.inside(_FIGURES))
+    pages = {name: (table.caption, table.reading, html(table)) for name, table in tables.items()}
+    ours = draw_figures(frames, files.inside(_FIGURES), COMPARISONS)
     captions = drawn(frames) | ours
     write_page(frames, captions, pages, signs, files.replacing(_PAGE))
 
 
 def _make_room(files: Manifest, console: Console) -> None:
-    """Set aside what was written before there were notes, because it cannot be told from files of the user."""
+    """Sets aside derived files of versions without a manifest, because they look like files of the user."""
     derived = () if files.exists else (_TABLES, _FIGURES, _PAGE, _FRAME, _STATE)
     if aside := set_aside(files.folder, derived):
         line = f"tables and figures of an earlier version are now in {aside}; delete it if you do not need them"
@@ -104,7 +106,7 @@ def _make_room(files: Manifest, console: Console) -> None:
 
 
 def _finish(files: Manifest, state: dict[str, str], console: Console) -> list[str]:
-    """Remove files of an earlier plan, which would pass for this one's -> a line for each that could not be written."""
+    """Removes files of an earlier plan, and returns a line per file that could not be written."""
     foreign = files.tidy(_TABLES, _FIGURES)
     if files.kept:
         files.remove(_STATE)  # the next run then tries again
@@ -130,21 +132,21 @@ def _frames(folder: Path) -> Frames:
 
 
 @contextmanager
-def _figures(files: Manifest, record: RunRecord, is_stale: bool) -> Iterator[Callable[[Frames], dict[str, str]]]:
-    """Gives the captions once the figures are drawn: of many cells by a second process, beside the tables."""
+def _figures(files: Manifest, record: RunRecord, is_stale: bool) -> Iterator[Callable[[Frames], dict[str, Caption]]]:
+    """Yields a function that returns the captions once the figures are drawn, by a second process if there are many."""
     if not is_stale:
         yield lambda frames: {}
     elif len(record.cells) < MANY_CELLS:
-        yield lambda frames: draw_figures(frames, files.inside(_FIGURES))
+        yield lambda frames: draw_figures(frames, files.inside(_FIGURES), OTHERS)
     else:
         ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
         with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
             drawing = pool.submit(_draw, files.folder)
-            yield lambda frames: _result(drawing, files) or draw_figures(frames, files.inside(_FIGURES))
+            yield lambda frames: _result(drawing, files) or draw_figures(frames, files.inside(_FIGURES), OTHERS)
 
 
-def _result(drawing: Future[tuple[dict[str, str], Manifest]], files: Manifest) -> dict[str, str]:
-    """Empty where the second process died, as under a script without a main guard or when memory runs out."""
+def _result(drawing: Future[tuple[dict[str, Caption], Manifest]], files: Manifest) -> dict[str, Caption]:
+    """Returns the captions, or nothing if the second process died (no main guard in a script, or out of memory)."""
     try:
         captions, theirs = drawing.result()
     except BrokenProcessPool:
@@ -154,15 +156,15 @@ def _result(drawing: Future[tuple[dict[str, str], Manifest]], files: Manifest) -
     return captions
 
 
-def _draw(folder: Path) -> tuple[dict[str, str], Manifest]:
-    """Draws the figures in a second process -> captions, and the notes of what was written."""
+def _draw(folder: Path) -> tuple[dict[str, Caption], Manifest]:
+    """Draws the figures in the second process -> captions, and the notes of what was written."""
     give_memory_back()
     files = Manifest(folder, lenient=True)
-    return draw_figures(_frames(folder), files.inside(_FIGURES)), files
+    return draw_figures(_frames(folder), files.inside(_FIGURES), OTHERS), files
 
 
 def _stored_state(folder: Path) -> Any:
-    """State at the last report; None where there is none, or the file is damaged."""
+    """Returns the state at the last report; None if there is none, or the file is damaged."""
     try:
         return json.loads((folder / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -170,7 +172,7 @@ def _stored_state(folder: Path) -> Any:
 
 
 def _state(folder: Path, record: RunRecord) -> dict[str, str]:
-    """What the derived files depend on."""
+    """Returns digests of everything that the derived files depend on."""
     scores = [(str(file), file.stat().st_mtime_ns) for file in sorted((folder / "cells").rglob("*.*"))]
     images = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((folder / "data").glob("*.*"))]
     facts = record.model_dump(exclude={"started", "finished"})

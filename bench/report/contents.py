@@ -1,109 +1,158 @@
-"""Every table of a run, and what a run lacks for more."""
+"""Contents of the report: one line per topic, with its tables, its figures and what a run lacks for them.
+
+Tables, figures and gaps of a run are all made from this one list.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from bench.report.comparisons.decisions import Decisions
+from bench.report.comparisons import critical_difference, floor_ceiling, model_or_map, price, subgroups, verdicts
+from bench.report.comparisons.verdict_figures import win_matrix
 from bench.report.figures.class_maps import class_maps
 from bench.report.figures.classifier_figures import accuracy_by_head, training_curves
 from bench.report.figures.curve_figures import deletion_curves, insertion_curves, topk_precision
 from bench.report.figures.gallery_figure import galleries
 from bench.report.figures.scatter import precision_sensitivity
-from bench.report.figures.style import paper_style, save
+from bench.report.figures.style import Caption, Drawing, of_backbone, paper_style, save
 from bench.report.frames.load import Frames
-from bench.report.gaps import gaps_table, lacking, note_missing
-from bench.report.studies import fair_resolution, operators
-from bench.report.studies.counterfactual import counterfactual, counterfactual_tables
-from bench.report.studies.implementations import implementation_tables
-from bench.report.studies.metric_agreement import metric_agreement, metric_agreement_table
-from bench.report.studies.rank_figures import fair_resolution_ranks, operator_ranks
-from bench.report.studies.sanity import randomisation, sanity_tables
-from bench.report.studies.shortcut import shortcut_tables
-from bench.report.studies.shortcut_figure import shortcut_forest
-from bench.report.studies.soundness import judgements, mark_unsound, soundness_table
-from bench.report.sweeps.figures import cross_domain, lambda_sweep, pooling, resolution
-from bench.report.sweeps.tables import study_tables
+from bench.report.gaps import Missing, gaps_table, missing_lines, note_missing
+from bench.report.studies import (
+    counterfactual,
+    fair_resolution,
+    implementations,
+    metric_agreement,
+    operators,
+    sanity,
+    shortcut,
+    soundness,
+)
+from bench.report.sweeps import domains, figures, tables
 from bench.report.tables.main import all_tables
 from bench.report.tables.notes import note_masks
 from bench.report.tables.paper import paper_tables
 from bench.report.tables.table import TableData
-from bench.store.folders import file_name
 from bench.store.manifest import Manifest
 
-#: What studies and probes show, each from the frames alone.
-FURTHER: tuple[Callable[[Frames], dict[str, TableData]], ...] = (
-    study_tables,
-    counterfactual_tables,
-    operators.operator_tables,
-    fair_resolution.fair_resolution_tables,
-    sanity_tables,
-    shortcut_tables,
-    implementation_tables,
+Tables = dict[str, TableData]
+Draw = Callable[[Frames], Iterable[Drawing]]
+
+
+def _no_tables(frames: Frames) -> Tables:
+    return {}
+
+
+def _one(make: Callable[[Frames], TableData]) -> Callable[[Frames], Tables]:
+    """Returns the maker of a single table, which has the name of the function."""
+    return lambda frames: {make.__name__: make(frames)}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A question that the report answers.
+
+    Attributes:
+        name: of the topic.
+        tables: frames -> tables by file name; the page shows them in the order of ``TOPICS``.
+        figures: frames -> drawings.
+        missing: frames -> results that this run lacks.
+        place: figures are shown by rising place, then in the order of ``TOPICS``.
+        is_comparison: the figures need the comparisons, which the tables need too; they are drawn last, of all
+            backbones at once. Other figures are drawn for each backbone.
+    """
+
+    name: str
+    tables: Callable[[Frames], Mapping[str, TableData]] = _no_tables
+    figures: Sequence[Draw] = ()
+    missing: Callable[[Frames], Iterable[Missing]] = lambda frames: ()
+    place: int = 0
+    is_comparison: bool = False
+
+
+_CURVES = (topk_precision, precision_sensitivity, deletion_curves, insertion_curves)
+_CD = critical_difference
+# fmt: off
+TOPICS = (
+    Topic("scores", all_tables, _CURVES),
+    Topic("verdicts", verdicts.verdict_tables, (win_matrix,), verdicts.missing_verdicts, 1, is_comparison=True),
+    Topic("price", price.price_tables, (price.price_pareto,), price.missing_price, 3, is_comparison=True),
+    Topic("model_or_map", model_or_map.model_or_map_tables, (model_or_map.model_or_map,),
+          model_or_map.missing_model_or_map, 3, is_comparison=True),
+    Topic("strata", subgroups.strata_tables, missing=subgroups.missing_strata),
+    Topic("critical_difference", _CD.critical_difference_tables, (_CD.critical_difference_diagrams,),
+          _CD.missing_critical_difference, 2, is_comparison=True),
+    Topic("floor_ceiling", floor_ceiling.floor_ceiling_tables, missing=floor_ceiling.missing_floor_ceiling),
+    Topic("paper", paper_tables),
+    Topic("maps", figures=(galleries, class_maps), place=3),
+    Topic("classifiers", figures=(training_curves, accuracy_by_head), place=3),
+    Topic("lambda_sweep", _one(tables.lambda_sweep), (figures.lambda_sweep,), place=3),
+    Topic("resolution", _one(tables.resolution), (figures.resolution,), place=3),
+    Topic("pooling", _one(tables.pooling), (figures.pooling,), place=3),
+    Topic("cross_domain", _one(domains.cross_domain), (figures.cross_domain,), place=3),
+    Topic("counterfactual", counterfactual.counterfactual_tables, (counterfactual.counterfactual,),
+          counterfactual.missing_counterfactual, 2),
+    Topic("operators", operators.operator_tables, (operators.operator_ranks,), operators.missing_operators, 1),
+    Topic("fair_resolution", fair_resolution.fair_resolution_tables, (fair_resolution.fair_resolution_ranks,),
+          fair_resolution.missing_fair_resolution, 1),
+    Topic("sanity", sanity.sanity_tables, (sanity.randomisation,), sanity.missing_sanity, 5),
+    Topic("shortcut", shortcut.shortcut_tables, (shortcut.shortcut_forest,), shortcut.missing_shortcut, 4),
+    Topic("implementations", implementations.implementation_tables, missing=implementations.missing_implementations),
+    Topic("metric_soundness", soundness.soundness_tables, missing=soundness.missing_soundness),
+    Topic("metric_agreement", metric_agreement.metric_agreement_tables, (metric_agreement.metric_agreement,), place=2),
 )
+# fmt: on
+COMPARISONS = tuple(topic for topic in TOPICS if topic.is_comparison)
+OTHERS = tuple(topic for topic in TOPICS if not topic.is_comparison)
 
 
-def every_table(frames: Frames, decisions: Decisions) -> dict[str, TableData]:
-    """Main tables, decisions, studies and the paper's tables, by path below the folder of tables."""
-    main, judged = all_tables(frames), judgements(frames)
-    tables = main | decisions.tables(frames) | paper_tables(frames, main)
-    for further in FURTHER:
-        tables |= further(frames)
-    tables |= {"metric_soundness": soundness_table(frames, judged), "metric_agreement": metric_agreement_table(frames)}
-    mark_unsound(tables, judged)
-    note_masks(frames, tables)
-    note_missing(frames, tables)
-    tables["gaps"] = gaps_table(frames, lacking(frames, decisions))
-    return {name: table for name, table in tables.items() if table.rows}
+def every_table(frames: Frames) -> Tables:
+    """Returns every table of a run by its path below the folder of tables; empty tables are left out."""
+    found: Tables = {}
+    for topic in TOPICS:
+        found |= topic.tables(frames)
+    soundness.mark_unsound(found, soundness.judgements(frames))
+    note_masks(frames, found)
+    note_missing(frames, found, missing(frames))
+    found["gaps"] = gaps_table(frames, missing_lines(frames, missing(frames)))
+    return {name: table for name, table in found.items() if table.rows}
 
 
-FIGURES = (
-    topk_precision,
-    precision_sensitivity,
-    deletion_curves,
-    insertion_curves,
-    operator_ranks,
-    fair_resolution_ranks,
-    counterfactual,
-    metric_agreement,
-    galleries,
-    class_maps,
-    training_curves,
-    accuracy_by_head,
-    lambda_sweep,
-    resolution,
-    pooling,
-    cross_domain,
-    shortcut_forest,
-    randomisation,
-)
+def missing(frames: Frames) -> list[Missing]:
+    """Returns the results that the run lacks and could add."""
+    return [one for topic in TOPICS for one in topic.missing(frames)]
 
 
-def draw_figures(frames: Frames, files: Manifest) -> dict[str, str]:
-    """Write ``<stem>.png`` (200 dpi) and ``<stem>.pdf`` of every figure; one set a backbone where there are several.
+def draw_figures(frames: Frames, files: Manifest, topics: Sequence[Topic] = TOPICS) -> dict[str, Caption]:
+    """Writes ``<stem>.png`` (200 dpi) and ``<stem>.pdf`` of every figure; one set per backbone if there are several.
 
     Returns:
-        stem -> caption, in the order of the page. What a run has no data for is not in it.
+        stem -> texts below it, in the order of the page, without the figures that the run has no data for.
     """
-    captions: dict[str, str] = {}
-    backbones = list(dict.fromkeys(frames.cells["backbone"]))
+    captions: dict[str, Caption] = {}
     with paper_style():
-        for backbone in backbones:
-            several = len(backbones) > 1
-            part = _of_backbone(frames, backbone) if several else frames
-            for draw in FIGURES:
-                for drawing in draw(part):
-                    stem = f"{drawing.stem}_{file_name(backbone)}" if several else drawing.stem
-                    save(drawing.figure, files, stem)
-                    captions[stem] = f"{backbone}. {drawing.caption}" if several else drawing.caption
+        for drawing in _drawings(frames, sorted(topics, key=lambda topic: (topic.is_comparison, topic.place))):
+            save(drawing.figure, files, drawing.stem)
+            captions[drawing.stem] = Caption(drawing.caption, drawing.reading)
     return captions
 
 
-def _of_backbone(frames: Frames, backbone: str) -> Frames:
+def _drawings(frames: Frames, topics: Sequence[Topic]) -> Iterator[Drawing]:
+    backbones = list(dict.fromkeys(frames.cells["backbone"]))
+    for backbone in backbones:
+        part = _part(frames, backbone) if len(backbones) > 1 else frames
+        for draw in [draw for topic in topics if not topic.is_comparison for draw in topic.figures]:
+            for drawing in draw(part):
+                yield of_backbone(drawing, backbone) if len(backbones) > 1 else drawing
+    for draw in [draw for topic in topics if topic.is_comparison for draw in topic.figures]:
+        yield from draw(frames)
+
+
+def _part(frames: Frames, backbone: str) -> Frames:
+    """Returns the frames of one backbone."""
     names = ("cells", "scores", "own_class", "cost", "predictions", "training")
 
     def chosen(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Failure signatures: what a trained head shows when its penalty or its grid does not suit the data, with the advice.
+"""Warning signs of a trained head whose penalty or grid does not suit the data, each with advice.
 
 Source: arXiv:2505.17748 names the signs; the accuracy and the grid are its thresholds, the two others are ours.
 """
@@ -43,7 +43,7 @@ class Signature:
         return f"{self.dataset} · {self.backbone} · {', '.join(self.heads)}: {self.text}"
 
     def concerns(self, table: TableData) -> bool:
-        """Whether a table shows one of its metrics for one of its heads."""
+        """Returns True if a table shows one of its metrics for one of its heads."""
         if not set(self.columns) & {column.name for column in table.columns}:
             return False
         return any(
@@ -53,7 +53,7 @@ class Signature:
 
 
 def signatures(frames: Frames) -> list[Signature]:
-    """Every sign of failure of a run's inherent heads; a sign whose metric the run lacks is not looked for."""
+    """Returns every sign of failure of a run's inherent heads; a sign needs its metric in the run."""
     inherent = [setting for setting in settings(frames) if setting.family == "inherent"]
     return [
         *_accuracy_drops(frames, inherent),
@@ -64,13 +64,13 @@ def signatures(frames: Frames) -> list[Signature]:
 
 
 def add_notes(tables: dict[str, TableData], signs: list[Signature]) -> None:
-    """Print every sign below the tables that it concerns."""
+    """Adds every sign as a note below the tables that it concerns."""
     for table in tables.values():
         table.notes += [str(sign) for sign in signs if sign.concerns(table)]
 
 
 def effective_area(entropy: pd.Series, side: int) -> pd.Series:
-    """Normalised entropy over side² pixels -> share of the image over which an even map would have that entropy."""
+    """Converts normalised entropy over side² pixels to the share of the image on which an even map would have it."""
     return (side**2) ** (entropy - 1)
 
 
@@ -91,7 +91,7 @@ def _accuracy_drops(frames: Frames, inherent: list[Setting]) -> Iterator[Signatu
 
 
 def _accuracy(frames: Frames) -> dict[tuple[str, str, str], dict[int, float]]:
-    """(data set, backbone, head) -> seed -> share of the test images that are classified right."""
+    """Returns (data set, backbone, head) -> seed -> share of the test images that are classified right."""
     found: dict[tuple[str, str, str], dict[int, float]] = {}
     if not len(frames.predictions):
         return found
@@ -137,7 +137,7 @@ def _coarse(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
 
 
 def _own(frames: Frames, setting: Setting, metric: str) -> pd.DataFrame:
-    """Scores of the head's own maps of diseased images."""
+    """Returns the scores of the head's own maps of diseased images."""
     if not len(frames.scores):
         return pd.DataFrame(columns=["metric", "value"], dtype=float)
     scores = frames.scores
@@ -152,7 +152,7 @@ def _own(frames: Frames, setting: Setting, metric: str) -> pd.DataFrame:
 
 
 def _weaker(setting: Setting) -> str:
-    """Advice against too strong a penalty; none where a shortcut is planted, which explains the sign as well."""
+    """Returns advice against too strong a penalty; a planted shortcut explains the sign as well."""
     if setting.planted:
         return _PLANTED
     if setting.parameters is None:

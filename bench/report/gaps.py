@@ -1,88 +1,89 @@
-"""What a run did not measure, why, and how to add it."""
+"""Gaps of a run: problems, omissions by design, and results that the same command can add.
+
+Every table, figure and terminal message states its gaps through this module, so that they all read alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from bench.report.comparisons.decisions import Decisions, missing_decisions
 from bench.report.frames.load import Frames
-from bench.report.studies import counterfactual, operators, soundness
-from bench.report.tables.notes import how_to_add
 from bench.report.tables.table import TableData
 from bench.store.records import CellKey, StudyOutcome
 
-#: Table -> the probes that make it; those of ``_OF_PHANTOMS`` only where the truth is known.
-_NEEDED = {
-    "counterfactual": (counterfactual.PROBE,),
-    "metric_soundness": (soundness.PROBE,),
-    "sanity": ("sanity", "agreement"),
-    "fair_resolution": ("fair_resolution",),
-    "implementations": ("implementations",),
-}
-_OF_PHANTOMS = ("counterfactual", "metric_soundness")
-#: Table that lacks something without another one -> what it lacks, and that one.
-_NOTED = {
-    "localisation": {"metric_soundness": "which metrics are sound"},
-    "faithfulness": {
-        "counterfactual": "the counterfactual columns",
-        "metric_soundness": "which metrics are sound",
-    },
-}
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that a run could show but did not compute.
+
+    Attributes:
+        what: tables or columns, as messages name them.
+        remedy: sentence that says what adds them; not needed where there are ``studies``.
+        studies: names of the studies that compute them.
+        below: table -> what it lacks; the message is printed below that table too.
+    """
+
+    what: str
+    remedy: str = ""
+    studies: tuple[str, ...] = ()
+    below: Mapping[str, str] = field(default_factory=dict)
+
+    def message(self, frames: Frames, what: str = "") -> str:
+        """Returns one line; ``what`` replaces the name of the missing results."""
+        return f"Not computed: {what or self.what}. {self.remedy or how_to_add(frames, self.studies)}"
 
 
-def without_studies(frames: Frames) -> dict[str, tuple[str, ...]]:
-    """Table that this run asked no probe for -> the probes that make it."""
-    phantoms = any(record.lesion_reliance for record in frames.cells["record"])
+def how_to_add(frames: Frames, studies: Iterable[str]) -> str:
+    """Returns the sentence that says how to add studies to this run."""
+    names = ",".join(dict.fromkeys([*frames.record.studies, *studies]))
+    return f"Re-run the same command with --studies {names} to add it; existing results are reused."
+
+
+def without_studies(frames: Frames, table: str, *studies: str, below: Mapping[str, str] | None = None) -> list[Missing]:
+    """Returns the table as missing if the run asked for none of the studies that make it."""
     asked = frames.record.studies
-    return {
-        table: studies
-        for table, studies in _NEEDED.items()
-        if not set(studies) & set(asked) and (phantoms or table not in _OF_PHANTOMS)
-    }
+    return [] if set(studies) & set(asked) else [Missing(table, studies=studies, below=below or {})]
 
 
-def missing_studies(frames: Frames) -> list[str]:
-    """One line for all tables that lack their probes, if there are any."""
-    absent = without_studies(frames)
-    studies = [name for names in absent.values() for name in names]
-    return [f"not there: {', '.join(absent)}: {how_to_add(frames, studies)}"] if absent else []
+def has_counterfactuals(frames: Frames) -> bool:
+    """Returns True if a data set of the run has images whose lesions can be removed exactly."""
+    return any(record.lesion_reliance for record in frames.cells["record"])
 
 
-def note_missing(frames: Frames, tables: dict[str, TableData]) -> None:
-    """Say below the tables what they lack without the probes that the run did not ask for."""
-    absent = without_studies(frames)
-    for name, lacking in _NOTED.items():
-        for table, what in lacking.items():
-            if name in tables and table in absent:
-                tables[name].notes.append(f"Not measured: {what}; {how_to_add(frames, list(absent[table]))}.")
+def missing_lines(frames: Frames, missing: Iterable[Missing]) -> list[str]:
+    """Returns one line per gap; gaps that studies fill share one line, because one command fills them all."""
+    missing = list(missing)
+    by_study = [one for one in missing if one.studies]
+    lines = [one.message(frames) for one in missing if not one.studies]
+    if by_study:
+        names = ", ".join(dict.fromkeys(one.what for one in by_study))
+        lines.append(Missing(names, studies=tuple(name for one in by_study for name in one.studies)).message(frames))
+    return lines
 
 
-def gaps_table(frames: Frames, lacking: list[str]) -> TableData:
-    """Everything that this run's tables do not hold, one line each.
+def note_missing(frames: Frames, tables: dict[str, TableData], missing: Iterable[Missing]) -> None:
+    """Adds a note to every table that lacks something."""
+    for one in missing:
+        for name, what in one.below.items():
+            if name in tables:
+                tables[name].notes.append(one.message(frames, what))
+
+
+def gaps_table(frames: Frames, missing: list[str]) -> TableData:
+    """Returns everything that the tables of this run lack, one gap per row.
 
     Args:
-        lacking: what could be added, as lines.
+        frames: the run.
+        missing: results that could be added, as lines.
     """
-    kinds = {"problem": gaps(frames), "can be added": lacking, "by design": skipped_studies(frames)}
-    caption = (
-        "Gaps: what failed or could not be read, what the same command can add, and what is left out by design, "
-        "because it would measure nothing there."
-    )
+    kinds = {"problem": gaps(frames), "can be added": missing, "by design": skipped_studies(frames)}
     rows = [{"kind": kind, "gap": line} for kind, lines in kinds.items() for line in lines]
-    return TableData(caption, ["kind", "gap"], [], rows, [False] * len(rows))
-
-
-def lacking(frames: Frames, decisions: Decisions) -> list[str]:
-    """A line for each table that this run's scores do not allow, and what would add it."""
-    return [
-        *missing_decisions(frames, decisions),
-        *missing_studies(frames),
-        *operators.missing_operators(frames),
-    ]
+    return TableData("Results that this run does not hold.", ["kind", "gap"], [], rows, [False] * len(rows))
 
 
 def gaps(frames: Frames) -> list[str]:
-    """What the tables do not hold: data sets and metrics left out, all that failed, unusable maps."""
+    """Returns a line per problem: data sets and metrics left out, everything that failed, unusable maps."""
     lines = [f"left out: {name}: {reason}" for name, reason in frames.record.absent.items()]
     lines += _skipped_metrics(frames) + _failed_studies(frames)
     for name, record in zip(map(str, frames.record.cells), frames.cells["record"], strict=True):
@@ -100,7 +101,7 @@ def gaps(frames: Frames) -> list[str]:
 
 
 def _skipped_metrics(frames: Frames) -> list[str]:
-    """Once for each data set: why the metrics of a family could not be read there, and which ones."""
+    """Returns one line per data set, reason and family of metrics that could not be computed there."""
     skipped: dict[tuple[str, str, str], list[str]] = {}
     for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
         for metric in frames.record.metrics:
@@ -119,7 +120,7 @@ def _failed_studies(frames: Frames) -> list[str]:
 
 
 def skipped_studies(frames: Frames) -> list[str]:
-    """Once for each data set and reason: the heads that a probe, by its design, does not apply to."""
+    """Returns one line per data set and reason, with the heads that a study does not apply to by its design."""
     skipped: dict[tuple[str, str, str], list[str]] = {}
     for key, study, _, outcome in _study_outcomes(frames):
         if outcome.status == "skipped":
@@ -129,7 +130,7 @@ def skipped_studies(frames: Frames) -> list[str]:
 
 
 def _study_outcomes(frames: Frames) -> Iterator[tuple[CellKey, str, str, StudyOutcome]]:
-    """Cell, study, explainer ("" = the cell) and what happened, of the last plan: cell.json keeps earlier ones."""
+    """Yields cell, study, explainer ("" = the cell) and outcome of the last plan; cell.json keeps earlier ones too."""
     for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
         for study in frames.record.studies:
             outcomes = record.studies.get(study, {})

@@ -1,4 +1,4 @@
-"""report.html: what was run, on what, what is missing, and every figure and table, readable on its own."""
+"""Page of a run (report.html): its facts, its problems, and every figure and table, readable on its own."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench.files import Place
 from bench.report.failure_modes import Signature
+from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
 
 
 def write_page(
     frames: Frames,
-    captions: dict[str, str],
-    tables: dict[str, tuple[str, str]],
+    captions: dict[str, Caption],
+    tables: dict[str, tuple[str, str, str]],
     signs: list[Signature],
     place: Place,
 ) -> None:
-    """Write the page of a run beside its folders ``figures`` and ``tables``, which it links to.
+    """Writes the page of a run next to its folders ``figures`` and ``tables``, which it links to.
 
     Args:
-        captions: stem -> caption of the figures, in the order of the page.
-        tables: stem -> (caption, HTML table).
+        frames: the run.
+        captions: stem -> texts below the figures, in the order of the page.
+        tables: stem -> (caption, how to read it, HTML table).
         signs: of failure, shown with their advice.
         place: of the page.
     """
@@ -54,7 +56,7 @@ def write_page(
 
 
 def _run_facts(frames: Frames) -> dict[str, str]:
-    """Title -> text of the lines at the top."""
+    """Returns title -> text of the lines at the top."""
     record, cells = frames.record, frames.cells
     git = record.git
     names = {column: ", ".join(map(str, cells[column].unique())) for column in ("backbone", "head", "seed")}
@@ -74,9 +76,10 @@ def _run_facts(frames: Frames) -> dict[str, str]:
 
 
 def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
-    """Column -> text of one row about a data set; a dash for what is not known (yet)."""
+    """Returns column -> text of one row about a data set; a dash for facts that are not known (yet)."""
     facts = frames.record.datasets[name]
-    counts = {f"{split} n": " / ".join(map(str, facts.images.get(split, []))) for split in ("train", "val", "test")}
+    images = facts.images
+    counts = {f"{split} n": " / ".join(map(str, images.get(split, []))) for split in ("train", "val", "test")}
     explained = [str(count) for count in (facts.explained_diseased, facts.explained_healthy) if count is not None]
     row = {
         "data set": name,
@@ -87,7 +90,7 @@ def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
         "masks": ": ".join(filter(None, [facts.masks, facts.mask_is])),
         "lesion share of image": _percent(facts.prevalence),
         "brightness AUC": _number(facts.brightness_auc),
-        "twins called healthy": _twins(frames, name),
+        "called healthy without lesions": _twins(frames, name),
         "bad files left out": "" if facts.excluded is None else str(len(facts.excluded)),
         "licence": facts.licence,
     }
@@ -95,7 +98,7 @@ def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
 
 
 def _twins(frames: Frames, name: str) -> str:
-    """Range over the models of the share of true positives that are called healthy once their lesions are gone."""
+    """Returns the share of true positives that are called healthy without their lesions, as a range over models."""
     records = frames.cells.loc[frames.cells["dataset"] == name, "record"]
     shares = [record.lesion_reliance.called_healthy for record in records if record.lesion_reliance]
     if not shares:
@@ -105,12 +108,12 @@ def _twins(frames: Frames, name: str) -> str:
 
 
 def _problems(frames: Frames) -> list[str]:
-    """Everything that went wrong, in the run's own words, each once."""
+    """Returns all problems, in the run's own words, each once."""
     return _distinct([*frames.record.problems, *gaps(frames)])
 
 
 def _skipped(frames: Frames) -> list[str]:
-    """Explainers that do not apply somewhere, with the reason, and on how many classifiers."""
+    """Returns a line per explainer that does not apply to some classifiers, with the reason."""
     where: dict[tuple[str, str], list[str]] = {}
     for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
         for explainer, outcome in record.explainers.items():

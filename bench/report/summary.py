@@ -1,4 +1,4 @@
-"""What a run says on the terminal when it is over."""
+"""Summary of a run on the terminal: main scores, warnings and places of the files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rich.text import Text
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
-from bench.report.studies.shortcut import not_tested
 from bench.report.sweeps.domains import SHOWN, shown_columns
 from bench.report.tables.table import Column, TableData
 from bench.report.tables.writers import entry, number
@@ -21,10 +20,13 @@ _POST_HOC = 3
 
 
 def print_summary(frames: Frames, tables: dict[str, TableData], signs: list[Signature], console: Console) -> None:
-    """Accuracy, the inherent maps against the best post-hoc ones and the controls, and where the files are.
+    """Prints accuracy, inherent maps against the best post-hoc ones and the controls, and the places of the files.
 
     Args:
+        frames: the run.
+        tables: by file name.
         signs: of failure; printed in yellow with their advice.
+        console: to print on.
     """
     if "classification" in tables:
         console.print(_classification(tables["classification"]), "")
@@ -33,7 +35,7 @@ def print_summary(frames: Frames, tables: dict[str, TableData], signs: list[Sign
         console.print(explanations, "")
     for line in model_lines(frames):
         console.print(Text(line), soft_wrap=True)
-    for line in [*map(str, signs), *gaps(frames), *not_tested(frames)]:
+    for line in [*map(str, signs), *gaps(frames)]:
         console.print(Text(line, style="yellow"), soft_wrap=True)
     folder = frames.store.folder
     console.print(f"tables: {folder / 'tables'}", soft_wrap=True)
@@ -73,7 +75,7 @@ def _directed(table: TableData) -> list[Column]:
 
 
 def _kept(frames: Frames, tables: dict[str, TableData]) -> set[tuple[str, ...]]:
-    """All inherent methods and controls, and the post-hoc methods that are best in the first column there is."""
+    """Returns all inherent methods and controls, and the post-hoc methods that are best in the first column."""
     shown = [tables[name] for name in SHOWN if name in tables]
     methods = frames.record.explainers
     rows = [(table, row) for table in shown for row in table.rows]
@@ -94,7 +96,7 @@ def _key(table: TableData, row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def model_lines(frames: Frames) -> list[str]:
-    """For each data set, whether the models use the lesions, and what brightness alone would achieve."""
+    """Returns lines per data set about the use of the lesions by the models, and about brightness alone."""
     lines = []
     for name, facts in frames.record.datasets.items():
         if facts.brightness_auc is not None:
@@ -106,7 +108,7 @@ def model_lines(frames: Frames) -> list[str]:
 
 
 def twin_line(name: str, cells: pd.DataFrame) -> str:
-    """Whether the models of a data set use its lesions, if it can tell."""
+    """Returns a line about the use of the lesions by the models of a data set; empty if it is unknown."""
     known = [record.lesion_reliance for record in cells["record"] if record.lesion_reliance]
     models = [one for one in known if one.true_positives]
     if not models:

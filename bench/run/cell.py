@@ -13,9 +13,9 @@ from bench.contracts import Explainer, MetricInfo
 from bench.data.prepare import Prepared
 from bench.data.selection import Selection, gallery_positions, target_class
 from bench.data.split import Split
-from bench.evaluation import per_class as classwise
+from bench.evaluation import per_class
 from bench.evaluation.context import EvaluationContext
-from bench.evaluation.explainer_jobs import ExplainerJob, Explaining
+from bench.evaluation.explainer_jobs import ExplainerJob, recording_failure, run_explainers
 from bench.evaluation.metric_inputs import NEEDS_MASKS
 from bench.evaluation.mixed_precision import choose_predictor
 from bench.evaluation.requests import MetricRequest
@@ -110,7 +110,7 @@ class Cell:
         problems = self._explain(context, explainers, metrics, save_maps)
         explained_by = {name: one for name, one in explainers.items() if self.store.is_current(name)}
         if self.trained.config.explain.every_class:
-            for part in classwise.parts(context, metrics, save_maps):
+            for part in per_class.parts(context, metrics, save_maps):
                 problems += self._explain_part(part, explained_by)
         subject = Subject(self.trained, context, explained_by, metrics, self.parameters)
         for problem in run_studies(subject, studies, self.store):
@@ -118,7 +118,7 @@ class Cell:
             problems.append(problem)
         return [problem for problem in problems if problem]
 
-    def _explain_part(self, part: classwise.Part, explainers: dict[str, Explainer]) -> list[str]:
+    def _explain_part(self, part: per_class.Part, explainers: dict[str, Explainer]) -> list[str]:
         """Explains additional (image, class) pairs and stores their scores in a subfolder of the cell."""
         cell = replace(self, store=self.store.part(part.name), part=part.name, computed=False)
         cell.store.note(plan=self.plan_id)
@@ -139,11 +139,10 @@ class Cell:
         save_maps: bool,
     ) -> list[str]:
         """Computes what the store does not hold -> lines that a reader of the scores must know."""
-        work = Explaining(context, self.store, self.trained.progress, str(self.key), save_maps)
         wanted = {request.name: code_digest(request.info.function) for request in metrics}
         jobs = [self._job(context, name, explainer, metrics, wanted) for name, explainer in explainers.items()]
         for job in jobs:
-            with work.guard(job):
+            with recording_failure(job, self.store):
                 job.needless = self._why_not(context, job.explainer)
                 if job.needless:
                     self.store.note_explainer(job.name, ExplainerOutcome(status="skipped", reason=job.needless))
@@ -152,7 +151,7 @@ class Cell:
         waiting = [job for job in jobs if not job.needless and not job.failed]
         self.trained.progress.skip(*(job.title for job in jobs if job.needless or job.failed))
         self.computed |= bool(waiting)
-        work.run(waiting)
+        run_explainers(waiting, context, self.store, self.trained.progress, str(self.key), save_maps)
         return [f"{self.key}: {line}" for job in jobs for line in job.lines]
 
     def _why_not(self, context: EvaluationContext, explainer: Explainer) -> str:
@@ -196,7 +195,7 @@ class Cell:
             context.inference.precision,
             code_digest(explainer, score_batch, target_class),
         )
-        return f"{main}-{digest(self.part, code_digest(classwise))}" if self.part else main
+        return f"{main}-{digest(self.part, code_digest(per_class))}" if self.part else main
 
     def _stored_metrics(self, name: str, fingerprint: str) -> dict[str, str] | None:
         """Returns metric -> digest of its code; None if there are no scores, or only scores of other settings."""

@@ -1,6 +1,6 @@
-"""Rank agreement of scores and of raters.
+"""Rank agreement: Spearman, Kendall and Krippendorff, between two scores or among many images.
 
-The report uses it to show whether two metrics, operators or implementations lead to the same order of methods.
+They are computed for many rankings at once, because every interval takes thousands of resamples.
 """
 
 from __future__ import annotations
@@ -20,32 +20,48 @@ from bench.statistics.intervals import (
 )
 
 
-def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
-    """Computes Spearman's ρ of each row over the columns in which both tables have a value.
+def spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
+    """Computes Spearman's ρ of each row, where every value counts as often as its weight says.
 
     Args:
-        first: (N,M), nan without a value.
-        second: (N,M), aligned with ``first``.
+        first: (N,M), or (1,M) if all rows of weights share their values.
+        second: of the same shape.
+        weights: (N,M), at least 0; 0 where either has no value.
+
+    Returns:
+        (N,) in [-1, 1]; nan where either is constant.
+    """
+    one, other = (_centred_ranks(values, weights) for values in (first, second))
+    covariance, *variances = ((weights * a * b).sum(axis=1) for a, b in ((one, other), (one, one), (other, other)))
+    spread = np.sqrt(variances[0] * variances[1])
+    found: Floats = np.divide(covariance, spread, out=np.full(len(weights), np.nan), where=spread > 0)
+    return found
+
+
+def _centred_ranks(values: Floats, weights: Floats) -> Floats:
+    """Values (N or 1,M), weights (N,M) -> rank (N,M) minus the mean rank; equal values share their middle rank."""
+    below = (values[:, None] < values[:, :, None]) + 0.5 * (values[:, None] == values[:, :, None])
+    ranks = weights @ below[0].T if len(below) == 1 else np.einsum("nij,nj->ni", below, weights)
+    with np.errstate(invalid="ignore"):  # a row without any weight
+        mean = (weights * ranks).sum(axis=1) / weights.sum(axis=1)
+    centred: Floats = ranks - mean[:, None]
+    return centred
+
+
+def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
+    """Computes Spearman's ρ of each row over the columns in which both have a value.
+
+    Args:
+        first: (N,M), nan where there is no value.
+        second: aligned with ``first``.
 
     Returns:
         (N,) in [-1, 1]; nan if fewer than three columns remain or either table is constant on them.
     """
-    values = [table.to_numpy(dtype=float).T for table in (first, second)]
-    both = ~np.isnan(values[0]) & ~np.isnan(values[1])
-    count = both.sum(axis=0)
-    one, other = (_centred_ranks(np.where(both, column, np.nan)) for column in values)
-    spread = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
-    enough = (count >= 3) & (spread > 0)
-    found = np.divide((one * other).sum(axis=0), spread, out=np.full(len(count), np.nan), where=enough)
-    return pd.Series(found, first.index)
-
-
-def _centred_ranks(values: Floats) -> Floats:
-    """Ranks values (M,N) along M and subtracts the mean rank; ties share their rank, and nan has rank 0."""
-    defined = ~np.isnan(values)
-    below, equal = (compare(values, values[:, None]).sum(axis=1) for compare in (np.less, np.equal))
-    ranks = np.where(defined, below + (equal + 1) / 2, 0)
-    return np.where(defined, ranks - ranks.sum(axis=0) / np.maximum(defined.sum(axis=0), 1), 0)
+    one, other = (table.to_numpy(dtype=float) for table in (first, second))
+    both = ~np.isnan(one) & ~np.isnan(other)
+    found = spearman(one, other, both * 1.0) if both.size else np.full(len(both), np.nan)
+    return pd.Series(np.where(both.sum(axis=1) >= 3, found, np.nan), first.index)
 
 
 def krippendorff_alpha(ratings: Floats) -> float:
@@ -92,8 +108,7 @@ def kendall_tau(first: Floats, second: Floats) -> Floats:
     above, below = np.triu_indices(first.shape[-1], k=1)
     one, other = (np.sign(scores[..., above] - scores[..., below]) for scores in map(with_ties, (first, second)))
     spread = np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
-    out = np.full(spread.shape, np.nan)
-    tau: Floats = np.divide((one * other).sum(axis=-1), spread, out=out, where=spread > 0)
+    tau: Floats = np.divide((one * other).sum(axis=-1), spread, out=np.full(spread.shape, np.nan), where=spread > 0)
     return tau
 
 

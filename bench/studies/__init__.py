@@ -1,4 +1,4 @@
-"""Studies of a trained classifier and its explanations on a stated subset of images. Importing registers them."""
+"""Studies of a trained classifier and its explanations on a stated subset of images; importing registers them."""
 
 from bench.studies import counterfactual, fair_resolution, implementations, shortcut, soundness
 from bench.studies.agreement import Agreement

@@ -1,4 +1,8 @@
-"""Small maps of the same images from every cell, so that a report can compare seeds and backbones without a model."""
+"""Study of the agreement between cells.
+
+It stores small maps of the same images from every cell, so that a report can compare seeds and backbones without a
+classifier.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from bench.contracts import Explainer, UserError
+from bench.contracts import Explainer
+from bench.errors import UserError
 from bench.studies.base import Study, Subject, register_study
 from bench.studies.subset import Subset
 
@@ -18,8 +23,8 @@ class Agreement(Study):
     Rows: image, group, target, map (grid·grid values, row by row).
 
     Args:
-        images: how many of the first explained images.
-        grid: cells a side. Finer maps are averaged over each cell, coarser ones repeated.
+        images: number of explained images that are read, from the first.
+        grid: cells per side. Finer maps are averaged over each cell, coarser ones repeated.
     """
 
     name, paper = "agreement", ""
@@ -28,9 +33,9 @@ class Agreement(Study):
         self.images, self.grid = images, grid
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
-        """A row an image."""
+        """Returns one row per image."""
         if explainer is None:
-            raise UserError("agreement is studied for each explainer")
+            raise UserError("agreement is studied per explainer, but none was given")
         subset = Subset.of(subject, name, explainer, self.images)
         maps = torch.from_numpy(subset.maps(subject.classifier, "intact"))
         small = F.interpolate(maps[:, None], (self.grid, self.grid), mode="area").flatten(1).float()

@@ -1,4 +1,7 @@
-"""A classifier that loses what it has learned, from the head down to the input."""
+"""Cascading randomisation of a classifier.
+
+Weights are replaced by random ones from the head down to the input, so that a study can see whether maps change too.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,21 @@ from bench.seeds import seed_of
 
 
 def cascade(classifier: Classifier, images: Tensor, blocks: int, *names: object) -> Iterator[tuple[str, Classifier]]:
-    """What is fresh so far, and a copy of the classifier in which it is: first the head, at last every weight.
+    """Yields (stage, classifier) with weights randomised cumulatively from the head to the input.
 
-    Fresh weights are drawn from each layer's own initialisation; layers that have none get their weights shuffled.
-    Fresh batch norms take their running statistics from ``images``: with those of the learned weights, or with none,
-    signals would vanish or saturate on the way, and maps would change for a reason that is not the lost knowledge.
-    ``classifier`` itself is not touched. The same copy is yielded at every stage.
+    Random weights are drawn from each layer's own initialisation; layers without one get their weights shuffled.
+    Randomised batch norms take their running statistics from ``images``: with the statistics of the learned weights, or
+    without any, signals would vanish or saturate, and maps would change for another reason than the lost weights.
+    ``classifier`` itself is not changed. Every stage yields the same copy of it.
 
     Args:
+        classifier: the trained classifier.
         images: (N,3,H,W) normalised.
-        blocks: contiguous parts that the feature extractor is fresh in, one after the other.
-        names: what seeds the weights.
+        blocks: number of contiguous parts of the feature extractor that are randomised one after the other.
+        *names: names that seed the random weights.
 
-    Source: arXiv:1810.03292, sec. 4.1 (cascading randomisation). Deviation: a few parts instead of every layer.
+    Source:
+        arXiv:1810.03292, sec. 4.1 (cascading randomisation). Deviation: a few parts instead of every layer.
     """
     fresh = copy.deepcopy(classifier)
     for name, layers in stages(fresh, blocks):
@@ -39,9 +44,9 @@ def cascade(classifier: Classifier, images: Tensor, blocks: int, *names: object)
 
 
 def stages(classifier: Classifier, blocks: int) -> list[tuple[str, list[nn.Module]]]:
-    """Name of each stage and the layers that become fresh in it, from the top down; all layers are in one stage.
+    """Lists (name of the stage, layers that it randomises) from the head to the input; each layer is in one stage.
 
-    The features are cut between modules, at about equal numbers of layers. Order is that of registration.
+    The features are cut between modules into parts of about equal numbers of layers, in order of registration.
     """
     total = len(_layers(classifier.features))
     groups: list[list[nn.Module]] = [[] for _ in range(blocks)]
@@ -56,7 +61,7 @@ def stages(classifier: Classifier, blocks: int) -> list[tuple[str, list[nn.Modul
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:
-    """The modules with parameters or statistics of their own, in order of registration."""
+    """Lists the modules with parameters or statistics of their own, in order of registration."""
     return [part for part in module.modules() if _is_layer(part)]
 
 
@@ -65,7 +70,7 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 def _units(module: nn.Module, most: float) -> list[list[nn.Module]]:
-    """Layers of the largest modules that hold at most ``most`` of them, and of single layers."""
+    """Groups layers by the largest modules that hold at most ``most`` layers; other layers stay single."""
     layers, children = _layers(module), list(module.children())
     if len(layers) <= most or not children:
         return [layers] if layers else []
@@ -74,7 +79,7 @@ def _units(module: nn.Module, most: float) -> list[list[nn.Module]]:
 
 
 def _renew(layer: nn.Module, device: torch.device) -> None:
-    """Fresh weights in place, drawn on the CPU so that they are the same on every machine."""
+    """Draws random weights in place, on the CPU, so that they are the same on every machine."""
     layer.cpu()
     if callable(reset := getattr(layer, "reset_parameters", None)):
         reset()
@@ -85,7 +90,7 @@ def _renew(layer: nn.Module, device: torch.device) -> None:
 
 
 def _measure_norms(classifier: Classifier, layers: list[nn.Module], images: Tensor) -> None:
-    """Running statistics of the batch norms among ``layers``, of these images."""
+    """Sets the running statistics of the batch norms among ``layers`` to the statistics of these images."""
     norms: list[Any] = [layer for layer in layers if getattr(layer, "running_mean", None) is not None]
     classifier.eval()
     for norm in norms:

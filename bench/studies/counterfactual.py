@@ -1,7 +1,7 @@
-"""Counterfactual faithfulness: what taking one lesion out of the scene does, against what a map says it would do.
+"""Study of counterfactual faithfulness: the effect of removing a lesion, compared with the map's values on it.
 
-A phantom can be drawn again without one of its lesions: an intervention inside the data's own distribution, which no
-occlusion is. Its effect on the logit is the importance of that lesion for that model.
+A phantom can be rendered again without one of its lesions. Unlike occlusion, this intervention stays inside the
+distribution of the data; its effect on the logit is the importance of that lesion for the classifier.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from bench.studies.base import Study, Subject, register_study
 
 @dataclass(frozen=True)
 class Intervened:
-    """One explained image, and what removing each of its lesions does.
+    """One explained image, and the effect of removing each of its lesions.
 
     Attributes:
-        position: among the explained images.
-        masks: (L,H,W) bool, exact; a lesion that is nowhere visible is not in it.
-        effects: (L,) logit of the target on the intact image minus that without the lesion.
+        position: position among the explained images.
+        masks: (L,H,W) bool, exact masks of the L visible lesions.
+        effects: (L,) logit of the target on the intact image minus its logit without the lesion.
     """
 
     position: int
@@ -37,16 +37,17 @@ class Intervened:
 
 @register_study
 class Counterfactual(Study):
-    """One row an image and lesion: positive mass of the map on the lesion, and the effect of removing the lesion.
+    """Mass of the map on each lesion, and the effect of removing the lesion: one row per image and lesion.
 
-    The mass is the sum over the lesion's exact mask and not the mean, because the effect is that of the whole lesion:
-    a large faint lesion may matter more than a small bright one. The effect is that on the target's logit, which is
-    what the maps explain.
-
-    Source: arXiv:2308.06248 (single deletion protocol).
+    The mass is the sum of the positive values over the lesion's exact mask, not their mean, because the whole lesion
+    causes the effect: a large faint lesion may matter more than a small bright one. The effect is the change of the
+    target's logit, which the maps explain.
 
     Args:
-        images: how many of the explained diseased images with at least two visible lesions are read, the first ones.
+        images: number of images that are read: the first explained diseased ones with at least two visible lesions.
+
+    Source:
+        arXiv:2308.06248 (single deletion protocol).
     """
 
     name, paper = "counterfactual", "arXiv:2308.06248"
@@ -55,16 +56,13 @@ class Counterfactual(Study):
         self.images = images
 
     def applies_to(self, subject: Subject) -> str:
-        """Only where the data set can render an image without one of its lesions."""
+        """Requires a data set that can render an image without one of its lesions."""
         samples = subject.prepared.samples
-        return (
-            ""
-            if hasattr(samples, "counterfactual") and hasattr(samples, "lesions")
-            else "the data set cannot remove a lesion"
-        )
+        can_remove = hasattr(samples, "counterfactual") and hasattr(samples, "lesions")
+        return "" if can_remove else "the data set cannot remove a lesion"
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
-        """Columns of ``EvaluationContext.about``, lesion (its number), pixels, mass and effect."""
+        """Returns the columns of ``EvaluationContext.about``, lesion (its number), pixels, mass and effect."""
         assert explainer is not None  # per_explainer
         found = subject.once(f"{self.name} {self.images}", lambda: self._intervene(subject))
         if not found:
@@ -81,7 +79,7 @@ class Counterfactual(Study):
         return pd.DataFrame(rows)
 
     def _intervene(self, subject: Subject) -> list[Intervened]:
-        """The images that are read; each is rendered and classified once for all explainers of the cell."""
+        """Selects, renders and classifies the images, once for all explainers of the cell."""
         found: list[Intervened] = []
         for position in np.flatnonzero(subject.context.explained.diseased).tolist():
             if len(found) == self.images:
@@ -95,14 +93,14 @@ class Counterfactual(Study):
 
 
 def _index(subject: Subject, position: int) -> int:
-    """Where an explained image is in its split, and so among the samples: phantoms leave no image out."""
+    """Returns the index of an explained image in its split, and so among the samples: phantoms skip no image."""
     return int(subject.context.explained.indices[position])
 
 
 def _effects(subject: Subject, position: int, lesions: list[int]) -> Tensor:
-    """Loss (L,) of the target's logit when one of these lesions is removed."""
+    """Computes the decrease (L,) of the target's logit when one of these lesions is removed."""
     context, index = subject.context, _index(subject, position)
-    twins = [subject.prepared.samples.counterfactual(index, lesion) for lesion in lesions]  # type: ignore[union-attr]
-    images = torch.stack([context.split.batch([index])[0], *twins]).to(context.device)
-    intact, *removed = context.predict(normalise(images, context.mean, context.std))[:, context.targets[position]].cpu()
-    return intact.double() - torch.stack(removed).double()
+    rendered = [subject.prepared.samples.counterfactual(index, lesion) for lesion in lesions]  # type: ignore[union-attr]
+    images = torch.stack([context.split.batch([index])[0], *rendered]).to(context.device)
+    logits = context.predict(normalise(images, context.mean, context.std))[:, context.targets[position]].cpu().double()
+    return logits[0] - logits[1:]

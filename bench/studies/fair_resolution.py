@@ -1,4 +1,8 @@
-"""Is a map good, or only fine or smooth? Every map scored as it is, on one coarse grid, and blurred like that grid."""
+"""Study of the resolution of maps.
+
+Metrics may reward a map for being fine or smooth rather than right, so every map is scored as it is, on one coarse
+grid, and blurred like that grid.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.contracts import Batch, Classifier, Explainer, UserError
+from bench.contracts import Batch, Classifier, Explainer
 from bench.data.selection import Selection
+from bench.errors import UserError
 from bench.evaluation.context import EvaluationContext
 from bench.evaluation.requests import resolve_metrics
 from bench.evaluation.scoring import score
@@ -24,17 +29,17 @@ Treatment = Callable[[Tensor, Size, Size], Tensor]
 
 
 def native(maps: Tensor, grid: Size, size: Size) -> Tensor:
-    """Maps (N,h,w) on their own grid."""
+    """Returns maps (N,h,w) on their own grid."""
     return maps
 
 
 def common(maps: Tensor, grid: Size, size: Size) -> Tensor:
-    """Maps (N,h,w) averaged over the cells of a coarser grid (g,k) -> (N,g,k)."""
+    """Averages maps (N,h,w) over the cells of a coarser grid (g,k) -> (N,g,k)."""
     return area_average(maps, grid)
 
 
 def blurred(maps: Tensor, grid: Size, size: Size) -> Tensor:
-    """Maps (N,h,w) at the input's size (H,W) with the smoothness of a coarser grid -> (N,H,W)."""
+    """Enlarges maps (N,h,w) to the input's size (H,W) with the smoothness of a coarser grid -> (N,H,W)."""
     return blur_to_grid(maps, grid, size)
 
 
@@ -42,7 +47,7 @@ TREATMENTS: tuple[Treatment, ...] = (native, common, blurred)
 
 
 class Treated(Explainer):
-    """Another explainer's maps, treated; they are made only once for all treatments."""
+    """Another explainer's maps after a treatment; they are computed once for all treatments."""
 
     name, paper = "treated", ""
 
@@ -54,12 +59,12 @@ class Treated(Explainer):
 
     @property
     def native_grid(self) -> Size:
-        """Cells of the maps that were made, once there are some."""
+        """Grid (h,w) of the computed maps; available after the first call."""
         height, width = next(iter(self.kept.values())).shape
         return height, width
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Maps (N,h,w) after the treatment; an image is known by its seed."""
+        """Returns treated maps (N,h,w); images are identified by their seeds."""
         if not self.kept.keys() >= set(batch.seeds):
             maps = self.explainer.explain_batch(classifier, batch).detach().float()
             self.kept |= dict(zip(batch.seeds, maps, strict=True))
@@ -69,16 +74,16 @@ class Treated(Explainer):
 
 @register_study
 class FairResolution(Study):
-    """Scores of every map on its own grid, on the grid of the feature map, and blurred as that grid would.
+    """Scores of every map on its own grid, on the grid of the feature map, and blurred like that grid.
 
-    The common grid is the classifier's feature map: the coarsest grid of the compared methods, since the class
-    activation maps and the evidence stand on it, and known before any method has run. A map that is no finer has the
+    The common grid is the classifier's feature map. It is the coarsest grid of the compared methods, because class
+    activation maps and evidence have it, and it is known before any method has run. A map that is not finer has the
     same score under every treatment.
 
     Args:
-        images: explained diseased images that are read, at most.
-        occluded: how many of them go through the occlusion curves, at most; never more than of the run itself.
-        metrics: what is scored, as in ``[run] metrics``.
+        images: largest number of explained diseased images that are read, from the first.
+        occluded: largest number of them that go through the occlusion curves; never more than in the run itself.
+        metrics: the metrics to compute, as in ``[run] metrics``.
     """
 
     name, paper = "fair_resolution", ""
@@ -92,17 +97,17 @@ class FairResolution(Study):
         self.images, self.occluded, self.metrics = images, occluded, resolve_metrics(metrics)
 
     def applies_to(self, subject: Subject) -> str:
-        """Read are diseased images."""
+        """Requires explained diseased images."""
         return "" if subject.context.explained.diseased.any() else "no diseased image is explained"
 
     def depends_on(self, subject: Subject, explainer: Explainer | None) -> list[Any]:
-        """Lists the code of the metrics."""
+        """Lists the metrics with the digests of their code."""
         return [(request.name, code_digest(request.info.function)) for request in self.metrics]
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
-        """Columns image, group, metric, variant, value, higher_is_better, treatment, native_grid, common_grid."""
-        assert explainer is not None  # studied by explainer
-        context = self._scorer(subject)
+        """Returns image, group, metric, variant, value, higher_is_better, treatment, native_grid, common_grid."""
+        assert explainer is not None  # per_explainer
+        context = self._diseased(subject)
         grid = feature_grid(context)
         treated = Treated(explainer, grid)
         first = self._rows(context, name, treated)
@@ -115,8 +120,8 @@ class FairResolution(Study):
         grids = {"native_grid": "×".join(map(str, treated.native_grid)), "common_grid": "×".join(map(str, grid))}
         return pd.concat(frames, ignore_index=True).assign(**grids)
 
-    def _scorer(self, subject: Subject) -> EvaluationContext:
-        """The cell's scorer on the first diseased images alone."""
+    def _diseased(self, subject: Subject) -> EvaluationContext:
+        """Restricts the context of the cell to the first diseased images, which come first among the explained."""
         context, explained = subject.context, subject.context.explained
         count = min(self.images, int(explained.diseased.sum()))
         occluded = min(self.occluded, explained.faithful, count)
@@ -129,10 +134,10 @@ class FairResolution(Study):
         )
 
     def _rows(self, context: EvaluationContext, name: str, treated: Treated) -> pd.DataFrame:
-        scored = score(context, name, treated, self.metrics)
-        if scored.problems:
-            raise UserError("; ".join(scored.notes))
-        rows = scored.rows
+        result = score(context, name, treated, self.metrics)
+        if result.problems:
+            raise UserError("; ".join(result.notes))
+        rows = result.rows
         rows = rows[(rows["image"] != "") & (rows["step"] == -1)][["image", "group", "metric", "variant", "value"]]
         better = {request.info.name: bool(request.info.higher_is_better) for request in self.metrics}
         return rows.assign(higher_is_better=rows["metric"].map(better))
@@ -140,7 +145,7 @@ class FairResolution(Study):
 
 @torch.inference_mode()
 def feature_grid(context: EvaluationContext) -> Size:
-    """Cells (h,w) of the classifier's feature map of an image of the split."""
+    """Computes the grid (h,w) of the classifier's feature map for an image of the split."""
     channels, rows, columns = context.split.images.shape[1:]
     height, width = context.classifier.forward_features(
         torch.zeros(1, channels, rows, columns, device=context.device)

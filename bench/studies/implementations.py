@@ -1,4 +1,8 @@
-"""Which implementation? One named method from several libraries, of logit or probability, enlarged in several ways."""
+"""Study of implementations of the same method.
+
+A name such as Grad-CAM leaves open whether the logit or the probability is explained and how the map is enlarged;
+libraries differ in both, and this study measures how much the scores depend on it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from bench.registry import EXPLAINERS
 from bench.store.code_digest import code_digest
 from bench.studies.base import Study, Subject, register_study
 
-#: How a map is enlarged where its library leaves that to the user; the first is what this benchmark does.
+#: Enlargements of a map whose library leaves this to the user; this benchmark uses the first.
 UPSAMPLINGS: dict[str, dict[str, Any]] = {
     "bicubic": {"mode": "bicubic", "align_corners": False},
     "bicubic, corners aligned": {"mode": "bicubic", "align_corners": True},
@@ -37,12 +41,12 @@ DIFFERENCES = ("max_difference", "mean_difference", "rank_correlation")
 
 
 def variants_of(method: str) -> list[str]:
-    """Names of the other registered implementations of a method."""
+    """Lists the names of the other registered implementations of a method."""
     return [name for name in EXPLAINERS if EXPLAINERS[name].variant_of == method]
 
 
 class Probabilities(Classifier):
-    """A classifier with a softmax behind its logits: what explains its output explains the probability."""
+    """A classifier with a softmax after its logits, so that explainers explain the probability."""
 
     def __init__(self, classifier: Classifier) -> None:
         head = nn.Sequential(classifier.head, nn.Softmax(dim=1))
@@ -51,8 +55,8 @@ class Probabilities(Classifier):
 
 
 @dataclass(frozen=True)
-class _Studied:
-    """The images of the study: tensors as in ``Batch``, masks and field of view, with one row of ``about`` each."""
+class _Images:
+    """Images of the study: tensors as in ``Batch``, masks, ignored pixels, and one row of ``about`` per image."""
 
     images: Tensor
     targets: Tensor
@@ -66,12 +70,12 @@ class _Studied:
 class Implementations(Study):
     """Maps and localisation scores of every implementation of a method × target × enlargement, on the black box.
 
-    Each map is compared with the one that is scored elsewhere: this benchmark's, of the logit, bicubic. Differences are
-    of maps in [0, 1]: as the library scales, else cut at zero and scaled by image. The rank correlation (Spearman) is
-    of the pixels of the unscaled maps.
+    Each map is compared with the map of the main scores: this benchmark's implementation, logit, bicubic. Differences
+    are taken between maps in [0, 1]: as the library scales them, otherwise cut at zero and scaled per image. The rank
+    correlation (Spearman) is taken over the pixels of the unscaled maps.
 
     Args:
-        images: the first diseased ones.
+        images: number of explained diseased images that are read, from the first.
         datasets: names of the data sets that are studied; empty for all.
     """
 
@@ -82,7 +86,7 @@ class Implementations(Study):
         self.datasets = tuple(datasets)
 
     def applies_to(self, subject: Subject) -> str:
-        """Empty for a black box on one of the data sets with diseased images."""
+        """Requires a black box on one of the studied data sets, and explained diseased images."""
         if subject.trained.head.head.family == "inherent":
             return "implementations are compared on the black box"
         if self.datasets and subject.prepared.info.name not in self.datasets:
@@ -90,11 +94,11 @@ class Implementations(Study):
         return "" if subject.context.explained.diseased.any() else "there are no diseased images"
 
     def concerns(self, explainer: Explainer) -> bool:
-        """Whether there is another implementation."""
+        """Returns whether there is another implementation."""
         return bool(variants_of(explainer.name))
 
     def depends_on(self, subject: Subject, explainer: Explainer | None) -> list[Any]:
-        """The variants, whether they can run here, and the metrics."""
+        """Lists the other implementations, the reasons why they cannot run, and the metrics."""
         variants = [EXPLAINERS[name] for name in variants_of(explainer.name if explainer else "")]
         return [
             *((one.name, code_digest(one), one().applies_to(subject.classifier)) for one in variants),
@@ -102,12 +106,12 @@ class Implementations(Study):
         ]
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
-        """One row an image and measure: implementation, target, upsampling, image, group, measure, value.
+        """Returns a row per image and measure: implementation, target, upsampling, image, group, measure, value.
 
-        An implementation that cannot run has one row with the ``reason`` and nothing else.
+        An implementation that cannot run has one row with only its name and the ``reason``.
         """
         assert explainer is not None
-        studied = _studied(subject, self.images)
+        studied = _images_of(subject, self.images)
         reference = _enlarged(
             _explain(subject, subject.classifier, explainer, studied), studied, UPSAMPLINGS["bicubic"]
         )
@@ -124,7 +128,7 @@ class Implementations(Study):
         return pd.concat(rows, ignore_index=True)
 
 
-def _studied(subject: Subject, count: int) -> _Studied:
+def _images_of(subject: Subject, count: int) -> _Images:
     context = subject.context
     positions = np.flatnonzero(context.explained.diseased)[:count]
     indices, split = context.explained.indices[positions], context.split
@@ -135,11 +139,11 @@ def _studied(subject: Subject, count: int) -> _Studied:
 
     about = context.about.iloc[positions][["image", "group"]].reset_index(drop=True)
     targets = torch.from_numpy(context.targets[positions]).to(context.device)
-    return _Studied(images, targets, regions(split.masks), regions(split.ignored), about, positions)
+    return _Images(images, targets, regions(split.masks), regions(split.ignored), about, positions)
 
 
-def _settings(subject: Subject, explainer: Explainer, studied: _Studied) -> Iterator[tuple[str, str, Tensor]]:
-    """Target, upsampling and maps (N,H,W) of one implementation."""
+def _settings(subject: Subject, explainer: Explainer, studied: _Images) -> Iterator[tuple[str, str, Tensor]]:
+    """Yields target, upsampling and maps (N,H,W) of one implementation."""
     for target in TARGETS:
         classifier = subject.classifier if target == "logit" else Probabilities(subject.classifier)
         maps = _explain(subject, classifier, explainer, studied)
@@ -150,31 +154,31 @@ def _settings(subject: Subject, explainer: Explainer, studied: _Studied) -> Iter
             yield target, upsampling, _enlarged(maps, studied, how)
 
 
-def _explain(subject: Subject, classifier: Classifier, explainer: Explainer, studied: _Studied) -> Tensor:
-    """Maps (N,h,w) float32."""
+def _explain(subject: Subject, classifier: Classifier, explainer: Explainer, studied: _Images) -> Tensor:
+    """Computes maps (N,h,w) float32."""
     batch = Batch(studied.images, studied.targets, None, tuple(range(len(studied.images))))
     return explain_images(classifier, explainer.name, explainer, batch, subject.context.section.batch_size).float()
 
 
-def _enlarged(maps: Tensor, studied: _Studied, how: dict[str, Any]) -> Tensor:
+def _enlarged(maps: Tensor, studied: _Images, how: dict[str, Any]) -> Tensor:
     size = (studied.images.shape[2], studied.images.shape[3])
     return F.interpolate(maps[:, None], size, **how)[:, 0]
 
 
 def _unit(explainer: Explainer, maps: Tensor) -> Tensor:
-    """Maps in [0, 1] (but for what a bicubic enlargement overshoots)."""
+    """Scales maps to [0, 1], except for the overshoot of a bicubic enlargement."""
     return maps if explainer.scaled else positive(maps)
 
 
 def _compare(unit: Tensor, unit_reference: Tensor, maps: Tensor, reference: Tensor) -> dict[str, np.ndarray]:
-    """Each of ``DIFFERENCES`` by image (N,)."""
+    """Computes each of ``DIFFERENCES`` per image (N,)."""
     difference = (unit - unit_reference).abs().flatten(1).cpu().numpy()
     correlation = rank_correlation(maps.cpu().numpy(), reference.cpu().numpy())
     return dict(zip(DIFFERENCES, (difference.max(axis=1), difference.mean(axis=1), correlation), strict=True))
 
 
-def _localisation(subject: Subject, explainer: Explainer, studied: _Studied, maps: Tensor) -> dict[str, np.ndarray]:
-    """Score (N,) of the enlarged maps by every localisation metric of the run."""
+def _localisation(subject: Subject, explainer: Explainer, studied: _Images, maps: Tensor) -> dict[str, np.ndarray]:
+    """Computes the score (N,) of the enlarged maps by every localisation metric of the run."""
     context = subject.context
     if studied.masks is None:
         return {}

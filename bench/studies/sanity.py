@@ -1,4 +1,7 @@
-"""Does a map depend on what the model has learned and on the class, and does it hold still under noise?"""
+"""Study of the sanity of maps.
+
+A map should depend on the learned weights and on the explained class, and should not change much under noise.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.contracts import Explainer, UserError
+from bench.contracts import Explainer
+from bench.errors import UserError
 from bench.metrics.similarity import Floats, histogram_entropy, rank_correlation, relative_change
 from bench.seeds import generator
 from bench.studies.base import Study, Subject, register_study
 from bench.studies.cascade import cascade
 from bench.studies.subset import Subset
 
-#: The checks that have one value an image; ``cascade`` has one a stage.
+#: Checks with one value per image; ``cascade`` has one per image and stage.
 COMPLEXITY, SENSITIVITY, CLASSES, CASCADE = "complexity_rise", "max_sensitivity", "class_sensitivity", "cascade"
 
 
@@ -24,14 +28,20 @@ COMPLEXITY, SENSITIVITY, CLASSES, CASCADE = "complexity_rise", "max_sensitivity"
 class Sanity(Study):
     """Cascading randomisation, max-sensitivity and class sensitivity, on the first explained images.
 
-    Rows: image, group, target, check, stage (of the cascade, from 1; else 0), fresh (name of the stage), value.
+    Rows: image, group, target, check, stage (of the cascade, from 1; otherwise 0), fresh (name of the stage), value.
 
     Args:
-        images: how many of the first explained images.
-        blocks: parts that the feature extractor becomes fresh in, behind the head.
-        weight_draws: sets of fresh weights; the images are divided among them.
-        noise_draws: noisy copies of each image.
-        radius: bound of the uniform noise, as a share of the range of pixel values.
+        images: number of explained images that are read, from the first.
+        blocks: number of parts of the feature extractor that are randomised one after the other, after the head.
+        weight_draws: number of sets of random weights; the images are divided among them.
+        noise_draws: number of noisy copies of each image.
+        radius: bound of the uniform noise, as a fraction of the range of pixel values.
+
+    Raises:
+        ValueError: A number is below 1, or there are more sets of weights than images.
+
+    Source:
+        arXiv:1810.03292 (cascade), arXiv:2401.06465 (complexity), arXiv:1901.09392 (max-sensitivity).
     """
 
     name, paper = "sanity", "arXiv:1810.03292, arXiv:2401.06465, arXiv:1901.09392"
@@ -45,9 +55,9 @@ class Sanity(Study):
         self.noise_draws, self.radius = noise_draws, radius
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
-        """All checks of one explainer; they share the intact maps."""
+        """Returns the rows of all checks of one explainer; the checks share the intact maps."""
         if explainer is None:
-            raise UserError("sanity is studied for each explainer")
+            raise UserError("sanity is studied per explainer, but none was given")
         subset = Subset.of(subject, name, explainer, self.images)
         intact = subset.maps(subject.classifier, "intact")
         noisy = max_sensitivity(subject, subset, intact, self.noise_draws, self.radius)
@@ -72,22 +82,29 @@ class Sanity(Study):
 
 
 def complexity_rise(intact: Floats, fresh: Floats) -> Floats:
-    """Relative rise of a map's entropy when every weight is fresh: (N,h,w), (N,h,w) -> (N,); nan if either is constant.
+    """Computes the relative rise (N,) of the maps' entropy when every weight is random; nan if a map is constant.
 
-    A learned map is simpler than one of a random network. Pairwise similarity rewards a noisy method, this does not.
+    A learned map is simpler than a map of a random network. Unlike pairwise similarity, this does not reward a noisy
+    method.
 
-    Source: arXiv:2401.06465 (eMPRT). Deviation: of the raw values, not of absolute ones; bins by the square-root rule.
+    Args:
+        intact: (N,h,w) maps of the trained classifier.
+        fresh: (N,h,w) maps with all weights randomised.
+
+    Source:
+        arXiv:2401.06465 (eMPRT). Deviation: raw instead of absolute values; number of bins by the square-root rule.
     """
     before, after = histogram_entropy(intact), histogram_entropy(fresh)
     return (after - before) / np.where(before > 0, before, np.nan)
 
 
 def max_sensitivity(subject: Subject, subset: Subset, intact: Floats, draws: int, radius: float) -> Floats:
-    """Largest relative change (N,) of the map over noisy copies of the image, from 0; nan where the map is zero.
+    """Computes the largest relative change (N,) ≥ 0 of the map over noisy copies of the image; nan for a zero map.
 
-    Noise is uniform in ±radius for every value of the image in [0, 1]; sums are not cut to that range.
+    Noise is uniform in ±radius for every value of the image in [0, 1]; sums are not clipped to that range.
 
-    Source: arXiv:1901.09392, eq. 4, over the norm of the intact map (as captum does), so that scales cancel.
+    Source:
+        arXiv:1901.09392, eq. 4, divided by the norm of the intact map (as captum does), so that scales cancel.
     """
     deviation = torch.tensor(subject.context.std).reshape(3, 1, 1)
     changes = []
@@ -95,17 +112,20 @@ def max_sensitivity(subject: Subject, subset: Subset, intact: Floats, draws: int
         noise = torch.stack([_noise(image, draw, subset.batch.images.shape[1:]) for image in subset.about["image"]])
         images = subset.batch.images + (radius * noise / deviation).to(subset.batch.images)
         changes.append(relative_change(intact, subset.maps(subject.classifier, f"noise {draw}", images=images)))
-    return np.max(changes, axis=0)
+    largest: Floats = np.max(changes, axis=0)
+    return largest
 
 
 def _noise(image: str, draw: int, shape: torch.Size) -> Tensor:
-    """Uniform in [-1, 1), the same for every explainer."""
+    """Draws noise uniform in [-1, 1), the same for every explainer."""
     return 2 * torch.rand(shape, generator=generator("noise", image, draw)) - 1
 
 
 def class_sensitivity(subject: Subject, subset: Subset, intact: Floats) -> Floats:
-    """1 − rank correlation (N,) with the map of the most likely other class: 0 = the same map, 1 = unrelated, 2 = its
-    reverse, which two classes give whose evidence is opposite."""
+    """Computes 1 − rank correlation (N,) with the map of the most likely other class.
+
+    0 = the same map, 1 = unrelated, 2 = reversed, as for two classes with opposite evidence.
+    """
     others = subset.logits.copy()
     others[np.arange(len(others)), subset.about["target"]] = -np.inf
     rivals = torch.from_numpy(others.argmax(axis=1)).to(subset.batch.targets)

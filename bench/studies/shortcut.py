@@ -1,10 +1,11 @@
-"""Does a classifier use a tag in the corner of its images, and do its maps show it?
+"""Studies of a planted shortcut: a tag in the corner of the images.
 
-The same scene is rendered with and without the tag, which no occlusion can do: that is the truth about the model. Any
-phantom has a place for the tag, also one whose training images bore none; a model trained on those is the reference.
+They measure whether a classifier uses the tag, and whether its maps show it. Rendering the same scene with and without
+the tag gives the exact effect of the tag on the classifier, which occlusion cannot. Every phantom can render the tag,
+also if its training images had none; a classifier trained on such images is the reference.
 
 Source: DeGrave et al. 2021, doi:10.1038/s42256-021-00338-7; Adebayo et al. 2022, arXiv:2212.04629 (maps of a model that
-uses a planted signal against those of one that does not).
+uses a planted signal compared with maps of a model that does not).
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch import Tensor
 from bench.contracts import Batch, Explainer
 from bench.data.split import normalise
 from bench.evaluation.batch import explain_images
+from bench.evaluation.predictor import predict_images
 from bench.maps import upsample
-from bench.memory import in_batches
 from bench.metrics import activation_precision
 from bench.seeds import seed_of
 from bench.statistics.classification import softmax
@@ -37,9 +38,10 @@ class Scenes:
 
     Attributes:
         indices: (N,) positions in the explained split.
-        images: (2,N,3,H,W) normalised: without, with.
-        tags, lesions: (N,H,W) bool masks, exact where the data set's own are boxes.
-        logits: (2,N,C).
+        images: (2,N,3,H,W) normalised: without tag, with tag.
+        tags: (N,H,W) bool masks of the tags.
+        lesions: (N,H,W) bool masks of the lesions, exact even if the masks of the data set are boxes.
+        logits: (2,N,C) logits without and with tag.
         targets: (N,) the disease that is explained.
     """
 
@@ -52,24 +54,24 @@ class Scenes:
 
 
 def render_scenes(subject: Subject, indices: NDArray[np.int64]) -> Scenes:
-    """Render and classify these images of the explained split, without and with their tags.
+    """Renders and classifies images (N,) of the explained split, without and with their tags.
 
-    The target is the true disease, and the likeliest disease without the tag on a healthy image: the tag speaks for
-    disease.
+    The target is the true disease; on a healthy image it is the most likely disease without the tag, because the tag
+    is planted as a sign of disease.
     """
     samples: Any = subject.prepared.samples
     context, healthy = subject.context, subject.prepared.info.healthy
     pixels = torch.stack([samples.with_tag(index, tagged) for tagged in (False, True) for index in indices])
     images = normalise(pixels.to(context.device), context.mean, context.std)
     with torch.inference_mode():
-        parts = in_batches(lambda part: subject.classifier(images[part]), len(images), context.section.batch_size)
-    pairs = torch.cat(parts).double().cpu().numpy().reshape(2, len(indices), -1)
+        logits = predict_images(subject.classifier, images, context.section.batch_size)
+    pairs = logits.double().cpu().numpy().reshape(2, len(indices), -1)
     diseases = pairs[0].copy()
     diseases[:, healthy] = -np.inf
     labels = context.split.labels[indices]
     return Scenes(
         indices=indices,
-        images=images.unflatten(0, (2, len(indices))),
+        images=torch.unflatten(images, 0, (2, len(indices))),
         tags=torch.stack([samples.tag_mask(index) for index in indices]),
         lesions=torch.stack([samples.exact_mask(index) for index in indices]),
         logits=pairs,
@@ -78,10 +80,10 @@ def render_scenes(subject: Subject, indices: NDArray[np.int64]) -> Scenes:
 
 
 class _TagStudy(Study):
-    """What both studies share.
+    """Selection of images that both studies share.
 
     Args:
-        images: how many test images, half of them diseased as far as there are.
+        images: number of images of the explained split that are read; half of them diseased, if there are enough.
     """
 
     paper = _PAPER
@@ -90,13 +92,13 @@ class _TagStudy(Study):
         self.images = images
 
     def applies_to(self, subject: Subject) -> str:
-        """Needs a data set that renders tags, and a class without the disease."""
+        """Requires a data set that renders tags, and a class without the disease."""
         if not hasattr(subject.prepared.samples, "with_tag"):
             return "the data set cannot render its images with and without a tag"
         return "" if subject.prepared.info.healthy is not None else "the data set has no healthy class"
 
     def chosen(self, subject: Subject) -> NDArray[np.int64]:
-        """Positions in the explained split: diseased and healthy images alternate, in an order drawn from names."""
+        """Selects positions (N,) in the explained split: diseased images, then healthy ones, in seeded order."""
         split, healthy = subject.context.split, subject.prepared.info.healthy
         order = sorted(range(len(split)), key=lambda index: seed_of("shortcut", split.ids[index]))
         halves = [[at for at in order if (split.labels[at] == healthy) == is_healthy] for is_healthy in (False, True)]
@@ -105,7 +107,7 @@ class _TagStudy(Study):
 
 @register_study
 class ShortcutUse(_TagStudy):
-    """What the tag does to the prediction: one row a scene."""
+    """Effect of the tag on the prediction: one row per scene."""
 
     name, per_explainer = "shortcut_use", False
 
@@ -113,16 +115,17 @@ class ShortcutUse(_TagStudy):
         super().__init__(images)
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
-        """Rows as ``effects`` gives them."""
+        """Returns the rows of ``effects``."""
         return effects(subject, render_scenes(subject, self.chosen(subject)))
 
 
 def effects(subject: Subject, scenes: Scenes) -> pd.DataFrame:
-    """One row a scene.
+    """Computes the effect of the tag on each scene.
 
     Returns:
-        image, group, label, target; predicted_without, predicted_with: classes; probability_without, probability_with:
-        of the target; logit_drop, probability_drop: what the target loses when the tag is removed.
+        One row per scene: image, group, label, target; predicted_without, predicted_with (classes);
+        probability_without, probability_with (of the target, in [0, 1]); logit_drop, probability_drop (decrease of the
+        target when the tag is removed).
     """
     split = subject.context.split
     at = np.arange(len(scenes.indices)), scenes.targets
@@ -145,7 +148,7 @@ def effects(subject: Subject, scenes: Scenes) -> pd.DataFrame:
 
 @register_study
 class ShortcutMaps(_TagStudy):
-    """How much of a map lies on the tag: one row a scene, explained with its tag."""
+    """Fraction of a map on the tag: one row per scene, explained with its tag."""
 
     name = "shortcut"
 
@@ -154,19 +157,19 @@ class ShortcutMaps(_TagStudy):
         self._last: tuple[Subject, Scenes] | None = None
 
     def scenes(self, subject: Subject) -> Scenes:
-        """Rendered once for all explainers of a cell."""
+        """Renders the scenes, once for all explainers of a cell."""
         if self._last is None or self._last[0] is not subject:
             self._last = subject, render_scenes(subject, self.chosen(subject))
         return self._last[1]
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
-        """The columns of ``effects``, and what the map of the scene with its tag does.
+        """Computes the effects of the tag and the masses of the maps of the scenes with tags.
 
         Returns:
-            also tag_mass, lesion_mass: share of the positive mass on the tag and on the lesion (nan without one);
-            tag_area, lesion_area: their share of the image.
+            The columns of ``effects``; tag_mass, lesion_mass: fraction of the map's positive mass on the tag and on the
+            lesions (nan without lesion); tag_area, lesion_area: their fraction of the image.
         """
-        assert explainer is not None
+        assert explainer is not None  # per_explainer
         scenes = self.scenes(subject)
         rows = effects(subject, scenes)
         maps = _explain(subject, name, explainer, scenes, rows["image"].tolist())
@@ -179,7 +182,7 @@ class ShortcutMaps(_TagStudy):
 
 
 def _explain(subject: Subject, name: str, explainer: Explainer, scenes: Scenes, ids: list[str]) -> Tensor:
-    """Maps (N,H,W) of the scenes with their tags."""
+    """Computes maps (N,H,W) of the scenes with their tags."""
     context, images = subject.context, scenes.images[1]
     batch = Batch(
         images=images.contiguous(memory_format=torch.channels_last),

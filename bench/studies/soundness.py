@@ -1,4 +1,8 @@
-"""Is a metric sound? It scores maps that are made of the exact truth, each worse than the one before."""
+"""Study of the soundness of metrics.
+
+Metrics score synthetic maps that are made from the exact masks, each worse than the one before; a sound metric ranks
+them in this order.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,6 @@ from bench.contracts import Batch, Classifier, Explainer
 from bench.data.selection import Selection
 from bench.data.split import normalise
 from bench.evaluation.context import EvaluationContext
-from bench.evaluation.requests import MetricRequest
 from bench.evaluation.scoring import score
 from bench.metrics import patch_at
 from bench.studies.base import Study, Subject, register_study
@@ -25,48 +28,48 @@ if TYPE_CHECKING:
     from bench.evaluation.requests import MetricRequest
 
 Degrade = Callable[[Tensor, Sequence[int]], Tensor]
-_CELLS = 4  # a side of the blurred maps
+_CELLS = 4  # per side of the blurred maps
 
 
 def oracle(masks: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Exact masks (N,H,W) as maps of 0 and 1."""
+    """Returns exact masks (N,H,W) as maps of 0 and 1."""
     return masks.float()
 
 
 def dilated(masks: Tensor, seeds: Sequence[int]) -> Tensor:
-    """The lesions grown on every side by half a patch of the occlusion tests: right place, too large."""
+    """Dilates the lesions by half a patch of the occlusion curves: right place, too large -> (N,H,W)."""
     reach = max(1, patch_at(masks.shape[-1]) // 2)
     return F.max_pool2d(masks.float()[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
 
 
 def blurred(masks: Tensor, seeds: Sequence[int]) -> Tensor:
-    """The dilated maps averaged over cells, (N,4,4): as a CAM from a small feature map, right only by the cell."""
+    """Averages the dilated maps over cells (N,4,4): like a CAM of a small feature map, right only up to a cell."""
     return F.adaptive_avg_pool2d(dilated(masks, seeds), _CELLS)
 
 
 def shuffled(masks: Tensor, seeds: Sequence[int]) -> Tensor:
-    """The blurred maps (N,4,4), a random third of whose cells have changed places."""
+    """Permutes a random third of the cells of the blurred maps -> (N,4,4)."""
     maps = blurred(masks, seeds).flatten(1)
     for cells, seed in zip(maps, seeds, strict=True):
         draw = torch.Generator().manual_seed(seed)
         chosen = torch.randperm(len(cells), generator=draw)[: round(len(cells) / 3)].to(cells.device)
         cells[chosen] = cells[chosen[torch.randperm(len(chosen), generator=draw)]]
-    return maps.unflatten(1, (_CELLS, _CELLS))
+    return torch.unflatten(maps, 1, (_CELLS, _CELLS))
 
 
 def random(masks: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Uniform noise (N,n,n), one value a patch: nothing is right."""
+    """Draws uniform noise (N,n,n), one value per patch: unrelated to the lesions."""
     cells = masks.shape[-1] // patch_at(masks.shape[-1])
     noise = [torch.rand(cells, cells, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(noise).to(masks.device)
 
 
-#: From the truth to nothing: each map is made of the one before, and tells less of where the lesions are.
+#: From the exact masks to noise: each map is worse than the one before.
 DEGRADED: dict[str, Degrade] = {one.__name__: one for one in (oracle, dilated, blurred, shuffled, random)}
 
 
-class Made(Explainer):
-    """Maps made of the exact masks."""
+class SyntheticMaps(Explainer):
+    """Synthetic maps made from the exact masks."""
 
     name, family, signed, paper = "made", "control", False, ""
     needs_masks = True
@@ -75,23 +78,24 @@ class Made(Explainer):
         self.degrade = degrade
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Masks (N,H,W) -> maps (N,h,w)."""
-        assert batch.masks is not None  # given to whom needs them
+        """Computes maps (N,h,w) from the masks (N,H,W)."""
+        assert batch.masks is not None  # because of needs_masks
         return self.degrade(batch.masks, batch.seeds)
 
 
 @register_study
 class Soundness(Study):
-    """One row a made map, metric and image, scored by the run's own metrics against the exact masks.
+    """Scores of synthetic maps by the metrics of the run with the exact masks: one row per map, metric and image.
 
-    Faithfulness is read only on images that the model classifies right and calls healthy once their lesions are gone:
-    on others the lesions need not be what its prediction hangs on, and the oracle is no truth about the model.
-
-    Source: arXiv:1912.01451 (sanity checks of metrics); the made maps are ours.
+    Faithfulness is measured only on images that the classifier gets right and calls healthy without their lesions: on
+    other images its prediction need not depend on the lesions, and the exact mask is not the truth about it.
 
     Args:
-        images: explained diseased images that are read, at most.
-        occluded: how many of them go through the occlusion curves, at most.
+        images: largest number of explained diseased images that are read, from the first.
+        occluded: largest number of them that go through the occlusion curves.
+
+    Source:
+        arXiv:1912.01451 (sanity checks of metrics); the synthetic maps are ours.
     """
 
     name, paper, per_explainer = "soundness", "arXiv:1912.01451", False
@@ -100,22 +104,22 @@ class Soundness(Study):
         self.images, self.occluded = images, occluded
 
     def applies_to(self, subject: Subject) -> str:
-        """Only where the truth is known exactly, and once: on the black box."""
+        """Requires exact masks, and the black box, because one classifier per data set is enough."""
         if not hasattr(subject.prepared.samples, "exact_mask"):
             return "the data set has no exact masks"
         return "" if subject.trained.head.head.family == "black box" else "metrics are judged on the black box"
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
-        """Columns map, image, group, metric, variant, value."""
-        context = self._scorer(subject)
+        """Returns the columns map, image, group, metric, variant, value."""
+        context = self._with_exact_masks(subject)
         frames = []
-        for made, degrade in DEGRADED.items():
-            rows = score(context, made, Made(degrade), judged(subject.metrics)).rows
-            frames.append(rows[(rows["image"] != "") & (rows["step"] == -1)].assign(map=made))
+        for degraded, degrade in DEGRADED.items():
+            rows = score(context, degraded, SyntheticMaps(degrade), judged(subject.metrics)).rows
+            frames.append(rows[(rows["image"] != "") & (rows["step"] == -1)].assign(map=degraded))
         return pd.concat(frames)[["map", "image", "group", "metric", "variant", "value"]]
 
-    def _scorer(self, subject: Subject) -> EvaluationContext:
-        """The cell's scorer with the exact masks, on diseased images alone, those whose lesions decide coming first."""
+    def _with_exact_masks(self, subject: Subject) -> EvaluationContext:
+        """Restricts the context to diseased images, with exact masks; images whose lesions decide come first."""
         context, split = subject.context, subject.context.split
         positions = np.flatnonzero(context.explained.diseased)[: self.images]
         decide = _lesions_decide(subject, positions)
@@ -135,16 +139,17 @@ class Soundness(Study):
 
 
 def judged(metrics: list[MetricRequest]) -> list[MetricRequest]:
-    """The metrics that say which of two maps of a diseased image is better."""
+    """Selects the metrics that say which of two maps of a diseased image is better."""
     return [one for one in metrics if one.info.higher_is_better is not None and one.info.images == "diseased"]
 
 
 def _lesions_decide(subject: Subject, positions: np.ndarray) -> np.ndarray:
-    """(N,) whether an image is classified right, and as healthy without its lesions."""
+    """Returns (N,) bool: the image is classified right, and as healthy without its lesions."""
     context, healthy = subject.context, subject.prepared.info.healthy
     indices = context.explained.indices[positions]
-    twins = torch.stack([subject.prepared.samples.counterfactual(index) for index in indices.tolist()])  # type: ignore[union-attr]
-    images = normalise(twins.to(context.device), context.mean, context.std)
+    rendered = torch.stack([subject.prepared.samples.counterfactual(index) for index in indices.tolist()])  # type: ignore[union-attr]
+    images = normalise(rendered.to(context.device), context.mean, context.std)
     without = context.predict(images)
-    right = context.logits[positions].argmax(axis=1) == context.split.labels[indices]
-    return right & (without.argmax(dim=1).cpu().numpy() == healthy)
+    is_right = context.logits[positions].argmax(axis=1) == context.split.labels[indices]
+    decide: np.ndarray = is_right & (without.argmax(dim=1).cpu().numpy() == healthy)
+    return decide

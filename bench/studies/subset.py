@@ -1,4 +1,7 @@
-"""One explainer on the first explained images, as often as a study asks for it."""
+"""First explained images with one explainer.
+
+Studies explain the same images several times: with other weights, for other classes, or with noise.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ from bench.studies.base import Subject
 
 @dataclass(frozen=True)
 class Subset:
-    """Some explained images and what explains them.
+    """Some explained images and the explainer of a study.
 
     Attributes:
-        batch: the images as the explainer is given them.
-        about: one row an image: image, group and target.
-        logits: (N,C) of the intact images.
-        batch_size: images explained at once.
+        name: name of the explainer.
+        explainer: computes the maps.
+        batch: the images as the explainer gets them.
+        about: one row per image: image, group and target.
+        logits: (N,C) logits of the intact images.
+        batch_size: number of images explained at once.
     """
 
     name: str
@@ -35,7 +40,7 @@ class Subset:
 
     @classmethod
     def of(cls, subject: Subject, name: str, explainer: Explainer, count: int) -> Subset:
-        """The first ``count`` explained images, of which the diseased ones come first."""
+        """Selects the first ``count`` explained images; diseased images come first."""
         context = subject.context
         positions = np.arange(min(count, len(context.explained.indices)))
         about = context.about.iloc[positions][["image", "group", "target"]].reset_index(drop=True)
@@ -43,17 +48,20 @@ class Subset:
         return cls(name, explainer, batch, about, context.logits[positions], context.section.batch_size)
 
     def part(self, part: slice) -> Subset:
-        """Some of the images."""
+        """Selects some of the images."""
         batch = part_of(self.batch, part)
         return replace(self, batch=batch, about=self.about.iloc[part], logits=self.logits[part])
 
     def maps(
         self, classifier: Classifier, run: str, images: Tensor | None = None, targets: Tensor | None = None
     ) -> Floats:
-        """Raw maps (N,h,w) of this classifier, for other images (N,3,H,W) or classes (N,) where they are given.
+        """Computes raw maps (N,h,w) float64.
 
         Args:
-            run: names the explanation. Each draws random numbers of its own, as a method does that is asked twice.
+            classifier: the classifier to explain.
+            run: names the explanation: each has random numbers of its own, as two calls of a random method have.
+            images: (N,3,H,W) instead of the images of the subset.
+            targets: (N,) classes instead of the targets of the subset.
         """
         batch = replace(
             self.batch,
@@ -61,6 +69,5 @@ class Subset:
             targets=self.batch.targets if targets is None else targets,
             seeds=tuple(seed_of(seed, run) for seed in self.batch.seeds),
         )
-
         maps = explain_images(classifier, self.name, self.explainer, batch, self.batch_size)
         return maps.double().cpu().numpy()

@@ -1,1 +1,1 @@
-"""Trains the classifier of a cell, once."""
+"""Training of the classifiers: one loop for every head, and the stored classifier of each cell."""

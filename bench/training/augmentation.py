@@ -1,4 +1,7 @@
-"""Training augmentation by modality. Every image of a batch gets its own draw, from torch's global generator."""
+"""Training augmentation per modality.
+
+Every image of a batch gets random numbers of its own from torch's global generator, which the training loop seeds.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,30 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from bench.contracts import UserError
+from bench.errors import UserError
 from bench.registry import closest
 
 Augmentation = Callable[[Tensor], Tensor]
 
 _FULL_TURN, _TILT = 180.0, 30.0
 _LIGHT_SHIFT = 0.05
-#: Modalities whose images have an up and a down: the light augmentation leaves it.
+#: Modalities whose images have an up and a down: the light augmentation does not flip them vertically.
 _UPRIGHT = ("oct", "cxr")
 
 
 def augmentation(modality: str, strength: Literal["paper", "light"] = "paper") -> Augmentation:
-    """Function from images (N,3,H,W) uint8, or float in [0, 1], to augmented images of the same shape and type.
+    """Returns a function from images (N,3,H,W), uint8 or float in [0, 1], to augmented images of the same kind.
 
     Args:
         modality: fundus, oct, cxr or other (flips and mild changes only).
         strength: "paper" is the recipe of the SoftCAM paper, one image at a time; "light" is flips and small shifts of
-            the whole batch at once, whose cost is negligible.
+            the whole batch at once, at negligible cost.
 
     Raises:
-        UserError: unknown modality.
+        UserError: There is no such modality.
 
-    Source: arXiv:2505.17748, training paragraph.
+    Source:
+        arXiv:2505.17748, training paragraph.
     """
     if modality not in _RECIPES:
         raise UserError(f"unknown modality {modality!r}; {closest(modality, list(_RECIPES))}")
@@ -41,7 +45,7 @@ def augmentation(modality: str, strength: Literal["paper", "light"] = "paper") -
 
 
 class _EachImage:
-    """A v2 transform draws once for all it is given; here it is given one image at a time."""
+    """Applies a v2 transform image by image, because it draws only once per call."""
 
     def __init__(self, transform: nn.Module) -> None:
         self.transform = transform
@@ -51,7 +55,7 @@ class _EachImage:
 
 
 class _Light:
-    """Flips (p = 0.5) and a shift of up to 5 % of the side in either direction, the border pixels repeated."""
+    """Flips (p = 0.5) and shifts by up to 5 % of the side in either direction, repeating the border pixels."""
 
     def __init__(self, vertical: bool) -> None:
         self.vertical = vertical
@@ -72,14 +76,14 @@ def _reach(side: int) -> int:
 
 
 def _moves(count: int, side: int, flip: bool) -> list[tuple[int, bool]]:
-    """For each of ``count`` images, along one axis: where its crop from the framed image begins, whether to flip it."""
+    """Draws, for each of ``count`` images along one axis, the start of its crop from the framed image and a flip."""
     flipped = (torch.rand(count, 1) < 0.5) & flip
     starts = torch.randint(-_reach(side), _reach(side) + 1, (count, 1)) + _reach(side)
     return list(zip(starts.flatten().tolist(), flipped.flatten().tolist(), strict=True))
 
 
 def _framed(images: Tensor, axis: int) -> Tensor:
-    """Images with their border pixels repeated before and after them along an axis."""
+    """Pads images along an axis by repeating their border pixels."""
     side = images.shape[axis]
     frame = [-1] * images.ndim
     frame[axis] = _reach(side)
@@ -88,23 +92,31 @@ def _framed(images: Tensor, axis: int) -> Tensor:
 
 
 class _Crop(nn.Module):
-    """Random crop, scaled back to the image's own size.
+    """Random crop, scaled back to the size of the image.
 
-    The paper's area range goes up to 1.15 of the image; a crop larger than the image is drawn again by torchvision (ten
-    times, then the largest centred crop is taken), so images are magnified and never shrunk.
+    The paper's range of areas ends at 1.15 of the image. torchvision draws a crop larger than the image again (after
+    ten draws it takes the largest centred crop), so images are magnified and never shrunk.
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        return v2.RandomResizedCrop(image.shape[-2:], scale=(0.87, 1.15), ratio=(0.7, 1.3), antialias=True)(image)
+        crop = v2.RandomResizedCrop(image.shape[-2:], scale=(0.87, 1.15), ratio=(0.7, 1.3), antialias=True)
+        cropped: Tensor = crop(image)
+        return cropped
 
 
 def _half_the_time(*transforms: nn.Module) -> list[nn.Module]:
-    """Each with p = 0.5 of its own."""
+    """Applies each transform independently with p = 0.5."""
     return [v2.RandomApply([transform], p=0.5) for transform in transforms]
 
 
 def _rotation(degrees: float) -> nn.Module:
-    return v2.RandomRotation(degrees, interpolation=v2.InterpolationMode.BILINEAR)
+    rotation: nn.Module = v2.RandomRotation(degrees, interpolation=v2.InterpolationMode.BILINEAR)
+    return rotation
+
+
+def _in_turn(*transforms: nn.Module) -> nn.Module:
+    recipe: nn.Module = v2.Compose(list(transforms))
+    return recipe
 
 
 def _flips() -> list[nn.Module]:
@@ -114,17 +126,17 @@ def _flips() -> list[nn.Module]:
 def _paper() -> nn.Module:
     jitter = v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
     shift = v2.RandomAffine(0, translate=(0.2, 0.2))
-    return v2.Compose([*_half_the_time(_Crop()), *_flips(), *_half_the_time(jitter, _rotation(_FULL_TURN), shift)])
+    return _in_turn(*_half_the_time(_Crop()), *_flips(), *_half_the_time(jitter, _rotation(_FULL_TURN), shift))
 
 
 def _chest() -> nn.Module:
     contrast, brightness = v2.ColorJitter(contrast=(0.8, 1.4)), v2.ColorJitter(brightness=(0.8, 1.1))
-    return v2.Compose([*_flips(), *_half_the_time(_rotation(_TILT), contrast, brightness)])
+    return _in_turn(*_flips(), *_half_the_time(_rotation(_TILT), contrast, brightness))
 
 
 def _mild() -> nn.Module:
     jitter, shift = v2.ColorJitter(brightness=0.1, contrast=0.1), v2.RandomAffine(0, translate=(0.05, 0.05))
-    return v2.Compose([*_flips(), *_half_the_time(jitter, shift)])
+    return _in_turn(*_flips(), *_half_the_time(jitter, shift))
 
 
 _RECIPES: dict[str, Callable[[], nn.Module]] = {"fundus": _paper, "oct": _paper, "cxr": _chest, "other": _mild}

@@ -1,4 +1,7 @@
-"""The classifier of a cell: trained, or converted from another cell's, once; afterwards loaded."""
+"""Classifier of a cell.
+
+It is trained once, or converted from the classifier of another cell, and loaded from the store afterwards.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.config import Config
-from bench.contracts import (
-    Classifier,
-    EvidenceClassifier,
-    Head,
-    NotApplicable,
-)
+from bench.contracts import Classifier, EvidenceClassifier, Head
 from bench.data.counterfactuals import render_counterfactuals
 from bench.data.prepare import Prepared, TrainingData
 from bench.data.split import Split
 from bench.devices import has_fast_bf16
+from bench.errors import NotApplicable
 from bench.files import replacing
 from bench.memory import with_smaller_batches
 from bench.models.eval_mode import evaluating
@@ -34,23 +33,29 @@ from bench.store.fingerprints import digest
 from bench.store.folders import CellStore
 from bench.store.records import CellKey, CellRecord, LesionReliance
 from bench.training.lesion_reliance import lesion_reliance
-from bench.training.loop import predict_split, train
+from bench.training.loop import TrainingLoop, predict_split, train
 
 
 def step_of(head: PlannedHead) -> str:
-    """The kind of step, in the progress display, that makes a classifier with this head."""
+    """Returns the kind of step that gives a classifier with this head, as the progress display names it."""
     return "conversion" if head.head.converts else "training"
 
 
 @dataclass
 class CellClassifier:
-    """How the classifier of one cell comes to be.
+    """Trains, converts or loads the classifier of one cell.
 
     Attributes:
-        config: what holds for the cell's data set and backbone.
-        init: weights that the training starts from, where they fit.
-        source: whose trained classifier this one converts; None for a cell that trains its own.
-        computed: whether there was anything to do.
+        key: names the cell.
+        store: the folder of the cell.
+        prepared: the data set.
+        head: the head with its parameters.
+        config: the config, resolved for the cell's data set and backbone.
+        device: device to train on.
+        progress: shows the training.
+        source: the cell whose trained classifier this one converts; None for a cell that trains its own.
+        init: weights that the training starts from, as far as they fit.
+        computed: whether anything was trained or converted.
     """
 
     key: CellKey
@@ -66,19 +71,19 @@ class CellClassifier:
 
     @property
     def names(self) -> tuple[str, str, str, int]:
-        """What seeds the random numbers: without parameters, so that heads that differ in λ start alike."""
+        """Names that seed the random numbers; without parameters, so that heads that differ in λ start alike."""
         return self.prepared.info.name, self.key.backbone, self.head.base, self.key.seed
 
     @property
     def data(self) -> TrainingData:
-        """Training data, normalised as pretrained weights of this backbone need it."""
+        """Training data with the normalisation that pretrained weights of this backbone need."""
         data = self.prepared.data
         mean, std = normalisation(self.key.backbone, self.config.run.pretrained, data.mean, data.std)
         return replace(data, mean=mean, std=std)
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that the trained weights and the predictions depend on."""
+        """Hash of everything that the trained weights and the predictions depend on."""
         data = self.prepared
         return digest(
             [split.digest for split in (data.data.train, data.data.val, data.test)],
@@ -97,7 +102,7 @@ class CellClassifier:
 
     @property
     def _code(self) -> list[object]:
-        """The code that makes the weights, the predictions and the facts that are recorded with them."""
+        """Code that the weights, the predictions and the facts recorded with them depend on."""
         code = [
             train,
             predict_split,
@@ -112,15 +117,15 @@ class CellClassifier:
 
     @property
     def step(self) -> str:
-        """The kind of step that this is in the progress display."""
+        """Kind of step in the progress display: training or conversion."""
         return step_of(self.head)
 
     def load(self) -> Classifier:
-        """The classifier in evaluation mode; trained or converted now unless the store holds it.
+        """Returns the classifier in evaluation mode; trains or converts it first unless the store holds it.
 
         Raises:
-            UserError: the head does not fit on the backbone, or the training diverged.
-            NotApplicable: the conversion would not be exact.
+            UserError: The head does not fit the backbone, or the training diverged.
+            NotApplicable: The conversion would not be exact.
         """
         self.store.activate(self.fingerprint)
         if self._is_stored():
@@ -133,12 +138,12 @@ class CellClassifier:
         return bool(self.store.record.weights_from)
 
     def _obtain(self) -> Classifier:
-        """As ``load``, without a step of its own in the progress display: another cell may ask."""
+        """Does the work of ``load`` without a step in the progress display, because another cell may call it."""
         self.store.activate(self.fingerprint)
         classifier, origin = self._build()
         if self._is_stored():
             record = self.store.record
-            if record.status != "ok":  # it failed behind the training, and is tried again
+            if record.status != "ok":  # it failed after the training, and is tried again
                 self.store.write_record(record.changed(status="ok", reason="", traceback=""))
             classifier.load_state_dict(load_file(self.store.weights))
         else:
@@ -150,7 +155,7 @@ class CellClassifier:
         return classifier.to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def _build(self) -> tuple[Classifier, str]:
-        """The classifier before its training, and where its weights come from."""
+        """Returns the classifier before its training, and the origin of its weights."""
         if self.source:
             return self._converted(self.source)
         return build_classifier(self.names, self.head.head, len(self.prepared.classes), self.config.run.pretrained)
@@ -161,10 +166,12 @@ class CellClassifier:
         try:
             return self.head.head.convert(trained), f"{source.key.head}, trained"
         except ValueError as error:
-            raise NotApplicable(f"head {self.key.head!r} cannot be made on {self.key.backbone!r}: {error}") from error
+            raise NotApplicable(
+                f"head {self.key.head!r} cannot be converted from {source.key.head!r} on {self.key.backbone!r}: {error}"
+            ) from error
 
     def _train(self, classifier: Classifier) -> tuple[pd.DataFrame, float]:
-        """Train in place -> history and seconds."""
+        """Trains in place -> history and seconds."""
         started = time.perf_counter()
         epochs = self.config.training.epochs
 
@@ -172,21 +179,13 @@ class CellClassifier:
             text = f"epoch {row['epoch'] + 1:.0f}/{epochs}, validation AUC {row['val_auc']:.3f}"
             self.progress.update(f"{self.key}: {text}")
 
-        history = train(
-            classifier,
-            self.head.head,
-            self.data,
-            self.config.training,
-            self.names,
-            self.device,
-            self.store.checkpoint,
-            show,
-        )
+        loop = TrainingLoop(classifier, self.head.head, self.data, self.config.training, self.device)
+        history = train(loop, self.names, self.store.checkpoint, show)
         self.progress.milestone(f"{self.key}: trained, validation AUC {history['val_auc'].max():.3f}")
         return history, time.perf_counter() - started
 
     def _finish(self, classifier: Classifier, origin: str, history: pd.DataFrame | None, seconds: float) -> None:
-        """Store what training gave, or conversion, which has no ``history``."""
+        """Stores weights, predictions and record; a conversion has no ``history``."""
         self._save(classifier, history)
         reliance = lesion_reliance(self.prepared, classifier, self.data, self.device)
         self.store.write_record(
@@ -208,7 +207,7 @@ class CellClassifier:
         self.store.checkpoint.unlink(missing_ok=True)
 
     def _evidence_grid(self, classifier: Classifier) -> tuple[int, int] | None:
-        """Sides (h, w) of the evidence of a training image; None where the classifier has none."""
+        """Returns the sides (h, w) of the evidence of a training image; None for a classifier without evidence."""
         if not isinstance(classifier, EvidenceClassifier):
             return None
         image = torch.zeros(1, *self.data.train.images.shape[1:], device=self.device)
@@ -232,7 +231,7 @@ class CellClassifier:
             frame.to_parquet(temporary, index=False)
 
     def predict(self, classifier: Classifier, split: Split, indices: np.ndarray) -> np.ndarray:
-        """Logits (N,C) of the images of a split with these indices (N,)."""
+        """Computes logits (N,C) of images (N,) of a split, in batches that shrink when memory runs out."""
         return with_smaller_batches(
             lambda size: predict_split(classifier, split, indices, self.data.mean, self.data.std, self.device, size),
             self.config.explain.batch_size,
@@ -240,7 +239,7 @@ class CellClassifier:
 
 
 def _best_epoch(history: pd.DataFrame) -> int:
-    """The epoch whose weights were kept: the best validation AUC, the later one of equals."""
+    """Returns the epoch whose weights were kept: the best validation AUC; on ties, the later one."""
     backwards = history.iloc[::-1]
     return int(backwards["epoch"].iloc[backwards["val_auc"].fillna(-1).argmax()])
 
@@ -250,7 +249,8 @@ class PlannedHead:
     """A head as one cell trains it.
 
     Attributes:
-        base: the registered name.
+        head: the head.
+        base: its registered name, without parameters.
         parameters: all its constructor arguments.
     """
 

@@ -1,4 +1,7 @@
-"""Reliance on the lesions: a model that uses them calls the same scene without them healthy."""
+"""Reliance of a classifier on the lesions.
+
+A classifier that uses the lesions calls the same scene without them healthy, which only phantoms can show.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +10,43 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.contracts import Classifier
-from bench.data.split import normalise
-from bench.models.eval_mode import evaluating
+from bench.training.loop import predict_batches, predict_split
 
 if TYPE_CHECKING:
     from bench.data.prepare import Prepared, TrainingData
 
 
+_BATCH = 16
+
+
+_BATCH = 16
+
+
 def lesion_reliance(
     prepared: Prepared, classifier: Classifier, data: TrainingData, device: torch.device
 ) -> dict[str, float] | None:
-    """Counts true positives, and the share of them that is called healthy once the lesions are removed.
+    """Counts true positives, and the fraction of them that is called healthy once the lesions are removed.
+
+    Args:
+        prepared: the data set, with counterfactual images of its diseased explained images.
+        classifier: the trained classifier.
+        data: mean and standard deviation that images are normalised by.
+        device: the device of the classifier.
 
     Returns:
-        ``true_positives`` and ``called_healthy``; None where the data set has no counterfactual images.
+        ``true_positives`` (a count) and ``called_healthy`` in [0, 1], nan without true positives; None if the data set
+        has no counterfactual images.
     """
     if prepared.counterfactuals is None:
         return None
-    true_positives, fooled = 0, 0
-    with evaluating(classifier), torch.inference_mode():
-        for indices, images in zip(*(part.split(16) for part in prepared.counterfactuals), strict=True):
-            both = torch.cat([prepared.explain.batch(indices), images])
-            intact, removed = classifier(normalise(both.to(device), data.mean, data.std)).argmax(dim=1).chunk(2)
-            hits = intact == torch.as_tensor(prepared.explain.labels[indices.numpy()]).to(device)
-            true_positives += int(hits.sum())
-            fooled += int((removed[hits] == prepared.info.healthy).sum())
+    positions, images = prepared.counterfactuals
+    indices = positions.numpy()
+    intact = predict_split(classifier, prepared.explain, indices, data.mean, data.std, device, _BATCH)
+    removed = predict_batches(classifier, torch.split(images, _BATCH), data.mean, data.std, device)
+    hits = intact.argmax(axis=1) == prepared.explain.labels[indices]
+    true_positives = int(hits.sum())
+    called_healthy = int((removed.argmax(axis=1)[hits] == prepared.info.healthy).sum())
     return {
         "true_positives": true_positives,
-        "called_healthy": fooled / true_positives if true_positives else float("nan"),
+        "called_healthy": called_healthy / true_positives if true_positives else float("nan"),
     }

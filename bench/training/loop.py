@@ -1,10 +1,13 @@
-"""The one training loop: black box and SoftCAM differ only in the head and in the penalty that the head adds."""
+"""Training loop of every classifier.
+
+Black box and SoftCAM share it, so that they differ only in the head and in the penalty that the head adds.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench.contracts import Channels, Classifier, Head, UserError
+from bench.contracts import Channels, Classifier, Head
+from bench.data.prepare import TrainingData
 from bench.data.split import Split, normalise
 from bench.devices import training_autocast
+from bench.errors import UserError
 from bench.files import replacing
 from bench.memory import is_out_of_memory
 from bench.models.eval_mode import evaluating
@@ -32,42 +37,39 @@ if TYPE_CHECKING:
 
 
 def learning_rate(step: int, steps: int, recipe: TrainingSection) -> float:
-    """Half a cosine from ``lr`` to 0 over all steps, clipped below at ``final_lr``."""
+    """Computes the learning rate of a step: half a cosine from ``lr`` to 0 over all steps, at least ``final_lr``."""
     return max(recipe.final_lr, recipe.lr * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
 def train(
-    classifier: Classifier,
-    head: Head,
-    data: TrainingData,
-    recipe: TrainingSection,
+    loop: TrainingLoop,
     seed_names: tuple[object, ...],
-    device: torch.device,
     checkpoint: Path,
     on_epoch: Callable[[dict[str, float]], None],
 ) -> pd.DataFrame:
-    """Train in place and leave the weights of the epoch with the best validation AUC (the later one of equals).
+    """Trains a classifier and loads the weights of the epoch with the best validation AUC (on ties, the later one).
 
-    Every epoch ends with a checkpoint; a second call with the same file goes on behind the last finished epoch and
-    ends with the same weights as an undisturbed one, because each epoch draws its random numbers from its own seed.
+    Every epoch ends with a checkpoint. A second call with the same file continues after the last finished epoch and
+    gives the same weights as an uninterrupted one, because each epoch draws its random numbers from its own seed.
 
     Args:
-        classifier: trained in place.
-        head: adds its penalty on the evidence to the cross-entropy.
+        loop: the classifier, its data and recipe; the classifier is trained in place.
         seed_names: the names that seed the order of the images and the augmentation.
-        checkpoint: file that holds the state between epochs; removed by the caller when the result is safe.
+        checkpoint: file that holds the state between epochs; the caller removes it once the result is stored.
         on_epoch: called with each row of the history.
 
     Returns:
-        One row an epoch: epoch, lr, train_loss (with penalty), penalty, val_loss, val_auc, val_accuracy, seconds.
+        One row per epoch: epoch, lr, train_loss (with penalty), penalty, val_loss, val_auc, val_accuracy, seconds.
+
+    Raises:
+        UserError: The loss is no longer finite.
     """
-    classifier.to(device).to(memory_format=torch.channels_last)
-    loop = TrainingLoop(classifier, head, data, recipe, device)
+    classifier, recipe = loop.classifier, loop.recipe
     history, best = loop.resume(checkpoint)
     for epoch in range(len(history), recipe.epochs):
         torch.manual_seed(seed_of(*seed_names, "epoch", epoch))
         started = time.perf_counter()
-        row = {"epoch": epoch} | loop.run_epoch(epoch) | validate(classifier, data, device, recipe.batch_size)
+        row = {"epoch": epoch} | loop.run_epoch(epoch) | validate(classifier, loop.data, loop.device, recipe.batch_size)
         row["seconds"] = time.perf_counter() - started
         history.append(row)
         if not best or _rank(row) >= max(_rank(old) for old in history[:-1]):
@@ -83,12 +85,22 @@ def _rank(row: dict[str, float]) -> float:
 
 
 class TrainingLoop:
-    """Optimiser state and what an epoch does with it; an epoch can be run, and timed, on its own."""
+    """A classifier in training: optimiser, data and recipe. An epoch can be run, and timed, on its own."""
 
     def __init__(
         self, classifier: Classifier, head: Head, data: TrainingData, recipe: TrainingSection, device: torch.device
     ) -> None:
-        self.classifier, self.head, self.data, self.recipe, self.device = classifier, head, data, recipe, device
+        """Moves the classifier to the device; it is trained in place.
+
+        Args:
+            classifier: the classifier to train.
+            head: adds its penalty on the evidence to the cross-entropy.
+            data: training and validation images.
+            recipe: optimiser, epochs, augmentation and class weights.
+            device: device to train on.
+        """
+        self.classifier = classifier.to(device).to(memory_format=torch.channels_last)
+        self.head, self.data, self.recipe, self.device = head, data, recipe, device
         self.optimizer = torch.optim.SGD(
             classifier.parameters(),
             lr=recipe.lr,
@@ -100,7 +112,7 @@ class TrainingLoop:
         if recipe.augmentation != "none":
             self.augment = augmentation(data.modality, recipe.augmentation)
         self.class_weights = self._class_weights() if recipe.class_weights else None
-        self.parts = 1  # a batch is worked on in so many parts, more when memory runs out
+        self.parts = 1  # each batch is processed in this many parts, more when memory runs out
 
     def _class_weights(self) -> Tensor:
         labels = torch.as_tensor(self.data.train.labels)
@@ -108,18 +120,25 @@ class TrainingLoop:
         return (len(labels) / (len(counts) * counts)).float().to(self.device)
 
     def run_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the training images -> mean loss and penalty, and the last learning rate."""
+        """Trains on every image once.
+
+        Returns:
+            lr of the last step, and means over the images: train_loss (with penalty), penalty.
+
+        Raises:
+            UserError: The loss is no longer finite.
+        """
         self.classifier.train()
         images = len(self.data.train)
         order = torch.randperm(images)
-        # A last batch of one image has no batch statistics: it sits this epoch out.
-        batches = [batch for batch in order.split(self.recipe.batch_size) if len(batch) > 1 or images == 1]
+        # A last batch of one image has no batch statistics, so this epoch leaves it out.
+        batches = [batch for batch in torch.split(order, self.recipe.batch_size) if len(batch) > 1 or images == 1]
         seen = sum(map(len, batches))
         sums, rate = torch.zeros(2, dtype=torch.float64, device=self.device), 0.0
         for number, indices in enumerate(batches):
             rate = learning_rate(epoch * len(batches) + number, self.recipe.epochs * len(batches), self.recipe)
             sums += self._step(indices, rate) * len(indices)
-        total, penalties = sums.tolist()  # once an epoch: it waits for the device
+        total, penalties = sums.tolist()  # only once per epoch, because it waits for the device
         if not math.isfinite(total):
             raise UserError(f"training diverged in epoch {epoch} (loss is {total}); try a smaller lr or penalty")
         return {"lr": rate, "train_loss": total / seen, "penalty": penalties / seen}
@@ -142,34 +161,34 @@ class TrainingLoop:
         return losses
 
     def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Gradient of the batch's mean loss, taken in ``parts``; returns loss and penalty (2,) float64."""
+        """Computes the gradient of the mean loss in ``parts`` -> loss and penalty (2,) float64."""
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         for part, targets in zip(images.chunk(self.parts), labels.chunk(self.parts), strict=True):
-            share = len(part) / len(images)
+            weight = len(part) / len(images)
             with training_autocast(self.device):
                 logits, evidence = self.classifier.forward_training(part)
             penalty = torch.as_tensor(self.head.penalty(None if evidence is None else evidence.float()))
             penalty = penalty.to(self.device, non_blocking=True)
             loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights) + penalty
-            (loss * share).backward()
-            sums += torch.stack([loss.detach(), penalty.detach()]).double() * share
+            torch.autograd.backward(loss * weight)
+            sums += torch.stack([loss.detach(), penalty.detach()]).double() * weight
         return sums
 
     def save(self, path: Path, history: list[dict[str, float]], best: dict[str, Tensor]) -> None:
-        """Write weights, momentum, best weights and history to one file, atomically."""
+        """Writes weights, momentum, best weights and history to one file, atomically."""
         tensors = {f"model.{name}": value for name, value in self.classifier.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in best.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors[f"momentum.{number}"] = state["momentum_buffer"]
         tensors["history"] = torch.tensor(pd.DataFrame(history).to_numpy(dtype=np.float64))
-        # torch keeps convolution weights in channels_last strides; the file holds them in the standard order.
+        # Convolution weights have channels_last strides in memory; the file holds them in the standard order.
         stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         with replacing(path) as temporary:
             save_file(stored, temporary, metadata={"columns": ",".join(history[0])})
 
     def resume(self, path: Path) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-        """Load what ``save`` wrote -> history and best weights, both empty where there is no file."""
+        """Loads a file of ``save`` -> history and best weights, both empty if there is no file."""
         if not path.exists():
             return [], {}
         with safe_open(path, framework="pt", device=str(self.device)) as file:
@@ -190,7 +209,7 @@ def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def validate(classifier: Classifier, data: TrainingData, device: torch.device, batch_size: int) -> dict[str, float]:
-    """Loss, AUC and accuracy on the validation images, in float32."""
+    """Computes loss, AUC and accuracy on the validation images in float32 -> val_loss, val_auc, val_accuracy."""
     logits = predict_split(classifier, data.val, np.arange(len(data.val)), data.mean, data.std, device, batch_size)
     labels = data.val.labels
     loss = F.cross_entropy(torch.from_numpy(logits), torch.as_tensor(labels)).item()
@@ -207,10 +226,18 @@ def predict_split(
     device: torch.device,
     batch_size: int,
 ) -> np.ndarray:
-    """Logits (N,C) float32 of the images of a split with these indices (N,)."""
+    """Computes logits (N,C) float32 of the images of a split with indices (N,)."""
+    batches = (split.batch(part) for part in torch.split(torch.from_numpy(indices), batch_size))
+    return predict_batches(classifier, batches, mean, std, device)
+
+
+def predict_batches(
+    classifier: nn.Module, batches: Iterable[Tensor], mean: Channels, std: Channels, device: torch.device
+) -> np.ndarray:
+    """Computes logits (N,C) float32 of batches of images (n,3,H,W), uint8 or float in [0, 1], in evaluation mode."""
     rows = []
     with evaluating(classifier), torch.inference_mode():
-        for batch in torch.from_numpy(indices).split(batch_size):
-            images = normalise(split.batch(batch).to(device), mean, std)
+        for pixels in batches:
+            images = normalise(pixels.to(device), mean, std)
             rows.append(classifier(images.contiguous(memory_format=torch.channels_last)).float().cpu())
     return torch.cat(rows).numpy()

@@ -1,6 +1,8 @@
-"""How often do the intervals and tests of bench/comparison.py keep their promise? Prints what docs/statistics.md shows.
+"""Coverage of the intervals and error rate of the tests in bench/statistics/comparison.py, by simulation.
 
-python docs/measurements/coverage.py          # a few minutes on one core
+Prints the tables of docs/statistics.md:
+
+    python docs/measurements/coverage.py          # a few minutes on one core
 """
 
 from __future__ import annotations
@@ -12,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.statistics.comparison import ALPHA, holm, mean_differences, signed_rank
-
-Floats = NDArray[np.float64]
+from bench.statistics.intervals import Floats
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,14 @@ class Study:
     """A simulated study whose true mean difference is 0, with standard deviations of its sources of variation.
 
     Attributes:
-        seeds, groups, images: S, G and images of one group.
-        group, image, seed, rest: standard deviation between groups, between images of one group, between seeds, and of
-            each image with each seed.
-        skewed: exponential instead of normal differences.
+        seeds: number of seeds S.
+        groups: number of groups G.
+        images: number of images per group.
+        group: standard deviation between groups.
+        image: standard deviation between images of one group.
+        seed: standard deviation between seeds.
+        rest: standard deviation of each image with each seed.
+        skewed: whether differences are exponential instead of normal.
     """
 
     seeds: int
@@ -37,7 +42,7 @@ class Study:
     skewed: bool = False
 
     def draw(self, generator: np.random.Generator, studies: int) -> tuple[Floats, NDArray[np.object_]]:
-        """Differences (S,N,M) of M studies and the groups (N,) of their images."""
+        """Draws differences (S,N,M) of M studies, and the groups (N,) of their images."""
         member = np.repeat(np.arange(self.groups), self.images)
 
         def noise(*shape: int) -> Floats:
@@ -45,13 +50,12 @@ class Study:
 
         between = self.group * noise(1, self.groups, studies)[:, member] + self.image * noise(1, len(member), studies)
         of_seeds = self.seed * generator.normal(size=(self.seeds, 1, studies))
-        return between + of_seeds + self.rest * noise(self.seeds, len(member), studies), member.astype(str).astype(
-            object
-        )
+        differences = between + of_seeds + self.rest * noise(self.seeds, len(member), studies)
+        return differences, member.astype(str).astype(object)
 
 
 def grid() -> list[Study]:
-    """The studies of the table."""
+    """Lists the studies of the table."""
     sizes = [(10, 1), (20, 3), (40, 1), (200, 1)]
     studies = [Study(1, *size, group, 0.5, skewed=skewed) for size, group, skewed in product(sizes, (0, 0.5), (0, 1))]
     for seeds, size, group, seed, rest in product((3, 5), sizes, (0, 0.5), (0, 0.1, 0.3), (0.2, 0.5)):
@@ -60,14 +64,14 @@ def grid() -> list[Study]:
 
 
 def coverage(study: Study, studies: int, resamples: int = 1000, seed: int = 0) -> float:
-    """Share of the 95 % intervals that hold the true difference."""
+    """Computes the fraction of the 95 % intervals that contain the true difference."""
     differences, groups = study.draw(np.random.default_rng(seed), studies)
     found = mean_differences(differences, groups, resamples)
     return float(((found["low"] <= 0) & (found["high"] >= 0)).mean())
 
 
 def family_error(families: int, comparisons: int, groups: int, seed: int = 0) -> float:
-    """Share of families of correlated comparisons without any difference in which Holm lets at least one pass."""
+    """Computes the fraction of families of comparisons without difference in which Holm rejects at least one."""
     generator = np.random.default_rng(seed)
     wrong = 0
     for _ in range(families):
@@ -78,12 +82,12 @@ def family_error(families: int, comparisons: int, groups: int, seed: int = 0) ->
 
 
 def main() -> None:
-    """Print one Markdown row for each number of seeds, groups and images: lowest and highest coverage."""
+    """Prints one Markdown row per number of seeds, groups and images, with the lowest and highest coverage."""
     rows: dict[tuple[int, int, int, bool], list[float]] = {}
     for number, study in enumerate(grid()):
         key = (study.seeds, study.groups, study.images, bool(study.skewed))
         rows.setdefault(key, []).append(coverage(study, 4000, seed=number))
-    print("| seeds | groups | images a group | differences | settings | lowest coverage | highest coverage |")
+    print("| seeds | groups | images per group | differences | settings | lowest coverage | highest coverage |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for (seeds, groups, images, skewed), found in rows.items():
         kind = "skewed" if skewed else "normal"

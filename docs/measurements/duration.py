@@ -1,9 +1,9 @@
-"""How long will a config take here? Counts the image passes that it asks for and times a few of each kind.
+"""Estimate of the duration of a config on this machine, from the number of its image passes and a few timings.
 
-python docs/measurements/duration.py --config paper --device cuda
+    python docs/measurements/duration.py --config paper --device cuda
 
-Needs no data: the numbers of images are the published ones, the images are noise. An estimate, for reading images,
-figures and statistics are left out, and a few seconds stand for hours.
+It needs no data: numbers of images are the published ones, and images are noise. Reading images, figures and statistics
+are not included, and hours are extrapolated from seconds.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from bench.models.factory import build_classifier
 from bench.registry import DATASETS, EXPLAINERS, HEADS
 
 _REPEATS = 3
-_SMALL = 96  # passes a map are counted on small images: they do not depend on the size
+_SMALL = 96  # side of the images on which passes per map are counted, because they do not depend on it
 
 
 @dataclass
-class Work:
+class Passes:
     """Image passes of one data set on one backbone."""
 
     training: float
     scoring: float
 
 
-def count(config: Config, name: str, backbone: str, passes: Callable[[str, str], float]) -> Work:
-    """Passes of all heads and seeds; ``passes(head, explainer)`` is what one map costs in forward passes."""
+def count(config: Config, name: str, backbone: str, per_map: Callable[[str, str], float]) -> Passes:
+    """Counts the passes of all heads and seeds; ``per_map(head, explainer)`` gives the forward passes of one map."""
     section = config.for_dataset(name, backbone)
     sizes = {split: sum(classes) for split, classes in DATASETS[name].published.items()}
     classes = DATASETS[name].published["test"]
@@ -55,21 +55,21 @@ def count(config: Config, name: str, backbone: str, passes: Callable[[str, str],
         for request in resolve_metrics(section.run.metrics)
         for need in OCCLUDED & set(request.info.needs)
     }
-    work = Work(0, 0)
+    total = Passes(0, 0)
     for head in section.run.heads:
         if not HEADS[head].converts:
-            work.training += sizes["train"] * section.training.epochs
-            work.scoring += sizes["val"] * section.training.epochs
-        work.scoring += sizes["test"]
-        for explainer in _explaining(section, head):
-            work.scoring += (diseased + healthy) * passes(head, explainer)
-            work.scoring += faithful * section.explain.steps * len(curves)
+            total.training += sizes["train"] * section.training.epochs
+            total.scoring += sizes["val"] * section.training.epochs
+        total.scoring += sizes["test"]
+        for explainer in _explainers_of(section, head):
+            total.scoring += (diseased + healthy) * per_map(head, explainer)
+            total.scoring += faithful * section.explain.steps * len(curves)
     seeds = len(section.run.seeds)
-    return Work(work.training * seeds, work.scoring * seeds)
+    return Passes(total.training * seeds, total.scoring * seeds)
 
 
-def _explaining(config: Config, head: str) -> list[str]:
-    """As ``Plan.explainers_of``."""
+def _explainers_of(config: Config, head: str) -> list[str]:
+    """Lists the explainers of a head, like ``Plan.explainers_of``."""
     own = [name for name in config.run.explainers if EXPLAINERS[name].family == "inherent"]
     if HEADS[head].family == "inherent":
         return own + [name for name in config.run.on_inherent if name not in own]
@@ -77,7 +77,7 @@ def _explaining(config: Config, head: str) -> list[str]:
 
 
 def map_passes(classifier: Classifier, explainer: Explainer, device: torch.device) -> float:
-    """Forward passes of one map; a backward pass counts as two."""
+    """Counts the forward passes of one map; a backward pass counts as two."""
     images = torch.rand(1, 3, _SMALL, _SMALL, device=device)
     masks = torch.ones(1, _SMALL, _SMALL, dtype=torch.bool, device=device)
     if explainer.applies_to(classifier):
@@ -91,19 +91,19 @@ def map_passes(classifier: Classifier, explainer: Explainer, device: torch.devic
 
 
 def images_per_second(step: Callable[[], int], device: torch.device) -> float:
-    """Median over repeats, after one that warms up."""
+    """Computes the median rate over repeats, after one that warms up."""
     rates = []
     for _ in range(_REPEATS + 1):
         started = time.perf_counter()
-        done = step()
+        images = step()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        rates.append(done / (time.perf_counter() - started))
+        rates.append(images / (time.perf_counter() - started))
     return sorted(rates[1:])[_REPEATS // 2]
 
 
 def rates(classifier: Classifier, config: Config, device: torch.device) -> tuple[float, float]:
-    """Images a second in training and in scoring, at the size and batch of the config."""
+    """Measures images per second in training and in scoring, at the size and batch of the config."""
     size = config.data.size
     shape = (config.training.batch_size, 3, size, size)
     images = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
@@ -129,7 +129,7 @@ def rates(classifier: Classifier, config: Config, device: torch.device) -> tuple
 
 
 class Backbone:
-    """A classifier of each trained head on one backbone, and what was measured on them."""
+    """A classifier per trained head on one backbone, and the measurements of them."""
 
     def __init__(self, name: str, heads: list[str], device: torch.device) -> None:
         self.device = device
@@ -139,14 +139,14 @@ class Backbone:
         self._rates: dict[int, tuple[float, float]] = {}
 
     def passes(self, head: str, explainer: str) -> float:
-        """Forward passes of one map, counted once for each explainer."""
+        """Returns the forward passes of one map, counted once per explainer."""
         if explainer not in self._passes:
             source = self.classifiers.get(head) or list(self.classifiers.values())[-1]
             self._passes[explainer] = map_passes(source.eval(), EXPLAINERS[explainer](), self.device)
         return self._passes[explainer]
 
     def rates(self, config: Config) -> tuple[float, float]:
-        """As ``rates``, measured once for each size."""
+        """Returns ``rates``, measured once per size."""
         if config.data.size not in self._rates:
             classifier = next(iter(self.classifiers.values())).train()
             self._rates[config.data.size] = rates(classifier, config, self.device)
@@ -157,7 +157,7 @@ def main(
     config: Annotated[str, typer.Option(help="a shipped config or a TOML file")] = "paper",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
 ) -> None:
-    """Print hours by data set and backbone."""
+    """Prints hours per data set and backbone."""
     run_benchmark.register()
     settings, where = load_config(config), choose_device(device)
     machine = describe_machine(where)
@@ -169,14 +169,14 @@ def main(
         backbone = Backbone(name, settings.run.heads, where)
         for dataset in settings.run.datasets:
             section = settings.for_dataset(dataset, name)
-            work, speed = count(settings, dataset, name, backbone.passes), backbone.rates(section)
-            hours = [passes / rate / 3600 for passes, rate in zip((work.training, work.scoring), speed, strict=True)]
+            passes, speed = count(settings, dataset, name, backbone.passes), backbone.rates(section)
+            hours = [passes.training / speed[0] / 3600, passes.scoring / speed[1] / 3600]
             total += sum(hours)
             print(
                 f"| {dataset} | {name} | {section.data.size} | {speed[0]:.1f} | {speed[1]:.1f} "
                 f"| {hours[0]:,.0f} | {hours[1]:,.0f} |"
             )
-    print(f"about {total:,.0f} hours in all: an estimate from these rates")
+    print(f"about {total:,.0f} hours in total, extrapolated from these rates")
 
 
 def _build(backbone: str, head: Head, device: torch.device) -> Classifier:

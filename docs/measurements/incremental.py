@@ -1,10 +1,10 @@
-"""Could an occluded image re-use the intact one's activations? Counts the multiply-adds that patches reach.
+"""Bound on the speed-up of occluded images that reuse activations of the intact image.
 
-python docs/measurements/incremental.py
+    python docs/measurements/incremental.py
 
-A mask of the removed patches runs through the network with every weight replaced by a positive one: what is above 0
-behind a layer is what its patches reach, by the arithmetic of receptive fields. The share of multiply-adds at these
-positions bounds what any exact re-use can save.
+A mask of the removed patches passes through the network with every weight replaced by a positive one. Positions above 0
+after a layer are the ones that the patches reach. The fraction of multiply-adds at these positions bounds the savings
+of any exact reuse.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ IMAGES, BATCH = 4, 16
 
 
 def orders(kind: str, size: int) -> Tensor:
-    """Order of the patches (N,P) of maps without structure, or of maps 7×7 cells fine as class activation maps are."""
+    """Ranks the patches (N,P) of maps without structure, or of maps of 7×7 cells like class activation maps."""
     generator = torch.Generator().manual_seed(0)
     cells = size if kind == "scattered" else 7
     return patch_order(upsample(torch.randn(IMAGES, cells, cells, generator=generator), size), patch_at(size))
 
 
 def patch_mask(order: Tensor, size: int, start: int, stop: int) -> Tensor:
-    """1 in the patches that take the places ``start`` to ``stop`` of the order (N,P), else 0: (N,3,H,W)."""
+    """Returns (N,3,H,W): 1 in the patches at places ``start`` to ``stop`` of the order (N,P), otherwise 0."""
     patch = patch_at(size)
     side = -(-size // patch)
     grid = torch.zeros(len(order), side * side).scatter_(1, order[:, start:stop], 1.0).view(-1, 1, side, side)
@@ -48,7 +48,7 @@ def patch_mask(order: Tensor, size: int, start: int, stop: int) -> Tensor:
 
 @contextmanager
 def reaching(network: nn.Module) -> Iterator[dict[str, list[float]]]:
-    """While active, layers pass on where their input reaches; stage -> [multiply-adds reached, all of them]."""
+    """Makes layers pass on the positions that they reach; yields stage -> [reached multiply-adds, all of them]."""
     counts: dict[str, list[float]] = {}
     hooks = []
     for name, part in network.named_modules():
@@ -82,7 +82,7 @@ def _count(totals: list[float]) -> Callable[[nn.Conv2d, tuple[Tensor, ...], Tens
 
 
 def shares(network: nn.Module, mask: Tensor) -> dict[str, float]:
-    """Share of the multiply-adds of every stage, and of all, at positions that a mask (N,3,H,W) reaches."""
+    """Computes the fraction of multiply-adds that a mask (N,3,H,W) reaches, per stage and in total (``all``)."""
     with reaching(network) as counts, torch.no_grad():
         network(mask)
     total = np.sum(list(counts.values()), axis=0)
@@ -90,15 +90,18 @@ def shares(network: nn.Module, mask: Tensor) -> dict[str, float]:
 
 
 def windowed_speed(size: int = 224, repeats: int = 7) -> tuple[float, float]:
-    """ResNet-18's stem and first stage: share of the pixels in the window of one patch and its margin, and of the time.
+    """Times ResNet-18's stem and first stage on the window of one patch and its margin.
 
-    The margin is what the receptive field of the stage's outputs needs on either side, in whole output cells.
+    The margin covers the receptive field of the stage's outputs on either side, in whole output cells.
+
+    Returns:
+        The window's fraction of the pixels, and of the time.
     """
     network = BACKBONES["resnet18"].build(False)[0].eval()
     first = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool, network.layer1)
     first = first.to(memory_format=torch.channels_last)
     reach = 43 // 2  # half the receptive field of layer1
-    side = -(-(patch_at(size) + 4 * reach) // 4) * 4  # what changes, and what has to be read for it
+    side = -(-(patch_at(size) + 4 * reach) // 4) * 4  # outputs that change, and the inputs that they read
     inputs = {part: _images(part) for part in (size, side)}
     seconds: dict[int, list[float]] = {size: [], side: []}
     with torch.inference_mode():
@@ -115,7 +118,7 @@ def _images(side: int) -> Tensor:
 
 
 def main() -> None:
-    """Print the shares and the bounds that follow."""
+    """Prints the fractions and the bounds that follow."""
     run_benchmark.register()
     for name, size in SETTINGS:
         network = BACKBONES[name].build(False)[0].eval()

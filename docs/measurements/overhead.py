@@ -1,10 +1,9 @@
-"""What share of a run is spent outside passes through the network?
+"""Fraction of a run that is spent outside of passes through the network.
 
-python docs/measurements/overhead.py --datasets all --out results/overhead
+    python docs/measurements/overhead.py --datasets all --out results/overhead
 
-Takes the arguments of run_benchmark.py, does that run, and prints how the time of its processes is divided: passes
-forward and back through a classifier and steps of its optimiser; everything else that is done on data sets; start-up
-and report.
+It takes the arguments of run_benchmark.py, does that run, and prints the time of its processes in three parts: forward
+and backward passes and optimiser steps; all other work on data sets; start-up and report.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from bench.contracts import Classifier
 from bench.run import runner
 from bench.run.dataset_run import DatasetResult, DatasetRun
 
-#: Names the file that every process adds a line to for each of its data sets.
+#: Environment variable: the file to which every process adds one line per data set.
 _FILE = "OVERHEAD_FILE"
 
 
@@ -38,11 +37,11 @@ class Stopwatch:
         self.seconds, self._depth = 0.0, 0
 
     def watch(self, owner: Any, name: str) -> None:
-        """Replace a function of a class or module by one that is timed."""
+        """Replaces a function of a class or module by a timed one."""
         setattr(owner, name, self.timed(getattr(owner, name)))
 
     def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, timed unless it is called by another one that is."""
+        """Returns the function, timed unless another timed function calls it."""
 
         def call(*arguments: Any, **named: Any) -> Any:
             started, self._depth = time.perf_counter(), self._depth + 1
@@ -57,7 +56,7 @@ class Stopwatch:
 
 
 def register() -> None:
-    """Make everything known, in this process or another one of the run, and time what it does."""
+    """Fills the registries in this process or another one of the run, and times its functions."""
     run_benchmark.register()
     network, run = Stopwatch(), DatasetRun.run
     for name in ("forward", "forward_features", "forward_head", "forward_training"):
@@ -67,10 +66,10 @@ def register() -> None:
     network.watch(torch._tensor.Tensor, "backward")
     network.watch(torch.optim.SGD, "step")
 
-    def timed(work: DatasetRun) -> Iterator[DatasetResult]:
+    def timed(dataset_run: DatasetRun) -> Iterator[DatasetResult]:
         started, before = time.perf_counter(), network.seconds
-        yield from run(work)
-        seconds = {"work": time.perf_counter() - started, "network": network.seconds - before}
+        yield from run(dataset_run)
+        seconds = {"data sets": time.perf_counter() - started, "network": network.seconds - before}
         with Path(os.environ[_FILE]).open("a") as file:
             file.write(json.dumps(seconds) + "\n")
 
@@ -78,7 +77,7 @@ def register() -> None:
 
 
 def main() -> None:
-    """Run, then print the shares."""
+    """Runs, then prints the parts."""
     whole = Stopwatch()
     whole.watch(runner, "run")
     started = time.perf_counter()
@@ -92,10 +91,10 @@ def main() -> None:
                 raise
         total = time.perf_counter() - started
         lines = [json.loads(line) for line in file.read_text().splitlines()]
-    work, network = (sum(line[name] for line in lines) for name in ("work", "network"))
-    outside, rest = work - network, total - whole.seconds
-    print(f"{total:.0f} s; {work:.0f} s of all processes on {len(lines)} data sets: {network:.0f} s in the network and")
-    print(f"{outside:.0f} s outside it ({outside / work:.0%}); start-up and report {rest:.0f} s")
+    busy, network = (sum(line[name] for line in lines) for name in ("data sets", "network"))
+    outside, rest = busy - network, total - whole.seconds
+    print(f"{total:.0f} s; {busy:.0f} s of all processes on {len(lines)} data sets: {network:.0f} s in the network and")
+    print(f"{outside:.0f} s outside of it ({outside / busy:.0%}); start-up and report {rest:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How do time, memory and storage grow with images, methods, classes and input size? Fits, and extrapolates.
+"""Growth of time, memory and storage with images, methods, classes and input size: fits and extrapolation.
 
-python docs/measurements/scaling.py --out results/scaling
+    python docs/measurements/scaling.py --out results/scaling
 
-Explains and occludes noise with an untrained network by the harness's own scorer, each point in a fresh process; one
-axis varies at a time, the others stay at the first value of theirs. A few minutes. Writes scaling.csv, scaling.md and
-scaling.png and .pdf.
+It explains and occludes noise with an untrained network, as a cell does, each point in a fresh process. One axis varies
+at a time, the others stay at their first value. It takes a few minutes and writes scaling.csv, scaling.md, scaling.png
+and scaling.pdf.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import run_benchmark
 from bench.commands.speed.memory import in_fresh_process
-from bench.commands.speed.scene import made_split
+from bench.commands.speed.scene import synthetic_split
 from bench.config import ExplainSection
 from bench.data.selection import Selection
 from bench.devices import describe_machine
 from bench.evaluation.context import EvaluationContext
-from bench.evaluation.explainer_jobs import ExplainerJob, Explaining
+from bench.evaluation.explainer_jobs import ExplainerJob, run_explainers
 from bench.evaluation.requests import resolve_metrics
 from bench.memory import PeakMemory
 from bench.models.factory import build_classifier
@@ -43,7 +43,7 @@ from bench.report.tables.writers import number
 from bench.store.folders import CellStore
 from bench.store.manifest import Manifest
 
-#: Of different order of patches: methods that agree would share their occluded passes.
+#: Methods whose maps rank patches differently: equal rankings would share their occluded passes.
 METHODS = ("gradcam", "saliency", "edges", "random")
 METRICS = ("audc@zero", "gini", "entropy")
 GRID: dict[str, tuple[int, ...]] = {
@@ -60,7 +60,7 @@ _HALF = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True)
 class Point:
-    """Images that every method explains for every class, and occludes along the deletion curve of each map."""
+    """One point: every method explains every image for every class, with the deletion curve of each map."""
 
     images: int = GRID["images"][0]
     methods: int = GRID["methods"][0]
@@ -69,11 +69,11 @@ class Point:
 
 
 def measure(point: Point) -> dict[str, float]:
-    """Each of ``MEASURES`` at one point; memory is the peak above that of a process that has done two images."""
+    """Measures ``MEASURES`` at one point; memory is the peak above a process that has done two images."""
     with tempfile.TemporaryDirectory() as warm, tempfile.TemporaryDirectory() as name:
-        score(make_scorer(replace(point, images=2), Path(warm)), point.methods, Path(warm))  # sets up the libraries
+        score(make_context(replace(point, images=2), Path(warm)), point.methods, Path(warm))  # warms up the libraries
         folder = Path(name)
-        context = make_scorer(point, folder)
+        context = make_context(point, folder)
         with PeakMemory(torch.device("cpu")) as memory:
             started = time.perf_counter()
             score(context, point.methods, folder)
@@ -83,18 +83,18 @@ def measure(point: Point) -> dict[str, float]:
 
 
 def score(context: EvaluationContext, methods: int, folder: Path) -> None:
-    """Explain and occlude as a cell does; scores and maps go to a folder."""
+    """Explains and occludes as a cell does; writes scores and maps to a folder."""
     metrics = resolve_metrics(METRICS)
     names = {request.name: "" for request in metrics}
     jobs = [ExplainerJob(name, name, EXPLAINERS[name](), "", metrics, names) for name in METHODS[:methods]]
     progress = RunProgress(Console(quiet=True), [job.title for job in jobs])
-    Explaining(context, CellStore(folder), progress, "scaling", save_maps=True).run(jobs)
+    run_explainers(jobs, context, CellStore(folder), progress, "scaling", save_maps=True)
     if failed := [job.failed for job in jobs if job.failed]:
         raise RuntimeError("; ".join(failed))
 
 
-def make_scorer(point: Point, folder: Path) -> EvaluationContext:
-    """A scorer of noise that lies on the disk, as decoded images do."""
+def make_context(point: Point, folder: Path) -> EvaluationContext:
+    """Builds the context of images of noise that are on the disk, like decoded images."""
     shape = (point.images, 3, point.size, point.size)
     pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
     for index in range(point.images):
@@ -105,7 +105,7 @@ def make_scorer(point: Point, folder: Path) -> EvaluationContext:
     maps = point.images * point.classes
     return EvaluationContext(
         classifier=classifier.eval().requires_grad_(False).to(memory_format=torch.channels_last),
-        split=made_split(np.load(folder / "images.npy", mmap_mode="r"), point.classes),
+        split=synthetic_split(np.load(folder / "images.npy", mmap_mode="r"), point.classes),
         explained=Selection(np.repeat(np.arange(point.images), point.classes), np.ones(maps, dtype=bool), maps),
         section=ExplainSection(),
         logits=np.zeros((maps, point.classes), dtype=np.float32),
@@ -121,7 +121,7 @@ def make_scorer(point: Point, folder: Path) -> EvaluationContext:
 
 
 def growth(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Slope of log y over log x by least squares and its standard error: 1 is proportional, 0 constant."""
+    """Fits the slope of log y over log x by least squares -> slope (1 = proportional, 0 = constant), standard error."""
     design = np.stack([np.log(x), np.ones(len(x))], axis=1)
     target = np.log(y)
     coefficients = np.linalg.lstsq(design, target, rcond=None)[0]
@@ -131,13 +131,13 @@ def growth(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
 
 
 def per_image(points: pd.DataFrame, measure_name: str) -> float:
-    """Increase with each further image: slope of a straight line through the points along the images."""
+    """Fits the increase per image: the slope of a straight line through the points along the images."""
     along = points[points["axis"] == "images"]
     return float(np.polyfit(along["images"], along[measure_name], 1)[0])
 
 
 def measure_grid(repeats: int) -> pd.DataFrame:
-    """One row a point: axis, its coordinates and the median of each measure over repeats, taken in turns."""
+    """Measures all points in turn -> one row per point: axis, coordinates, median of each measure over repeats."""
     points = [(axis, replace(Point(), **{axis: value})) for axis, values in GRID.items() for value in values]
     rounds = []
     for _ in range(repeats):
@@ -148,7 +148,7 @@ def measure_grid(repeats: int) -> pd.DataFrame:
 
 
 def report(points: pd.DataFrame) -> str:
-    """Growth along every axis, the points, and what the lines say of many images."""
+    """Formats the growth along every axis, the points, and the extrapolation to many images."""
     machine = describe_machine(torch.device("cpu"))
     lines = [f"{BACKBONE}, {machine['cpu']}, {machine['threads']} threads, torch {torch.__version__}", ""]
     lines += [f"| axis | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 1) + "|"]
@@ -172,7 +172,7 @@ def report(points: pd.DataFrame) -> str:
 
 
 def draw(points: pd.DataFrame) -> Figure:
-    """Seconds and memory along each axis, both logarithmic."""
+    """Draws seconds and memory along each axis on log scales."""
     names = ("seconds", "memory_mib")
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.subplots(len(names), len(GRID), sharex="col", sharey="row")
@@ -194,7 +194,7 @@ def main(
     out: Annotated[Path, typer.Option(help="folder to write to")] = Path("results/scaling"),
     repeats: Annotated[int, typer.Option(min=1, help="timings of each point")] = 3,
 ) -> None:
-    """Measure, fit, write."""
+    """Measures, fits and writes."""
     files = Manifest(out)
     files.require(*(f"scaling.{suffix}" for suffix in ("csv", "md", "png", "pdf")))
     points = measure_grid(repeats)

@@ -194,7 +194,7 @@ def test_who_stands_on_what() -> None:
         build_classifier(("d", "compact", "bcos", 0), HEADS["bcos"](), 2, False)
     plain: Classifier = HEADS["blackbox"]().build(BACKBONES["bcos_compact"].build(False)[0], 2)
     assert plain(images()).shape == (4, 2)
-    assert "no B-cos network" in EXPLAINERS["bcos"]().applies_to(plain)
+    assert "not a B-cos network" in EXPLAINERS["bcos"]().applies_to(plain)
     assert "does not predict from class evidence" in EXPLAINERS["softcam"]().applies_to(tiny_classifiers()["bcos"])
     with pytest.raises(ValueError, match="above 0, not 0"):
         HEADS["bcos"](temperature=0)

@@ -28,10 +28,10 @@ REPORT = [
     {"build"},
     {"contents"},
     {"page", "summary"},
-    {"gaps"},
     {"sweeps", "comparisons"},
     {"studies"},
     {"figures", "failure_modes"},
+    {"gaps"},
     {"tables"},
     {"frames"},
 ]

@@ -11,7 +11,9 @@ import torch
 
 from bench.cli.plugins import load_plugins
 from bench.registry import ALL_REGISTRIES, EXPLAINERS
+from bench.report.contents import TOPICS
 from bench.report.frames.load import load_frames
+from bench.report.tables.captions import FAMILIES
 from bench.report.tables.main import all_tables
 from tests.support.made import run_tiny, tiny_config
 from tests.support.paths import ROOT
@@ -111,4 +113,12 @@ def test_wrong_plugin_is_one_line_and_leaves_nothing(tmp_path: Path, code: str, 
 
 def test_absent_plugin_file() -> None:
     (problem,) = load_plugins([Path("nowhere.py")])
-    assert problem == "plugin nowhere.py left out: no such file"
+    assert problem == "plugin nowhere.py skipped: no such file"
+
+
+def test_every_topic_of_the_report_is_explained() -> None:
+    """A section of docs/reading.md for each topic with a table, and for each family of scores."""
+    sections = set(re.findall(r"^### (\w+)", (DOCS / "reading.md").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    figures_only = {"maps", "classifiers"}  # they are in the table of figures
+    topics = {topic.name for topic in TOPICS} - figures_only - {"scores"}
+    assert topics | set(FAMILIES) <= sections

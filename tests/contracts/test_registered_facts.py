@@ -27,7 +27,7 @@ def test_stand_ins_for_lesions_are_named_where_localisation_is_shown(tmp_path: P
     localisation = MetricFacts(name="activation_precision", family="localisation", higher_is_better=True)
     told = replace(frames, record=record.changed(datasets=facts, metrics=[*record.metrics, localisation]))
     captions = draw_figures(told, Manifest(tmp_path))
-    assert {stem for stem, caption in captions.items() if said in caption} == {
+    assert {stem for stem, caption in captions.items() if said in caption.reading} == {
         "topk_precision",
         "precision_sensitivity",
         "gallery_first",

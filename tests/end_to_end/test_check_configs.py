@@ -12,9 +12,8 @@ import torch
 from rich.console import Console
 
 from bench.config import load_config, parse_config
-from bench.report import contents as figures
+from bench.report.contents import TOPICS, draw_figures
 from bench.report.frames.load import load_frames
-from bench.report.sweeps.tables import study_tables
 from bench.run.plan import make_plan
 from bench.run.runner import RunOptions, run
 from bench.store.manifest import Manifest
@@ -83,10 +82,9 @@ STUDIES: dict[str, tuple[dict[str, Any], Callable[[pd.DataFrame], None]]] = {
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_shipped_grid_fills_its_table_and_figure(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_grid_fills_its_table_and_figure(name: str, tmp_path: Path) -> None:
     changes, check = STUDIES[name]
     study = name.replace("-", "_")
-    monkeypatch.setattr(figures, "FIGURES", [getattr(figures, study)])
     values = load_config(f"{name}-quick").model_dump()
     for section, smaller in (SMALL | {"run": changes}).items():
         values[section] |= smaller
@@ -97,6 +95,7 @@ def test_shipped_grid_fills_its_table_and_figure(name: str, tmp_path: Path, monk
         outcome = run(config, plan, RunOptions(tmp_path, out, torch.device("cpu")), console, [])
     assert outcome.problems == []
     frames = load_frames(out)
-    check(study_tables(frames)[study].numbers())
-    assert list(figures.draw_figures(frames, Manifest(out))) == [study]
+    (topic,) = [topic for topic in TOPICS if topic.name == study]
+    check(topic.tables(frames)[study].numbers())
+    assert list(draw_figures(frames, Manifest(out), [topic])) == [study]
     assert (out / f"{study}.png").exists()

@@ -1,1 +1,1 @@
-"""``export``: a trained classifier on its own, with model card and ONNX file."""
+"""Command ``export``: writes a trained classifier with model card and ONNX file, for use outside of a run."""

@@ -1,4 +1,7 @@
-"""A trained classifier on its own: weights, model card and ONNX file, made from the run folder without any image."""
+"""Export of a trained classifier: weights, model card and ONNX file.
+
+Everything comes from the run folder, so that a classifier can be exported without the images of its data set.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from bench.commands.export.model_card import model_card
 from bench.commands.export.onnx import require_onnx, write_onnx
 from bench.config import Config, parse_config
-from bench.contracts import Classifier, EvidenceClassifier, Head, UserError
+from bench.contracts import Classifier, EvidenceClassifier, Head
+from bench.errors import UserError
 from bench.models.factory import rebuild
 from bench.models.feature_extraction import split_classifier
 from bench.registry import HEADS
@@ -29,9 +33,10 @@ class Exported:
     """A finished cell, rebuilt.
 
     Attributes:
-        frames: of this cell alone.
-        config: what holds for its data set.
-        about: what a reader of the weights must know: the names of ``load_classifier``.
+        frames: data frames of this cell alone.
+        config: config, resolved for its data set and backbone.
+        classifier: the trained classifier, on the CPU.
+        about: facts that the use of the weights needs, as ``load_classifier`` returns them.
     """
 
     frames: Frames
@@ -41,16 +46,20 @@ class Exported:
 
 
 def export_cell(folder: Path, out: Path | None, onnx: bool) -> list[str]:
-    """Write ``model.safetensors``, ``README.md`` and, if asked for, ``model.onnx`` -> lines for the user.
+    """Writes ``model.safetensors``, ``README.md`` and, on request, ``model.onnx``.
 
     Args:
-        folder: of the cell, inside a run folder.
-        out: where to; ``export/<data set>/<cell>`` of the run where it is None.
+        folder: folder of the cell, inside a run folder.
+        out: folder to write to; None for ``export/<data set>/<cell>`` in the run folder.
+        onnx: whether to write the ONNX file.
+
+    Returns:
+        Lines for the user: files, comparison of the ONNX file with PyTorch, advice.
 
     Raises:
-        UserError: the folder is no finished cell of the run's last plan, ``out`` holds something else, or the ONNX
-            file does not compute what PyTorch does.
-        MissingData: a package that ``onnx`` needs is not installed.
+        UserError: The folder is not a finished cell of the run's last plan, ``out`` holds other files, or the ONNX file
+            does not compute the same as PyTorch.
+        MissingData: A package that ``onnx`` needs is not installed.
     """
     if onnx:
         require_onnx()
@@ -59,7 +68,7 @@ def export_cell(folder: Path, out: Path | None, onnx: bool) -> list[str]:
     cell = read_cell(run, key)
     out = out or run.folder / "export" / folder.parent.name / folder.name
     files = _claimed(out)
-    for stale in (CARD, ONNX):  # of an earlier export, perhaps of other weights
+    for stale in (CARD, ONNX):  # of an earlier export, possibly with other weights
         files.remove(stale)
     with files.replacing(WEIGHTS) as temporary:
         save_file(
@@ -74,26 +83,26 @@ def export_cell(folder: Path, out: Path | None, onnx: bool) -> list[str]:
 
 
 def find_cell(folder: Path) -> tuple[RunStore, CellKey]:
-    """The run that an absolute cell folder belongs to, and the cell's key.
+    """Returns the run that an absolute cell folder belongs to, and the cell's key.
 
     Raises:
-        UserError: it is no folder of a cell in the run's last plan.
+        UserError: It is not the folder of a cell in the run's last plan.
     """
     store = RunStore(folder.parent.parent.parent)
     cells = "<run>/cells/<data set>/<backbone>-<head>-s<seed>"
     if not (store.folder / "run.json").exists():
-        raise UserError(f"{folder} is no cell folder; give one such as {cells}")
+        raise UserError(f"{folder} is not a cell folder; give one such as {cells}")
     found = next((key for key in store.record.cells if store.cell(key).folder == folder), None)
     if found is None:
-        raise UserError(f"{folder} is no cell of the last run in {store.folder}; give another, or repeat the run")
+        raise UserError(f"{folder} is not a cell of the last run in {store.folder}; give another, or repeat the run")
     return store, found
 
 
 def read_cell(run: RunStore, key: CellKey) -> Exported:
-    """Rebuild the classifier of a finished cell from names and weights.
+    """Rebuilds the classifier of a finished cell from names and weights.
 
     Raises:
-        UserError: the cell failed or is not finished.
+        UserError: The cell failed or is not finished.
     """
     frames = load_frames(run.folder, key)
     facts, status, record = frames.record.datasets[key.dataset], *frames.cells[["status", "record"]].iloc[0]
@@ -120,7 +129,7 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
 
 
 def _head(record: CellRecord, key: CellKey) -> Head:
-    """The head as the cell was trained with it, whatever the defaults are today."""
+    """Builds the head with the parameters that it was trained with, which may differ from today's defaults."""
     try:
         return HEADS[record.base](**(record.parameters or {}))
     except (TypeError, ValueError) as error:
@@ -128,10 +137,10 @@ def _head(record: CellRecord, key: CellKey) -> Head:
 
 
 def _claimed(out: Path) -> Manifest:
-    """The folder, if it is new, empty or holds an earlier export as it was written.
+    """Creates the folder, or takes an empty one or the unchanged folder of an earlier export.
 
     Raises:
-        UserError: it holds something else, or is not a folder.
+        UserError: It holds other files, or cannot be written to.
     """
     files = Manifest(out)
     try:
@@ -140,19 +149,19 @@ def _claimed(out: Path) -> Manifest:
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
     if is_foreign:
-        raise UserError(f"{out} holds other files; choose an --out that is empty or not there yet")
+        raise UserError(f"{out} holds other files; choose an --out that is empty or does not exist yet")
     files.require(WEIGHTS, CARD, ONNX)
     return files
 
 
 def _advice(classifier: Classifier) -> list[str]:
-    """Why there is no evidence, and what would give it."""
+    """Lists advice: a classifier without evidence, and how to obtain evidence."""
     if isinstance(classifier, EvidenceClassifier):
         return []
-    line = "a black box has logits and no evidence"
+    line = "a black box has logits but no evidence"
     try:
         converts = not split_classifier(classifier).not_linear
     except ValueError:  # a foreign classifier that cannot be traced
         converts = False
-    how = "; it pools and has one linear layer, so softcam.convert or the head tte gives its evidence exactly"
-    return [line + how if converts else line]
+    advice = "; it pools and has one linear layer, so softcam.convert or the head tte gives its evidence exactly"
+    return [line + advice if converts else line]

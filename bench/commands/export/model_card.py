@@ -1,4 +1,7 @@
-"""The model card of an exported classifier: what it is, what it was made of, and how good it is."""
+"""Model card of an exported classifier: intended use, data, recipe, scores and how to load it.
+
+Exported weights leave the run folder, so everything that their use requires is written next to them.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,14 @@ from bench.store.records import CellKey, CellRecord
 
 
 def model_card(frames: Frames, config: Config, about: dict[str, Any], classifier: Classifier, onnx: str) -> str:
-    """Markdown text about the one cell that ``frames`` holds.
+    """Renders the model card as Markdown.
 
     Args:
-        config: what holds for the cell's data set.
-        about: what the file of the weights says about itself.
-        classifier: the trained one.
-        onnx: what the ONNX file was compared with; empty where there is none.
+        frames: data frames of the one cell.
+        config: config, resolved for the cell's data set and backbone.
+        about: metadata of the weights file.
+        classifier: the trained classifier.
+        onnx: sentence on the comparison of the ONNX file with PyTorch; empty without ONNX file.
     """
     cell = frames.cells.iloc[0]
     key = CellKey(cell["dataset"], cell["backbone"], cell["head"], int(cell["seed"]))
@@ -40,7 +44,7 @@ def model_card(frames: Frames, config: Config, about: dict[str, Any], classifier
         key=key,
         about=about,
         data=frames.record.datasets[key.dataset],
-        logits=_what_the_logits_are(classifier, cell["record"].evidence_grid),
+        logits=_logits_clause(classifier, cell["record"].evidence_grid),
         model=_model_facts(frames, config, about, cell["record"]) | {"weights": f"{weights:,}", "paper": head.paper},
         classification=_score_list(classification_table(frames), "Test images"),
         explanations=_explanation_scores(frames),
@@ -48,18 +52,18 @@ def model_card(frames: Frames, config: Config, about: dict[str, Any], classifier
     )
 
 
-def _what_the_logits_are(classifier: Classifier, grid: tuple[int, int] | None) -> str:
-    """End of a sentence: how the logits come of the evidence, as tried on evidence drawn at random on its grid."""
+def _logits_clause(classifier: Classifier, grid: tuple[int, int] | None) -> str:
+    """Returns the end of a sentence on how the logits are pooled from the evidence, as tested on random evidence."""
     if not isinstance(classifier, EvidenceClassifier) or grid is None:
         return ""
     evidence = torch.randn(1, classifier.num_classes, *grid, generator=generator("model card"))
     if torch.allclose(classifier.pool(evidence), evidence.mean(dim=(2, 3)), atol=1e-5):
         return ", which are the spatial average of its class evidence"
-    return ", a spatial pooling of its class evidence that is no average: the evidence does not add up to them"
+    return ", a spatial pooling of its class evidence that is not the average: the evidence does not add up to them"
 
 
 def _model_facts(frames: Frames, config: Config, about: dict[str, Any], cell: CellRecord) -> dict[str, str]:
-    """Row title -> text: architecture, recipe and where all of it comes from."""
+    """Returns row title -> text: architecture, recipe and provenance."""
     record, git = frames.record, frames.record.git
     recipe = config.training.model_dump() | {"pretrained": config.run.pretrained}
     epoch = cell.best_epoch
@@ -84,19 +88,19 @@ def _arguments(name: str, parameters: dict[str, Any]) -> str:
 
 
 def _explanation_scores(frames: Frames) -> str:
-    """The scores of inherent explainers, family by family; the images are those that each metric is read on."""
+    """Returns the scores of the inherent explainers, one list per family of metrics."""
     own = frames.scores
     if len(own):
         own = own[own["family"] == "inherent"]
     if not len(own):
-        return "None were scored: maps of other methods belong to the method and stand in the tables of the run."
+        return "None were scored. Scores of other methods describe the method, and are in the tables of the run."
     families = dict.fromkeys(metric.family for metric in frames.record.metrics)
     tables = {family.capitalize(): metric_table(frames, family, own) for family in families}
     return "\n\n".join(_score_list(table, title) for title, table in tables.items() if table.rows)
 
 
 def _score_list(table: TableData, title: str) -> str:
-    """A table of few rows turned on its side: one line a score."""
+    """Transposes a table of few rows: one line per score."""
     scores = [(row, column) for row in table.rows for column in table.columns if row.get(column.name)]
     several = len({row.get("explainer") for row in table.rows}) > 1
     lines = [f"| {title} | mean [95 % interval] | n |", "|---|---|---|"]

@@ -1,4 +1,7 @@
-"""A classifier as one ONNX file, which is compared with PyTorch before it is kept."""
+"""ONNX file of a classifier.
+
+The exporter can produce a file that computes something else, so the file is compared with PyTorch before it is kept.
+"""
 
 from __future__ import annotations
 
@@ -14,53 +17,58 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Classifier, EvidenceClassifier, MissingData, UserError
+from bench.contracts import Classifier, EvidenceClassifier
 from bench.data.split import normalise
+from bench.errors import MissingData, UserError
 from bench.files import Place
 from bench.seeds import generator
 
-#: Largest difference from PyTorch, in logits and evidence, that an exported file may have.
+#: Largest accepted difference from PyTorch in logits and evidence.
 TOLERANCE = 1e-4
 _BATCHES = (1, 3)
 
 
 class _Outputs(nn.Module):
-    """Images (N,3,H,W) -> logits (N,C), and evidence (N,C,h,w) where the classifier has it."""
+    """Images (N,3,H,W) -> logits (N,C), and evidence (N,C,h,w) if the classifier has it."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """One pass gives both."""
+        """Computes logits and evidence in one pass."""
         logits, evidence = self.classifier.forward_training(images)
         return (logits,) if evidence is None else (logits, evidence)
 
 
 def require_onnx() -> None:
-    """Raises MissingData where the exporter's packages are not installed."""
+    """Checks that the exporter's packages are installed.
+
+    Raises:
+        MissingData: A package is missing; the message says how to install it.
+    """
     absent = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if absent:
         raise MissingData(f"--onnx needs {' and '.join(absent)}: pip install -e '.[onnx]'")
 
 
 def write_onnx(classifier: Classifier, about: dict[str, Any], place: Place) -> str:
-    """Write ``images`` (N,3,H,W) -> ``logits`` (N,C) and, where there is any, ``evidence`` (N,C,h,w); N is free.
+    """Writes ``images`` (N,3,H,W) -> ``logits`` (N,C) and, if there is any, ``evidence`` (N,C,h,w), for any N.
 
     Args:
         classifier: in evaluation mode, on the CPU.
-        about: becomes the metadata of the file; its size, mean and std make the images of the comparison.
-        place: of the file, which stays absent or unchanged where the comparison fails.
+        about: metadata of the file; the comparison uses its size, mean and std.
+        place: place of the file, which stays absent or unchanged if the comparison fails.
 
     Returns:
-        What was compared, as a sentence for the reader.
+        A sentence for the reader on the comparison.
 
     Raises:
-        UserError: an output differs from PyTorch's by more than ``TOLERANCE``.
+        UserError: An output differs from PyTorch's by more than ``TOLERANCE``.
     """
     model = _Outputs(classifier).eval()
     names = ["logits", "evidence"] if isinstance(classifier, EvidenceClassifier) else ["logits"]
-    example = torch.zeros(2, 3, about["size"], about["size"])  # a batch of one would become part of the graph
+    example = torch.zeros(2, 3, about["size"], about["size"])  # a batch of one would be fixed in the graph
     with place as temporary, _quiet():
         program = torch.onnx.export(
             model,
@@ -71,7 +79,7 @@ def write_onnx(classifier: Classifier, about: dict[str, Any], place: Place) -> s
             dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
             verbose=False,
         )
-        assert program is not None  # it is only for dynamo=False
+        assert program is not None  # None only with dynamo=False
         program.model.metadata_props.update({name: json.dumps(value) for name, value in about.items()})
         program.save(temporary, external_data=False)
         return _compare(model, names, about, temporary)
@@ -92,10 +100,10 @@ def _compare(model: nn.Module, names: list[str], about: dict[str, Any], path: Pa
             expected = model(images)
         for name, ours, theirs in zip(names, expected, session.run(names, {"images": images.numpy()}), strict=True):
             difference = (ours - torch.from_numpy(theirs)).abs().max().item()
-            if not difference <= TOLERANCE:  # nan, too
+            if not difference <= TOLERANCE:  # also true for nan
                 raise UserError(
                     f"the ONNX file is not kept: under onnxruntime its {name} differ from PyTorch's by "
-                    f"{difference:.1e} (at most {TOLERANCE:.0e} is accepted)"
+                    f"{difference:.1e} (at most {TOLERANCE:.0e} is accepted); export without --onnx"
                 )
             largest[name] = max(largest[name], difference)
     found = ", ".join(f"{name} {difference:.1e}" for name, difference in largest.items())
@@ -108,7 +116,7 @@ def _compare(model: nn.Module, names: list[str], about: dict[str, Any], path: Pa
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's notes, which say nothing about the file."""
+    """Silences the exporter's notes, which say nothing about the file."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

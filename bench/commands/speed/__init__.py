@@ -1,1 +1,1 @@
-"""``speed``: times passes, explanations, occlusion and training against bare passes and other libraries."""
+"""Command ``speed``: times passes, explanations, occlusion and training, next to bare passes and other libraries."""

@@ -1,4 +1,4 @@
-"""The command ``speed``: measure, write a table and bars."""
+"""Command ``speed``: measures time and memory of every task, and writes a table and a figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.commands.speed.explainers import Costs, count_passes
 from bench.commands.speed.memory import in_fresh_process, peak_by_name, peak_of
 from bench.commands.speed.scene import Scene, Setting, Task, make_scene
 from bench.commands.speed.tables import FILES, rows
-from bench.commands.speed.tables import write as write_outcome
+from bench.commands.speed.tables import write as write_tables
 from bench.commands.speed.targets import targets
 from bench.commands.speed.tasks import all_tasks
 from bench.commands.speed.timing import seconds_per_image
@@ -27,18 +27,22 @@ PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "torchcam", "quantus")
 def measure_speed(
     setting: Setting, device: torch.device, out: Path, console: Console, register: Callable[[], None]
 ) -> None:
-    """Measure everything on one setting and write ``speed.{csv,md,png,pdf}`` to a folder.
+    """Measures every task in one setting and writes ``speed.{csv,md,png,pdf}`` to a folder.
 
     Args:
-        register: fills the registries, in the fresh processes that measure memory.
+        setting: backbone, sizes and number of repeats.
+        device: device that is measured.
+        out: folder to write to.
+        console: shows the progress.
+        register: fills the registries in the fresh processes that measure memory.
 
     Raises:
-        UserError: there is no such backbone, no SoftCAM can stand on it, or one of the files exists and was not written
-            by this command.
+        UserError: There is no such backbone, SoftCAM does not fit it, or one of the files exists and was not written by
+            this command.
     """
     files = Manifest(out)
     files.require(*FILES)
-    console.print(f"speed: {about(setting)}; random weights, made images", soft_wrap=True)
+    console.print(f"speed: {about(setting)}; random weights, images of noise", soft_wrap=True)
     scene = make_scene(setting, device)
     costs = count_passes(scene)
     tasks = all_tasks(scene, costs)
@@ -46,17 +50,17 @@ def measure_speed(
     memory = {} if setting.quick else _memory(scene, tasks, costs, console, register)
     table = rows(tasks, seconds, targets(scene, seconds), memory)
     caption = f"{about(setting)}. {machine(device)}."
-    write_outcome(table, caption, _notes(setting, device), files)
-    console.print(f"{out / 'speed.md'}, and the same as .csv, .png and .pdf", soft_wrap=True)
+    write_tables(table, caption, _notes(setting, device), files)
+    console.print(f"wrote {out / 'speed.md'}, and the same as .csv, .png and .pdf", soft_wrap=True)
 
 
 def about(setting: Setting) -> str:
-    """The setting in a line."""
+    """Describes the setting in one line."""
     return f"{setting.backbone}, {setting.size} px, batch {setting.batch}, {setting.repeats} repeats"
 
 
 def machine(device: torch.device) -> str:
-    """Processor or card, threads, and the versions that matter."""
+    """Describes processor or GPU, threads, and the versions of the compared packages."""
     facts = describe_machine(device)
     what = facts["gpu"] if device.type == "cuda" else f"{facts['cpu']}, {facts['threads']} threads"
     return f"{what}; {', '.join(_version(name) for name in PACKAGES)}"
@@ -77,8 +81,8 @@ def _say(console: Console, number: int, repeats: int) -> None:
 def _memory(
     scene: Scene, tasks: list[Task], costs: Costs, console: Console, register: Callable[[], None]
 ) -> dict[str, float]:
-    console.print("peak memory")
-    if scene.device.type == "cuda":  # the allocator counts for itself
+    console.print("measuring peak memory")
+    if scene.device.type == "cuda":  # the allocator counts per process
         return {task.name: peak_of(task, scene.device) for task in tasks}
     where = scene.setting, str(scene.device), costs
     return {task.name: in_fresh_process(register, peak_by_name, *where, task.name) for task in tasks}
@@ -86,13 +90,13 @@ def _memory(
 
 def _notes(setting: Setting, device: torch.device) -> list[str]:
     notes = [
-        "Median of the rounds [lowest, highest]; in every round all tasks run in turn, and a ratio is taken within its "
-        "round. Random weights and images of noise: nothing here says how good a map is.",
-        "A map of many passes is timed on fewer images, at least one. Of other libraries' methods and of single "
-        "maps the time is for one class.",
-        f"An occluded image is one forward pass on a curve of {setting.steps} steps (or the intact image), the ranking "
-        "of patches included; Quantus' steps are pixels, about as many.",
+        "Median over the rounds [lowest, highest]. All tasks run in turn in every round, and ratios are taken within a "
+        "round. Weights are random and images are noise, so the table says nothing about the quality of maps.",
+        "Maps that need many passes are timed on fewer images, at least one. Single maps and methods of other "
+        "libraries are timed for one class.",
+        f"An occluded image is one forward pass of a curve of {setting.steps} steps, or of the intact image, including "
+        "the ranking of patches. Quantus removes pixels in about as many steps.",
     ]
     if device.type == "cpu" and not setting.quick:
-        notes.append("Peak memory: resident, of one run in a fresh process, above the networks and images.")
+        notes.append("Peak memory is the resident memory of one run in a fresh process, above networks and images.")
     return notes

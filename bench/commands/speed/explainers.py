@@ -1,4 +1,7 @@
-"""Explanations: every registered explainer, the ones that share passes together, and other libraries'."""
+"""Tasks that explain images: every registered explainer, shared passes for all classes, and other libraries.
+
+Each explainer is timed alone, as a user would call it; explainers that share passes are also timed together.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +24,26 @@ SCORECAM = "scorecam"
 SOFTCAM = "softcam"
 CAMS = "all feature-map CAMs"
 _SMALL = 64
-#: Work -> explainer -> passes of one map.
+#: Group of tasks -> explainer -> passes of one map.
 Costs = dict[str, dict[str, Cost]]
 
 
-def explaining_tasks(scene: Scene, costs: Costs) -> list[Task]:
-    """One task for every explainer that applies, on either classifier, and those for all classes."""
+def explainer_tasks(scene: Scene, costs: Costs) -> list[Task]:
+    """Lists one task per explainer that applies, on either classifier, and the tasks for all classes."""
     singles = [
-        _single(scene, work, name, cost) for work, by_name in costs.items() for name, cost in sorted(by_name.items())
+        _single(scene, group, name, cost) for group, by_name in costs.items() for name, cost in sorted(by_name.items())
     ]
     return [*singles, *_all_classes(scene, costs[BLACK_BOX])]
 
 
 def count_passes(scene: Scene) -> Costs:
-    """Passes of one map by every explainer that applies to a classifier; with ``quick`` without the long ones."""
+    """Counts the passes of one map by every explainer that applies; ``quick`` skips the slow ones."""
     costs: Costs = {BLACK_BOX: {}, ON_SOFTCAM: {}}
-    for work, by_name in costs.items():
+    for group, by_name in costs.items():
         for name in EXPLAINERS:
             explainer = EXPLAINERS[name]()
-            classifier = _classifier(scene, work, explainer)
-            if explainer.applies_to(classifier) or (explainer.variant_of and work == ON_SOFTCAM):
+            classifier = _classifier(scene, group, explainer)
+            if explainer.applies_to(classifier) or (explainer.variant_of and group == ON_SOFTCAM):
                 continue
             cost = passes(scene, classifier, explainer)
             if not scene.setting.quick or _weight(cost) <= scene.setting.batch:
@@ -48,15 +51,15 @@ def count_passes(scene: Scene) -> Costs:
     return costs
 
 
-def _classifier(scene: Scene, work: str, explainer: Explainer) -> Classifier:
-    """Other libraries are given the network as their users have it."""
-    if work == ON_SOFTCAM:
+def _classifier(scene: Scene, group: str, explainer: Explainer) -> Classifier:
+    """Returns the classifier to explain: other libraries get the network as their users have it."""
+    if group == ON_SOFTCAM:
         return scene.softcam
     return scene.plain if explainer.variant_of else scene.blackbox
 
 
 def is_feature_map_cam(explainer: Explainer, cost: Cost) -> bool:
-    """Whether the map is made of the feature map and the head: one forward pass, none back through the features."""
+    """Returns whether the map needs only feature map and head: one forward, no backward pass through the features."""
     return (
         explainer.family == "post-hoc"
         and not explainer.variant_of
@@ -66,7 +69,7 @@ def is_feature_map_cam(explainer: Explainer, cost: Cost) -> bool:
 
 
 def passes(scene: Scene, classifier: Classifier, explainer: Explainer) -> Cost:
-    """Forward and backward passes of one map, counted on a corner of an image, as they do not depend on the size."""
+    """Counts the passes of one map on a corner of an image, because they do not depend on the size."""
     meter, batch = CostMeter(classifier, scene.device), _batch(scene, classifier, 1)
     assert batch.masks is not None
     corner = replace(batch, images=batch.images[..., :_SMALL, :_SMALL], masks=batch.masks[..., :_SMALL, :_SMALL])
@@ -77,30 +80,30 @@ def passes(scene: Scene, classifier: Classifier, explainer: Explainer) -> Cost:
 
 
 def _weight(cost: Cost) -> int:
-    """Passes of one map, a backward one counting as two."""
+    """Returns the passes of one map; a backward pass counts as two."""
     return cost.forwards + 2 * cost.backwards
 
 
 def _images_of(scene: Scene, cost: Cost) -> int:
-    """As many images as make about a batch of passes: a map of hundreds of passes is timed on one image."""
+    """Returns the images that need about one batch of passes: a map of hundreds of passes is timed on one image."""
     return max(1, scene.setting.batch // max(1, _weight(cost) // 3))
 
 
-def _single(scene: Scene, work: str, name: str, cost: Cost) -> Task:
+def _single(scene: Scene, group: str, name: str, cost: Cost) -> Task:
     explainer = EXPLAINERS[name]()
-    classifier = _classifier(scene, work, explainer)
+    classifier = _classifier(scene, group, explainer)
     run = partial(_explain, explainer, classifier, _batch(scene, classifier, _images_of(scene, cost)))
-    return Task(work, name, run, "peer" if explainer.variant_of else "ours")
+    return Task(group, name, run, "peer" if explainer.variant_of else "ours")
 
 
 def _explain(explainer: Explainer, classifier: Classifier, batch: Batch) -> int:
-    """One map an image -> images."""
+    """Computes one map per image -> number of images."""
     explainer.explain_batch(classifier, batch)
     return len(batch.images)
 
 
 def _explain_classes(explainers: list[Explainer], classifier: Classifier, batch: Batch) -> int:
-    """As the harness does it: maps of every class by all explainers, from one pass -> images."""
+    """Computes maps of every class by all explainers from one pass, as the harness does -> number of images."""
     batch = replace(batch, shared=SharedFeatures(classifier, batch.images))
     for explainer in explainers:
         explainer.explain_classes(classifier, batch)
@@ -108,7 +111,7 @@ def _explain_classes(explainers: list[Explainer], classifier: Classifier, batch:
 
 
 def scorecam_in(precision: str) -> str:
-    """As it is named on the command line."""
+    """Returns Score-CAM's name on the command line in this precision."""
     return SCORECAM if precision == "float32" else f"{SCORECAM}@precision={precision}"
 
 

@@ -1,4 +1,4 @@
-"""Bare forward passes: what no harness can go below."""
+"""Tasks of bare forward passes: the lower bound of every harness."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 from bench.commands.speed.scene import Precision, Scene, Task
 from bench.devices import has_fast_bf16
 
-WORK = "forward pass"
+GROUP = "forward pass"
 
 
-def limit_tasks(scene: Scene) -> list[Task]:
-    """The float32 forward that everything is a multiple of, and the best ones in each precision."""
+def forward_tasks(scene: Scene) -> list[Task]:
+    """Lists the float32 forward pass, which is the unit of the table, and the fastest one in each precision."""
     images, _ = scene.batch(scene.setting.batch)
     plain = images.contiguous()
-    tasks = [Task(WORK, "float32", lambda: _forward(scene.plain, plain, scene, "float32"), "limit")]
+    tasks = [Task(GROUP, "float32", lambda: _forward(scene.plain, plain, scene, "float32"), "limit")]
     for precision in precisions(scene):
         run = _later(scene.blackbox, images, scene, precision)
-        tasks.append(Task(WORK, f"best {precision}", run, "limit"))
+        tasks.append(Task(GROUP, f"best {precision}", run, "limit"))
     return tasks
 
 
 def precisions(scene: Scene) -> list[Precision]:
-    """float32, and bf16 where the device does it in hardware."""
+    """Lists float32, and bf16 if the device has it in hardware."""
     return ["float32", "bf16"] if has_fast_bf16(scene.device) else ["float32"]
 
 

@@ -1,4 +1,7 @@
-"""Peak memory in a process of its own: what earlier work left behind would hide it."""
+"""Peak memory of a task.
+
+It is measured in a fresh process, because memory that earlier work has left behind would hide the peak.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ Result = TypeVar("Result")
 
 
 def in_fresh_process(register: Callable[[], None], function: Callable[..., Result], *arguments: Any) -> Result:
-    """``function(*arguments)`` in a new interpreter, whose registries ``register`` has filled."""
+    """Returns ``function(*arguments)``, computed in a new interpreter whose registries ``register`` has filled."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=register) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def peak_by_name(setting: Setting, device: str, costs: Costs, name: str) -> float:
-    """Highest memory use of the task of this name, once, above the networks and images.
+    """Measures the peak memory in MiB of one run of the task of this name, above networks and images.
 
-    On the CPU resident memory, with what libraries set up at their first call: run it in a fresh process.
+    On the CPU it is resident memory and includes what libraries set up at their first call: call it in a fresh process.
     """
     scene = make_scene(setting, torch.device(device))
     task = next(task for task in all_tasks(scene, costs) if task.name == name)
@@ -34,7 +37,7 @@ def peak_by_name(setting: Setting, device: str, costs: Costs, name: str) -> floa
 
 
 def peak_of(task: Task, device: torch.device) -> float:
-    """Highest memory use inside the task above that at its start, in MiB."""
+    """Measures the peak memory in MiB inside a task, above the memory at its start."""
     with PeakMemory(device) as memory:
         task.run()
     return memory.mebibytes

@@ -1,4 +1,4 @@
-"""Deletion curves: the harness's, Quantus' pixel flipping, and one image and step after the other."""
+"""Tasks that occlude images: deletion curves of the harness, of a plain loop, and of Quantus' pixel flipping."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from bench.commands.speed.scene import Precision, Scene, Task
 from bench.evaluation.predictor import Predictor
 from bench.metrics import Occluder, deletion, patch_at, patch_order
 
-WORK = "occluded images"
+GROUP = "occluded images"
 LOOP, QUANTUS = "one image, one step at a time", "Quantus PixelFlipping"
 
 
-def occluding_tasks(scene: Scene) -> list[Task]:
-    """An image is one occluded variant that was forwarded, the intact one among them."""
-    tasks = [Task(WORK, f"harness {precision}", _curves(scene, precision)) for precision in precisions(scene)]
-    tasks.append(Task(WORK, LOOP, partial(_loop, scene, max(1, scene.setting.images // 8)), "peer"))
+def occlusion_tasks(scene: Scene) -> list[Task]:
+    """Lists the tasks; their images are the forwarded variants, including the intact ones."""
+    tasks = [Task(GROUP, f"harness {precision}", _curves(scene, precision)) for precision in precisions(scene)]
+    tasks.append(Task(GROUP, LOOP, partial(_loop, scene, max(1, scene.setting.images // 8)), "peer"))
     if importlib.util.find_spec("quantus") is not None:
-        tasks.append(Task(WORK, QUANTUS, _quantus(scene), "peer"))
+        tasks.append(Task(GROUP, QUANTUS, _quantus(scene), "peer"))
     return tasks
 
 
 def maps(scene: Scene) -> Tensor:
-    """Maps of noise (N,H,W): every image is occluded in an order of its own."""
+    """Returns maps of noise (N,H,W), so that every image is occluded in an order of its own."""
     return scene.images[: scene.setting.images, 0]
 
 
@@ -48,21 +48,21 @@ def _curves(scene: Scene, precision: Precision) -> Callable[[], int]:
 
 
 def _loop(scene: Scene, count: int) -> int:
-    """As evaluation scripts do it: patches blanked in numpy, one forward pass for each."""
+    """Occludes as simple scripts do: patches set to 0 in numpy, one forward pass per step -> number of passes."""
     patch = patch_at(scene.setting.size)
-    scores, done = maps(scene).cpu().numpy(), 0
+    scores, passes = maps(scene).cpu().numpy(), 0
     for image, score in zip(scene.images[:count].cpu().numpy(), scores, strict=False):
         occluded = image.copy()
         ranked = _ranked(score, patch)
-        done += _probability(scene, occluded)
+        passes += _probability(scene, occluded)
         for top, left in ranked[: scene.setting.steps]:
             occluded[:, top : top + patch, left : left + patch] = 0
-            done += _probability(scene, occluded)
-    return done
+            passes += _probability(scene, occluded)
+    return passes
 
 
 def _ranked(score: np.ndarray, patch: int) -> list[tuple[int, int]]:
-    """Map (H,W) -> top left corners of its patches, the one with the highest value first."""
+    """Sorts the top left corners of the patches of a map (H,W), highest value first."""
     height, width = score.shape
     corners = [(top, left) for top in range(0, height, patch) for left in range(0, width, patch)]
     highest = [score[top : top + patch, left : left + patch].max() for top, left in corners]
@@ -75,7 +75,7 @@ def _probability(scene: Scene, image: np.ndarray) -> int:
 
 
 def _quantus(scene: Scene) -> Callable[[], int]:
-    """Its steps are single values of all channels; as many a step as give about the steps of the other curves."""
+    """Returns a run of Quantus, whose steps are pixels: so many per step that there are about as many steps."""
     import quantus
 
     count, side = scene.setting.images, scene.setting.size

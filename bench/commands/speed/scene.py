@@ -1,4 +1,7 @@
-"""What is measured on: untrained networks and made images, so that neither data nor weights are needed."""
+"""Networks, images and settings of the speed benchmark.
+
+Networks are untrained and images are noise, so that neither data nor weights are needed.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.contracts import Classifier, EvidenceClassifier, UserError
+from bench.contracts import Classifier, EvidenceClassifier
 from bench.data.split import Split
+from bench.errors import UserError
 from bench.evaluation.predictor import fold_for_inference
 from bench.models.factory import build_classifier
 from bench.registry import HEADS
@@ -24,14 +28,16 @@ Maker = Literal["limit", "ours", "peer"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What one run of the command measures.
+    """Settings of one run of the command.
 
     Attributes:
-        backbone: registered name. size: side of the images in pixels. batch: images a forward pass.
-        images: how many are occluded, explained and trained on.
+        backbone: registered name.
+        size: side of the images in pixels.
+        batch: images per forward pass.
+        images: number of images to occlude, explain and train on.
         repeats: timings of every task, after one that warms up.
-        steps: K of the deletion curves.
-        quick: leave out explainers that take more than a batch of passes a map, and the memory.
+        steps: number of steps K of the deletion curves.
+        quick: whether memory, and explainers that need more than a batch of passes per map, are skipped.
     """
 
     backbone: str = "resnet18"
@@ -48,9 +54,13 @@ class Scene:
     """Networks and images of one setting on one device.
 
     Attributes:
-        plain: the black box in float32 as a user of another library has it: torch's default layout.
-        blackbox, softcam: the copies that the harness explains and scores with.
-        images: (N,3,H,W) normalised noise in the default layout. targets: (N,), half of them class 1.
+        setting: the settings of the run.
+        device: device that is measured.
+        plain: the black box in float32 and torch's default layout, as a user of another library has it.
+        blackbox: the folded copy of the black box that the harness explains and predicts with.
+        softcam: the same for a SoftCAM.
+        images: (N,3,H,W) normalised noise in the default layout.
+        targets: (N,) classes, half of them class 1.
     """
 
     setting: Setting
@@ -62,36 +72,37 @@ class Scene:
     targets: Tensor
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
-        """The first images (n,3,H,W), channels_last, and targets (n,); fewer where there are fewer."""
+        """Returns at most ``count`` images (n,3,H,W) in channels_last, and their targets (n,)."""
         return self.images[:count].contiguous(memory_format=torch.channels_last), self.targets[:count]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work that is timed.
+    """A task that is timed.
 
     Attributes:
-        work: the group it stands in. what: its name in that group.
-        run: does it once -> how many images that were.
-        maker: a bare limit, this project, or another library.
+        group: group of the task in the table.
+        what: name of the task in its group.
+        run: runs the task once and returns the number of images.
+        maker: "limit" for bare passes, "ours" for this project, "peer" for another library.
     """
 
-    work: str
+    group: str
     what: str
     run: Callable[[], int]
     maker: Maker = "ours"
 
     @property
     def name(self) -> str:
-        """Unique in a run."""
-        return f"{self.work}: {self.what}"
+        """Name that is unique in a run."""
+        return f"{self.group}: {self.what}"
 
 
 def make_scene(setting: Setting, device: torch.device) -> Scene:
-    """Networks with random weights and images of noise, the same at every call.
+    """Builds networks with random weights and images of noise, the same in every call.
 
     Raises:
-        UserError: there is no such backbone, or no SoftCAM can stand on it.
+        UserError: There is no such backbone, or SoftCAM does not fit it.
     """
     generator = torch.Generator().manual_seed(0)
     count = max(setting.images, setting.batch)
@@ -99,12 +110,12 @@ def make_scene(setting: Setting, device: torch.device) -> Scene:
     plain, plain_softcam = (_classifier(setting.backbone, head, device) for head in ("blackbox", "softcam-dense"))
     blackbox, softcam = (fold_for_inference(one, images[:1]) for one in (plain, plain_softcam))
     if not isinstance(softcam, EvidenceClassifier):
-        raise UserError(f"backbone {setting.backbone!r} gives no class evidence")
+        raise UserError(f"backbone {setting.backbone!r} gives no class evidence; choose a backbone that SoftCAM fits")
     return Scene(setting, device, plain, blackbox, softcam, images, torch.arange(count, device=device) % CLASSES)
 
 
-def made_split(pixels: NDArray[np.uint8], classes: int) -> Split:
-    """Images (N,3,H,W) uint8 as a split without masks, labels in turn."""
+def synthetic_split(pixels: NDArray[np.uint8], classes: int) -> Split:
+    """Wraps images (N,3,H,W) uint8 in a split without masks, with labels in turn."""
     names = tuple(map(str, range(len(pixels))))
     return Split(
         name="made",

@@ -1,4 +1,4 @@
-"""What was measured, as a table (CSV, Markdown) and bars (PNG, PDF)."""
+"""Table (CSV, Markdown) and bars (PNG, PDF) of the measured times and memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from matplotlib.patches import Patch
 
 from bench.commands.speed.scene import Maker, Task
 from bench.commands.speed.targets import FORWARD, Target
-from bench.commands.speed.timing import Floats, multiples
+from bench.commands.speed.timing import multiples
 from bench.report.figures.style import GREY, WIDTH, legend_below, paper_style, save
 from bench.report.tables.writers import number
+from bench.statistics.intervals import Floats
 from bench.store.manifest import Manifest
 
 FILES = ("speed.csv", "speed.md", "speed.png", "speed.pdf")
-#: Okabe and Ito's blue and orange, which every kind of colour blindness tells apart, and grey.
+#: Blue and orange of Okabe and Ito, distinct under every kind of colour blindness, and grey.
 COLORS: dict[Maker, str] = {"limit": GREY, "ours": "#0072B2", "peer": "#E69F00"}
 LABELS: dict[Maker, str] = {"limit": "bare network", "ours": "this benchmark", "peer": "other code"}
 
@@ -26,13 +27,13 @@ LABELS: dict[Maker, str] = {"limit": "bare network", "ours": "this benchmark", "
 def rows(
     tasks: Sequence[Task], seconds: Mapping[str, Floats], goals: Sequence[Target], memory: Mapping[str, float]
 ) -> pd.DataFrame:
-    """One row a task: seconds an image and multiples of the float32 forward, as median, lowest and highest."""
+    """Returns one row per task: seconds per image and multiples of the float32 forward (median, lowest, highest)."""
     records = []
     for task in tasks:
         own = [goal for goal in goals if goal.task == task.name]
         records.append(
             {
-                "work": task.work,
+                "work": task.group,
                 "what": task.what,
                 "by": task.maker,
                 **_spread("seconds", seconds[task.name]),
@@ -54,8 +55,8 @@ def _yes(met: bool) -> str:
 
 
 def markdown(table: pd.DataFrame, caption: str, notes: Sequence[str]) -> str:
-    """Caption, a pipe table and its notes."""
-    header = ["work", "what", "by", "ms per image", "× forward", "peak MiB", "target", "met (measured)"]
+    """Formats caption, pipe table and notes as Markdown."""
+    header = ["group", "task", "by", "ms per image", "× forward", "peak MiB", "target", "met (measured)"]
     lines = [header, ["---", "---", "---", "---:", "---:", "---:", "---", "---"]]
     for row in table.to_dict("records"):
         spread = (
@@ -70,7 +71,7 @@ def markdown(table: pd.DataFrame, caption: str, notes: Sequence[str]) -> str:
 
 
 def write(table: pd.DataFrame, caption: str, notes: Sequence[str], files: Manifest) -> None:
-    """Write ``speed.csv``, ``speed.md``, ``speed.png`` and ``speed.pdf``."""
+    """Writes ``speed.csv``, ``speed.md``, ``speed.png`` and ``speed.pdf``."""
     with files.replacing("speed.csv") as temporary:
         table.to_csv(temporary, index=False)
     with files.replacing("speed.md") as temporary:
@@ -80,22 +81,20 @@ def write(table: pd.DataFrame, caption: str, notes: Sequence[str], files: Manife
 
 
 def bars(table: pd.DataFrame, caption: str) -> Figure:
-    """Multiples of the float32 forward on a log axis, with their range, one panel for each kind of work.
+    """Draws multiples of the float32 forward on a log axis, with their range, one panel per group of tasks.
 
-    What costs less than a hundredth (controls that do not ask the network) would stretch the axis and is left out.
+    Tasks below a hundredth (controls that do not use the network) are left out, because they would stretch the axis.
     """
     table = table[table["x_forward"] >= 0.01]
-    works = list(dict.fromkeys(table["work"]))
-    counts = [int((table["work"] == work).sum()) for work in works]
-    height = 0.155 * sum(counts) + 0.42 * len(works) + 0.8
+    groups = list(dict.fromkeys(table["work"]))
+    counts = [int((table["work"] == group).sum()) for group in groups]
+    height = 0.155 * sum(counts) + 0.42 * len(groups) + 0.8
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(len(works), 1, sharex=True, squeeze=False, height_ratios=[count + 0.6 for count in counts])
-    for axis, work in zip(axes[:, 0], works, strict=True):
-        _panel(axis, table[table["work"] == work])
-        axis.set_title(work, loc="left")
-    axes[-1, 0].set_xlabel(
-        "seconds per image, in multiples of those of a float32 forward pass of the same run (log scale)"
-    )
+    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=[count + 0.6 for count in counts])
+    for axis, group in zip(axes[:, 0], groups, strict=True):
+        _panel(axis, table[table["work"] == group])
+        axis.set_title(group, loc="left")
+    axes[-1, 0].set_xlabel("seconds per image, as multiples of a float32 forward pass of the same run (log scale)")
     axes[0, 0].set_xlim(table["x_forward_low"].min() / 1.5, table["x_forward_high"].max() * 2.5)
     figure.suptitle(caption, fontsize=7, wrap=True)
     shown = [Patch(color=COLORS[maker], label=LABELS[maker]) for maker in COLORS if maker in set(table["by"])]

@@ -1,19 +1,19 @@
-"""Everything that is measured, in the order of the table."""
+"""All tasks of a run, in the order of the table."""
 
 from __future__ import annotations
 
-from bench.commands.speed.explainers import Costs, explaining_tasks
-from bench.commands.speed.forward import limit_tasks
-from bench.commands.speed.occlusion import occluding_tasks
+from bench.commands.speed.explainers import Costs, explainer_tasks
+from bench.commands.speed.forward import forward_tasks
+from bench.commands.speed.occlusion import occlusion_tasks
 from bench.commands.speed.scene import Scene, Task
-from bench.commands.speed.training import learning_tasks
+from bench.commands.speed.training import training_tasks
 
 
 def all_tasks(scene: Scene, costs: Costs) -> list[Task]:
-    """Every task of a run; ``costs`` from ``count_passes``."""
+    """Lists every task of a run; ``costs`` comes from ``count_passes``."""
     return [
-        *limit_tasks(scene),
-        *explaining_tasks(scene, costs),
-        *occluding_tasks(scene),
-        *learning_tasks(scene),
+        *forward_tasks(scene),
+        *explainer_tasks(scene, costs),
+        *occlusion_tasks(scene),
+        *training_tasks(scene),
     ]

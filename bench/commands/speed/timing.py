@@ -1,4 +1,7 @@
-"""Seconds of every task, taken in turns so that a noisy neighbour hits all alike."""
+"""Timing of tasks.
+
+Tasks take turns, so that other processes on the machine disturb all of them equally.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,23 @@ import torch
 from bench.commands.speed.scene import Task
 from bench.statistics.intervals import Floats
 
-#: Seconds: what can be told from noise, and what is long enough not to show what the task before has left behind.
+#: Seconds that stand out from noise, and seconds that are long enough to hide the effect of the previous task.
 _SHORTEST, _LONG = 0.1, 1.0
 
 
 def seconds_per_image(
     tasks: Sequence[Task], repeats: int, device: torch.device, on_round: Callable[[int], None]
 ) -> dict[str, Floats]:
-    """Name of the task -> seconds an image (repeats,), one value a round; a first round, which warms up, is left out.
+    """Times every task once per round.
 
     Args:
-        on_round: called with the number of each finished round, from 0, which warms up.
+        tasks: the tasks, in the order in which each round runs them.
+        repeats: number of rounds that count, after one that warms up.
+        device: device of the tasks, which is waited for.
+        on_round: called with the number of each finished round; round 0 warms up.
+
+    Returns:
+        Name of the task -> seconds per image (repeats,).
     """
     rounds: dict[str, list[float]] = {task.name: [] for task in tasks}
     for number in range(repeats + 1):
@@ -32,7 +41,7 @@ def seconds_per_image(
 
 
 def _once(task: Task, device: torch.device) -> float:
-    """Seconds an image: a single run where that is long, else those behind the first, which warms up."""
+    """Times a task in seconds per image: one run if it is long, otherwise several after the first, which warms up."""
     elapsed, images = _runs(task, device, 0.0)
     if elapsed < _LONG:
         elapsed, images = _runs(task, device, _SHORTEST)
@@ -40,7 +49,7 @@ def _once(task: Task, device: torch.device) -> float:
 
 
 def _runs(task: Task, device: torch.device, shortest: float) -> tuple[float, int]:
-    """Seconds and images of as many runs, one at least, as fill the shortest time."""
+    """Runs a task at least once and until the shortest time has passed -> seconds and images."""
     _wait(device)
     started, images, elapsed = time.perf_counter(), 0, 0.0
     while not images or elapsed < shortest:
@@ -56,5 +65,5 @@ def _wait(device: torch.device) -> None:
 
 
 def multiples(seconds: Mapping[str, Floats], task: str, reference: str, factor: float = 1.0) -> Floats:
-    """Cost of a task as a multiple of ``factor`` times the reference's (repeats,), each within its own round."""
+    """Computes the cost (repeats,) of a task as a multiple of ``factor`` times the reference, within each round."""
     return seconds[task] / (factor * seconds[reference])

@@ -1,4 +1,4 @@
-"""Training: an epoch of the harness against a bare loop over the same images, in memory and ready."""
+"""Tasks that train: an epoch of the harness, and a bare loop over the same images, normalised in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bench.commands.speed.scene import CLASSES, Scene, Task, made_split
+from bench.commands.speed.scene import CLASSES, Scene, Task, synthetic_split
 from bench.config import TrainingSection
 from bench.contracts import Classifier
 from bench.data.prepare import TrainingData
@@ -18,29 +18,29 @@ from bench.devices import training_autocast
 from bench.registry import HEADS
 from bench.training.loop import TrainingLoop
 
-WORK = "training"
+GROUP = "training"
 BARE, EPOCH, AUGMENTED = "bare loop", "epoch", "epoch, light augmentation"
 _MEAN, _STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
-def learning_tasks(scene: Scene) -> list[Task]:
-    """Both loops train a copy of their own of the same black box."""
+def training_tasks(scene: Scene) -> list[Task]:
+    """Lists the tasks, each of which trains its own copy of the same black box."""
     split, size = _split(scene), scene.setting.batch
     plain = TrainingSection(batch_size=size, augmentation="none")
     augmented = TrainingSection(batch_size=size, augmentation="light")
     return [
-        Task(WORK, BARE, _bare(scene, split), "limit"),
-        Task(WORK, EPOCH, _epoch(scene, split, plain)),
-        Task(WORK, AUGMENTED, _epoch(scene, split, augmented)),
+        Task(GROUP, BARE, _bare(scene, split), "limit"),
+        Task(GROUP, EPOCH, _epoch(scene, split, plain)),
+        Task(GROUP, AUGMENTED, _epoch(scene, split, augmented)),
     ]
 
 
 def _split(scene: Scene) -> Split:
-    """Made images in whole batches, as many as are occluded or more."""
+    """Returns random images in full batches, at least as many as are occluded."""
     batch, size = scene.setting.batch, scene.setting.size
     count = -(-scene.setting.images // batch) * batch
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
-    return made_split(pixels, CLASSES)
+    return synthetic_split(pixels, CLASSES)
 
 
 def _trainable(scene: Scene) -> Classifier:
@@ -50,8 +50,8 @@ def _trainable(scene: Scene) -> Classifier:
 def _bare(scene: Scene, split: Split) -> Callable[[], int]:
     network = _trainable(scene)
     ready = normalise(split.batch(np.arange(len(split))).to(scene.device), _MEAN, _STD)
-    batches = [part.contiguous(memory_format=torch.channels_last) for part in ready.split(scene.setting.batch)]
-    labels = torch.as_tensor(split.labels, device=scene.device).split(scene.setting.batch)
+    batches = [part.contiguous(memory_format=torch.channels_last) for part in torch.split(ready, scene.setting.batch)]
+    labels = torch.split(torch.as_tensor(split.labels, device=scene.device), scene.setting.batch)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, nesterov=True)
 
     def run() -> int:
@@ -59,7 +59,7 @@ def _bare(scene: Scene, split: Split) -> Callable[[], int]:
             optimizer.zero_grad(set_to_none=True)
             with training_autocast(scene.device):
                 logits = network(images)
-            F.cross_entropy(logits.float(), targets).backward()
+            torch.autograd.backward(F.cross_entropy(logits.float(), targets))
             optimizer.step()
         return len(ready)
 

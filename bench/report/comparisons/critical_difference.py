@@ -1,8 +1,9 @@
-"""Which methods differ over data sets? Mean ranks with Nemenyi's critical difference, one diagram a main metric."""
+"""Critical differences: mean ranks of the methods over data sets, with one diagram per main metric."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,22 @@ from matplotlib.figure import Figure
 from bench.report.figures.style import BLACK, GREY, STRONG, WIDTH, Drawing
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import label, levelled, main_metrics, own_maps, pairs, post_hoc, title
+from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.report.tables.writers import number
 from bench.statistics.comparison import ALPHA, means
 from bench.statistics.friedman import FEWEST_BLOCKS, FEWEST_METHODS, alike, friedman
 from bench.store.records import MetricFacts
 
-_LINE = 0.17  # inches a method
+_LINE = 0.17  # inches per method
+_CAPTION = "Mean rank of each method over data sets, with Nemenyi's critical difference."
 
 
 def block_means(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
-    """Means (blocks, methods) from the better end; a block is a data set on a backbone, seeds and images are averaged.
+    """Averages seeds and images: (blocks, methods) from the better direction; a block is a data set on a backbone.
 
-    Inherent maps on their own heads and post-hoc maps of black boxes; only methods that have a score in every block.
-    Columns are pairs of a method's name and whether it is a head's own map.
+    Methods are inherent maps on their own heads and post-hoc maps of black boxes that have a score in every block.
+    Columns are pairs of the name of a method and True for a head's own map.
     """
     found = {}
     for dataset, backbone, paired in pairs(frames, metric):
@@ -41,8 +44,9 @@ def block_means(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     return blocks if metric.higher_is_better else -blocks
 
 
+@lru_cache(maxsize=2)
 def critical_difference_frame(frames: Frames) -> pd.DataFrame:
-    """One row a main metric and method, best first: mean_rank, n blocks, critical_difference and p of Friedman's test.
+    """Computes one row per main metric and method, best first: mean_rank, n, critical_difference and Friedman's p.
 
     Metrics with fewer than ``FEWEST_BLOCKS`` blocks or ``FEWEST_METHODS`` methods are left out.
     """
@@ -63,36 +67,40 @@ def critical_difference_frame(frames: Frames) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
-def critical_difference_missing(frames: Frames, ranks: pd.DataFrame) -> list[str]:
-    """What a run without any diagram lacks."""
-    blocks = frames.cells[["dataset", "backbone"]].drop_duplicates()
-    if len(ranks) or len(blocks) >= FEWEST_BLOCKS:
-        return []
-    return [
-        f"critical_difference needs {FEWEST_BLOCKS} data sets or backbones on them, this run has {len(blocks)}: "
-        "name more under --datasets or --backbones"
-    ]
+def missing_critical_difference(frames: Frames) -> Iterator[Missing]:
+    """Yields the table as missing if the run has too few blocks."""
+    blocks = len(frames.cells[["dataset", "backbone"]].drop_duplicates())
+    if blocks < FEWEST_BLOCKS:
+        needs = f"It needs {FEWEST_BLOCKS} pairs of data set and backbone, and this run has {blocks}"
+        yield Missing("critical_difference", f"{needs}: name more under --datasets or --backbones.")
+
+
+def critical_difference_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``critical_difference``, if the run has enough blocks."""
+    ranks = critical_difference_frame(frames)
+    return {"critical_difference": critical_difference_table(ranks)} if len(ranks) else {}
 
 
 def critical_difference_table(ranks: pd.DataFrame) -> FrameTable:
-    """Every mean rank."""
-    caption = (
-        "Critical differences. Mean rank of each method over n blocks (a data set on a backbone; means over images and "
-        "seeds, against random maps on the same network where this sets the level; 1 is the best; ties share their "
-        "mean rank) among the methods that have a score in every block, with p "
-        "of Friedman's test and Nemenyi's critical difference at 0.05: where p is below 0.05, two methods differ if "
-        "their mean ranks differ by that much (Demšar 2006, JMLR 7:1-30). The tests take blocks for independent, which "
-        f"backbones on one data set are not quite. At least {FEWEST_BLOCKS} blocks (our limit); p is approximate below "
-        "11 blocks or 6 methods (Demšar's rule of thumb)."
+    """Returns every mean rank."""
+    reading = (
+        "A block is a data set on a backbone; n counts blocks. Scores are means over images and seeds, relative to "
+        "random maps on the same network if this sets the level. Methods are those with a score in every block; rank "
+        "1 is the best, and ties share their mean rank. p is that of Friedman's test: if it is below 0.05, two "
+        "methods differ if their mean ranks differ by Nemenyi's critical difference at 0.05 (Demšar 2006, JMLR "
+        "7:1-30). The tests treat blocks as independent, which backbones on one data set are not quite. At least "
+        f"{FEWEST_BLOCKS} blocks are needed (our limit); p is approximate below 11 blocks or 6 methods (Demšar's "
+        "rule of thumb)."
     )
     shown = ranks.rename(columns=lambda name: name.replace("_", " "))
-    table = frame_table(caption, shown, ["metric", "method"], {}, ["mean rank", "critical difference", "p"])
-    table.frame = ranks
+    table = frame_table(_CAPTION, shown, ["metric", "method"], {}, ["mean rank", "critical difference", "p"])
+    table.frame, table.reading = ranks, reading
     return table
 
 
-def critical_difference_diagrams(ranks: pd.DataFrame) -> Iterator[Drawing]:
-    """A panel for each main metric that has enough blocks."""
+def critical_difference_diagrams(frames: Frames) -> Iterator[Drawing]:
+    """Yields one figure with a panel per main metric that has enough blocks."""
+    ranks = critical_difference_frame(frames)
     if not len(ranks):
         return
     panels = [(str(name), rows) for name, rows in ranks.groupby("metric", sort=False)]
@@ -104,23 +112,23 @@ def critical_difference_diagrams(ranks: pd.DataFrame) -> Iterator[Drawing]:
         p = rows["p"].iloc[0]
         said = "p < 0.001" if p < 0.001 else f"p = {number(p)}"
         axis.set_title(f"{name.replace('_', ' ')} (Friedman {said}, {rows['n'].iloc[0]} blocks)", loc="left")
-    caption = (
-        "Mean rank of each method over data sets (and backbones); the best are on the left. CD: Nemenyi's critical "
-        "difference at 0.05; methods that a bar joins are not shown to differ, which are all where Friedman's test has "
-        "p of 0.05 or more (Demšar 2006, JMLR 7:1-30). Inherent heads' own maps in colour."
+    reading = (
+        "The best methods are on the left. CD: Nemenyi's critical difference at 0.05. A bar joins methods that are not "
+        "shown to differ; these are all methods if p of Friedman's test is 0.05 or more (Demšar 2006, JMLR 7:1-30). "
+        "Inherent heads' own maps are in colour."
     )
-    yield Drawing("critical_difference", figure, caption)
+    yield Drawing("critical_difference", figure, _CAPTION, reading)
 
 
 def _bars(rows: pd.DataFrame) -> list[tuple[float, float]]:
-    """First and last mean rank of the methods that are not shown to differ."""
+    """Returns first and last mean rank of the methods that are not shown to differ."""
     ranks = rows["mean_rank"].to_numpy()
     shown = rows["p"].iloc[0] < ALPHA
     return alike(ranks, rows["critical_difference"].iloc[0] if shown else np.inf)
 
 
 def _panel(axis: Axes, rows: pd.DataFrame) -> None:
-    """Ranks on a line at height 0, names below it left and right, bars in between; one unit is one method's line."""
+    """Draws ranks on a line at height 0, names below it left and right, and bars in between; a unit is one line."""
     count, bars = len(rows), _bars(rows)
     difference = rows["critical_difference"].iloc[0]
     axis.plot([1, count], [0, 0], color=BLACK, linewidth=0.8)

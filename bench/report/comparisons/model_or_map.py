@@ -1,9 +1,10 @@
-"""Is the gain of an inherent map that of a better model or that of a better map? Two models, two kinds of map."""
+"""Model or map: the gain of an inherent map, split into that of a better model and that of a better map."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bench.report.comparisons.verdicts import PRINTED, printed
+from bench.report.comparisons.verdicts import PRINTED, printed, verdict_frame
 from bench.report.figures.looks import head_look
-from bench.report.figures.style import BLACK, Drawing, Look, legend_below, panels
+from bench.report.figures.style import BLACK, Drawing, Look, by_backbone, legend_below, panels
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Floats, Method, Paired, directed, levelled, main_metrics, pairs, possible, title
+from bench.report.frames.paired import Method, Paired, directed, levelled, main_metrics, pairs, possible, title
+from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.comparison import difference, mean_differences
-from bench.store.records import MetricFacts
+from bench.statistics.intervals import Floats
+from bench.store.records import HeadFacts, MetricFacts
 
 #: Corners of the square, in words: weights, map.
 CORNERS = {
@@ -28,6 +31,11 @@ CORNERS = {
     "inherent_own": "inherent weights, own evidence",
 }
 EFFECTS = ("total", "model", "map")
+_CAPTION = "Model or map: gain of an inherent head's own map, split into what the model and what the map contribute."
+_REMEDIES = {
+    "black_box_own": "Add a head that converts the black box to --heads; existing results are reused.",
+    "inherent_post_hoc": "Name the method in on_inherent of the config; existing results are reused.",
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ class Square:
     """An inherent head with its own map, and a post-hoc method.
 
     Attributes:
+        head: the inherent head.
+        post_hoc: the method.
         corners: name from ``CORNERS`` -> method; only those that have scores.
     """
 
@@ -48,8 +58,9 @@ class Square:
         return [name for name in CORNERS if name not in self.corners]
 
 
+@lru_cache(maxsize=2)
 def model_or_map_frame(frames: Frames) -> pd.DataFrame:
-    """One row a data set, backbone, metric, head and post-hoc method.
+    """Computes one row per data set, backbone, metric, head and post-hoc method.
 
     Columns: means of the corners, then total = model + map, each with ``<name>_low`` and ``<name>_high``; ``missing``;
     n images on which all corners are defined, and seeds.
@@ -66,7 +77,7 @@ def model_or_map_frame(frames: Frames) -> pd.DataFrame:
 
 
 def _squares(frames: Frames, paired: Paired) -> Iterator[Square]:
-    """Squares of which at least three corners have scores, the two on the diagonal among them."""
+    """Yields the squares of which at least three corners have scores, including the two on the diagonal."""
     heads, explainers = frames.record.heads, frames.record.explainers
     black_boxes = [name for name, facts in heads.items() if facts.family != "inherent"]
     trained = [name for name, facts in heads.items() if facts.family == "inherent" and not facts.converts]
@@ -87,10 +98,15 @@ def _squares(frames: Frames, paired: Paired) -> Iterator[Square]:
                 yield Square(head, other, corners)
 
 
+def base_of(heads: dict[str, HeadFacts], name: str) -> str:
+    """Returns the registered name of a head."""
+    return str(heads[name].base)
+
+
 def _decompositions(
     frames: Frames, metric: MetricFacts, squares: list[Square], paired: Paired
 ) -> Iterator[dict[str, Any]]:
-    """Means of the corners and effects of each square, on the images that are defined in all of its corners."""
+    """Yields means of the corners and effects of each square, on the images with a score in all of its corners."""
     scores = [levelled(frames, metric, paired, list(square.corners.values())) for square in squares]
     columns = [_columns(square, corners) for square, (corners, _) in zip(squares, scores, strict=True)]
     rows = mean_differences(np.concatenate(columns, axis=-1), paired.groups).to_dict("records") if squares else []
@@ -108,7 +124,7 @@ def _decompositions(
 
 
 def _columns(square: Square, corners: Floats) -> Floats:
-    """Corners (S,N,3 or 4) -> with effects (S,N,C), nan in all of them where one is."""
+    """Corners (S,N,3 or 4) -> corners and effects (S,N,C), all nan if one of them is."""
     effects = decompose(dict(zip(square.corners, np.moveaxis(corners, -1, 0), strict=True)))
     columns = np.concatenate([corners, np.stack(effects, axis=-1)], axis=-1)
     columns[~np.isfinite(columns).all(axis=-1)] = np.nan
@@ -116,10 +132,10 @@ def _columns(square: Square, corners: Floats) -> Floats:
 
 
 def decompose(corners: dict[str, Floats]) -> tuple[Floats, Floats, Floats]:
-    """Scores of three or four corners -> total gain, part of the model, part of the map, which add up to it.
+    """Splits the scores of three or four corners into total gain, part of the model and part of the map.
 
-    With all corners each part is the mean of both orders in which model and map can be exchanged (its Shapley value);
-    with three there is one order.
+    The parts add up to the total. With all corners, each part is the mean over both orders in which model and map can
+    be exchanged (its Shapley value); with three, there is one order.
 
     Source: Shapley 1953, doi:10.1515/9781400881970-018.
     """
@@ -133,29 +149,39 @@ def decompose(corners: dict[str, Floats]) -> tuple[Floats, Floats, Floats]:
     return total, of_model, difference(total, of_model)
 
 
+def model_or_map_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``model_or_map``, if the run has a square."""
+    rows = model_or_map_frame(frames)
+    return {"model_or_map": model_or_map_table(rows, verdict_frame(frames))} if len(rows) else {}
+
+
+def missing_model_or_map(frames: Frames) -> Iterator[Missing]:
+    """Yields the table as missing if the run has no square, otherwise the corners that some rows lack."""
+    rows = model_or_map_frame(frames)
+    if not len(rows):
+        remedy = "It needs post-hoc methods on inherent heads (on_inherent) or a head that converts the black box."
+        yield Missing("model_or_map", remedy)
+        return
+    for name, remedy in _REMEDIES.items():
+        if share := rows[name].isna().mean():
+            what = f"{CORNERS[name]} in {share:.0%} of the rows"
+            yield Missing(f"model_or_map: {what}", remedy, below={"model_or_map": what})
+
+
 def model_or_map_table(rows: pd.DataFrame, verdicts: pd.DataFrame) -> FrameTable:
-    """Every square; the metrics that are printed are those of the verdicts."""
-    caption = (
-        "Model or map? Gain of an inherent head's own map over a post-hoc map on the black box, split into what the "
-        "better model and what the better map contribute: means, groups counted alike [95 % interval]; total = model "
-        "+ map. Scores whose level the network sets are those against random maps on the same network (floor: "
-        "subtracted; missing: raw). "
-        "Corners: black-box and inherent weights, each with the post-hoc map and with own evidence (of the black box: "
-        "its exact conversion). With all four, a part is the mean over both orders of exchange; with three, there is "
-        "only one order."
+    """Returns every square; the printed metrics are those of the verdicts."""
+    reading = (
+        "Gain of an inherent head's own map over a post-hoc map on the black box; total = model + map. Entries are "
+        "means (groups weighted alike) with 95 % intervals. floor: if subtracted, scores are relative to random maps "
+        "on the same network; if missing, they are raw. Corners: black-box and inherent weights, each with the "
+        "post-hoc map and with own evidence (of the black box: its exact conversion). With all four corners, a part "
+        f"is the mean over both orders of exchange; with three, there is only one order. {PRINTED}"
     )
-    remedies = {
-        "black_box_own": "run a head that converts the black box",
-        "inherent_post_hoc": "name the method in on_inherent",
-    }
-    for name, remedy in remedies.items():
-        if rows[name].isna().any():
-            caption += f" Missing: {CORNERS[name]} in {rows[name].isna().mean():.0%} of the rows ({remedy})."
     columns = {name: f"{name}_" for name in (*CORNERS, *EFFECTS)}
     shown = {name: prefix for name, prefix in columns.items() if rows[name].notna().any()}
     keys = ["dataset", "backbone", "metric", "head", "post_hoc", "floor"]
-    table = frame_table(f"{caption} {PRINTED}", printed(rows, verdicts), keys, shown, [])
-    table.frame = rows
+    table = frame_table(_CAPTION, printed(rows, verdicts), keys, shown, [])
+    table.frame, table.reading = rows, reading
     return table
 
 
@@ -163,10 +189,12 @@ _BLACK_BOX = Look(BLACK, marker="x", width=1.5)
 _PAIRS = {False: ("inherent_post_hoc", "inherent_own"), True: ("black_box_post_hoc", "black_box_own")}
 
 
-def model_or_map(frames: Frames, rows: pd.DataFrame) -> Iterator[Drawing]:
-    """One figure for the main metric of each family, with the first post-hoc method that explains most models."""
-    if not len(rows):
-        return
+def model_or_map(frames: Frames) -> Iterator[Drawing]:
+    """Yields one figure per family and backbone, with the first post-hoc method that explains most models."""
+    yield from by_backbone(model_or_map_frame(frames), lambda rows: _figures(frames, rows))
+
+
+def _figures(frames: Frames, rows: pd.DataFrame) -> Iterator[Drawing]:
     fullest = rows.groupby("post_hoc", sort=False)["missing"].agg(lambda texts: (texts != "").mean())
     post_hoc = fullest.idxmin()
     for family, metric in main_metrics(frames).items():
@@ -193,12 +221,12 @@ def _figure(frames: Frames, rows: pd.DataFrame, family: str, post_hoc: str) -> D
     looks = {"black box": _BLACK_BOX} | {head: head_look(frames.record, head) for head in heads}
     handles = [Line2D([], [], label=name, marker=look.marker, **look.line()) for name, look in looks.items()]
     legend_below(figure, {"": handles})
-    caption = (
-        f"Model or map? {metric.capitalize()} with 95 % intervals of {post_hoc} and of the model's own evidence, on "
-        "black-box and on inherent weights. Between the lines lies the model, along them the map. A black box shows "
-        "own evidence only where its exact conversion was run."
+    caption = f"Scores in {metric} of {post_hoc} and of own evidence, on black-box and on inherent weights."
+    reading = (
+        "The distance between the lines is the model's part of the gain, and the slope along them is the map's part; "
+        "bars are 95 % intervals. A black box shows own evidence only if its exact conversion was run."
     )
-    return Drawing(f"model_or_map_{family}", figure, caption)
+    return Drawing(f"model_or_map_{family}", figure, caption, reading)
 
 
 def _line(axis: Axes, row: dict[Any, Any], look: Look, ends: tuple[str, str], shift: float) -> None:

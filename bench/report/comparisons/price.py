@@ -1,8 +1,9 @@
-"""The price of interpretability: what each inherent head costs in classification, beside what its maps gain."""
+"""Price of interpretability: the cost of each inherent head in classification, and the gain of its maps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -11,12 +12,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bench.report.comparisons.verdicts import chosen
+from bench.report.comparisons.verdicts import chosen, verdict_frame
 from bench.report.figures.looks import head_look
-from bench.report.figures.style import GREY, LIGHT, Drawing, legend_below, panels
+from bench.report.figures.style import GREY, LIGHT, Drawing, by_backbone, legend_below, panels
 from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import main_metrics, title
+from bench.report.gaps import Missing
 from bench.report.tables.notes import masks_note
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import CLASSIFICATION_SCORES
@@ -24,20 +26,21 @@ from bench.statistics.comparison import non_inferiority
 
 MARGIN = 0.02
 SCORES = ("auc", "accuracy", "kappa", "ece")
-GAINS = ("localisation", "faithfulness")  # families whose main metric stands beside the price
+GAINS = ("localisation", "faithfulness")  # families whose main metric is compared with the price
 _PLACES = [list(CLASSIFICATION_SCORES).index(score) for score in SCORES]
 
 
-def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """One row a data set, backbone and inherent head.
+@lru_cache(maxsize=2)
+def price_frame(frames: Frames) -> pd.DataFrame:
+    """Computes one row per data set, backbone and inherent head.
 
-    Each score of ``SCORES``, head minus black box, with ``<score>_low``, ``<score>_high`` and ``<score>_verdict``; n
-    images, seeds; and for the main metric of each family of ``GAINS`` the head's maps minus the best post-hoc method's
-    (``gain_<family>`` with low, high and n), where there are such scores.
+    Columns: each score of ``SCORES``, head minus black box, with ``<score>_low``, ``<score>_high`` and
+    ``<score>_verdict``; n images, groups and seeds; and for the main metric of each family of ``GAINS`` the head's maps
+    minus those of the best post-hoc method (``gain_<family>`` with low, high and n), if there are such scores.
     """
     if not len(frames.predictions):
         return pd.DataFrame()
-    gains = chosen(frames, verdicts)
+    gains = chosen(frames, verdict_frame(frames))
     found = []
     for (dataset, backbone), rows in frames.predictions.groupby(["dataset", "backbone"], sort=False):
         heads = list(dict.fromkeys(rows["head"]))
@@ -52,7 +55,7 @@ def price_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _price(ours: pd.DataFrame, theirs: pd.DataFrame, healthy: int | None) -> dict[str, Any]:
-    """Differences of every score in the seeds that both have, with intervals and verdicts."""
+    """Computes the differences of every score over the seeds that both have, with intervals and verdicts."""
     seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
     first, second = (seed_scores(one, seeds, healthy)[..., _PLACES] for one in (ours, theirs))
     groups = ours["group"].nunique()
@@ -83,40 +86,56 @@ def _gains(frames: Frames, gains: pd.DataFrame, about: dict[str, Any]) -> dict[s
     return found
 
 
+def price_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``price``, if a head can be compared with its black box."""
+    prices = price_frame(frames)
+    return {"price": price_table(frames, prices)} if len(prices) else {}
+
+
+def missing_price(frames: Frames) -> Iterator[Missing]:
+    """Yields the table as missing if no head can be compared with its black box."""
+    if not len(price_frame(frames)):
+        yield Missing("price", "It needs an inherent head and its black box: add them to --heads.")
+
+
 def price_table(frames: Frames, prices: pd.DataFrame) -> FrameTable:
-    """Every inherent head against its black box."""
+    """Returns every inherent head against its black box."""
     gains = [f"gain_{family}" for family in GAINS if f"gain_{family}" in prices]
     mains = {f"gain_{family}": title(metric) for family, metric in main_metrics(frames).items()}
     explained = "; ".join(f"{name.replace('_', ' in ')}: {mains[name].replace('_', ' ')}" for name in gains)
-    caption = (
-        "Price of interpretability. Each head minus its black box on the same test images [95 % interval, paired "
-        f"bootstrap over groups], and a verdict for every score: non-inferior where the interval excludes a loss of "
-        f"{MARGIN}, inferior where it lies beyond that loss, else undecided. Gains: the head's own maps against the "
-        "post-hoc method that is best on that data set, positive where the head is better, as in verdicts"
-        f"{f' ({explained})' if explained else ''}."
+    reading = (
+        "Entries are means with 95 % intervals of a paired bootstrap over groups, on the same test images. Each "
+        f"score has a verdict: non-inferior if the interval excludes a loss of {MARGIN}, inferior if it lies beyond "
+        "that loss, and otherwise undecided. Gains compare the head's own maps with the post-hoc method that is best "
+        "on that data set, positive if the head is better, as in verdicts."
     )
     verdicts = [_summary(row) for _, row in prices.iterrows()]
     shown = prices.assign(verdict=verdicts)
     table = frame_table(
-        caption,
+        "Price of interpretability: classification scores of each head minus those of its black box.",
         shown,
         ["dataset", "backbone", "head", "verdict"],
         {name: f"{name}_" for name in (*SCORES, *gains)},
         [],
     )
-    table.frame = prices
+    table.frame, table.reading = prices, reading
+    table.notes = [f"Gains: {explained}."] if explained else []
     return table
 
 
 def _summary(row: pd.Series) -> str:
-    """``non-inferior: auc, kappa; undecided: accuracy``."""
+    """Returns the verdicts of a row, such as ``non-inferior: auc, kappa; undecided: accuracy``."""
     words = ("non-inferior", "undecided", "inferior")
     named = {word: [score for score in SCORES if row[f"{score}_verdict"] == word] for word in words}
     return "; ".join(f"{word}: {', '.join(scores)}" for word, scores in named.items() if scores)
 
 
-def pareto(frames: Frames, prices: pd.DataFrame) -> Iterator[Drawing]:
-    """AUC lost against localisation gained over the best post-hoc method, both with intervals."""
+def price_pareto(frames: Frames) -> Iterator[Drawing]:
+    """Yields one figure per backbone: AUC lost against localisation gained over the best post-hoc method."""
+    yield from by_backbone(price_frame(frames), lambda prices: _pareto(frames, prices))
+
+
+def _pareto(frames: Frames, prices: pd.DataFrame) -> Iterator[Drawing]:
     if "gain_localisation" not in prices:
         return
     rows = prices[np.isfinite(prices["gain_localisation"]) & np.isfinite(prices["auc"])]
@@ -135,12 +154,14 @@ def pareto(frames: Frames, prices: pd.DataFrame) -> Iterator[Drawing]:
     lines = [Line2D([], [], label=head, **_marker(frames, head)) for head in heads]
     margin = Line2D([], [], label=f"margin {MARGIN}", color=LIGHT, linestyle=(0, (4, 2)))
     legend_below(figure, {"": [*lines, margin]})
-    caption = (
-        f"Price against gain, with 95 % intervals: AUC of the black box minus the head's on the same test images, and "
-        f"{metric} of the head's own maps minus that of the post-hoc method that is best on the data set. Better is "
-        "towards the top left; lines join heads that differ only in their parameters, from weak to strong."
+    caption = f"AUC lost against the black box, and gain in {metric} over the best post-hoc method."
+    reading = (
+        f"Bars are 95 % intervals. Lost AUC: the black box minus the head, on the same test images. Gain: {metric} "
+        "of the head's own maps minus that of the post-hoc method that is best on the data set. Better is towards "
+        "the top left; lines join heads that differ only in their parameters, from weak to strong. "
+        f"{masks_note(frames, datasets)}"
     )
-    yield Drawing("price_pareto", figure, f"{caption} {masks_note(frames, datasets)}".strip())
+    yield Drawing("price_pareto", figure, caption, reading.strip())
 
 
 def _panel(axis: Axes, frames: Frames, rows: pd.DataFrame) -> None:
@@ -165,7 +186,7 @@ def _marker(frames: Frames, head: str) -> dict[str, Any]:
 
 
 def _steps(frames: Frames, rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Neighbours on the paths: heads of one registered name in the order of their numeric parameters."""
+    """Returns neighbouring heads of one registered name, in the order of their numeric parameters."""
     cells = frames.cells[frames.cells["dataset"].isin(rows["dataset"]) & frames.cells["head"].isin(rows["head"])]
     paths: dict[str, dict[str, tuple[float, ...]]] = {}
     for head, record in zip(cells["head"], cells["record"], strict=True):

@@ -1,17 +1,19 @@
-"""Where does a head gain or lose? Main comparisons again, on parts of the images."""
+"""Subgroups: the main comparisons on parts of the images, to see where a head gains or loses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.report.comparisons.verdicts import against_best
+from bench.report.comparisons.verdicts import against_best, verdict_frame
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Paired, levelled, main_metrics, metric_rows, pair, possible, title
+from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import softmax
 from bench.statistics.comparison import difference, mean_differences
@@ -21,20 +23,22 @@ from bench.store.records import MetricFacts
 Bools = NDArray[np.bool_]
 _THIRDS = ("lowest third", "middle third", "highest third")
 _VALUES = ("ours", "theirs", "difference")
+_CAPTION = "Subgroups: each head's own maps and the best post-hoc method, on parts of the images."
 
 
-def strata_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """One row a stratum of a comparison: each head with the post-hoc method that is best on the data set.
+@lru_cache(maxsize=2)
+def strata_frame(frames: Frames) -> pd.DataFrame:
+    """Computes one row per subgroup of a comparison of a head with the best post-hoc method on the data set.
 
-    For the main metric of each family, and for every metric that is read on healthy images: ``ours``, ``theirs`` and
-    ``difference`` with low and high, n images, groups and seeds. Where neither direction is better there is no
-    difference, and the other method is the one that is best in a metric of the same images.
+    Columns, for the main metric of each family and every metric of healthy images: ``ours``, ``theirs`` and
+    ``difference`` with low and high, n images, groups and seeds. If neither direction is better there is no difference,
+    and the other method is the one that is best in a metric of the same images.
     """
     healthy = [metric for metric in frames.record.metrics if metric.images == "healthy"]
     metrics = {title(metric): metric for metric in [*main_metrics(frames).values(), *healthy]}
     found: list[dict[str, Any]] = []
     keys = ["dataset", "backbone", "metric"]
-    best = _opponents(verdicts, metrics)
+    best = _opponents(verdict_frame(frames), metrics)
     for names, comparisons in best.groupby(keys, sort=False) if len(best) else ():
         dataset, backbone, name = map(str, names)
         rows = metric_rows(frames, metrics[name])
@@ -59,7 +63,7 @@ def strata_frame(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _opponents(verdicts: pd.DataFrame, metrics: dict[str, MetricFacts]) -> pd.DataFrame:
-    """Rows of ``against_best``; metrics without a direction take those of the first on healthy images that has one."""
+    """Returns rows of ``against_best``; metrics without a direction take those of the first healthy-image metric."""
     best = against_best(verdicts, list(metrics))
     healthy = {name: metric for name, metric in metrics.items() if metric.images == "healthy"}
     undirected = [name for name, metric in healthy.items() if metric.higher_is_better is None]
@@ -83,9 +87,9 @@ def _means(values: NDArray[np.float64], inside: Bools, paired: Paired, limits: t
 
 
 def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
-    """By image: lesion_area, lesion_count, and the black box's probability of the right class, mean over seeds.
+    """Returns by image: lesion_area, lesion_count, and the black box's probability of the right class, mean over seeds.
 
-    A run made before these were stored lacks the columns; the same command adds them without scoring anything again.
+    A run of an earlier version lacks the columns; the same command adds them without scoring anything again.
     """
     file = frames.store.lesions_file(dataset)
     facts = pd.read_parquet(file).set_index("image") if file.exists() else pd.DataFrame()
@@ -104,7 +108,7 @@ def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
 
 
 def called_right(rows: pd.DataFrame, paired: Paired, heads: tuple[str, str]) -> Bools:
-    """(S,N) whether both classifiers call the image by its label."""
+    """Returns (S,N), True if both classifiers call the image by its label."""
     each = rows[rows["head"].isin(heads)].drop_duplicates(["head", "seed", "image"])
     right = (each["predicted"] == each["label"]).groupby([each["seed"], each["image"]]).all()
     wide = right.unstack("image", fill_value=False).reindex(columns=paired.images, fill_value=False)
@@ -112,7 +116,7 @@ def called_right(rows: pd.DataFrame, paired: Paired, heads: tuple[str, str]) -> 
 
 
 def strata(rows: pd.DataFrame, paired: Paired, facts: pd.DataFrame, right: Bools) -> Iterator[tuple[str, str, Bools]]:
-    """What the images are divided by, the part, and which images (S,N) are in it."""
+    """Yields the quantity that divides the images, the name of the part, and its images (S,N)."""
     about = rows.groupby("image")[["label", "diseased"]].first().reindex(paired.images)
     everyone = np.ones_like(right)
     diseased = about["diseased"].to_numpy(dtype=bool)
@@ -135,7 +139,7 @@ def strata(rows: pd.DataFrame, paired: Paired, facts: pd.DataFrame, right: Bools
 
 
 def thirds(values: pd.Series) -> Iterator[tuple[str, Bools]]:
-    """Equally large parts of the images by a quantity, with their range; none where it does not vary enough."""
+    """Yields equally large parts of the images by a quantity, with their range; none if it varies too little."""
     defined = values[values > 0] if values.name == "lesion_area" else values.dropna()
     if defined.nunique() < len(_THIRDS):
         return
@@ -146,35 +150,54 @@ def thirds(values: pd.Series) -> Iterator[tuple[str, Bools]]:
 
 
 def counts(values: pd.Series) -> Iterator[tuple[str, Bools]]:
-    """Images with one, two, and more lesions; none where all have the same number."""
+    """Yields images with one, two, and more lesions; none if all have the same number."""
     parts = {"1": values == 1, "2": values == 2, "3 or more": values > 2}
     filled = {name: part.to_numpy() for name, part in parts.items() if part.any()}
     yield from filled.items() if len(filled) > 1 else ()
 
 
-def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
-    """Every stratum."""
-    caption = (
-        "Strata. Each head's own maps (ours) and the post-hoc method that is best on that data set (theirs), on parts "
-        f"of the images: means, groups counted alike [95 % interval, from {FEWEST_GROUPS} groups on]. Where the "
-        "network sets the level of a metric (floor: subtracted) scores are against random maps on the same network. "
-        "Shared true positives are called right by both classifiers; thirds are equally large; lesion area is a share "
-        "of the image, confidence the black box's probability of the right class. Largest evidence is in each map's "
-        "own unit: no difference. Exploratory: "
-        "intervals are not adjusted for the number of strata."
+def strata_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``strata``, if the run has a comparison."""
+    rows = strata_frame(frames)
+    return {"strata": strata_table(frames, rows)} if len(rows) else {}
+
+
+def missing_strata(frames: Frames) -> Iterator[Missing]:
+    """Yields the subgroups whose facts a run of an earlier version did not store."""
+    rows = strata_frame(frames)
+    stores = (
+        {
+            "lesion area": [frames.store.lesions_file(dataset) for dataset in rows["dataset"].unique()],
+            "confidence": [frames.cell(cell).explained for cell in frames.cells.itertuples()],
+        }
+        if len(rows)
+        else {}
     )
-    stores = {
-        "lesion area": [frames.store.lesions_file(dataset) for dataset in rows["dataset"].unique()],
-        "confidence": [frames.cell(cell).explained for cell in frames.cells.itertuples()],
-    }
     absent = [name for name, files in stores.items() if not any(file.exists() for file in files)]
-    caption += f" Not known here: {' and '.join(absent)} (run the same command again to add them)." if absent else ""
+    if absent:
+        what = f"subgroups by {' and '.join(absent)}"
+        remedy = "Re-run the same command to add them; existing results are reused."
+        yield Missing(f"strata: {what}", remedy, below={"strata": what})
+
+
+def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
+    """Returns every subgroup."""
+    reading = (
+        "ours: each head's own maps; theirs: the post-hoc method that is best on that data set. Entries are means "
+        f"(groups weighted alike) with 95 % intervals, from {FEWEST_GROUPS} groups on. floor: if subtracted, scores "
+        "are relative to random maps on the same network. Shared true positives are images that both classifiers "
+        "call right. Thirds are equally large; lesion area is a share of the image; confidence is the black box's "
+        "probability of the right class. Largest evidence is in the unit of each map, so it has no difference. "
+        "Intervals are exploratory: they are not adjusted for the number of subgroups."
+    )
     rows = rows.assign(stratum=[_named(frames, row) for row in rows.to_dict("records")])
     keys = ["dataset", "backbone", "metric", "method", "against", "by", "stratum", "floor"]
-    return frame_table(caption, rows, keys, {name: f"{name}_" for name in _VALUES}, [])
+    table = frame_table(_CAPTION, rows, keys, {name: f"{name}_" for name in _VALUES}, [])
+    table.reading = reading
+    return table
 
 
 def _named(frames: Frames, row: dict[Any, Any]) -> str:
-    """Classes by their names."""
+    """Returns the name of a subgroup, with classes by their names."""
     classes = frames.record.datasets[row["dataset"]].classes
     return str(classes[int(row["stratum"].split()[1])]) if row["by"] == "class" and classes else str(row["stratum"])

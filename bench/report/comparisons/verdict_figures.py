@@ -1,4 +1,4 @@
-"""Figure: who wins against whom. One panel a family of metrics, one cell a head and a post-hoc method."""
+"""Win matrix: wins and losses of each head against each post-hoc method, with one panel per family of metrics."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from bench.report.comparisons.verdicts import leading
+from bench.report.comparisons.verdicts import leading, verdict_frame
 from bench.report.figures.style import STRONG, WIDTH, Drawing
+from bench.report.frames.load import Frames
 from bench.statistics.comparison import BETTER, TOO_FEW, WORSE
 
 _COLORS = LinearSegmentedColormap.from_list("verdicts", [STRONG[0], "#FFFFFF", STRONG[1]])
 
 
 def wins(rows: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts -> a row each head and post-hoc method: data sets (and backbones) better, worse, all.
+    """Counts the data sets (and backbones) per head and post-hoc method: better, worse, all.
 
     ``all`` counts the comparisons that had enough images to be decided.
     """
@@ -31,8 +32,13 @@ def wins(rows: pd.DataFrame) -> pd.DataFrame:
     return counts.groupby(["method", "against"], sort=False).sum().reset_index()
 
 
-def win_matrix(verdicts: pd.DataFrame) -> Iterator[Drawing]:
-    """Data sets where each head is better : worse than each post-hoc method, by the leading metric of each family."""
+def win_matrix(frames: Frames) -> Iterator[Drawing]:
+    """Yields one figure: data sets on which each head is better : worse than each post-hoc method, per family."""
+    yield from draw_wins(verdict_frame(frames))
+
+
+def draw_wins(verdicts: pd.DataFrame) -> Iterator[Drawing]:
+    """Draws the leading metric of each family; nothing without verdicts."""
     rows = leading(verdicts) if len(verdicts) else verdicts
     if not len(rows):
         return
@@ -46,20 +52,19 @@ def win_matrix(verdicts: pd.DataFrame) -> Iterator[Drawing]:
         _panel(axis, wins(part), methods, others)
         axis.set_title(_title(family, part), loc="left")
     axes[-1].set_xticks(range(len(others)), others, rotation=45, ha="right", rotation_mode="anchor")
-    caption = (
-        "Number of data sets on which the head's own maps are better : worse than a post-hoc method on the black-box "
-        "twin, in the first metric of each family that has enough images on a data set and does not fail on maps whose "
-        "worth is known. Better and worse are those of the table verdicts: Holm-adjusted p < 0.05, a 95 % interval "
-        "without 0 and a difference beyond the margin (0.01 of the metric's range, or 0.01). Scores whose level the "
-        "network sets are against random maps on the same network, where both have them. Blue where better more "
-        "often, red where worse, a dot where neither on any data set, empty where images are too few to tell or the "
-        "method cannot be compared in that metric."
+    figure.suptitle("wins : losses of each head (rows) against each post-hoc method, in data sets", x=0.01, ha="left")
+    caption = "Data sets on which a head's own maps are better : worse (wins : losses) than a post-hoc method."
+    reading = (
+        "The metric is the first of each family that has enough images on a data set and does not fail on maps of "
+        "known quality; better and worse are those of the table verdicts. Blue: better more often. Red: worse more "
+        "often. A dot: neither on any data set. Empty: too few images, or the method cannot be compared in that "
+        "metric."
     )
-    yield Drawing("win_matrix", figure, caption)
+    yield Drawing("win_matrix", figure, caption, reading)
 
 
 def _title(family: str, rows: pd.DataFrame) -> str:
-    """Family, and its metrics with the data sets on which they lead."""
+    """Returns family and metrics, with the data sets on which they lead."""
     where: dict[str, list[str]] = {}
     for row in rows.drop_duplicates(["dataset", "metric"]).to_dict("records"):
         where.setdefault(row["metric"].replace("_", " "), []).append(row["dataset"])

@@ -1,7 +1,12 @@
-"""Paired verdicts: every inherent map against every post-hoc map of its black-box twin, on the same images."""
+"""Paired verdicts: every inherent map against every post-hoc map of its black box, on the same images.
+
+They are the main result of a run; the win matrix, the price and the subgroups build on them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,10 +14,9 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from bench.report.comparisons.verdict_sentences import FAMILY, disagreement, sentence, tally, too_few
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import (
-    ABSENT,
-    SUBTRACTED,
     Method,
     Paired,
     directed,
@@ -26,51 +30,43 @@ from bench.report.frames.paired import (
     post_hoc,
     title,
 )
+from bench.report.gaps import Missing
 from bench.report.studies.soundness import FAILS, MARK, NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table
-from bench.report.tables.writers import number
-from bench.statistics.comparison import (
-    BETTER,
-    NO_EVIDENCE,
-    SAME,
-    TOO_FEW,
-    WORSE,
-    compare,
-    decide,
-    means,
-    paired_differences,
-)
+from bench.statistics.comparison import TOO_FEW, compare, decide, means, paired_differences
 from bench.store.records import MetricFacts
 
-#: Over what p-values are adjusted: a reader looks through all metrics of a family for one that favours a method.
-FAMILY = ["dataset", "backbone", "family"]
-#: What captions of tables say whose rows are ``printed``.
+#: How to read tables whose rows are ``printed``.
 PRINTED = (
-    "Printed is one metric of each data set and family, the first that has enough images and does not fail on maps "
-    "whose worth is known; the CSV file has all."
+    "The printed table has one metric per data set and family: the first that has enough images and does not fail on "
+    "maps of known quality. The CSV file has all metrics."
 )
-_VERBS = {
-    "localisation": "locates",
-    "faithfulness": "shows what the model uses",
-    "consistency": "agrees with the label",
-}
-_FLOORS = {
-    SUBTRACTED: "against random maps on the same network",
-    ABSENT: "raw: no random maps on both networks",
-}
+_CAPTION = "Verdicts: inherent maps minus post-hoc maps of the black box, image by image."
+_READING = (
+    "Both maps belong to the same data set, backbone and seed. Columns: mean difference (images averaged within "
+    "groups, groups weighted alike) with its 95 % bootstrap interval over groups, widened for few groups and for "
+    "seeds; p of the Wilcoxon signed-rank test on group means, adjusted by Holm over all comparisons of a data set, "
+    "backbone and metric family; and the matched-pairs rank-biserial effect, positive in favour of the inherent map. "
+    "floor: if subtracted, each score is relative to random maps on the same network, because the network sets the "
+    "level of the metric; if missing, there are no random maps and the scores are raw. Better or worse: the adjusted "
+    "p is below 0.05, the interval excludes 0 and the difference exceeds the margin (0.01 of the metric's range, or "
+    "0.01). No relevant difference: the interval lies within the margin. Too few images: even if all groups pointed "
+    f"in one direction, p would not be small enough at Holm's first step. {PRINTED}"
+)
 
 
+@lru_cache(maxsize=2)
 def verdict_frame(frames: Frames) -> pd.DataFrame:
-    """One row a comparison: what ``bench.comparison.compare`` and ``decide`` say, with names and a sentence.
+    """Computes one row per comparison: ``bench.statistics.comparison.compare`` and ``decide``, names and a sentence.
 
-    ``their_mean`` is over all images of the post-hoc method, whoever it is compared with; ``floor`` says whether the
-    scores of random maps on the same network were subtracted; ``sound`` whether the metric is, on this data set.
+    ``their_mean`` is over all images of the post-hoc method; ``floor`` tells if the scores of random maps on the same
+    network were subtracted; ``sound`` is the verdict on the metric on this data set.
     """
     found, judged = [], judgements(frames)
     for metric in directed(frames):
         for dataset, backbone, paired in pairs(frames, metric):
-            about = {"dataset": dataset, "backbone": backbone, "family": metric.family, "metric": title(metric)}
-            about |= {"higher_is_better": metric.higher_is_better, "margin": margin(metric)}
+            about: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "family": metric.family}
+            about |= {"metric": title(metric), "higher_is_better": metric.higher_is_better, "margin": margin(metric)}
             sound = words(judged, dataset).get(title(metric), NOT_TRIED)
             found.append(_comparisons(frames, metric, paired).assign(**about, sound=sound))
     found = [rows for rows in found if len(rows)]
@@ -111,69 +107,43 @@ def _names(frames: Frames, ours: Method, theirs: Method) -> dict[str, str]:
     }
 
 
-def sentence(row: dict, several_backbones: bool = False) -> str:
-    """One verdict in words, with its numbers."""
-    where = f"{row['dataset']}, {row['backbone']}" if several_backbones else row["dataset"]
-    mark = MARK if row["sound"] == FAILS else ""
-    facts = [f"{row['metric'].replace('_', ' ')}{mark} {signed(row['difference'])}"]
-    if np.isfinite(row["low"]):
-        facts[0] += f" [{signed(row['low'])}, {signed(row['high'])}]"
-    facts += [_FLOORS[row["floor"]]] if row["floor"] in _FLOORS else []
-    facts.append(f"n = {row['n']}" + (f" in {row['groups']} groups" if row["groups"] != row["n"] else ""))
-    facts += [f"{row['seeds']} seeds"] if row["seeds"] > 1 else []
-    if row["verdict"] == TOO_FEW:
-        grouped = row["groups"] != row["n"]
-        facts.append(f"{row['needed']}{' groups' if grouped else ''} needed")
-        what = "groups of images" if grouped else "images"
-        return f"too few {what} to compare {row['method']} with {row['against']} on {where} ({', '.join(facts)})"
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {number(row['p_holm'])}"
-    evidence = f"({', '.join([*facts, p])})"
-    if row["verdict"] in (NO_EVIDENCE, SAME):
-        return f"{row['verdict']} between {row['method']} and {row['against']} on {where} {evidence}"
-    verb = _VERBS.get(row["family"], "scores")
-    return f"{row['method']} {verb} {row['verdict']} than {row['against']} on {where} {evidence}"
+def verdict_tables(frames: Frames) -> dict[str, FrameTable]:
+    """Returns the table ``verdicts``, if the run has a comparison."""
+    verdicts = verdict_frame(frames)
+    return {"verdicts": verdict_table(frames, verdicts)} if len(verdicts) else {}
 
 
-def signed(value: float) -> str:
-    """A difference with its sign."""
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{number(abs(value))}"
+def missing_verdicts(frames: Frames) -> Iterator[Missing]:
+    """Yields verdicts and subgroups as missing if the run has no comparison."""
+    if not len(verdict_frame(frames)):
+        remedy = "They need an inherent head, its black box and a post-hoc method on the same images."
+        yield Missing("verdicts and strata", remedy)
 
 
 def verdict_table(frames: Frames, verdicts: pd.DataFrame) -> FrameTable:
-    """Every comparison."""
+    """Returns every comparison."""
     left_out = [title(metric) for metric in frames.record.metrics if metric.higher_is_better is None]
     compared = set(verdicts["metric"])
     alone = [title(metric) for metric in directed(frames) if title(metric) not in compared]
-    reasons = [f"{', '.join(left_out)}: neither direction is better"] if left_out else []
-    reasons += [f"{', '.join(alone)}: no post-hoc map of a black box has it"] if alone else []
-    caption = (
-        "Verdicts. Inherent maps minus post-hoc maps of the black-box twin (same data set, backbone and seed), image "
-        "by image: mean difference, images averaged within groups and groups counted alike [95 % interval, bootstrap "
-        "over groups, widened for few groups and for seeds], p of the Wilcoxon signed-rank test on group means, "
-        "adjusted by Holm over all comparisons of a data set and metric family, and the matched-pairs rank-biserial "
-        "effect, positive in favour of the inherent map. Where the network sets the level of a metric (floor: "
-        "subtracted) each score is that against random maps on the same network; missing: there are none, the scores "
-        "are raw. Better or worse only where the adjusted p is below 0.05, the interval excludes 0 and the difference "
-        "is beyond the margin (0.01 of the metric's range, or 0.01); no relevant difference where the interval lies "
-        "within it; too few images where groups that all point one way would not reach that p at Holm's first step."
-    )
-    caption += f" Left out: {'; '.join(reasons)}." if reasons else ""
-    caption += f" {PRINTED}"
+    reasons = [f"{', '.join(left_out)} (neither direction is better)"] if left_out else []
+    reasons += [f"{', '.join(alone)} (no post-hoc map of a black box has it)"] if alone else []
     keys = ["dataset", "backbone", "metric", "method", "against", "verdict", "floor", "groups", "seeds"]
     shown = printed(verdicts, verdicts).rename(columns={"p_holm": "p (Holm)"})
-    table = frame_table(caption, shown, keys, {"difference": ""}, ["p (Holm)", "effect"])
+    table = frame_table(_CAPTION, shown, keys, {"difference": ""}, ["p (Holm)", "effect"])
     table.frame = verdicts
-    table.notes = [line for row in spoken(verdicts).to_dict("records") for line in disagreement(verdicts, row)]
+    table.reading = _READING
+    table.notes = [f"Not compared: {'; '.join(reasons)}."] if reasons else []
+    table.notes += [line for row in spoken(verdicts).to_dict("records") for line in disagreement(verdicts, row)]
     return table
 
 
 def chosen(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """The main metric of each family, each head against the post-hoc method with the best mean on that data set."""
+    """Returns each head against the best post-hoc method on that data set, in the main metric of each family."""
     return against_best(verdicts, [title(metric) for metric in main_metrics(frames).values()])
 
 
 def against_best(verdicts: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Rows of these metrics in which the post-hoc method has the best mean on that data set."""
+    """Returns the rows of these metrics in which the post-hoc method has the best mean on that data set."""
     if not len(verdicts):
         return verdicts
     rows = verdicts[verdicts["metric"].isin(metrics)]
@@ -182,11 +152,45 @@ def against_best(verdicts: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     return rows.loc[sorted(best.idxmax())]
 
 
+def leading(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Returns the verdicts on the first metric of each family that has enough images on a data set.
+
+    A metric that fails on maps of known quality gives way to one that does not. The number of images of a metric, and
+    its soundness, are known before any score of a method, so that this choice favours no method.
+    """
+    enough = verdicts["metric"].where(verdicts["verdict"] != TOO_FEW)
+    family = [verdicts[key] for key in FAMILY]
+    first, standing = (
+        names.groupby(family).transform("first") for names in (enough, enough.where(verdicts["sound"] != FAILS))
+    )
+    return verdicts[verdicts["metric"] == standing.fillna(first)]
+
+
+def spoken(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Returns the leading verdicts against the post-hoc method that is best in that metric."""
+    rows = leading(verdicts)
+    best = against_best(rows, list(rows["metric"].unique()))
+    return best[best["verdict"] != TOO_FEW]
+
+
+def printed(rows: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows on the leading metric of each family, or on their first metric if none leads.
+
+    Args:
+        rows: with the columns of ``FAMILY`` and metric.
+        verdicts: all verdicts, or none.
+    """
+    first = rows.groupby(FAMILY)["metric"].transform("first")
+    leads = leading(verdicts)[[*FAMILY, "metric"]].drop_duplicates() if len(verdicts) else rows[[*FAMILY, "metric"]][:0]
+    known = rows[FAMILY].merge(leads, how="left", on=FAMILY)["metric"].set_axis(rows.index)
+    return rows[rows["metric"] == known.fillna(first)]
+
+
 def print_verdicts(verdicts: pd.DataFrame, console: Console) -> None:
-    """By data set the main sentences, what has too few images for one, and how all comparisons of each head went."""
+    """Prints per data set the main sentences, the metrics with too few images, and the counts of each head."""
     if not len(verdicts):
         return
-    title = "Verdicts: of each family the first metric with enough images, against the post-hoc method best in it"
+    title = "Verdicts: the first metric of each family that has enough images, against the best post-hoc method in it"
     console.print(Text(title, style="italic"))
     for dataset, rows in verdicts.groupby("dataset", sort=False):
         lines = []
@@ -198,87 +202,5 @@ def print_verdicts(verdicts: pd.DataFrame, console: Console) -> None:
         for method, part in rows.groupby("method", sort=False):
             console.print(Text(f"  {dataset}, {method}: {tally(part)}", style="bright_black"), soft_wrap=True)
     if (verdicts["sound"] == FAILS).any():
-        console.print(Text(f"{MARK} fails on maps whose worth is known: see metric_soundness"), soft_wrap=True)
+        console.print(Text(f"{MARK} fails on maps of known quality: see metric_soundness"), soft_wrap=True)
     console.print()
-
-
-def disagreement(verdicts: pd.DataFrame, row: dict[Any, Any]) -> list[str]:
-    """A sentence where other metrics of the family decide the same comparison the other way, if any do."""
-    opposite = {BETTER: WORSE, WORSE: BETTER}.get(row["verdict"])
-    keys = [*FAMILY, "head", "explainer", "their_head", "their_explainer"]
-    same = np.logical_and.reduce([verdicts[key] == row[key] for key in keys])
-    others = verdicts[same & (verdicts["verdict"] == opposite) & (verdicts["sound"] != FAILS)]
-    if not len(others):
-        return []
-    named = [
-        f"{name.replace('_', ' ')} {signed(value)}"
-        for name, value in zip(others["metric"], others["difference"], strict=True)
-    ]
-    about = f"{row['dataset']}: the metrics of {row['family']} disagree on {row['method']} and {row['against']}"
-    return [f"{about}: {row['verdict']} by {row['metric'].replace('_', ' ')}, {opposite} by {', '.join(named)}"]
-
-
-def leading(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts on the first metric of each family that has enough images on a data set, against all post-hoc methods.
-
-    A metric that fails on maps whose worth is known gives way to one that does not. How many images a metric has, and
-    whether it fails, is known before any score of a method, so that this choice favours nobody.
-    """
-    enough = verdicts["metric"].where(verdicts["verdict"] != TOO_FEW)
-    family = [verdicts[key] for key in FAMILY]
-    first, standing = (
-        names.groupby(family).transform("first") for names in (enough, enough.where(verdicts["sound"] != FAILS))
-    )
-    return verdicts[verdicts["metric"] == standing.fillna(first)]
-
-
-def spoken(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """The leading verdicts against the post-hoc method that is best in that metric."""
-    rows = leading(verdicts)
-    best = against_best(rows, list(rows["metric"].unique()))
-    return best[best["verdict"] != TOO_FEW]
-
-
-def printed(rows: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Rows on the leading metric of each family, on the first one that they have where none leads.
-
-    Args:
-        rows: with the columns of ``FAMILY`` and metric.
-        verdicts: all of them, or none.
-    """
-    first = rows.groupby(FAMILY)["metric"].transform("first")
-    leads = leading(verdicts)[[*FAMILY, "metric"]].drop_duplicates() if len(verdicts) else rows[[*FAMILY, "metric"]][:0]
-    known = rows[FAMILY].merge(leads, how="left", on=FAMILY)["metric"].set_axis(rows.index)
-    return rows[rows["metric"] == known.fillna(first)]
-
-
-def too_few(verdicts: pd.DataFrame) -> list[str]:
-    """A line for the comparisons of one data set that have too few images or groups, if there are any."""
-    rows = verdicts[verdicts["verdict"] == TOO_FEW]
-    if not len(rows):
-        return []
-    what = "groups of images" if (rows["groups"] != rows["n"]).any() else "images"
-    have, needed = _range(rows["groups"]), _range(rows["needed"])
-    metrics = ", ".join(name.replace("_", " ") for name in rows["metric"].unique())
-    metrics = "all" if len(rows) == len(verdicts) else metrics
-    about = f"{rows['dataset'].iloc[0]}: {len(rows)} comparisons with too few {what}"
-    return [f"{about} ({have}, {needed} needed), in the table only: {metrics}"]
-
-
-def _range(values: pd.Series) -> str:
-    least, most = values.min(), values.max()
-    return f"{least}" if least == most else f"{least}–{most}"
-
-
-def tally(rows: pd.DataFrame) -> str:
-    """How the comparisons of one head went."""
-    counts = rows["verdict"].value_counts()
-    said = {BETTER: "better", WORSE: "worse", SAME: "without a relevant difference"}
-    said |= {NO_EVIDENCE: "without evidence", TOO_FEW: "with too few images"}
-    parts = [f"{counts[verdict]} {word}" for verdict, word in said.items() if verdict in counts]
-    failing = (rows["verdict"].isin([BETTER, WORSE]) & (rows["sound"] == FAILS)).sum()
-    parts += [f"{failing} of the better or worse by metrics that fail{MARK}"] if failing else []
-    return (
-        f"{len(rows)} comparisons with {rows['against'].nunique()} post-hoc methods in "
-        f"{rows['metric'].nunique()} metrics: {', '.join(parts)}"
-    )

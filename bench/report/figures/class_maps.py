@@ -1,4 +1,4 @@
-"""Figures of more than two classes: for every image one map a class, all by one method and on one scale."""
+"""Class maps: for data sets of more than two classes, one map per class and image on one scale."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _ABOVE, _LINE, _FOOTER = 0.14, 0.13, 0.3  # inches
 
 @dataclass(frozen=True)
 class ClassMaps:
-    """What one classifier says about the kept images, and why.
+    """Maps and probabilities of every class for the kept images, by one classifier.
 
     Attributes:
         images: in the order of their classes.
-        maps: (C,h,w) an image, one raw map a class.
+        maps: (C,h,w) per image, one raw map per class.
         probabilities: (N,C); nan for an image that is not a test image.
     """
 
@@ -43,7 +43,7 @@ class ClassMaps:
 
 
 def class_maps(frames: Frames) -> Iterator[Drawing]:
-    """One figure a method for each data set of more than two classes: all inherent methods, the first post-hoc ones."""
+    """Draws one figure per data set of more than two classes and inherent or leading post-hoc method."""
     rows = compared_rows(frames)
     for name in dict.fromkeys(frames.cells["dataset"]):
         images = load_images(frames, name)
@@ -56,12 +56,13 @@ def class_maps(frames: Frames) -> Iterator[Drawing]:
             if found is not None:
                 names = _row_names(found, name, classes)
                 stem = f"class_maps_{file_name(name)}_{file_name(method.label.replace(' ', '_'))}"
-                caption = f"{name}, {method.label}: {_caption(frames, method, found)}"
-                yield Drawing(stem, _figure(found, names, classes, method), caption)
+                caption = f"{name}, {method.label}: raw maps of every class for {len(found.maps)} images."
+                figure = _figure(found, names, classes, method)
+                yield Drawing(stem, figure, caption, _reading(frames, method, found))
 
 
 def load_class_maps(frames: Frames, dataset: str, method: Method, images: Images, classes: int) -> ClassMaps | None:
-    """By the first seed that has maps of all kept images and classes; None where no seed has."""
+    """Loads the first seed that has maps of all kept images and classes; None if no seed has."""
     for cell in cells_of(frames, dataset, method.head):
         if method.explainer in part_explainers(frames.record, cell, EVERY_CLASS):
             with np.load(cell.part(EVERY_CLASS).gallery_file(method.explainer)) as kept:
@@ -79,18 +80,18 @@ def _probabilities(cell: CellStore, ids: list[str], classes: int) -> Floats:
     return softmax(logits.reindex(ids).to_numpy(dtype=float))
 
 
-def _caption(frames: Frames, method: Method, found: ClassMaps) -> str:
+def _reading(frames: Frames, method: Method, found: ClassMaps) -> str:
     known = np.isfinite(found.probabilities).any()
-    above = f"; above each map the probability of its class by {method.head}, the highest in bold" if known else ""
+    above = f" Above each map: the probability of its class by {method.head}, the highest in bold." if known else ""
     return (
-        f"raw maps of every class for {len(found.maps)} images{above}. Framed: the true class; outline: the "
-        f"annotated lesion. The colours of a row share one scale, which ends at the {100 * SCALE:g} % quantile of the "
-        f"row's absolute values: compare classes, not images. {averaging_note(frames, [method], averaged=False)}"
+        f"Framed: the true class; outline: the annotated lesion.{above} The colours of a row share one scale, which "
+        f"ends at the {100 * SCALE:g} % quantile of the row's absolute values: compare classes, not images. "
+        f"{averaging_note(frames, [method], averaged=False)}"
     ).strip()
 
 
 def _figure(found: ClassMaps, names: list[list[str]], classes: list[str], method: Method) -> Figure:
-    """Rows: images by class; columns: the image and one map a class."""
+    """Draws images by class as rows; columns are the image and one map per class."""
     images, thin = found.images, found.images.thinning
     pairs = zip(found.maps, images.images, strict=True)
     maps = np.stack([overlays(own, image, method.signed)[:, ::thin, ::thin] for own, image in pairs], axis=1)
@@ -110,7 +111,7 @@ def _figure(found: ClassMaps, names: list[list[str]], classes: list[str], method
 
 
 def _row_names(found: ClassMaps, dataset: str, classes: list[str]) -> list[list[str]]:
-    """Id and true class of every image and, where it is a test image, the predicted class."""
+    """Returns id and true class of every image and, for a test image, the predicted class."""
     names = []
     for name, label, values in zip(found.images.ids, found.images.labels, found.probabilities, strict=True):
         names.append([short_name(name, dataset), f"true: {classes[label]}"])
@@ -120,7 +121,7 @@ def _row_names(found: ClassMaps, dataset: str, classes: list[str]) -> list[list[
 
 
 def _write_titles(axis: Axes, grid: TileGrid, titles: list[str]) -> None:
-    """The method above the names of the rows, and what each column is."""
+    """Writes the method above the names of the rows, and the titles of the columns."""
     y = -grid.gap / 2 - _ABOVE / grid.inch
     axis.text(-2 * grid.gap, y, titles[0], ha="right", va="bottom", fontweight="bold", linespacing=1.0)
     for column, title in enumerate(titles[1:]):
@@ -129,7 +130,7 @@ def _write_titles(axis: Axes, grid: TileGrid, titles: list[str]) -> None:
 
 
 def _mark_row(axis: Axes, grid: TileGrid, row: int, label: int, probabilities: Floats) -> None:
-    """A frame around the map of the true class, and the probability above each map."""
+    """Frames the map of the true class, and writes the probability above each map."""
     x, y = grid.corner(row, label + 1)
     axis.add_patch(
         Rectangle((x, y), grid.width, grid.height, fill=False, edgecolor=BLACK, linewidth=1.6, clip_on=False)

@@ -1,4 +1,4 @@
-"""Figures about the classifiers: how they were trained, and how well each head classifies."""
+"""Figures of the classifiers: training curves and test scores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAJORITY = Look(GREY, (0, (1, 1)))
 
 
 def training_curves(frames: Frames) -> Iterator[Drawing]:
-    """Validation AUC and loss against epoch, a line a head, the chosen epoch marked."""
+    """Draws validation AUC and loss against epoch, a line per head, with the chosen epoch marked."""
     if not len(frames.training):
         return
     names = list(dict.fromkeys(frames.training["dataset"]))
@@ -44,16 +44,16 @@ def training_curves(frames: Frames) -> Iterator[Drawing]:
     heads = [head for head in frames.record.heads if head in set(frames.training["head"])]
     legend_below(figure, {"head": [_handle(head_look(frames.record, head), head) for head in heads]})
     seeds = frames.training["seed"].nunique()
-    average, marks = (f", mean over {seeds} seeds", ", one mark a seed") if seeds > 1 else ("", "")
-    caption = (
-        f"Training: AUC and cross-entropy on the validation images after each epoch{average}. Marked: the epoch with "
-        f"the best validation AUC, whose weights are used{marks}."
+    average, marks = (f", mean over {seeds} seeds", ", one mark per seed") if seeds > 1 else ("", "")
+    caption = "Validation AUC and cross-entropy after each epoch of training."
+    reading = (
+        f"Marked: the epoch with the best validation AUC, whose weights are used{marks}. Lines: each head{average}."
     )
-    yield Drawing("training_curves", figure, caption)
+    yield Drawing("training_curves", figure, caption, reading)
 
 
 def _histories(axes: Sequence[Axes], frames: Frames, name: str) -> None:
-    """AUC above loss for one data set."""
+    """Draws AUC above loss for one data set."""
     history = frames.training[frames.training["dataset"] == name]
     for axis, column in zip(axes, _HISTORY, strict=True):
         for head in frames.record.heads:
@@ -69,13 +69,13 @@ def _histories(axes: Sequence[Axes], frames: Frames, name: str) -> None:
 
 
 def _best_epochs(frames: Frames, name: str, head: str) -> list[int]:
-    """The chosen epoch of each seed, counted from 1 as the axis is."""
+    """Returns the chosen epoch of each seed, counted from 1 as on the axis."""
     cells = frames.cells[(frames.cells["dataset"] == name) & (frames.cells["head"] == head)]
     return [record.best_epoch + 1 for record in cells["record"] if record.best_epoch is not None]
 
 
 def accuracy_by_head(frames: Frames) -> Iterator[Drawing]:
-    """Test AUC and accuracy of every head with intervals, beside what brightness or the majority class achieve."""
+    """Draws test AUC and accuracy of every head with intervals, and the scores of brightness and majority class."""
     if not len(frames.predictions):
         return
     table = classification_table(frames)
@@ -96,16 +96,16 @@ def accuracy_by_head(frames: Frames) -> Iterator[Drawing]:
         for head, look in looks.items()
     ]
     legend_below(figure, {"head": handles, "reference": references})
-    caption = (
-        "Classification by head on the test images, with 95 % bootstrap intervals over groups; higher is better. "
-        "Dashed: AUC of a logistic regression on brightness statistics; dotted: accuracy of always answering with the "
-        "most frequent class."
+    caption = "Test AUC and accuracy by head."
+    reading = (
+        "Bars are 95 % bootstrap intervals over groups; higher is better. Dashed: AUC of a logistic regression on "
+        "brightness statistics. Dotted: accuracy of always answering with the most frequent class."
     )
-    yield Drawing("accuracy_by_head", figure, caption)
+    yield Drawing("accuracy_by_head", figure, caption, reading)
 
 
 def _forest(axis: Axes, frames: Frames, table: TableData, score: str, names: list[str], heads: list[str]) -> None:
-    """A group of points with intervals for each data set."""
+    """Draws a group of points with intervals per data set."""
     step = 0.8 / max(len(heads), 2)
     for row in table.rows:
         estimate, look = row[score], head_look(frames.record, row["head"])

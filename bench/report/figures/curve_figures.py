@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 from bench.report.frames.compared import compared_curves
-from bench.report.frames.curves import Curve, Floats, hit_share, image_curves, mean_curve, relative_to_intact
+from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curve, relative_to_intact
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
+from bench.statistics.intervals import Floats
 
 _CHANCE = Look(GREY, width=0.7)
 _OTHER = Look(LIGHT, width=0.7)
@@ -24,15 +25,16 @@ _OTHER = Look(LIGHT, width=0.7)
 
 @dataclass(frozen=True)
 class Plot:
-    """What tells one figure of curves from another.
+    """Settings in which figures of curves differ.
 
     Attributes:
         metric: rows that hold the curves.
         transform: their values (N,K) -> what is averaged over images.
-        better: whether higher is better.
-        occlusion: there is one for each operator, and the x axis is the share of all steps, from 0; else the number of
-            the step, from 1.
-        caption: what is averaged and which direction is better.
+        better: True if higher is better.
+        occlusion: True if there is a curve per operator, and the x axis is the share of all steps, from 0; otherwise it
+            is the number of the step, from 1.
+        caption: one sentence.
+        reading: rules behind the numbers.
         highest: possible value.
     """
 
@@ -44,10 +46,11 @@ class Plot:
     x: str
     y: str
     caption: str
+    reading: str
     highest: float = 1
 
     def steps(self, count: int) -> Floats:
-        """Where ``count`` steps are on the x axis."""
+        """Returns the places of ``count`` steps on the x axis."""
         return np.linspace(0, 1, count) if self.occlusion else np.arange(1.0, count + 1)
 
 
@@ -59,8 +62,9 @@ TOPK = Plot(
     occlusion=False,
     x="k (most activated patches)",
     y="top-k precision ↑",
-    caption="Top-k localisation precision: share of the k most activated patches that contain lesion, mean over "
-    "diseased images; higher is better. Where a map has fewer than k patches above 0, those that exist count.",
+    caption="Share of the k most activated patches that contain lesion (top-k localisation precision).",
+    reading="Curves are means over diseased images; higher is better. If a map has fewer than k patches above 0, those "
+    "that exist count.",
 )
 DELETION = Plot(
     "deletion_curve",
@@ -70,8 +74,9 @@ DELETION = Plot(
     occlusion=True,
     x="share of the {steps} deletion steps",
     y="target probability / intact ↓",
-    caption="Deletion: probability of the explained class, relative to the intact image, while the most important "
-    "patches are filled (operator: {variant}), mean over images; lower is better.",
+    caption="Probability of the explained class while the most important patches are filled (deletion).",
+    reading="Probabilities are relative to the intact image (operator: {variant}). Curves are means over images; lower "
+    "is better.",
     highest=np.inf,
 )
 INSERTION = Plot(
@@ -82,28 +87,29 @@ INSERTION = Plot(
     occlusion=True,
     x="share of the {steps} insertion steps",
     y="target probability ↑",
-    caption="Insertion: probability of the explained class while the most important patches are revealed in the "
-    "filled image (operator: {variant}), mean over images; higher is better.",
+    caption="Probability of the explained class while the most important patches are revealed (insertion).",
+    reading="Patches are revealed in the filled image (operator: {variant}). Curves are means over images; higher is "
+    "better.",
 )
 
 
 def topk_precision(frames: Frames) -> Iterator[Drawing]:
-    """Top-k precision against k, with the chance of a random patch."""
+    """Draws top-k precision against k, with the chance of a random patch."""
     yield from _draw(frames, TOPK)
 
 
 def deletion_curves(frames: Frames) -> Iterator[Drawing]:
-    """Probability while patches are deleted, for the first occlusion operator that the run has."""
+    """Draws the probability while patches are deleted, for the first occlusion operator of the run."""
     yield from _draw(frames, DELETION)
 
 
 def insertion_curves(frames: Frames) -> Iterator[Drawing]:
-    """Probability while patches are inserted, for the first occlusion operator that the run has."""
+    """Draws the probability while patches are inserted, for the first occlusion operator of the run."""
     yield from _draw(frames, INSERTION)
 
 
 def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:
-    """The first operator, in the order in which the run asked for them, that there are curves of; none without."""
+    """Returns the first requested operator that has curves, and the curves; none without any."""
     asked = dict.fromkeys(facts.variant for facts in frames.record.metrics if facts.variant)
     for variant in asked if plot.occlusion else [""]:
         if curves := method_curves(frames, plot.metric, variant, plot.transform, (0, plot.highest)):
@@ -125,7 +131,7 @@ def _draw(frames: Frames, plot: Plot) -> Iterator[Drawing]:
         chance = frames.record.datasets[name].topk_chance
         if plot is TOPK and chance is not None:
             axis.axhline(chance, **_CHANCE.line(), zorder=1.5)
-    axes[0].set_ylim(bottom=0)  # of all panels, now that every curve has its say in the top
+    axes[0].set_ylim(bottom=0)  # of all panels, after every curve has set the top
     if not plot.occlusion:
         axes[0].set_xticks([1, *range(5, count + 1, 5)])
     present = {(method.explainer, method.head) for of_dataset in curves.values() for method in of_dataset}
@@ -133,12 +139,12 @@ def _draw(frames: Frames, plot: Plot) -> Iterator[Drawing]:
     _legend(figure, drawn, looks, plot is TOPK)
     notes = [_best_note(drawn, len(looks)), _undefined_note(curves), _bands_note(drawn), averaging_note(frames, drawn)]
     notes += [masks_note(frames, curves)] if plot is TOPK else []
-    caption = " ".join([plot.caption.format(variant=variant), *filter(None, notes)])
-    yield Drawing(plot.stem, figure, caption)
+    reading = " ".join([plot.reading.format(variant=variant), *filter(None, notes)])
+    yield Drawing(plot.stem, figure, plot.caption, reading)
 
 
 def distinct_looks(best: list[Method]) -> dict[Method, Look]:
-    """Looks of the coloured post-hoc methods: each its own, but for a colour that a better one has already taken."""
+    """Returns the looks of the coloured post-hoc methods; no two share a colour while there are enough."""
     looks: dict[Method, Look] = {}
     for method in best:
         taken = {look.color for look in looks.values()}
@@ -148,7 +154,7 @@ def distinct_looks(best: list[Method]) -> dict[Method, Look]:
 
 
 def _panel(axis: Axes, plot: Plot, curves: dict[Method, Curve], looks: dict[Method, Look]) -> None:
-    """All curves of a data set: the grey ones lowest, the inherent ones, with their intervals, on top."""
+    """Draws all curves of a data set: grey ones lowest, inherent ones with their intervals on top."""
     for method, curve in curves.items():
         x = plot.steps(len(curve.mean))
         look, layer = method.look, {"inherent": 4.0, "post-hoc": 3.0, "control": 2.5}[method.family]
@@ -181,7 +187,7 @@ def _best_note(methods: list[Method], best: int) -> str:
         return ""
     return (
         f"Coloured: the {best} of {total} post-hoc methods with the best mean curve over the data sets "
-        "(chosen on these images, which flatters them); grey: the others."
+        "(chosen on these images, which flatters them). Grey: the others."
     )
 
 
@@ -210,7 +216,7 @@ def method_curves(
     transform: Callable[[Floats], Floats],
     possible: tuple[float, float] = (-np.inf, np.inf),
 ) -> dict[str, dict[Method, Curve]]:
-    """Data set -> compared method -> curve; methods without any value are left out.
+    """Returns data set -> compared method -> curve; methods without any value are left out.
 
     Raises:
         ValueError: the frames are of several backbones.
@@ -232,7 +238,7 @@ def method_curves(
 
 
 def best_post_hoc(curves: dict[str, dict[Method, Curve]], better: bool) -> list[Method]:
-    """The post-hoc methods whose curves run highest (or lowest): mean over steps, then over data sets."""
+    """Returns the post-hoc methods with the highest (or lowest) curves: mean over steps, then over data sets."""
     heights: dict[Method, list[float]] = {}
     for of_dataset in curves.values():
         for method, curve in of_dataset.items():

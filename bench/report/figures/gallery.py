@@ -1,4 +1,4 @@
-"""What the gallery shows: the images that the run kept, and each method's raw maps as colours over them."""
+"""Content of the gallery: the images that the run kept, and each method's raw maps as colours over them."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Images:
 
     @property
     def thinning(self) -> int:
-        """A tile shows every so-many-th pixel."""
-        return -(-max(self.images.shape[2:]) // _MOST_PIXELS)
+        """Step between the pixels that a tile shows."""
+        return int(-(-max(self.images.shape[2:]) // _MOST_PIXELS))
 
     @property
     def tiles(self) -> Floats:
@@ -51,13 +51,13 @@ class Images:
         return self.images.transpose(0, 2, 3, 1)[:, :: self.thinning, :: self.thinning]
 
     def take(self, order: NDArray[np.int64]) -> Images:
-        """The images at these positions, in this order."""
+        """Returns the images at these positions, in this order."""
         names = [self.ids[at] for at in order]
         return Images(self.images[order], self.masks[order], self.tags[order], self.labels[order], names)
 
 
 def load_images(frames: Frames, dataset: str) -> Images | None:
-    """The kept images of a data set; None where there are none."""
+    """Loads the kept images of a data set; None if there are none."""
     file = frames.store.images_file(dataset)
     if not file.exists():
         return None
@@ -69,7 +69,7 @@ def load_images(frames: Frames, dataset: str) -> Images | None:
 
 
 def load_maps(frames: Frames, dataset: str, method: Method, count: int) -> list[Floats] | None:
-    """Raw maps (h,w) of the kept images by the first seed that has them; None where no seed has all ``count``."""
+    """Loads raw maps (h,w) of the kept images by the first seed that has them; None if no seed has all ``count``."""
     for cell in cells_of(frames, dataset, method.head):
         file = cell.gallery_file(method.explainer)
         if file.exists():
@@ -80,26 +80,29 @@ def load_maps(frames: Frames, dataset: str, method: Method, count: int) -> list[
 
 
 def cells_of(frames: Frames, dataset: str, head: str) -> Iterator[CellStore]:
-    """Finished cells of a head, one a seed."""
+    """Yields the finished cells of a head, one per seed."""
     cells = frames.cells
     for row in cells[(cells["dataset"] == dataset) & (cells["head"] == head) & (cells["status"] == "ok")].itertuples():
         yield frames.cell(row)
 
 
 def overlay(native: Floats, image: Floats, signed: bool) -> Floats:
-    """One raw map (h,w) as colours over its image; see ``overlays``. Colours of different maps must not be compared."""
-    return overlays(native[None], image, signed)[0]
+    """Paints one raw map (h,w) over its image (``overlays``). Colours of different maps must not be compared."""
+    painted: Floats = overlays(native[None], image, signed)[0]
+    return painted
 
 
 def overlays(natives: Floats, image: Floats, signed: bool) -> Floats:
-    """Raw maps of one image as colours that tint a lightened grey version of it, all on one scale.
+    """Paints raw maps of one image as colours that tint a lightened grey version of it, all on one scale.
 
     The scale ends at the ``SCALE`` quantile of the maps' own absolute values, because a few extreme pixels would leave
     a gradient map blank; so only colours of these maps may be compared. Signed maps are blue below 0, red above; of
     unsigned ones the values below 0 (bicubic overshoots) are cut.
 
     Args:
-        natives: (n,h,w) raw maps. image: (3,H,W) in [0, 1].
+        natives: (n,h,w) raw maps.
+        image: (3,H,W) in [0, 1].
+        signed: True for maps with a sign.
 
     Returns:
         (n,H,W,3) in [0, 1]; a map that is not finite is uniformly grey and has no part in the scale.
@@ -119,7 +122,7 @@ def overlays(natives: Floats, image: Floats, signed: bool) -> Floats:
 
 
 def tiles(frames: Frames, dataset: str, images: Images, methods: list[Method]) -> dict[Method, Floats]:
-    """Method -> overlays (N,H',W',3), thinned; methods without maps of exactly these images are left out."""
+    """Returns method -> overlays (N,H',W',3), thinned; methods without maps of exactly these images are left out."""
     thin = images.thinning
     found: dict[Method, Floats] = {}
     for method in methods:
@@ -131,14 +134,18 @@ def tiles(frames: Frames, dataset: str, images: Images, methods: list[Method]) -
 
 
 def short_name(image: str, dataset: str) -> str:
-    """An image id without the data set's name, where it begins with it: a row has little room."""
+    """Returns an image id without the leading name of the data set, because a row has little room."""
     return image.removeprefix(f"{parse_spec(dataset).base}-")
 
 
 def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: pd.Series) -> list[list[str]]:
-    """For each image its id and class and, where it is a test image, the head's probability of the explained class.
+    """Returns for each image its id, its class and, for a test image, the head's probability of the explained class.
 
     Args:
+        frames: the run.
+        dataset: name.
+        images: the kept images.
+        head: whose probability is shown.
         targets: explained class, by image id.
     """
     classes = frames.record.datasets[dataset].classes

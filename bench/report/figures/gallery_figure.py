@@ -1,4 +1,4 @@
-"""The gallery figure of a data set: image with mask outline, then one column a method."""
+"""Gallery of a data set: image with mask outline, then one column per method."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from bench.report.tables.notes import masks_note
 from bench.statistics.intervals import Floats
 from bench.store.folders import file_name
 
-_COLUMNS = 7  # methods side by side, beside the image: as many as fit with legible names
+_COLUMNS = 7  # methods next to the image: as many as fit with legible names
 _HEADER, _FOOTER = 0.36, 0.42  # inches
 _LEAST_WIDTH = 6.6  # of the colour bars
 _FONTS: dict[str, dict[str, Any]] = {"inherent": {"fontweight": "bold"}, "control": {"fontstyle": "italic"}}
 
 
 def galleries(frames: Frames) -> Iterator[Drawing]:
-    """One gallery a data set of which images were kept."""
+    """Draws one gallery per data set of which images were kept."""
     rows = compared_rows(frames)
     for name in dict.fromkeys(frames.cells["dataset"]):
         about = rows[rows["dataset"] == name]
@@ -39,22 +39,23 @@ def galleries(frames: Frames) -> Iterator[Drawing]:
             names = row_names(frames, name, images, head, targets)
             outlined = " The green outline is the planted tag." if images.tags.any() else ""
             notes = [masks_note(frames, [name]), averaging_note(frames, methods, averaged=False)]
-            caption = " ".join([f"{name}: {_caption(head, names)}{outlined}", *filter(None, notes)])
-            yield Drawing(f"gallery_{file_name(name)}", _gallery(images, shown, names), caption)
+            caption = f"{name}: raw maps of {len(names)} images, over the image."
+            reading = " ".join([f"{_reading(head, names)}{outlined}", *filter(None, notes)])
+            yield Drawing(f"gallery_{file_name(name)}", _gallery(images, shown, names), caption, reading)
 
 
-def _caption(head: str, names: list[list[str]]) -> str:
+def _reading(head: str, names: list[list[str]]) -> str:
     probability = f"; p: its probability by {head}" if any(len(lines) > 2 for lines in names) else ""
     return (
-        f"raw maps of {len(names)} images, upsampled bicubically over the image; outline: the mask. "
-        f"Colours end at the {100 * SCALE:g} % quantile of each map's own absolute values: they must not be compared "
-        "across maps. Maps are made for the true class of a diseased image and for the likeliest disease class of a "
-        f"healthy one{probability}."
+        "Maps are upsampled bicubically; outline: the mask. Colours end at the "
+        f"{100 * SCALE:g} % quantile of each map's own absolute values, so they must not be compared across maps. "
+        "Diseased images are explained for their true class, healthy ones for the likeliest disease"
+        f"{probability}."
     )
 
 
 def _gallery(images: Images, shown: dict[Method, Floats], names: list[list[str]]) -> Figure:
-    """Blocks of at most ``_COLUMNS`` methods, each beside the images."""
+    """Draws blocks of at most ``_COLUMNS`` methods, each next to the images."""
     methods = list(shown)
     blocks = np.array_split(np.array(methods, dtype=object), -(-len(methods) // _COLUMNS))
     rows, height, width = images.tiles.shape[:3]

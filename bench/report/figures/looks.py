@@ -1,4 +1,7 @@
-"""What the figures draw: a method is an explainer on a head. Families come from the record, never from a name."""
+"""Methods in figures: an explainer on a head, with its look.
+
+Families come from the record, never from a name.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ class Method:
 
     Attributes:
         family: inherent, post-hoc or control.
-        label: what legends call it: the head of an inherent map, else the explainer.
-        signed: whether its maps are.
+        label: name in legends: the head of an inherent map, otherwise the explainer.
+        signed: True if its maps have a sign.
     """
 
     explainer: str
@@ -35,7 +38,7 @@ class Method:
 
 
 def methods_in(frames: Frames, rows: pd.DataFrame) -> list[Method]:
-    """The methods that have rows: inherent ones by head, then post-hoc ones, then controls, as the run lists them."""
+    """Returns the methods that have rows: inherent ones by head, post-hoc ones, controls, in the run's order."""
     present = set(rows[["explainer", "head"]].drop_duplicates().itertuples(index=False, name=None))
     heads, explainers = frames.record.heads, frames.record.explainers
     return [
@@ -48,12 +51,12 @@ def methods_in(frames: Frames, rows: pd.DataFrame) -> list[Method]:
 
 
 def of_family(methods: list[Method], family: str) -> list[Method]:
-    """Those of one family."""
+    """Returns the methods of one family."""
     return [method for method in methods if method.family == family]
 
 
 def head_look(record: RunRecord, head: str) -> Look:
-    """Look of a head's scores, and of its own maps: strong and solid; black where it has no maps of its own."""
+    """Returns the look of a head's scores and own maps: strong and solid, black if it has no maps of its own."""
     inherent = [name for name, facts in record.heads.items() if facts.family == "inherent"]
     if head not in inherent:
         return Look(BLACK, marker=">", width=1.5)
@@ -66,7 +69,7 @@ def _method(frames: Frames, explainer: str, head: str) -> Method:
     facts = record.explainers[explainer]
     family = facts.family
     siblings = [name for name, other in record.explainers.items() if other.family == family]
-    if family == "inherent":  # those of other kinds of model are no siblings
+    if family == "inherent":  # explainers of other kinds of model are not siblings
         scores = frames.scores
         own = set(scores.loc[scores["head"] == head, "explainer"].unique()) if len(scores) else set()
         siblings = [name for name in siblings if name in own | {explainer}]
@@ -84,7 +87,7 @@ def _method(frames: Frames, explainer: str, head: str) -> Method:
 
 
 def look_of(frames: Frames, explainer: str, head: str) -> tuple[str, Look]:
-    """Label and look of an explainer on a head; of the head itself where there is no such explainer."""
+    """Returns label and look of an explainer on a head, or of the head itself if there is no such explainer."""
     if explainer not in frames.record.explainers:
         return head, head_look(frames.record, head)
     method = _method(frames, explainer, head)
@@ -92,7 +95,7 @@ def look_of(frames: Frames, explainer: str, head: str) -> tuple[str, Look]:
 
 
 def averaging_note(frames: Frames, methods: list[Method], averaged: bool = True) -> str:
-    """What a caption says about the classifier that the methods explain, and about seeds."""
+    """Returns sentences about the classifiers that the methods explain, and about seeds."""
     seeds = sorted(set(frames.cells["seed"]))
     others = sorted({method.head for method in methods if method.family != "inherent"})
     notes = [f"Post-hoc methods and controls explain {' and '.join(others)}."] if others else []

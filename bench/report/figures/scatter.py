@@ -1,4 +1,4 @@
-"""Figure: activation precision against sensitivity. One without the other rewards sparse or saturated maps."""
+"""Activation precision against sensitivity, because either alone rewards sparse or saturated maps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Point:
 
 
 def precision_and_sensitivity(frames: Frames) -> dict[str, list[Point]]:
-    """Data set -> a point for each method that has both scores; data sets without any are left out."""
+    """Returns data set -> a point per method that has both scores; data sets without any are left out."""
     precision, sensitivity = compared_rows(frames, _X), compared_rows(frames, _Y)
     methods = methods_in(frames, precision)
     found: dict[str, list[Point]] = {}
@@ -52,7 +52,7 @@ def precision_and_sensitivity(frames: Frames) -> dict[str, list[Point]]:
 
 
 def precision_sensitivity(frames: Frames) -> Iterator[Drawing]:
-    """Precision against sensitivity with 95 % intervals; post-hoc methods carry a number."""
+    """Draws precision against sensitivity with 95 % intervals; post-hoc methods are numbered."""
     points = precision_and_sensitivity(frames)
     if not points:
         return
@@ -67,13 +67,14 @@ def precision_sensitivity(frames: Frames) -> Iterator[Drawing]:
     figure.draw_without_rendering()  # numbers are placed in points, so the panels must have their size
     for axis, of_dataset in zip(axes, points.values(), strict=True):
         _number(axis, of_dataset, numbers)
-    caption = (
-        "Share of a map's positive evidence that lies in the lesion (precision) against the mean evidence inside it, "
-        "scaled to [0, 1] per map (sensitivity): means over diseased images with 95 % bootstrap intervals over groups; "
-        "better is towards the top right. Dotted: evenly spread evidence (the lesion's share of the image)."
+    caption = "Share of a map's positive evidence inside the lesion against the mean evidence inside it."
+    reading = (
+        "Precision is the share of positive evidence in the lesion; sensitivity is the mean evidence in it, scaled "
+        "to [0, 1] per map. Points are means over diseased images, bars are 95 % bootstrap intervals over groups. "
+        "Better is towards the top right. Dotted: evenly spread evidence (the lesion's share of the image)."
     )
     notes = [averaging_note(frames, methods), masks_note(frames, points)]
-    yield Drawing("precision_sensitivity", figure, " ".join([caption, *filter(None, notes)]))
+    yield Drawing("precision_sensitivity", figure, caption, " ".join([reading, *filter(None, notes)]))
 
 
 def _panel(axis: Axes, points: list[Point], prevalence: float | None) -> None:
@@ -86,8 +87,8 @@ def _panel(axis: Axes, points: list[Point], prevalence: float | None) -> None:
         axis.plot(x.mean, y.mean, **_marker(point.method), zorder=5 if point.method.family == "inherent" else 3)
     if prevalence is not None:
         axis.axvline(prevalence, **_CHANCE.line(), zorder=1)
-    axis.set_xlim(-0.02, 1.02)
-    axis.set_ylim(-0.02, 1.02)
+    axis.set_xlim(-0.02, 1.03)  # a marker at 1 is whole
+    axis.set_ylim(-0.02, 1.05)
 
 
 def _marker(method: Method) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _handles(methods: list[Method], numbers: dict[Method, str]) -> dict[str, lis
 
 
 def _number(axis: Axes, points: list[Point], numbers: dict[Method, str]) -> None:
-    """Write the number of each post-hoc method beside its point, with a hair line where it had to move away."""
+    """Writes the number of each post-hoc method next to its point, with a hair line if it had to move away."""
     means = np.array([(point.precision.mean, point.sensitivity.mean) for point in points])
     places = axis.transData.transform(means) * 72 / axis.figure.dpi
     numbered = [index for index, point in enumerate(points) if point.method in numbers]
@@ -142,7 +143,7 @@ def _number(axis: Axes, points: list[Point], numbers: dict[Method, str]) -> None
 
 
 def place_labels(points: Floats, labelled: list[int], inside: Floats) -> list[Floats]:
-    """Offsets for the labels of some points such that they cover neither points nor each other, if that is possible.
+    """Finds offsets for the labels of some points such that they cover neither points nor each other, if possible.
 
     Greedy: each label, from left to right, takes the nearest free place around its point.
 
@@ -152,7 +153,7 @@ def place_labels(points: Floats, labelled: list[int], inside: Floats) -> list[Fl
         inside: (2,2) lower left and upper right corner of the panel.
 
     Returns:
-        One offset (2,) a label, in the order of ``labelled``.
+        One offset (2,) per label, in the order of ``labelled``.
     """
     taken: list[Floats] = []
     offsets: dict[int, Floats] = {}
@@ -165,7 +166,7 @@ def place_labels(points: Floats, labelled: list[int], inside: Floats) -> list[Fl
 
 
 def _cost(centre: Floats, points: Floats, taken: list[Floats], inside: Floats) -> int:
-    """How many labels and points a label here would cover; outside the panel is worst."""
+    """Counts the labels and points that a label here would cover; outside the panel is worst."""
     outside = (centre - _BOX / 2 < inside[0]).any() or (centre + _BOX / 2 > inside[1]).any()
     covered = (np.abs(points - centre) < _BOX / 2 + 2).all(axis=1).sum()
     overlaps = sum(bool((np.abs(other - centre) < _BOX).all()) for other in taken)

@@ -1,18 +1,20 @@
-"""One look for every figure: sizes for a paper's text width, colour-blind safe, PDF text that stays text."""
+"""Style of all figures: sizes for a paper's text width, colour-blind safe, PDF text that stays text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import matplotlib.style
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.store.folders import file_name
 from bench.store.manifest import Manifest
 
 WIDTH = 7.0  # inches, the text width of a two-column paper
@@ -53,7 +55,7 @@ _RC = {
 
 @dataclass(frozen=True)
 class Look:
-    """How a method or a head is drawn, the same in every figure."""
+    """Look of a method or a head, the same in every figure."""
 
     color: str
     dash: str | tuple[int, tuple[float, ...]] = "-"
@@ -65,28 +67,57 @@ class Look:
         return {"color": self.color, "linestyle": self.dash, "linewidth": self.width}
 
 
+class Caption(NamedTuple):
+    """Texts below a figure: one sentence, and how to read it with the facts of the run."""
+
+    text: str
+    reading: str
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure, the stem of its files, and its caption."""
+    """A finished figure.
+
+    Attributes:
+        stem: of its files.
+        figure: as matplotlib has it.
+        caption: one sentence.
+        reading: how to read the figure, and the facts of the run that this takes.
+    """
 
     stem: str
     figure: Figure
     caption: str
+    reading: str = ""
+
+
+def of_backbone(drawing: Drawing, backbone: str) -> Drawing:
+    """Returns the drawing with the backbone in its stem and caption."""
+    return replace(drawing, stem=f"{drawing.stem}_{file_name(backbone)}", caption=f"{backbone}. {drawing.caption}")
+
+
+def by_backbone(rows: pd.DataFrame, draw: Callable[[pd.DataFrame], Iterable[Drawing]]) -> Iterator[Drawing]:
+    """Draws the rows of each backbone; stems and captions name it only where there are several."""
+    backbones = list(rows["backbone"].unique()) if len(rows) else []
+    for backbone in backbones:
+        for drawing in draw(rows[rows["backbone"] == backbone]):
+            yield of_backbone(drawing, backbone) if len(backbones) > 1 else drawing
 
 
 def paper_style() -> AbstractContextManager[None]:
-    """The style for a ``with`` block; the reader's own matplotlib settings neither matter nor change."""
+    """Returns the style for a ``with`` block; the user's own matplotlib settings neither matter nor change."""
     return matplotlib.style.context(["default", sns.axes_style("whitegrid"), sns.plotting_context("paper"), _RC])
 
 
 def panels(count: int, height: float, x: str, y: str, same_scale: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure with one panel a data set, up to three in a row (four in two rows), on shared axes.
+    """Returns a figure with one panel per data set, up to three in a row (four in two rows), on shared axes.
 
     Args:
         count: panels, at least 1.
         height: of a panel, in inches; the legend below comes on top.
-        x, y: what the axes are.
-        same_scale: whether the vertical axis is shared too.
+        x: label of the horizontal axes.
+        y: label of the vertical axes.
+        same_scale: share the vertical axis too.
     """
     columns = count if count <= 3 else 2 if count == 4 else 3
     rows = -(-count // columns)
@@ -103,9 +134,10 @@ def panels(count: int, height: float, x: str, y: str, same_scale: bool = True) -
 
 
 def legend_below(figure: Figure, groups: Mapping[str, Sequence[Any]]) -> None:
-    """One legend under the panels with a titled column for each group; labels come from the handles.
+    """Adds one legend under the panels with a titled column per group; labels come from the handles.
 
     Args:
+        figure: with a constrained layout.
         groups: title -> handles. An empty group is left out; a long one takes two columns. A single one needs no title.
     """
     titled = {title: list(handles) for title, handles in groups.items() if handles}
@@ -128,12 +160,12 @@ def legend_below(figure: Figure, groups: Mapping[str, Sequence[Any]]) -> None:
 
 
 def _text(text: str) -> Line2D:
-    """A legend entry without a symbol."""
+    """Returns a legend entry without a symbol."""
     return Line2D([], [], linestyle="none", label=text)
 
 
 def save(figure: Figure, files: Manifest, stem: str) -> None:
-    """Write ``stem.png`` and ``stem.pdf``; equal figures give equal files."""
+    """Writes ``stem.png`` and ``stem.pdf``; equal figures give equal files."""
     png: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}  # twice as fast as 6
     pdf: dict[str, Any] = {"metadata": {"CreationDate": None}}
     for suffix, options in (("png", png), ("pdf", pdf)):

@@ -1,4 +1,4 @@
-"""Image tiles in rows and columns, with lesion outlines and colour bars: what the galleries are made of."""
+"""Image tiles in rows and columns, with lesion outlines and colour bars, of which the galleries consist."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ class TileGrid:
 
     @property
     def inch(self) -> float:
-        """Inches a pixel."""
+        """Inches per pixel."""
         return (WIDTH - NAMES) / self.across / (self.width + self.gap)
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
-        """X and y of a tile's top left corner."""
+        """Returns x and y of a tile's top left corner."""
         line = round(self.above / self.inch)
         return column * (self.width + self.gap), row * (self.height + self.gap + line)
 
     def canvas(self, stacks: list[Floats]) -> NDArray[np.uint8]:
-        """Stacks (N,H,W,3), one a column -> one white picture of all tiles: a single picture is drawn fast."""
+        """Joins stacks (N,H,W,3), one per column, into one white picture, which is drawn fast."""
         right, bottom = self.corner(self.rows, len(stacks))
         canvas = np.full((bottom, right, 3), 255, dtype=np.uint8)
         for column, stack in enumerate(stacks):
@@ -65,16 +65,19 @@ class TileGrid:
         return canvas
 
     def size(self, columns: int) -> tuple[float, float]:
-        """Width and height of that many columns, in inches."""
+        """Returns width and height of that many columns, in inches."""
         right, bottom = self.corner(self.rows, columns)
         return right * self.inch, bottom * self.inch
 
 
 def draw_tiles(figure: Figure, grid: TileGrid, images: Images, stacks: list[Floats], top: float) -> Axes:
-    """Images and their maps, each with the lesions' outlines, in axes whose units are the pixels of the grid.
+    """Draws images and their maps, with the outlines of the lesions, in axes whose units are pixels of the grid.
 
     Args:
-        stacks: (N,H',W',3) a column, the images themselves first.
+        figure: to draw in.
+        grid: places of the tiles.
+        images: with masks and tags.
+        stacks: (N,H',W',3) per column, the images themselves first.
         top: inches from the figure's upper edge to the tiles.
     """
     width, height = figure.get_size_inches()
@@ -92,7 +95,7 @@ def draw_tiles(figure: Figure, grid: TileGrid, images: Images, stacks: list[Floa
 def _outline(
     axis: Axes, grid: TileGrid, masks: NDArray[np.bool_], columns: int, on_image: Layers, on_maps: Layers
 ) -> None:
-    """Outlines of masks (N,H,W) on every tile: with a dark rim on the image, plain on the maps."""
+    """Outlines masks (N,H,W) on every tile: with a dark rim on the image, plain on the maps."""
     scale = grid.width / masks.shape[2]
     for column in range(columns):
         lines = [
@@ -104,13 +107,13 @@ def _outline(
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[Floats]:
-    """Mask (H,W) -> closed outlines (n,2) of x and y in pixels, 0 at the left and top edge of the image."""
+    """Traces a mask (H,W): closed outlines (n,2) of x and y in pixels, 0 at the left and top edge of the image."""
     padded = np.pad(mask.astype(float), 1)
     return [np.asarray(line) - 0.5 for line in contour_generator(z=padded).lines(0.5)]
 
 
 def write_rows(axis: Axes, grid: TileGrid, names: list[list[str]]) -> None:
-    """What each row is, in lines left of it."""
+    """Writes the name of each row, in lines left of it."""
     for row, lines in enumerate(names):
         text = "\n".join(part for line in lines for part in textwrap.wrap(line, 17)[:3])
         y = grid.corner(row, 0)[1] + grid.height / 2
@@ -118,14 +121,14 @@ def write_rows(axis: Axes, grid: TileGrid, names: list[list[str]]) -> None:
 
 
 def wrapped(name: str, width: int = 12) -> str:
-    """A name in lines of about ``width`` characters, broken after hyphens and underscores, inside a word if need be."""
+    """Wraps a name after about ``width`` characters, at hyphens and underscores, inside a word if need be."""
     parts = name.replace("_", "_ ").replace("-", "- ").split()
     is_long = any(len(part) > width + 2 for part in parts)
     return textwrap.fill(" ".join(parts), width, break_long_words=is_long).replace("_ ", "_").replace("- ", "-")
 
 
 def color_bars(figure: Figure, kinds: set[bool]) -> None:
-    """What the colours of signed and of unsigned maps mean, below the tiles."""
+    """Draws colour bars of signed and of unsigned maps below the tiles."""
     width, height = figure.get_size_inches()
     scale = f" (q: {100 * SCALE:g} % quantile of |values|)"
     bars = {

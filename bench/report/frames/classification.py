@@ -13,11 +13,11 @@ from bench.statistics.intervals import Floats, bootstrap_weights, limits
 #: Lowest and highest possible scores, in the order of ``CLASSIFICATION_SCORES``.
 POSSIBLE = np.array([[-1 if name == "kappa" else 0, 1] for name in CLASSIFICATION_SCORES]).T
 _RESAMPLES = 500
-_PARTS = 10  # of the resamples, one after the other: each takes several numbers an image and resample
+_PARTS = 10  # of the resamples, one after the other: each takes several numbers per image and resample
 
 
 def seed_scores(rows: pd.DataFrame, seeds: Iterable[int], healthy: int | None) -> Floats:
-    """Predictions of one head -> (1+B,S,scores): of the images as they are, then of B bootstrap samples of groups."""
+    """Scores the predictions of one head: (1+B,S,scores), of all images, then of B bootstrap samples of groups."""
     return np.stack([_scores(rows[rows["seed"] == seed], healthy) for seed in seeds], axis=1)
 
 
@@ -31,6 +31,6 @@ def _scores(rows: pd.DataFrame, healthy: int | None) -> Floats:
 
 
 def with_limits(samples: Floats, groups: int) -> tuple[Floats, Floats, Floats]:
-    """(1+B,S,M) of ``seed_scores``, or differences of them -> means over seeds with their ``limits``, each (M,)."""
+    """Averages (1+B,S,M) of ``seed_scores``, or differences, over seeds: means with their ``limits``, each (M,)."""
     mean = samples.mean(axis=1)
     return mean[0], *limits(mean[0], mean[1:], np.full(len(mean[0]), groups), samples[0], samples[1:])

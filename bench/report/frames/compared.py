@@ -1,4 +1,4 @@
-"""The rows that tables and figures compare."""
+"""Rows that tables and figures compare: each inherent map on its own head, all others on the black box."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.store.scores import SCORE_COLUMNS
 
 
 def compared_rows(frames: Frames, metric: str | None = None) -> pd.DataFrame:
-    """Rows of the methods that the main tables compare, of one metric or of all; the columns are there without any."""
+    """Returns rows of the methods that the main tables compare, of one metric or of all; without rows, the columns."""
     if not len(frames.scores):
         return pd.DataFrame(columns=[*SCORE_COLUMNS, *CELL, "explainer", "family"])
     rows = main_rows(frames)
@@ -21,7 +21,7 @@ def compared_rows(frames: Frames, metric: str | None = None) -> pd.DataFrame:
 
 
 def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Data set, backbone, head, explainer and family of the methods that the main tables compare, and their steps.
+    """Yields the methods that the main tables compare, and the steps of their curves.
 
     Yields:
         The names, and rows image, group, step, value and seed of all its seeds; no method without the curve.
@@ -35,7 +35,7 @@ def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple
 
 
 def no_positive_evidence(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the share of positive cells -> the same rows with 1 where no cell of the map is positive, else 0."""
+    """Turns rows of the share of positive cells into 1 if no cell of the map is positive, otherwise 0."""
     rows = scores[scores["metric"] == "positive_ratio"]
     return rows.assign(metric="no_positive_evidence", value=(rows["value"] == 0).where(rows["value"].notna()) * 1.0)
 
@@ -45,10 +45,10 @@ BLACK_BOX = "black box"
 
 @lru_cache(maxsize=2)
 def main_rows(frames: Frames) -> pd.DataFrame:
-    """The comparison that the paper makes: inherent maps of their own models, the others on the black box.
+    """Returns the comparison of the paper: inherent maps of their own models, the others on the black box.
 
-    Post-hoc methods and controls come from the black box of each data set, or, where it was not trained, from the
-    first head there is.
+    Post-hoc methods and controls come from the black box of each data set, or from the first head if it was not
+    trained.
     """
     scores = frames.scores
     if not len(scores):
@@ -61,7 +61,7 @@ def main_rows(frames: Frames) -> pd.DataFrame:
 
 
 def row_order(frames: Frames) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:
-    """Data sets as planned; inherent methods first, then post-hoc ones, controls last; heads as planned."""
+    """Returns the order of rows: data sets as planned; inherent, post-hoc, control; heads as planned."""
     families = ("inherent", "post-hoc", "control")
     datasets = list(frames.record.datasets)
     explainers, heads = frames.record.explainers, list(frames.record.heads)

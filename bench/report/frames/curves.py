@@ -1,4 +1,4 @@
-"""Numbers behind the curves: hits of the k first patches, and what deleting or inserting patches does."""
+"""Numbers behind the curves: hits of the first k patches, and effects of deleting or inserting patches."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ class Curve:
 
 
 def hit_share(hits: Floats) -> Floats:
-    """Patch hits (N,K) of {1, 0, nan} -> (N,K), at column k-1 the share of hits among the first k patches that exist.
+    """Computes from patch hits (N,K) of {1, 0, nan} the share of hits among the first k patches, in column k-1.
 
     Column K-1 is ``bench.metrics.topk_precision``; nan where an image has no patch.
     """
     exists = np.isfinite(hits)
     with np.errstate(invalid="ignore"):
-        return np.where(exists, hits, 0).cumsum(axis=1) / exists.cumsum(axis=1)
+        share: Floats = np.where(exists, hits, 0).cumsum(axis=1) / exists.cumsum(axis=1)
+    return share
 
 
 def relative_to_intact(curves: Floats) -> Floats:
-    """Target probabilities (N,K+1) -> their share of the intact one, column 0; nan where that is 0, as in the AUDC."""
+    """Divides target probabilities (N,K+1) by the intact one, column 0; nan if that is 0, as in the AUDC."""
     intact = curves[:, :1]
     return curves / np.where(intact > 0, intact, np.nan)
 
 
 def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> tuple[Floats, NDArray[np.object_]]:
-    """Rows of one method -> curves (N,K), averaged over seeds, and the group (N,) of each image."""
+    """Returns curves (N,K) of one method, averaged over seeds, and the group (N,) of each image."""
     wide = rows.pivot(index=["image", "seed"], columns="step", values="value").sort_index()
     curves = pd.DataFrame(transform(wide.to_numpy(dtype=float)), index=wide.index)
     groups = rows.groupby("image", sort=True)["group"].first()
@@ -53,10 +54,12 @@ def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> t
 
 
 def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[float, float] = (-np.inf, np.inf)) -> Curve:
-    """Curves (N,K) with nan where undefined, groups (N,) -> mean over the images that have a value at each step.
+    """Averages curves over the images that have a value at each step.
 
     Args:
-        possible: lowest and highest value, which the interval does not leave.
+        curves: (N,K), nan where undefined.
+        groups: (N,) of the images.
+        possible: lowest and highest value, which clip the interval.
     """
     defined = np.isfinite(curves)
     has_value = defined.any(axis=1)

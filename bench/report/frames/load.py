@@ -1,4 +1,4 @@
-"""Everything the report reads, loaded from the store once."""
+"""Frames of a run: all results that the report reads, loaded from the store once."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ CELL = ["dataset", "backbone", "head", "seed"]
 _IS_STEP = pc.field("step") >= 0
 
 
-@dataclass(frozen=True, eq=False)  # hashed by identity: what several tables ask for is kept for the frames
+@dataclass(frozen=True, eq=False)  # hashed by identity, so that functions of the frames can cache their results
 class Frames:
     """A run as data frames.
 
     Attributes:
         record: run.json.
-        cells: one row a cell: the columns of ``CELL``, status and cell.json in ``record``.
+        cells: one row per cell: the columns of ``CELL``, status and the rest of cell.json in ``record``.
         scores: long rows of every finished explainer with the cell's columns, explainer and its family; without the
             steps of curves, which are most of what a run stores and are read by ``curve`` where they are needed.
-        own_class: the same of further images, each explained for its true class (data sets of more than two classes);
-            only scores by class may read them.
+        own_class: the same of additional images, each explained for its true class (data sets of more than two
+            classes); only scores by class may read them.
         cost: dataset, …, explainer, metric, value: passes, seconds and memory of a map.
-        predictions: one row a cell and test image; logits in ``logit_0`` …, nan where a data set has fewer classes.
-        training: one row a cell and epoch.
-        probes: name of a probe -> its rows, whose further columns are the probe's own.
+        predictions: one row per cell and test image; logits in ``logit_0`` …, nan if a data set has fewer classes.
+        training: one row per cell and epoch.
+        studies: name of a study -> its rows, whose further columns are its own.
     """
 
     store: RunStore
@@ -53,32 +53,34 @@ class Frames:
 
     @cached_property
     def own_explainers(self) -> dict[str, list[str]]:
-        """Head -> the inherent explainers that it has scores of."""
+        """Head -> inherent explainers with scores."""
         if not len(self.scores):
             return {}
         inherent = self.scores.loc[self.scores["family"] == "inherent", ["head", "explainer"]].drop_duplicates()
         return {str(head): list(rows) for head, rows in inherent.groupby("head")["explainer"]}
 
     def cell(self, row: Any) -> CellStore:
-        """The files of a cell, named by anything that has the columns of ``CELL`` as attributes."""
+        """Returns the files of a cell, named by anything that has the columns of ``CELL`` as attributes."""
         return self.store.cell(CellKey(row.dataset, row.backbone, row.head, int(row.seed)))
 
     @cached_property
     def explained(self) -> pd.DataFrame:
-        """One row a cell and finished explainer that has scores, with its family."""
+        """One row per cell and finished explainer that has scores, with its family."""
         columns = [*CELL, "explainer", "family"]
         return self.scores[columns].drop_duplicates() if len(self.scores) else pd.DataFrame(columns=columns)
 
     def curve(self, row: Any, metric: str, variant: str) -> pd.DataFrame:
-        """Image, group, step, value and seed of a curve of one explainer on one cell, which ``row`` names."""
+        """Reads image, group, step, value and seed of a curve of one explainer on one cell, which ``row`` names."""
         wanted = (pc.field("metric") == metric) & (pc.field("variant") == variant) & _IS_STEP
         file = self.cell(row).scores_file(row.explainer)
-        rows = pq.read_table(file, columns=["image", "group", "step", "value"], filters=wanted).to_pandas()
+        rows: pd.DataFrame = pq.read_table(
+            file, columns=["image", "group", "step", "value"], filters=wanted
+        ).to_pandas()
         return rows.assign(seed=row.seed)
 
 
 def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
-    """Read every finished cell of the run's last plan, or only one of them.
+    """Reads every finished cell of the run's last plan, or only one of them.
 
     Raises:
         UserError: this is not a run folder.
@@ -122,14 +124,14 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
 
 
 def part_explainers(record: RunRecord, cell: CellStore, part: str) -> list[str]:
-    """The explainers whose results in a part of a cell belong to the run's last plan and to the cell's own scores."""
+    """Returns the explainers whose results in a part of a cell belong to the last plan and to the cell's scores."""
     if cell.part(part).record.plan != record.plan:
         return []
     return [name for name in record.explainers if cell.part_is_current(part, name)]
 
 
 def _rows(record: RunRecord, key: CellKey, cell: CellStore, explainers: list[str]) -> Iterator[pd.DataFrame]:
-    """Rows of explainers of a cell, or of a part of one, without the steps of curves."""
+    """Yields rows of explainers of a cell, or of a part of one, without the steps of curves."""
     for name in explainers:
         rows = pq.read_table(cell.scores_file(name), filters=~_IS_STEP).to_pandas()
         yield rows.assign(**vars(key), explainer=name, family=record.explainers[name].family)
@@ -138,7 +140,7 @@ def _rows(record: RunRecord, key: CellKey, cell: CellStore, explainers: list[str
 def _study_rows(
     record: RunRecord, key: CellKey, cell: CellStore, name: str, explainers: list[str]
 ) -> Iterator[pd.DataFrame]:
-    """Rows of a probe of a cell, with the cell's columns; explainer and family are empty for one of the whole cell."""
+    """Yields rows of a study of a cell, with the cell's columns; explainer and family are empty for a whole cell."""
     families = {"": ""} | {one: record.explainers[one].family for one in explainers}
     for of, family in families.items():
         if cell.study_is_current(name, of):
@@ -146,14 +148,14 @@ def _study_rows(
 
 
 def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
-    """Returns status and cell.json; a cell that this plan has not reached yet is absent, whatever an earlier one left.
+    """Returns status and cell.json; a cell that this plan has not reached is absent, whatever an earlier plan left.
 
     A cell has failed if its record, or that of a part of it, cannot be read.
     """
     try:
         record = cell.record
         for part in (OWN_CLASS, EVERY_CLASS):
-            cell.part(part).record
+            _ = cell.part(part).record
     except UserError as error:
         record = CellRecord(status="failed", plan=plan, reason=str(error))
     if record.plan != plan:
@@ -169,9 +171,10 @@ _ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in (*CELL
 
 
 def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:
-    """One row an image, method, metric and step, without those of the cost; one explainer is read at a time.
+    """Writes one row per image, method, metric and step, without cost; one explainer is read at a time.
 
     Args:
+        frames: the run.
         derived: rows of ``frames.scores`` that no explainer's file holds.
         place: of the file.
     """

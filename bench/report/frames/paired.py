@@ -1,4 +1,4 @@
-"""Scores of the same images side by side: what every comparison of two methods starts from."""
+"""Paired scores: the same images side by side, from which every comparison of two methods starts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
 
 Method = tuple[str, str]  # head, explainer
-SUBTRACTED, ABSENT, NOT_NEEDED = "subtracted", "missing", "not needed"  # what became of the floor
-_MARGIN = 0.01  # of a metric's range, or of its unit where it has no end: smaller differences do not matter
+SUBTRACTED, ABSENT, NOT_NEEDED = "subtracted", "missing", "not needed"  # states of the floor
+_MARGIN = 0.01  # of a metric's range, or of its unit if it is unbounded: smaller differences do not matter
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Paired:
     groups: NDArray[np.object_]
 
     def of(self, methods: list[Method]) -> Floats:
-        """Values (S,N,len(methods)); nan for a method without scores."""
+        """Returns values (S,N,len(methods)); nan for a method without scores."""
         absent = np.full(self.values.shape[:2], np.nan)
         found = [self.values[..., self.methods.index(one)] if one in self.methods else absent for one in methods]
         return np.stack(found, axis=-1) if found else np.zeros((*absent.shape, 0))
 
 
 def pair(rows: pd.DataFrame) -> Paired:
-    """Long rows of one metric, data set and backbone, without steps -> the same, aligned by seed and image."""
+    """Aligns long rows of one metric, data set and backbone, without steps, by seed and image."""
     wide = rows.pivot(index=["seed", "image"], columns=["head", "explainer"], values="value")
     seeds, images = (wide.index.unique(level).sort_values() for level in ("seed", "image"))
     wide = wide.reindex(pd.MultiIndex.from_product([seeds, images]))
@@ -55,30 +55,35 @@ def pair(rows: pd.DataFrame) -> Paired:
 
 
 def title(metric: MetricFacts) -> str:
-    """Name of a metric with its operator."""
-    return f"{metric.name}@{metric.variant}" if metric.variant else metric.name
+    """Returns the name of a metric with its operator."""
+    return f"{metric.name}@{metric.variant}" if metric.variant else str(metric.name)
 
 
 def margin(metric: MetricFacts) -> float:
-    """The smallest difference that matters: 0.01 of the range of a metric, or 0.01 where that has no end."""
-    lowest, highest = metric.value_range
+    """Returns the smallest difference that matters: 0.01 of the range of a metric, or 0.01 if it is unbounded."""
+    lowest, highest = value_range(metric)
     return _MARGIN * (highest - lowest if np.isfinite(highest - lowest) else 1)
 
 
+def value_range(metric: MetricFacts) -> tuple[float, float]:
+    """Returns lowest and highest possible score."""
+    return metric.value_range
+
+
 def possible(metric: MetricFacts, floor: str) -> tuple[float, float]:
-    """Lowest and highest of the scores that ``levelled`` gives."""
-    lowest, highest = metric.value_range
+    """Returns lowest and highest possible score of ``levelled``."""
+    lowest, highest = value_range(metric)
     return (lowest - highest, highest - lowest) if floor == SUBTRACTED else (lowest, highest)
 
 
 def levelled(frames: Frames, metric: MetricFacts, paired: Paired, methods: list[Method]) -> tuple[Floats, str]:
-    """Scores by which methods on different networks can be compared.
+    """Returns scores by which methods on different networks can be compared.
 
-    Where the network sets the level of the metric, the score of the floor control on the same network is subtracted,
-    image by image and seed by seed, if all networks have one.
+    If the network sets the level of the metric, the score of the floor control on the same network is subtracted,
+    image by image and seed by seed, provided that all networks have one.
 
     Returns:
-        (S,N,len(methods)), and whether the floor was ``SUBTRACTED``, is ``ABSENT`` or ``NOT_NEEDED``.
+        (S,N,len(methods)), and ``SUBTRACTED``, ``ABSENT`` or ``NOT_NEEDED`` for the floor.
     """
     values = paired.of(methods)
     if not metric.of_network:
@@ -91,12 +96,12 @@ def levelled(frames: Frames, metric: MetricFacts, paired: Paired, methods: list[
 
 
 def directed(frames: Frames) -> list[MetricFacts]:
-    """The run's metrics of which one end is better."""
+    """Returns the run's metrics that have a better direction."""
     return [metric for metric in frames.record.metrics if metric.higher_is_better is not None]
 
 
 def main_metrics(frames: Frames) -> dict[str, MetricFacts]:
-    """Family -> the first of its metrics that has a direction, as the run lists them."""
+    """Returns family -> the first of its metrics that has a direction, in the run's order."""
     first: dict[str, MetricFacts] = {}
     for metric in directed(frames):
         first.setdefault(metric.family, metric)
@@ -104,7 +109,7 @@ def main_metrics(frames: Frames) -> dict[str, MetricFacts]:
 
 
 def comparable(frames: Frames, family: str) -> list[str]:
-    """Explainers whose scores of a family of metrics can be compared: of consistency with the label, signed ones.
+    """Returns the explainers whose scores of a family of metrics can be compared: for consistency, signed ones.
 
     A map without a sign is positive nearly everywhere by construction: next to a signed one, its share of positive
     cells says nothing about agreement with the label.
@@ -113,19 +118,19 @@ def comparable(frames: Frames, family: str) -> list[str]:
 
 
 def metric_rows(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
-    """Rows of one metric, of the explainers that can be compared by it."""
+    """Returns the rows of one metric, of the explainers that can be compared by it."""
     rows = _by_metric(frames).get((metric.name, metric.variant), frames.scores[:0])
     return rows[rows["explainer"].isin(comparable(frames, metric.family))] if len(rows) else rows
 
 
 @lru_cache(maxsize=1)
 def _by_metric(frames: Frames) -> dict[Any, pd.DataFrame]:
-    """Name and variant of a metric -> its rows."""
+    """Returns name and variant of a metric -> its rows."""
     return dict(iter(frames.scores.groupby(["metric", "variant"]))) if len(frames.scores) else {}
 
 
 def pairs(frames: Frames, metric: MetricFacts) -> Iterator[tuple[str, str, Paired]]:
-    """Data set, backbone and aligned scores of one metric."""
+    """Yields data set, backbone and aligned scores of one metric."""
     rows = metric_rows(frames, metric)
     if len(rows):
         for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
@@ -133,12 +138,12 @@ def pairs(frames: Frames, metric: MetricFacts) -> Iterator[tuple[str, str, Paire
 
 
 def own_maps(frames: Frames, methods: list[Method]) -> list[Method]:
-    """The inherent maps among these, on heads that have them."""
+    """Returns the inherent maps among these, on heads that have them."""
     return _of(frames, methods, "inherent", "inherent")
 
 
 def post_hoc(frames: Frames, methods: list[Method]) -> list[Method]:
-    """The post-hoc maps of black boxes among these."""
+    """Returns the post-hoc maps of black boxes among these."""
     return _of(frames, methods, "post-hoc", "black box")
 
 
@@ -155,7 +160,7 @@ def _of(frames: Frames, methods: list[Method], explainers: str, heads: str) -> l
 
 
 def label(frames: Frames, method: Method) -> str:
-    """What sentences call a method: an inherent map by its head, if that has scores of only one, else the explainer."""
+    """Returns the name of a method in sentences: the head of its only inherent map, otherwise the explainer."""
     head, explainer = method
     black_boxes = [name for name, facts in frames.record.heads.items() if facts.family != "inherent"]
     if frames.record.explainers[explainer].family == "inherent":

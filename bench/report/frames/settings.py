@@ -1,4 +1,4 @@
-"""What the heads and data sets of a run were set to: the numbers in which the cells of a grid differ."""
+"""Settings of the heads and data sets of a run: the numbers in which the cells of a grid differ."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Setting:
         return {name: (self.parameters or {})[name] for name in PENALTIES if (self.parameters or {}).get(name)}
 
     def others(self, *varied: str) -> dict[str, Any]:
-        """Parameters other than the varied ones: heads of one grid agree in them."""
+        """Returns parameters other than the varied ones; heads of one grid agree in them."""
         return {name: value for name, value in (self.parameters or {}).items() if name not in varied}
 
     @property
@@ -54,7 +54,7 @@ class Setting:
 
 
 def settings(frames: Frames) -> list[Setting]:
-    """One entry a data set, backbone and head with a finished cell, in the order of the run."""
+    """Returns one entry per data set, backbone and head with a finished cell, in the order of the run."""
     found: dict[tuple[str, str, str], Setting] = {}
     for cell in frames.cells[frames.cells["status"] == "ok"].itertuples():
         setting = _setting(frames.record, cell)

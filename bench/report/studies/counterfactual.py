@@ -1,4 +1,4 @@
-"""Counterfactual faithfulness: how well a map ranks the lesions by what removing each does, and who agrees with that.
+"""Counterfactual faithfulness: scores of maps against the true effect of each lesion, and metrics that agree with them.
 
 The scores join the others as the first ones of their family, so that every table of faithfulness begins with them.
 """
@@ -17,12 +17,14 @@ from bench.report.figures.style import GREY, Drawing, panels
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import CELL, Frames
 from bench.report.frames.paired import title
+from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.captions import MEANS
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
-from bench.statistics.agreement import Floats, kendall_tau
+from bench.statistics.agreement import kendall_tau
 from bench.statistics.intervals import (
     Estimate,
+    Floats,
     bootstrap_weights,
     estimate_mean,
     estimate_means,
@@ -49,7 +51,7 @@ _METHOD = ["dataset", "backbone", "head"]
 
 
 def with_counterfactual(frames: Frames) -> Frames:
-    """The frames with a score an image and map for each of ``SCORES``; the same frames where nothing was measured."""
+    """Adds the ``SCORES`` of every image and map to the frames; returns the same frames if nothing was measured."""
     rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows) or not len(frames.scores):
         return frames
@@ -59,16 +61,17 @@ def with_counterfactual(frames: Frames) -> Frames:
 
 
 def counterfactual_rows(frames: Frames) -> pd.DataFrame:
-    """The rows that ``with_counterfactual`` added."""
+    """Returns the rows that ``with_counterfactual`` added."""
     return frames.scores[frames.scores["metric"].isin(SCORES)] if len(frames.scores) else frames.scores
 
 
 def lesion_scores(
     rows: pd.DataFrame, weight: str, scores: dict[str, Callable[[Floats, Floats], float]]
 ) -> pd.DataFrame:
-    """One row a lesion -> long rows of scores, one an image and map.
+    """Turns one row per lesion into long rows of scores, one per image and map.
 
     Args:
+        rows: of the study.
         weight: the column by which the lesions are ranked.
         scores: name -> function of the weights (L,) and the effects (L,) of an image's lesions.
     """
@@ -82,7 +85,7 @@ def lesion_scores(
 
 
 def counterfactual_tables(frames: Frames) -> dict[str, TableData]:
-    """The scores on every classifier, and the agreement of the other faithfulness metrics with them.
+    """Returns the scores on every classifier, and the agreement of the other faithfulness metrics with them.
 
     Args:
         frames: with these scores, see ``with_counterfactual``.
@@ -93,6 +96,12 @@ def counterfactual_tables(frames: Frames) -> dict[str, TableData]:
     return {PROBE: _score_table(frames, rows), f"{PROBE}_agreement": agreement_table(frames)}
 
 
+def missing_counterfactual(frames: Frames) -> list[Missing]:
+    """Returns the tables as missing if a data set allows the study and the run did not ask for it."""
+    below = {"faithfulness": "the counterfactual columns"}
+    return without_studies(frames, PROBE, PROBE, below=below) if has_counterfactuals(frames) else []
+
+
 def _score_table(frames: Frames, rows: pd.DataFrame) -> TableData:
     record = frames.record.changed(metrics=_FACTS)
     table = metric_table(replace(frames, record=record), FAMILY, frames.scores)
@@ -101,25 +110,27 @@ def _score_table(frames: Frames, rows: pd.DataFrame) -> TableData:
     for row in table.rows:
         row[_BY_AREA] = found[tuple(row[key] for key in table.keys)].within(-1, 1)
     table.columns.append(Column(_BY_AREA, None))
-    table.caption = (
-        f"Counterfactual faithfulness. {_images(rows)} Each lesion is taken out of the scene; the effect is what the "
-        "explained logit loses. tau: Kendall's τ-b between the positive mass of the map on the lesions and their "
-        "effects (0 where all masses are equal). share: area under the cumulative effect of the lesions by falling "
-        "mass, 0 = random order, 1 = ideal order; share by area: the same by the lesions' size, which is what an even "
-        f"map would reach. Undefined where all effects are equal. {MEANS}"
+    table.caption = "Counterfactual faithfulness: rank agreement of the lesions' mass with the effect of removing them."
+    table.reading = (
+        "Each lesion is removed from the scene; the effect is what the explained logit loses. tau: Kendall's τ-b "
+        "between the positive mass of the map on the lesions and their effects (0 if all masses are equal). share: "
+        "area under the cumulative effect of the lesions by falling mass, 0 = random order, 1 = ideal order. share "
+        "by area: the same for an order by lesion size, which is what an even map would reach. Scores are undefined "
+        f"where all effects are equal. {MEANS}"
     )
+    table.notes.append(_images(rows))
     return table
 
 
 def _images(rows: pd.DataFrame) -> str:
-    """How many images and lesions of each data set were read."""
+    """Returns a sentence with the number of images and lesions of each data set."""
     counts = rows.drop_duplicates(["dataset", "image", "lesion"]).groupby("dataset", sort=False)["image"]
     texts = [f"{name} {images.nunique()} images, {len(images)} lesions" for name, images in counts]
     return f"Diseased images with at least two visible lesions: {'; '.join(texts)}."
 
 
 def agreement_table(frames: Frames) -> TableData:
-    """Kendall's τ between the rankings of the methods on one classifier by a metric and by a counterfactual score."""
+    """Computes Kendall's τ between the rankings of the methods on one classifier by a metric and by a true score."""
     metrics = [one for one in frames.record.metrics if one.family == FAMILY and one.name not in SCORES]
     keys = [*_METHOD, "score"]
     table = TableData("", keys, [Column(title(one), None) for one in metrics])
@@ -127,24 +138,27 @@ def agreement_table(frames: Frames) -> TableData:
     for key, rows in scores.groupby(_METHOD, sort=False):
         for name in SCORES:
             truth = rows[rows["metric"] == name]
-            found = {title(one): _tau(truth, _of(rows, one), one.higher_is_better) for one in metrics}
+            found = {title(one): _tau(truth, _of(rows, one), bool(one.higher_is_better)) for one in metrics}
             if any(found.values()):
                 table.rows.append(dict(zip(_METHOD, key, strict=True)) | {"score": name} | found)
                 table.competes.append(False)
-    table.caption = (
-        "Does a faithfulness metric rank the methods as the counterfactual does? Kendall's τ-b between the methods' "
-        "means [95 % bootstrap interval over groups], both from the better end; 1 = same ranking, 0 = none in common; "
-        f"n is the number of methods (controls left out; at least {_FEWEST_METHODS}). {_images(frames.studies[PROBE])}"
+    table.caption = "Agreement of faithfulness metrics with the counterfactual on the ranking of the methods."
+    table.reading = (
+        "Kendall's τ-b between the methods' means with 95 % bootstrap intervals over groups, both from the better "
+        "direction; 1 = same ranking, 0 = no agreement. n is the number of methods, without controls; there must be at "
+        f"least {_FEWEST_METHODS}."
     )
+    table.notes.append(_images(frames.studies[PROBE]))
     return table
 
 
 def _of(rows: pd.DataFrame, metric: MetricFacts) -> pd.DataFrame:
-    return rows[(rows["metric"] == metric.name) & (rows["variant"] == metric.variant)]
+    own: pd.DataFrame = rows[(rows["metric"] == metric.name) & (rows["variant"] == metric.variant)]
+    return own
 
 
-def _tau(truth: pd.DataFrame, metric: pd.DataFrame, higher_is_better: bool | None) -> Estimate | None:
-    """Agreement over the methods that have both scores; None for fewer methods than say anything."""
+def _tau(truth: pd.DataFrame, metric: pd.DataFrame, higher_is_better: bool) -> Estimate | None:
+    """Computes the agreement over the methods that have both scores; None for too few methods."""
     groups = pd.concat([truth, metric]).drop_duplicates("image").set_index("image")["group"].sort_index()
     tables = [rows.pivot_table(index="image", columns="explainer", values="value") for rows in (truth, metric)]
     methods = tables[0].columns.intersection(tables[1].columns)
@@ -160,7 +174,7 @@ _SHARE = "counterfactual_share"
 
 
 def counterfactual(frames: Frames) -> Iterator[Drawing]:
-    """The share of the effect that the mass-ranked lesions explain, one line a method, one panel a data set."""
+    """Draws the share of the effect that the mass-ranked lesions explain: a line per method, a panel per data set."""
     rows = compared_rows(frames, _SHARE)
     methods = methods_in(frames, rows)[::-1]
     datasets = list(rows["dataset"].unique())
@@ -175,12 +189,13 @@ def counterfactual(frames: Frames) -> Iterator[Drawing]:
             found[place] = estimate_mean(own["value"], own["image"], own["group"])
         _panel(axis, methods, found)
         axis.set_title(f"{name} (n = {max(one.n for one in found.values())})")
-    caption = (
-        "Counterfactual faithfulness: how fast the lesions of an image, by falling mass of the map, add up to the "
-        "effect on the logit of taking all of them out of the scene one by one; 1 = ideal order, 0 = random order "
-        "(line). Means over images with at least two lesions, 95 % bootstrap intervals over groups. "
+    caption = "Share of the lesions' effect on the logit that a map explains, for each method."
+    reading = (
+        "The score is how fast the lesions of an image, by falling mass of the map, add up to the effect on the logit "
+        "of removing them one by one: 1 = ideal order, 0 = random order (line). Points are means over images with at "
+        f"least two lesions, bars are 95 % bootstrap intervals over groups. {averaging_note(frames, methods)}"
     )
-    yield Drawing("counterfactual", figure, (caption + averaging_note(frames, methods)).strip())
+    yield Drawing("counterfactual", figure, caption, reading.strip())
 
 
 def _panel(axis: Axes, methods: list[Method], found: dict[int, Estimate]) -> None:

@@ -1,4 +1,7 @@
-"""How much of a score is resolution or smoothness? The same maps on one grid, and blurred as that grid would."""
+"""Fair resolution: scores of the same maps on one grid, and blurred to the smoothness of that grid.
+
+They show how much of a score is due to resolution or smoothness.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.figures.bump import Charts, bump_chart
+from bench.report.figures.style import Drawing
 from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import Frames
+from bench.report.gaps import Missing, without_studies
 from bench.report.tables.rankings import TAU, Ranking, add_agreements, rank
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import estimate_means
@@ -18,28 +24,33 @@ PROBE = "fair_resolution"
 TREATMENTS = ("native", "common", "blurred")
 _KEYS = ["dataset", "backbone", "metric", "explainer", "head", "map grid", "common grid"]
 _MEANING = (
-    "native: bicubically upsampled from the map's own grid, as everywhere else; common: averaged over the cells of the "
-    "classifier's feature map (the coarsest grid of the compared methods), then upsampled; blurred: under a Gaussian "
-    "that makes the map as smooth as that grid does (σ = 0.375 √(c² - b²) pixels for cells of c and b pixels: half "
-    "the amplitude at the grid's highest frequency). A map that is no finer keeps its score."
+    "native: bicubically upsampled from the map's own grid, as in all other tables. common: averaged over the cells of "
+    "the classifier's feature map (the coarsest grid of the compared methods), then upsampled. blurred: under a "
+    "Gaussian that makes the map as smooth as that grid does (σ = 0.375 √(c² - b²) pixels for cells of c and b pixels: "
+    "half the amplitude at the grid's highest frequency). A map that is no finer than the grid keeps its score."
 )
 
 
 def fair_resolution_tables(frames: Frames) -> dict[str, TableData]:
-    """``fair_resolution`` and ``fair_resolution_agreement``, where the probe ran."""
+    """Returns ``fair_resolution`` and ``fair_resolution_agreement``, if the study ran."""
     tables = {PROBE: fair_resolution_table(frames), f"{PROBE}_agreement": agreement_table(frames)}
     return {name: table for name, table in tables.items() if table.rows}
 
 
+def missing_fair_resolution(frames: Frames) -> list[Missing]:
+    """Returns the tables as missing if the run did not ask for the study."""
+    return without_studies(frames, PROBE, PROBE)
+
+
 def fair_resolution_table(frames: Frames) -> TableData:
-    """Scores and ranks by treatment, one row a metric and method of the main comparison."""
-    caption = (
-        f"Fair resolution, diseased images (n: the probe's subset). {_MEANING} Means over images [95 % bootstrap "
-        "interval over groups]; the arrow behind a metric points to the better end; rank 1 is the best of the methods "
-        "without controls."
-    )
+    """Computes scores and ranks by treatment, one row per metric and method of the main comparison."""
+    caption = "Scores and ranks of the same maps at their own resolution, on a common grid, and blurred to that grid."
     ranked = {treatment: f"rank {treatment}" for treatment in TREATMENTS}
     table = TableData(caption, [*_KEYS, *ranked.values()], [Column(name, None) for name in TREATMENTS], within=3)
+    table.reading = (
+        f"{_MEANING} Entries are means over the diseased images of the study with 95 % bootstrap intervals over "
+        "groups. Arrows point to the better direction; rank 1 is the best of the methods without controls."
+    )
     place = row_order(frames)
     for title, dataset, backbone, part, ranking in rankings(frames):
         ranks = {treatment: ranking.ranks(treatment) for treatment in ranking.values}
@@ -61,21 +72,21 @@ def fair_resolution_table(frames: Frames) -> TableData:
 
 
 def agreement_table(frames: Frames) -> TableData:
-    """Kendall's τ between the rankings before and after each treatment."""
-    caption = (
-        "How the ranking moves with the treatment of resolution: Kendall's τ-b between the orders of the methods of "
-        "the main comparison (controls apart), 1 where none moves; 95 % bootstrap interval over groups, n images of "
-        f"the probe's subset. {_MEANING}"
-    )
+    """Computes Kendall's τ between the rankings before and after each treatment."""
+    caption = "Agreement of the rankings before and after each treatment of resolution."
     keys = ["dataset", "backbone", "metric", "one", "other", "methods"]
     table = TableData(caption, keys, [Column(TAU, None)])
+    table.reading = (
+        "Kendall's τ-b between the orders of the methods of the main comparison without controls; 1 = the same order. "
+        f"Intervals are 95 % bootstrap intervals over groups, and n counts the images of the study. {_MEANING}"
+    )
     for title, dataset, backbone, _, ranking in rankings(frames):
         add_agreements(table, {"dataset": dataset, "backbone": backbone, "metric": title}, ranking)
     return table
 
 
 def rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Ranking]]:
-    """Title of the metric, data set, backbone, rows and ranking by treatment."""
+    """Yields title of the metric, data set, backbone, rows and ranking by treatment."""
     if PROBE not in frames.studies:
         return
     rows = main_rows(replace(frames, scores=frames.studies[PROBE]))
@@ -86,3 +97,17 @@ def rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Rank
             ranking = rank(part, "treatment", TREATMENTS, better)
             if ranking.values:
                 yield title, str(dataset), str(backbone), part, ranking
+
+
+def fair_resolution_ranks(frames: Frames) -> Iterator[Drawing]:
+    """Yields the ranks by treatment of resolution."""
+    found: Charts = {}
+    for title, dataset, _, _, ranking in rankings(frames):
+        found.setdefault(title, {})[dataset] = ranking
+    ends = list(found)[:1] + list(found)[1:][-1:]  # the study lists a localisation metric first and AUDC last
+    caption = "Rank of every method by treatment of the resolution of its map."
+    reading = (
+        f"Rank 1 is the best; controls are left out. {_MEANING} τ: mean of Kendall's τ over pairs of treatments; n: "
+        "the images of the study."
+    )
+    yield from bump_chart(frames, "fair_resolution", {title: found[title] for title in ends}, caption, reading)

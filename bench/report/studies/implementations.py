@@ -1,4 +1,4 @@
-"""Which implementation? How far the maps of one named method, and its place among the others, move with the library."""
+"""Implementations of one method in several libraries: differences of their maps, and ranks that they would give it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.frames.load import Frames
+from bench.report.gaps import Missing, without_studies
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate, Floats
 
@@ -20,9 +21,9 @@ _KEYS = ["dataset", "backbone", "method", *_SETTING]
 
 
 def implementation_tables(frames: Frames) -> dict[str, TableData]:
-    """Differences and scores by implementation, and the ranks that they would give the method; none without the probe.
+    """Returns differences and scores by implementation, and the ranks that they would give the method.
 
-    They are of the black box, by file name.
+    All maps explain the black box. There are no tables without the study.
     """
     rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows):
@@ -31,9 +32,17 @@ def implementation_tables(frames: Frames) -> dict[str, TableData]:
     metrics = [name for name in rows["measure"].dropna().unique() if name not in _DIFFERENCES]
     means = _means(rows)
     images = rows["image"].nunique()
-    scores = TableData(_scores_caption(images), _KEYS, [Column(name, None, ("mean", "n")) for name in _DIFFERENCES])
+    scores = TableData(
+        "Difference and scores of the implementations of a method.",
+        _KEYS,
+        [Column(name, None, ("mean", "n")) for name in _DIFFERENCES],
+    )
     scores.columns += [Column(name, directions[name], ("mean", "n")) for name in metrics]
-    ranks = TableData(_ranks_caption(images), _KEYS, [Column(name, None, ("mean", "n")) for name in metrics])
+    ranks = TableData(
+        "Rank that each implementation would give its method.",
+        _KEYS,
+        [Column(name, None, ("mean", "n")) for name in metrics],
+    )
     rivals = _rivals(frames, rows)
     for key, part in means.groupby([*_CELL, "explainer", *_SETTING], sort=False):
         dataset, backbone, head, method, *setting = map(str, key)
@@ -43,9 +52,15 @@ def implementation_tables(frames: Frames) -> dict[str, TableData]:
         keys = {name: [(dataset, backbone, head, name, other) for other in _others(frames, method)] for name in values}
         theirs = {name: np.array([rivals.get(one, np.nan) for one in keys[name]]) for name in values}
         _add(ranks, place | dict(_ranks(values, theirs, directions)))
-    scores.notes = list(_skipped(rows))
-    ranks.notes = list(_spread(ranks))
+    about = f"Means over {images} diseased images, maps of the black box."
+    scores.notes, ranks.notes = [about, *_skipped(rows)], [about, *_spread(ranks)]
+    scores.reading, ranks.reading = _SCORES_READING, _RANKS_READING
     return {"implementations": scores, "implementations_ranks": ranks}
+
+
+def missing_implementations(frames: Frames) -> list[Missing]:
+    """Returns the tables as missing if the run did not ask for the study."""
+    return without_studies(frames, PROBE, PROBE)
 
 
 def _add(table: TableData, row: dict[str, Any]) -> None:
@@ -54,20 +69,20 @@ def _add(table: TableData, row: dict[str, Any]) -> None:
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over images (each over seeds first) and the number of images with a value, by setting and measure."""
+    """Averages over seeds, then over images, and counts the images with a value, by setting and measure."""
     keys = [*_CELL, "explainer", *_SETTING, "measure"]
     by_image = rows[rows["reason"] == ""].groupby([*keys, "image"], sort=False)["value"].mean()
     return by_image.groupby(keys, sort=False).agg(mean="mean", n="count").reset_index()
 
 
 def _rivals(frames: Frames, rows: pd.DataFrame) -> dict[Any, float]:
-    """Data set, backbone, head, metric and explainer -> mean of the run's scores over the images of the probe."""
+    """Returns data set, backbone, head, metric and explainer -> mean score of the run over the images of the study."""
     scores = frames.scores[frames.scores["image"].isin(rows["image"].unique())]
     return scores.groupby([*_CELL, "metric", "explainer"])["value"].mean().to_dict()
 
 
 def _others(frames: Frames, method: str) -> list[str]:
-    """The post-hoc methods of the run that are no implementation of this one."""
+    """Returns the post-hoc methods of the run that are not implementations of this one."""
     return [
         name
         for name, facts in frames.record.explainers.items()
@@ -78,14 +93,14 @@ def _others(frames: Frames, method: str) -> list[str]:
 def _ranks(
     values: dict[str, Estimate], theirs: dict[str, Floats], directions: dict[str, bool | None]
 ) -> Iterator[tuple[str, Estimate]]:
-    """Rank (1 = best) of each score of an implementation among the other post-hoc methods on the same images.
+    """Ranks (1 = best) each score of an implementation among the other post-hoc methods on the same images.
 
-    ``n`` is the number of methods ranked, this one among them.
+    ``n`` is the number of ranked methods, including this one.
 
     Args:
         values: measure -> score.
         theirs: measure -> scores of the other methods, nan where a method has none.
-        directions: measure -> whether higher is better.
+        directions: measure -> True if higher is better, None if there is no direction.
     """
     for measure, score in values.items():
         better, means = directions.get(measure), theirs[measure][~np.isnan(theirs[measure])]
@@ -96,14 +111,14 @@ def _ranks(
 
 
 def _skipped(rows: pd.DataFrame) -> Iterator[str]:
-    """A line for every implementation that could not run."""
+    """Yields a line per implementation that could not run."""
     absent = rows.loc[rows["reason"] != "", ["implementation", "reason"]].drop_duplicates()
     for row in absent.itertuples():
-        yield f"Without {row.implementation}: {row.reason}."
+        yield f"Not run: {row.implementation} ({row.reason})."
 
 
 def _spread(ranks: TableData) -> Iterator[str]:
-    """For every method, from where to where its rank moves."""
+    """Yields the range of ranks of every method."""
     frame = pd.DataFrame(ranks.rows)
     for (dataset, backbone, method), part in frame.groupby(["dataset", "backbone", "method"], sort=False):
         texts = []
@@ -118,22 +133,16 @@ def _spread(ranks: TableData) -> Iterator[str]:
 
 
 _SETTINGS = (
-    "Every implementation of a method that is installed, explaining the logit or the probability of the target, and "
-    "enlarged as stated (by the library: it does so itself). The first row of a method is what the other tables score: "
-    "this benchmark's, of the logit, bicubic without aligned corners."
+    "The rows are all installed implementations of a method, explaining the logit or the probability of the target, "
+    "and enlarged as stated (by the library: it enlarges maps itself). The first row of a method is what the other "
+    "tables score: our own implementation, of the logit, bicubic without aligned corners."
 )
-
-
-def _scores_caption(images: int) -> str:
-    return (
-        f"Which implementation? {_SETTINGS} Largest and mean absolute difference from that map, both in [0, 1] (as the "
-        "library scales, else cut at zero and scaled by image), and rank correlation (Spearman) of the pixels; then "
-        f"scores. Rows with the same numbers are the same map. Means over {images} diseased images, black box."
-    )
-
-
-def _ranks_caption(images: int) -> str:
-    return (
-        f"Ranks by implementation. {_SETTINGS} Rank that its score would give the method (1 is best, ties share) among "
-        f"the post-hoc methods of the run, n with it, on the same {images} images; the range stands in the notes."
-    )
+_SCORES_READING = (
+    f"{_SETTINGS} Columns: largest and mean absolute difference from that map, both in [0, 1] (as the library scales, "
+    "otherwise cut at zero and scaled per image), Spearman's rank correlation of the pixels, and scores. Rows with the "
+    "same numbers are the same map."
+)
+_RANKS_READING = (
+    f"{_SETTINGS} Entries are the rank that a score would give the method among the post-hoc methods of the run (1 is "
+    "the best, ties share their rank); n counts the ranked methods. The notes state the range."
+)

@@ -1,4 +1,7 @@
-"""Do the metrics measure the same thing, and do the images agree on which method is better?"""
+"""Agreement of metrics, and of images, on which method is better.
+
+Metrics that do not agree do not measure the same thing.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,19 @@ from bench.statistics.intervals import Estimate
 
 ALPHA = "alpha_over_images"
 _FAMILIES = ("localisation", "faithfulness")
+_CAPTION = "Agreement of the images, and of pairs of metrics, on the ranking of the methods."
+_READING = (
+    "alpha over images: Krippendorff's ordinal α, with the images as raters that rank the methods; 1 = every image "
+    "ranks them alike, 0 = agreement by chance (arXiv:1912.01451). The other columns are Spearman's ρ between two "
+    "metrics over the methods within an image, from the better direction, averaged over the images that have both "
+    "metrics. Methods are those of the main tables without controls; images are diseased."
+)
 
 
 def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame]]]:
-    """Data set, backbone, and metric -> values (images, methods), from the better end, mean over seeds.
+    """Yields data set, backbone, and metric -> values (images, methods) from the better direction, mean over seeds.
 
-    Methods are those of the main tables without the controls, whose scores would make any two metrics agree.
+    Methods are those of the main tables without the controls, which would make any two metrics agree.
     """
     rows = main_rows(frames)
     if not len(rows):
@@ -43,9 +53,14 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
             yield str(dataset), str(backbone), found
 
 
+def metric_agreement_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns the table ``metric_agreement``."""
+    return {"metric_agreement": metric_agreement_table(frames)}
+
+
 def metric_agreement_table(frames: Frames) -> TableData:
-    """α of every metric over images, and its mean Spearman correlation with every other one."""
-    table = TableData(_caption(), ["dataset", "backbone", "metric"], [])
+    """Computes α of every metric over images, and its mean Spearman correlation with every other metric."""
+    table = TableData(_CAPTION, ["dataset", "backbone", "metric"], [], reading=_READING)
     names: dict[str, None] = {}
     for dataset, backbone, found in agreement(frames):
         names |= dict.fromkeys(found)
@@ -62,24 +77,15 @@ def metric_agreement_table(frames: Frames) -> TableData:
 
 
 def _correlation(first: pd.DataFrame, second: pd.DataFrame) -> Estimate:
-    """Mean over the images that have both of Spearman's ρ over the methods that have both."""
+    """Averages Spearman's ρ, over the methods that have both metrics, over the images that have both."""
     images, methods = first.index.intersection(second.index), first.columns.intersection(second.columns)
     values = spearman_by_row(first.loc[images, methods], second.loc[images, methods])
     count = int(values.notna().sum())
     return Estimate(float(values.mean()), np.nan, np.nan, count, len(values) - count)
 
 
-def _caption() -> str:
-    return (
-        "Agreement of metrics and images. alpha over images: Krippendorff's ordinal α, the images being raters that "
-        "rank the methods; 1 = every image ranks them alike, 0 = as chance would have it (arXiv:1912.01451). The other "
-        "columns: Spearman's ρ over the methods within an image, from the better end, mean over the images that have "
-        "both metrics. Methods of the main tables without controls; diseased images."
-    )
-
-
 def metric_agreement(frames: Frames) -> Iterator[Drawing]:
-    """Heat map of the correlations, mean over the data sets."""
+    """Draws a heat map of the correlations, averaged over data sets."""
     rows = metric_agreement_table(frames).rows
     pairs = [(row["metric"], name, one.mean) for row in rows for name, one in row.items() if isinstance(one, Estimate)]
     long = pd.DataFrame(pairs, columns=["metric", "other", "correlation"])
@@ -96,8 +102,9 @@ def metric_agreement(frames: Frames) -> Iterator[Drawing]:
     )  # fmt: skip
     axis.grid(False)
     axis.set(xlabel="", ylabel="")
-    caption = (
-        "Do metrics rank the methods alike? Spearman's ρ over the methods within an image, from the better end, mean "
-        "over diseased images and then over data sets; the table metric_agreement has each data set."
+    caption = "Spearman's ρ between two metrics over the methods within an image."
+    reading = (
+        "Both metrics are taken from the better direction. ρ is averaged over diseased images and then over data sets; "
+        "the table metric_agreement has each data set."
     )
-    yield Drawing("metric_agreement", figure, caption)
+    yield Drawing("metric_agreement", figure, caption, reading)

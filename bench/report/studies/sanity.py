@@ -1,4 +1,4 @@
-"""Sanity and robustness: what the probes found, and how maps of several seeds or backbones agree."""
+"""Sanity and robustness: results of the studies sanity, random_labels and agreement in one table and one figure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.report.figures.looks import Method, averaging_note, methods_in, of_fa
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import CELL, Frames
-from bench.report.tables.notes import how_to_add
+from bench.report.gaps import Missing, without_studies
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate, estimate_means
 
-#: Above it more than half of the variance of the ranks is still there when no learned weight is left.
+#: Above it, more than half of the variance of the ranks remains when no learned weight is left.
 FAILS = 0.5**0.5
 TOP = 0.1
 _CHECK = "randomisation"
@@ -30,7 +30,7 @@ _KEYS = ["dataset", "backbone", "explainer", "head", _CHECK]
 _HEAD, _ALL = "correlation, head fresh", "correlation, all fresh"
 _CORRELATION, _OVERLAP = "{}s: correlation", "{}s: IoU of top"
 _COLUMNS = (
-    Column(_HEAD, None),  # features alone may tell a map, and the head nothing
+    Column(_HEAD, None),  # the features alone may determine a map
     Column(_ALL, False),
     Column("complexity rise", True),
     Column("correlation, random labels", False),
@@ -38,22 +38,22 @@ _COLUMNS = (
     Column("class sensitivity", True),
     *(Column(name.format(over), True) for over in ("seed", "backbone") for name in (_CORRELATION, _OVERLAP)),
 )
-#: Name of the probe -> what is missing without it.
-_PROBES = {
+#: Name of a study -> columns that are missing without it.
+_PARTS = {
     "sanity": "randomised weights, noise and classes",
-    "random_labels": "the twin trained on permuted labels (one training more a cell)",
+    "random_labels": "the model trained on permuted labels (one more training per cell)",
     "agreement": "agreement between seeds and between backbones",
 }
 
 
 def sanity_tables(frames: Frames) -> dict[str, TableData]:
-    """``sanity``: one row an explainer on a head; nothing where no probe has run."""
+    """Returns ``sanity``, one row per explainer and head, if one of the studies ran."""
     values = sanity_values(frames)
     return {"sanity": _table(frames, values)} if len(values) else {}
 
 
 def _table(frames: Frames, values: pd.DataFrame) -> TableData:
-    table = TableData(_caption(frames, values), _KEYS, [])
+    table = TableData(_CAPTION, _KEYS, [], reading=_READING)
     place = row_order(frames)
     names = _KEYS[:-1]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -65,12 +65,12 @@ def _table(frames: Frames, values: pd.DataFrame) -> TableData:
         table.rows.append(row | {_CHECK: "–" if np.isnan(last) else "fails" if last > FAILS else "passes"})
         table.competes.append(False)  # a check is passed or failed; the lowest correlation is that of noise
     table.columns = [column for column in _COLUMNS if any(column.name in row for row in table.rows)]
-    table.notes = _failing(table)
+    table.notes = [*_facts(frames, values), *_failing(table)]
     return table
 
 
 def sanity_values(frames: Frames) -> pd.DataFrame:
-    """Long rows of every check: the columns of a cell, explainer, image, group, column of the table and value."""
+    """Returns long rows of every check: columns of a cell, explainer, image, group, column of the table and value."""
     found = pd.DataFrame(columns=[*CELL, "explainer", "image", "group", "column", "value"])
     parts = []
     if "sanity" in frames.studies:
@@ -90,11 +90,11 @@ def sanity_values(frames: Frames) -> pd.DataFrame:
 
 
 def agreement(rows: pd.DataFrame, over: str) -> pd.DataFrame:
-    """Each map with that of the same image and class from every other seed, or backbone: correlation and overlap.
+    """Compares each map with that of the same image and class from every other seed or backbone.
 
     Args:
-        rows: of the probe ``agreement``.
-        over: "seed" or "backbone", in which two rows of a pair differ while they share all else.
+        rows: of the study ``agreement``.
+        over: "seed" or "backbone", the only key in which two rows of a pair differ.
     """
     shared = [*(name for name in CELL if name != over), "explainer", "image", "target"]
     pairs = rows.merge(rows[[*shared, over, "map"]], on=shared, suffixes=("", "_other"))
@@ -106,7 +106,7 @@ def agreement(rows: pd.DataFrame, over: str) -> pd.DataFrame:
 
 
 def _failing(table: TableData) -> list[str]:
-    """A line a data set and backbone that names the maps which outlive the weights."""
+    """Returns a line per data set and backbone that names the maps that do not depend on the weights."""
     failing: dict[tuple[str, str], list[str]] = {}
     for row in table.rows:
         if row[_CHECK] == "fails":
@@ -117,63 +117,55 @@ def _failing(table: TableData) -> list[str]:
     ]
 
 
-def _caption(frames: Frames, values: pd.DataFrame) -> str:
+_CAPTION = "Sanity and robustness of the maps."
+_READING = (
+    "Correlations are Spearman's, between raw maps of the same image; entries are means with 95 % bootstrap "
+    "intervals over groups. Fresh: correlation of the intact map with that of the same method after the head's "
+    "weights, then all weights, are drawn anew (arXiv:1810.03292; batch norms are measured again). A map fails if "
+    f"more than {FAILS:.2f} remains on average, which is half of the ranks' variance. Passing is necessary but not "
+    "sufficient: noise passes. Complexity rise: relative growth of the entropy of the map's values under fresh "
+    "weights (eMPRT, arXiv:2401.06465), about 0 for noise. Random labels: correlation with the map of a second model "
+    "trained on permuted labels. Max sensitivity: largest relative change of the map under uniform noise on the "
+    "image (arXiv:1901.09392). Class sensitivity: 1 − correlation with the map for the most likely other class; 0 = "
+    "same map, 2 = reversed, as expected of two classes with opposite evidence. Seeds, backbones: correlation with "
+    f"the maps of the others on one grid; top: overlap of the highest {100 * TOP:g} % of the area. Methods with "
+    "random numbers draw new ones for every map. Nothing is bold, because a check is passed or failed."
+)
+
+
+def _facts(frames: Frames, values: pd.DataFrame) -> list[str]:
+    """Returns the facts of this run that the entries depend on, one line per study."""
     counts = values.groupby(["dataset", "column"])["image"].nunique()
-    images = f"the first {counts.max()} explained images (diseased ones first)"
-    return (
-        f"Sanity and robustness, on {images}: means [95 % bootstrap interval over groups]. Correlation is Spearman's, "
-        "between raw maps of the same image. Fresh: of the intact map with that of the same method after the head's "
-        "weights, then all weights, are drawn anew (arXiv:1810.03292; batch norms measured again); a map "
-        f"fails where more than {FAILS:.2f} is left in the mean, which is half of the ranks' variance. {_draws(frames)}"
-        "To pass is necessary and not enough: noise passes. Complexity rise: relative growth of the "
-        "entropy of the map's values under fresh weights (eMPRT, arXiv:2401.06465), about 0 for noise. Random labels: "
-        f"with the map of a twin trained on permuted labels{_twins(frames)}. Max sensitivity: largest relative change "
-        f"of the map under uniform noise{_noise(frames)} (arXiv:1901.09392). Class sensitivity: 1 − correlation with "
-        "the map for the most likely other class; 0 = same map, 2 = reversed, as expected of two classes whose "
-        f"evidence is opposite. Seeds, backbones: with the maps of the others on one grid; top: the highest "
-        f"{100 * TOP:g} % of the area. Methods with random numbers draw new ones for every map. Nothing is bold: a "
-        f"check is passed or failed. {_missing(frames)}"
-    ).strip()
+    lines = [f"Images: the first {counts.max()} explained images, diseased ones first."]
+    if "sanity" in frames.studies:
+        settings = frames.record.studies["sanity"]
+        lines.append(
+            f"Fresh weights: the images share {settings['weight_draws']} sets of them, which the intervals do not "
+            f"cover. Noise: ±{settings['radius']:g} of the pixel range, {settings['noise_draws']} draws."
+        )
+    if "random_labels" in frames.studies:
+        rows = frames.studies["random_labels"]
+        epochs = "/".join(str(count) for count in sorted(rows["epochs"].unique()))
+        low, high = rows["train_accuracy"].min(), rows["train_accuracy"].max()
+        lines.append(f"Random labels: {epochs} epochs; accuracy on the permuted labels {low:.2f} to {high:.2f}.")
+    return lines
 
 
-def _settings(frames: Frames, study: str) -> dict[str, Any]:
-    """Parameters of a probe that has rows; empty where it has none."""
-    return frames.record.studies[study] if study in frames.studies else {}
-
-
-def _draws(frames: Frames) -> str:
-    settings = _settings(frames, "sanity")
-    if not settings:
-        return ""
-    return f"The images share {settings['weight_draws']} sets of fresh weights, which the intervals do not speak of. "
-
-
-def _noise(frames: Frames) -> str:
-    settings = _settings(frames, "sanity")
-    if not settings:
-        return ""
-    return f" of ±{settings['radius']:g} of the pixel range, over {settings['noise_draws']} draws"
-
-
-def _twins(frames: Frames) -> str:
-    if "random_labels" not in frames.studies:
-        return ""
-    rows = frames.studies["random_labels"]
-    epochs = "/".join(str(count) for count in sorted(rows["epochs"].unique()))
-    low, high = rows["train_accuracy"].min(), rows["train_accuracy"].max()
-    return f" ({epochs} epochs; accuracy on its own labels {low:.2f} to {high:.2f})"
-
-
-def _missing(frames: Frames) -> str:
-    """What this run does not hold, and how to add it."""
-    texts = []
-    absent = {name: what for name, what in _PROBES.items() if name not in frames.studies}
-    if absent:
-        texts.append(f"Not in this run: {'; '.join(absent.values())}: {how_to_add(frames, list(absent))}.")
+def missing_sanity(frames: Frames) -> list[Missing]:
+    """Returns the table as missing if the run asked for none of its studies, otherwise the parts that it lacks."""
+    if absent := without_studies(frames, "sanity", *_PARTS):
+        return [replace(absent[0], studies=("sanity", "agreement"))]
+    found = [
+        Missing(f"{what} (sanity)", studies=(name,), below={"sanity": what})
+        for name, what in _PARTS.items()
+        if name not in frames.studies
+    ]
     for over in ("seed", "backbone") if "agreement" in frames.studies else ():
         if frames.cells[over].nunique() < 2:
-            texts.append(f"Agreement between {over}s needs a second {over}; this run has one.")
-    return " ".join(texts)
+            what = f"agreement between {over}s"
+            remedy = f"It needs a second {over}: name one more under --{over}s; existing results are reused."
+            found.append(Missing(f"{what} (sanity)", remedy, below={"sanity": what}))
+    return found
 
 
 Cascades = dict[str, dict[Method, dict[str, Estimate]]]
@@ -181,7 +173,7 @@ _BORDER, _OTHER = Look(GREY, width=0.7), Look(LIGHT, width=0.7)
 
 
 def randomisation(frames: Frames) -> Iterator[Drawing]:
-    """Rank correlation with the intact map, stage by stage, a panel a data set."""
+    """Draws the rank correlation with the intact map, stage by stage, a panel per data set."""
     if "sanity" not in frames.studies:
         return
     rows = frames.studies["sanity"]
@@ -198,16 +190,18 @@ def randomisation(frames: Frames) -> Iterator[Drawing]:
     axes[0].set_ylim(-1.05, 1.05)
     _legend(figure, methods, looks)
     caption = (
-        "Cascading randomisation (arXiv:1810.03292): Spearman correlation of each map with the intact one while "
-        "weights are drawn anew, first the head's, then the features' from the top down; mean over images. Low is "
-        f"necessary and not enough: noise has 0. Thin line: {FAILS:.2f}, half of the ranks' variance. Coloured: the "
-        f"post-hoc methods that keep most; grey: the others. {averaging_note(frames, methods)}"
+        "Rank correlation of each map with the intact one while weights are drawn anew from the head to the input."
     )
-    yield Drawing("randomisation", figure, caption.strip())
+    reading = (
+        "Cascading randomisation (arXiv:1810.03292): Spearman's correlation, mean over images. Low is necessary but "
+        f"not sufficient: noise has 0. The thin line is the limit {FAILS:.2f}, half of the ranks' variance. "
+        f"Coloured: the post-hoc methods that keep most; grey: the others. {averaging_note(frames, methods)}"
+    )
+    yield Drawing("randomisation", figure, caption, reading.strip())
 
 
 def _cascades(rows: pd.DataFrame, methods: list[Method]) -> Cascades:
-    """Data set -> method -> name of the stage -> mean over images."""
+    """Returns data set -> method -> name of the stage -> mean over images."""
     found: Cascades = {}
     by_name = {(method.explainer, method.head): method for method in methods}
     names = ["dataset", "explainer", "head", "fresh"]
@@ -219,7 +213,7 @@ def _cascades(rows: pd.DataFrame, methods: list[Method]) -> Cascades:
 
 
 def _looks(cascades: Cascades, methods: list[Method]) -> dict[Method, Look]:
-    """Looks of the post-hoc methods whose maps stay most alike, in the mean over data sets."""
+    """Returns the looks of the post-hoc methods whose maps change least on average over data sets."""
 
     def left(method: Method) -> float:
         ends = pd.Series([[*lines[method].values()][-1].mean for lines in cascades.values() if method in lines])

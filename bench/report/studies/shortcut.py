@@ -1,22 +1,30 @@
-"""Which maps show that a model uses the tag? Tables of the shortcut test, derived from the rows of its two probes."""
+"""Shortcut test: whether the models use a planted tag, and which maps show it.
+
+The tables and the figure are derived from the rows of two studies, of the models and of the maps.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.report.figures.panels import draw_masses
+from bench.report.figures.style import BLACK, STRONG, Drawing
 from bench.report.frames.compared import row_order
 from bench.report.frames.load import Frames
+from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
 from bench.specs import STUDIES, parse_spec
+from bench.statistics.agreement import spearman
 from bench.statistics.classification import auc
 from bench.statistics.comparison import mean_differences
 from bench.statistics.intervals import Estimate, Floats, bootstrap_weights, estimate_mean, limits_of_one
+from bench.store.folders import file_name
 
-#: A model uses the tag where removing it takes at least so much of the target's probability.
+#: Least loss of the target's probability on removing the tag that counts as use of it.
 USE = 0.1
 YES, NO, UNDECIDED = "yes", "no", "undecided"
 DETECTS, MISSES, FALSE_ALARM, SILENT = "detects", "misses", "false alarm", "silent"
@@ -26,32 +34,51 @@ _CELL, _METHOD = ["dataset", "backbone", "head"], ["dataset", "backbone", "expla
 _DROPS = ("probability_drop", "logit_drop")
 _ROUNDING = 1e-5  # shares that agree to this are the same: models differ in how their images are normalised
 _ACCURACIES = ("accuracy_with_tag", "accuracy_without_tag", "accuracy_tag_agrees", "accuracy_tag_conflicts")
+_CAPTION = "Share of each map's positive mass on the planted tag."
 _DEFINITION = (
-    f"A model uses the tag where removing it from the same scene takes at least {USE} of the target's probability on "
-    "average (the 95 % interval lies above; no: below; else undecided)."
+    f"A model uses the tag if removing it from the same scene takes at least {USE} of the target's probability on "
+    'average (the 95 % interval lies above; "no": below; otherwise "undecided").'
 )
 _SOURCE = "After DeGrave et al. 2021, doi:10.1038/s42256-021-00338-7, and Adebayo et al. 2022, arXiv:2212.04629."
+_USE_READING = (
+    "Scenes are rendered with and without the tag. Columns: accuracy on either version, on the version whose tag "
+    "agrees with the label as in training (diseased with, healthy without) and on the other; what the target loses "
+    f"when the tag is removed; share of predictions that change. {_DEFINITION} Entries are means with 95 % bootstrap "
+    f"intervals over groups. {_SOURCE}"
+)
+_MAPS_READING = (
+    "Maps explain the disease. Tag and lesion mass: share of the positive mass there; lift: tag mass over the tag's "
+    "share of the area. Above reference: tag mass minus that of the same method on the model trained without the "
+    "shortcut, on the same scene, or minus the area if the run has no such model. Verdict: if the model uses the "
+    'tag, "detects" (the interval lies above 0) or "misses"; if it does not, "false alarm" or "silent". Rank '
+    'correlation: over scenes, of tag mass with the loss of logit when the tag is removed. AUROC: of "the tag is '
+    f'used here" by tag mass, over the scenes of both models. {_DEFINITION} Entries are means with 95 % bootstrap '
+    "intervals over groups; intervals of differences are widened for few groups and for seeds, as in verdicts, and "
+    f"not adjusted for the number of rows. {_SOURCE}"
+)
 
 
 def shortcut_tables(frames: Frames) -> dict[str, TableData]:
-    """Use by the models and mass on the maps, by file name; only where the probes were run."""
+    """Returns use by the models and mass on the maps, by file name, if the studies ran."""
     tables = {"shortcut": shortcut_table(frames), "shortcut_use": use_table(frames)}
     return {name: table for name, table in tables.items() if table.rows}
 
 
-def not_tested(frames: Frames) -> list[str]:
-    """A line for every data set with a planted shortcut of which there are no rows of the probes."""
-    probed = frames.studies.get(_OF_MAPS, pd.DataFrame({"dataset": []}))["dataset"].unique()
-    planted = [name for name in frames.record.datasets if "shortcut" in parse_spec(name).parameters]
-    return [
-        f"{name}: the shortcut is not tested; add studies = {list(STUDIES)} to [run], only they are computed"
-        for name in planted
-        if name not in probed
-    ]
+def missing_shortcut(frames: Frames) -> Iterator[Missing]:
+    """Yields the data sets with a planted shortcut that the studies did not test."""
+    tested = frames.studies.get(_OF_MAPS, pd.DataFrame({"dataset": []}))["dataset"].unique()
+    for name in planted(frames):
+        if name not in tested:
+            yield Missing(f"shortcut and shortcut_use on {name}", studies=STUDIES)
+
+
+def planted(frames: Frames) -> list[str]:
+    """Returns the data sets with a planted shortcut."""
+    return [name for name in frames.record.datasets if "shortcut" in parse_spec(name).parameters]
 
 
 def reference(frames: Frames, dataset: str) -> str:
-    """The same data set without the shortcut, where the run has it; empty elsewhere."""
+    """Returns the same data set without the shortcut; empty if the run does not have it."""
 
     def apart(name: str) -> tuple[str, dict[str, Any]]:
         spec = parse_spec(name)
@@ -64,17 +91,13 @@ def reference(frames: Frames, dataset: str) -> str:
 
 
 def use_table(frames: Frames) -> TableData:
-    """Accuracy with and without the tag, and what it does to the prediction."""
+    """Computes the accuracy with and without the tag, and the effect of the tag on the prediction."""
     rows = frames.studies.get(_OF_EFFECT, pd.DataFrame())
     count = rows["image"].nunique() if len(rows) else 0
-    caption = (
-        f"Does the model use the tag? {count} test scenes, half of them diseased, rendered with and without the tag: "
-        "accuracy of either version, of the version whose tag agrees with the label as in training (diseased with, "
-        "healthy without) and of the other; what the target loses when the tag is removed; share of predictions that "
-        f"change. {_DEFINITION} Mean [95 % bootstrap interval over groups]. {_SOURCE}"
-    )
+    caption = "Use of the planted tag by the models."
     columns = [*(Column(name, True) for name in _ACCURACIES), *_plain(*_DROPS, "flips")]
-    table = TableData(caption, [*_CELL, "uses the tag"], columns)
+    notes = [f"{count} test scenes, half of them diseased."]
+    table = TableData(caption, [*_CELL, "uses the tag"], columns, notes=notes, reading=_USE_READING)
     for key, part in rows.groupby(_CELL, sort=False) if len(rows) else ():
         scored = _with_accuracies(part, frames.record.datasets[str(key[0])].healthy)
         found = {column.name: _mean(scored, column.name) for column in columns}
@@ -93,7 +116,7 @@ def _mean(rows: pd.DataFrame, column: str) -> Estimate:
 
 
 def mean_difference(rows: pd.DataFrame, column: str) -> Estimate:
-    """Mean of paired differences of images; rows by image and seed."""
+    """Averages paired differences of images; rows by image and seed."""
     wide = rows.pivot(index="seed", columns="image", values=column)
     groups = rows.groupby("image")["group"].first().reindex(wide.columns)
     values = wide.to_numpy(dtype=float)[..., None]
@@ -101,8 +124,8 @@ def mean_difference(rows: pd.DataFrame, column: str) -> Estimate:
     return Estimate(one["difference"], one["low"], one["high"], int(one["n"]), int(one["undefined"]))
 
 
-def _with_accuracies(rows: pd.DataFrame, healthy: int) -> pd.DataFrame:
-    """Rows of the probe with 1 or 0 for a right prediction of each version, and for one that the tag changes."""
+def _with_accuracies(rows: pd.DataFrame, healthy: int | None) -> pd.DataFrame:
+    """Adds 1 or 0 for a right prediction of each version, and for a prediction that the tag changes."""
     with_tag, without = (rows[f"predicted_{version}"] == rows["label"] for version in ("with", "without"))
     diseased = rows["label"] != healthy
     right = (with_tag, without, with_tag.where(diseased, without), without.where(diseased, with_tag))
@@ -111,15 +134,15 @@ def _with_accuracies(rows: pd.DataFrame, healthy: int) -> pd.DataFrame:
 
 
 def uses(rows: pd.DataFrame) -> str:
-    """Whether the model of these rows uses the tag: "yes", "no" or "undecided"."""
+    """Returns "yes", "no" or "undecided": use of the tag by the model of these rows."""
     drop = mean_difference(rows, "probability_drop")
     return YES if drop.low > USE else NO if drop.high < USE else UNDECIDED
 
 
 def shortcut_table(frames: Frames) -> TableData:
-    """One row a map: its mass on the tag, whether this follows the tag's effect, and a verdict."""
+    """Computes one row per map: its mass on the tag, the agreement of this with the tag's effect, and a verdict."""
     columns = _plain("tag_mass", "tag_lift", "lesion_mass", "above_reference", "rank_correlation", "auroc")
-    table = TableData(_caption(frames), [*_METHOD, "uses the tag", "verdict"], columns)
+    table = TableData(_CAPTION, [*_METHOD, "uses the tag", "verdict"], columns, reading=_MAPS_READING)
     rows = frames.studies.get(_OF_MAPS, pd.DataFrame())
     if not len(rows):
         return table
@@ -130,18 +153,19 @@ def shortcut_table(frames: Frames) -> TableData:
         found = verdict(model, values["above_reference"])
         table.rows.append(dict(zip(_METHOD, key, strict=True)) | values | {"uses the tag": model, "verdict": found})
         table.competes.append(False)
-    table.notes = _sentences(frames, table)
+    scenes = f"{rows['image'].nunique()} test scenes with a tag, half of them diseased."
+    table.notes = [scenes, *_sentences(frames, table)]
     return table
 
 
 def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row an image: means over the seeds."""
+    """Averages over seeds: one row per image."""
     kinds = dict.fromkeys(rows.select_dtypes("number").columns.drop("seed"), "mean")
     return rows.groupby("image", as_index=False).agg({**kinds, "group": "first"})
 
 
 def _of_model(frames: Frames, key: tuple[Any, ...], rows: pd.DataFrame) -> str:
-    """Whether a model uses the tag: by the scenes of its own probe, or, where that was not run, by these."""
+    """Returns the use of the tag by a model: on the scenes of its own study, otherwise on these."""
     effects = frames.studies.get(_OF_EFFECT, pd.DataFrame(columns=_CELL))
     dataset, backbone, _, head = key
     own = effects[(effects[_CELL] == [dataset, backbone, head]).all(axis=1)]
@@ -149,7 +173,11 @@ def _of_model(frames: Frames, key: tuple[Any, ...], rows: pd.DataFrame) -> str:
 
 
 def measure(rows: pd.DataFrame, other: pd.DataFrame | None) -> dict[str, Estimate]:
-    """What the maps of one method do, rows by image and seed; ``other``: the same of the model without the shortcut.
+    """Measures the maps of one method.
+
+    Args:
+        rows: by image and seed.
+        other: the same of the model trained without the shortcut, if there is one.
 
     Returns:
         tag_mass, tag_lift (mass over area), lesion_mass; above_reference: tag mass minus that of ``other`` on the same
@@ -176,32 +204,19 @@ def measure(rows: pd.DataFrame, other: pd.DataFrame | None) -> dict[str, Estimat
 
 
 def rank_correlation(rows: pd.DataFrame) -> Estimate:
-    """Spearman's correlation between tag mass and loss of logit; nan where one of both is constant."""
-    pairs = rows["tag_mass"].to_numpy(), rows["logit_drop"].to_numpy()
-    return _bootstrapped(rows, lambda weights: weighted_spearman(*pairs, weights), (-1, 1))
-
-
-def weighted_spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
-    """Spearman's correlations (B,) of values (N,), (N,) of which each counts as often as its weight (B,N) says."""
-    centred = []
-    for values in (first, second):
-        below = (values < values[:, None]) + 0.5 * (values == values[:, None])
-        ranks = weights @ below.T  # middle ranks up to a constant
-        mean = (weights * ranks).sum(axis=1) / weights.sum(axis=1)
-        centred.append(ranks - mean[:, None])
-    covariance, one, two = ((weights * a * b).sum(axis=1) for a, b in (centred, centred[:1] * 2, centred[1:] * 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return covariance / np.sqrt(one * two)
+    """Computes Spearman's correlation between tag mass and loss of logit; nan where either is constant."""
+    mass, drop = (rows[name].to_numpy(dtype=float)[None] for name in ("tag_mass", "logit_drop"))
+    return _bootstrapped(rows, lambda weights: spearman(mass, drop, weights), (-1, 1))
 
 
 def use_auroc(rows: pd.DataFrame) -> Estimate:
-    """Area under the ROC curve of "the tag is used on this image" by the tag mass; nan where all are alike."""
+    """Computes the area under the ROC curve of "the tag is used on this image" by tag mass; nan for one class."""
     scores, used = rows["tag_mass"].to_numpy(), np.where(rows["probability_drop"] >= USE, 1, 0)
     return _bootstrapped(rows, lambda weights: auc(np.stack([-scores, scores], axis=1), used, weights), (0, 1))
 
 
 def _bootstrapped(rows: pd.DataFrame, compute: Callable[[Floats], Floats], within: tuple[float, float]) -> Estimate:
-    """``compute(weights (B,N)) -> (B,)`` on the images as they are, with an interval over groups."""
+    """Computes ``compute(weights (B,N)) -> (B,)`` on the images as they are, with an interval over groups."""
     if len(rows) < 2:
         return Estimate(np.nan, np.nan, np.nan, len(rows))
     value = float(compute(np.ones((1, len(rows))))[0])
@@ -210,7 +225,7 @@ def _bootstrapped(rows: pd.DataFrame, compute: Callable[[Floats], Floats], withi
 
 
 def verdict(model: str, above: Estimate) -> str:
-    """Does the map say what is true of the model? More mass on the tag than the reference means that it says "used"."""
+    """Compares the map with the truth about the model: more mass on the tag than the reference says "used"."""
     if model == UNDECIDED or not np.isfinite(above.low):
         return UNDECIDED
     if model == YES:
@@ -219,7 +234,7 @@ def verdict(model: str, above: Estimate) -> str:
 
 
 def _sentences(frames: Frames, table: TableData) -> list[str]:
-    """For every model that uses the tag, which explainers show it; controls are none."""
+    """Returns a line per model that uses the tag, with the explainers that show it; controls do not count."""
     found = []
     methods = {name for name, facts in frames.record.explainers.items() if facts.family != "control"}
     users = [row for row in table.rows if row["uses the tag"] == YES and row["explainer"] in methods]
@@ -231,15 +246,23 @@ def _sentences(frames: Frames, table: TableData) -> list[str]:
     return found
 
 
-def _caption(frames: Frames) -> str:
-    rows = frames.studies.get(_OF_MAPS, pd.DataFrame({"image": []}))
-    return (
-        f"Shortcut test: {rows['image'].nunique()} test scenes with a tag, half of them diseased, explained for the "
-        "disease. Tag and lesion mass: share of the positive mass there; lift: over the share of the area. Above "
-        "reference: tag mass minus that of the same method on the model trained without the shortcut, on the same "
-        "scene, or minus the area where the run has no such model. Verdict, where the model uses the tag: detects (the "
-        "interval lies above 0) or misses; where it does not: false alarm or silent. Rank correlation over scenes of "
-        'tag mass with the loss of logit when the tag is removed. AUROC of "the tag is used here" by tag mass, over '
-        f"the scenes of both models. {_DEFINITION} Mean [95 % bootstrap interval over groups; of differences widened "
-        f"for few groups and for seeds, as in verdicts], not adjusted for the number of rows. {_SOURCE}"
-    )
+_COLORS = {DETECTS: STRONG[2], MISSES: STRONG[0], FALSE_ALARM: STRONG[3], SILENT: STRONG[1], UNDECIDED: BLACK}
+
+
+def shortcut_forest(frames: Frames) -> Iterator[Drawing]:
+    """Draws one figure per data set with a shortcut: a panel per head, a line per explainer."""
+    table = shortcut_table(frames)
+    for dataset in planted(frames):
+        rows = [row for row in table.rows if row["dataset"] == dataset]
+        if rows:
+            plain = reference(frames, dataset)
+            heads = [head for head in frames.record.heads if head in {row["head"] for row in rows}]
+            others = {(row["head"], row["explainer"]): row for row in table.rows if row["dataset"] == plain}
+            caption = f"{dataset}: share of each map's positive mass on the tag."
+            reading = (
+                "Bars are 95 % bootstrap intervals over groups. Coloured by verdict: the model trained with the "
+                "shortcut. Hollow: the model trained without it, on the same scenes. Dotted: the tag's share of the "
+                "area. The title of each panel says whether the model uses the tag."
+            )
+            figure = draw_masses(heads, rows, others, _COLORS)
+            yield Drawing(f"shortcut_{file_name(dataset)}", figure, caption, reading)

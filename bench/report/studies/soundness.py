@@ -1,4 +1,7 @@
-"""Which metrics are sound: each must prefer the better one of two maps whose worth is known."""
+"""Soundness of the metrics: each must prefer the better one of two maps of known quality.
+
+A metric that fails is marked wherever it is shown.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,27 @@ from scipy.stats import binomtest
 
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
+from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.table import Column, FrameTable, TableData
 from bench.statistics.intervals import Estimate
 
 PROBE = "soundness"
+_TABLE = "metric_soundness"
 POOLED = "all"
 SOUND, FAILS, NOT_SHOWN, NOT_TRIED = "sound", "fails", "not shown", "not tried"
 MARK = "†"
 _ROUNDING = 1e-6
-_FEWEST = 6  # images: of fewer, the exact interval never leaves out a half
+_FEWEST = 6  # images: with fewer, the exact interval always includes a half
 
 
 @dataclass(frozen=True)
 class Preference:
-    """On how many images (groups, where images share one) a metric prefers the better one of two maps.
+    """Number of images (groups, if images share one) on which a metric prefers the better one of two maps.
 
     Attributes:
         pair: "better over worse".
         share: of the images on which they differ, with the exact (Clopper–Pearson) 95 % interval; nan without any.
+        ties: images on which the two maps score alike.
     """
 
     pair: str
@@ -38,7 +44,7 @@ class Preference:
 
     @property
     def verdict(self) -> str:
-        """Says "holds" or "fails" where the interval is on one side of a half or all images tie, else "not shown"."""
+        """Returns "holds" or "fails" if the interval is on one side of a half or all images tie, or "not shown"."""
         if self.all_tie:
             return "fails" if self.share.n >= _FEWEST else "not shown"
         if self.share.low > 0.5:
@@ -47,7 +53,7 @@ class Preference:
 
     @property
     def all_tie(self) -> bool:
-        """Whether the metric tells the two maps apart on no image."""
+        """True if the metric tells the two maps apart on no image."""
         return self.ties == self.share.n
 
 
@@ -60,7 +66,7 @@ class Judgement:
     preferences: list[Preference]
 
     def pairs(self, verdict: str) -> list[str]:
-        """The pairs of this verdict; ties are named."""
+        """Returns the pairs of this verdict; ties are named."""
         chosen = [one for one in self.preferences if one.verdict == verdict]
         return [f"{one.pair}{' (tied)' if one.all_tie and one.share.n else ''}" for one in chosen]
 
@@ -71,13 +77,13 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """Says "sound", or at which pairs the metric fails or is not shown to hold."""
+        """Returns "sound", or the pairs at which the metric fails or is not shown to hold."""
         found = {verdict: ", ".join(self.pairs(verdict)) for verdict in (FAILS, NOT_SHOWN)}
         return "; ".join(f"{verdict}: {pairs}" for verdict, pairs in found.items() if pairs) or SOUND
 
 
 def judgements(frames: Frames) -> list[Judgement]:
-    """Every metric of the run that was tried, on each data set, and on all of them where there are several."""
+    """Judges every metric that was tried on each data set, and on all of them pooled if there are several."""
     rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows):
         return []
@@ -89,7 +95,7 @@ def judgements(frames: Frames) -> list[Judgement]:
 
 
 def _judge(frames: Frames, dataset: str, rows: pd.DataFrame) -> Iterator[Judgement]:
-    order = list(rows["map"].unique())  # as the probe made them: from the best to the worst
+    order = list(rows["map"].unique())  # as the study made them: from the best to the worst
     for metric in frames.record.metrics:
         name, variant = metric.name, metric.variant
         part = rows[(rows["metric"] == name) & (rows["variant"] == variant)]
@@ -101,9 +107,10 @@ def _judge(frames: Frames, dataset: str, rows: pd.DataFrame) -> Iterator[Judgeme
 
 
 def preference(pair: str, differences: pd.Series) -> Preference:
-    """How often the better map scores better.
+    """Counts the images on which the better map scores better.
 
     Args:
+        pair: "better over worse".
         differences: (N,) score of the better map minus that of the worse one, from the better end; nan is left out.
     """
     known = differences.dropna()
@@ -116,45 +123,57 @@ def preference(pair: str, differences: pd.Series) -> Preference:
     return Preference(pair, Estimate(wins / (wins + losses), float(low), float(high), len(known), undefined), ties)
 
 
-def soundness_table(frames: Frames, found: list[Judgement]) -> TableData:
-    """One row a metric: on which share of the images the better map of each pair wins, and the verdict."""
+def soundness_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns the table ``metric_soundness``."""
+    return {_TABLE: soundness_table(judgements(frames))}
+
+
+def missing_soundness(frames: Frames) -> list[Missing]:
+    """Returns the table as missing if a data set allows the study and the run did not ask for it."""
+    below = dict.fromkeys(("localisation", "faithfulness"), "which metrics are sound")
+    return without_studies(frames, _TABLE, PROBE, below=below) if has_counterfactuals(frames) else []
+
+
+def soundness_table(found: list[Judgement]) -> TableData:
+    """Returns one row per metric: the share of images on which the better map of each pair wins, and the verdict."""
     pairs = list(dict.fromkeys(one.pair for judgement in found for one in judgement.preferences))
     table = TableData("", ["dataset", "metric", "verdict"], [Column(pair, None) for pair in pairs])
     for judgement in found:
         row = {"dataset": judgement.dataset, "metric": judgement.metric, "verdict": judgement.verdict}
         table.rows.append(row | {one.pair: one.share for one in judgement.preferences})
         table.competes.append(False)
-    table.caption = (
-        "Is the metric sound? Five maps are made of the exact lesions of phantoms, each but the last of the one "
-        "before: the lesions (oracle), grown by half a patch (dilated), averaged over 4×4 cells (blurred), a third of "
-        "these cells exchanged (shuffled), and noise (random). Share of the images on which a metric prefers the "
-        "better map, of those on which the two differ [exact 95 % interval]; a dash where they tie on all. "
-        "Faithfulness is read on images that the black box classifies right and calls healthy without their lesions. "
-        "A pair holds where the interval is above a half, fails where it ends at a half or below or all images tie, "
-        f"and is not shown else. {MARK} marks a metric that fails: on the data set of the row where a row is of one "
-        "metric, else on all pooled; data sets whose lesions are not exactly known take the pooled verdict."
+    table.caption = "Share of images on which a metric prefers the better one of two maps of known quality."
+    table.reading = (
+        "Five maps are made from the exact lesions of phantoms, each except the last from the one before: the "
+        "lesions (oracle), grown by half a patch (dilated), averaged over 4×4 cells (blurred), a third of these "
+        "cells exchanged (shuffled), and noise (random). Each entry is the share among the images on which the two "
+        "maps differ, with the exact 95 % interval; a dash if they tie on all. Faithfulness uses images that the "
+        "black box classifies right and calls healthy without their lesions. A pair holds if the interval is above a "
+        f"half, fails if it ends at a half or below or if all images tie, and otherwise is not shown. {MARK} marks a "
+        "metric that fails wherever it is shown: in a column if it fails over all data sets pooled, in a row of one "
+        "data set if it fails there. Data sets whose lesions are not exactly known take the pooled verdict."
     )
     return table
 
 
 def words(found: list[Judgement], dataset: str) -> dict[str, str]:
-    """Metric -> its verdict on a data set in a word; of a data set without exact lesions that of all pooled."""
+    """Returns metric -> its verdict on a data set in a word; pooled for a data set without exact lesions."""
     return {one.metric: one.word for one in _of(found, dataset)}
 
 
 def _of(found: list[Judgement], dataset: str) -> list[Judgement]:
-    """The judgements on a data set; else those on all, or on the only one."""
+    """Returns the judgements on a data set, otherwise those on all, or on the only one."""
     exact, pooled = ([one for one in found if one.dataset == name] for name in (dataset, POOLED))
     return exact or pooled or found
 
 
 def mark_unsound(tables: dict[str, TableData], found: list[Judgement]) -> None:
-    """Mark failing metrics in columns and rows, and say below every table that shows one at which pair it fails.
+    """Marks failing metrics in columns and rows, and adds a note with the pairs at which they fail.
 
-    The verdict is that on all data sets pooled, where there are several; in a frame's rows it is that on their own one.
+    The verdict is that over all data sets pooled; in the rows of a ``FrameTable`` it is that on their own data set.
     """
     pooled = _failing(_of(found, POOLED))
-    for table in [table for name, table in tables.items() if name != "metric_soundness"]:
+    for table in [table for name, table in tables.items() if name != _TABLE]:
         table.columns = [replace(one, mark=MARK) if one.name in pooled else one for one in table.columns]
         named = {column.name: pooled[column.name] for column in table.columns if column.name in pooled}
         if isinstance(table, FrameTable) and {"dataset", "metric"} <= set(table.keys):
@@ -168,7 +187,7 @@ def mark_unsound(tables: dict[str, TableData], found: list[Judgement]) -> None:
 
 
 def _mark_rows(table: FrameTable, found: list[Judgement]) -> dict[str, str]:
-    """Mark what fails on a row's data set; the frame stays as it is -> metric and, in text, where it fails."""
+    """Marks metrics that fail on a row's data set, but not in the frame; returns metric -> where it fails."""
     where: dict[str, dict[str, str]] = {}
     for name in dict.fromkeys(str(row["dataset"]) for row in table.rows):
         failing = _failing(_of(found, name))
@@ -179,14 +198,14 @@ def _mark_rows(table: FrameTable, found: list[Judgement]) -> dict[str, str]:
 
 
 def _failing(found: list[Judgement]) -> dict[str, str]:
-    """Metric -> the pairs at which it fails, as text."""
+    """Returns metric -> the pairs at which it fails, as text."""
     return {one.metric: ", ".join(pairs) for one in found if (pairs := one.pairs(FAILS))}
 
 
 def _names(metric: str) -> tuple[str, str]:
-    """As programs and as tables call it."""
+    """Returns the names that programs and tables use."""
     return metric, metric.replace("_", " ")
 
 
 def _note(metric: str, pairs: str) -> str:
-    return f"{MARK} {metric} fails on maps whose worth is known ({pairs}): see metric_soundness."
+    return f"{MARK} {metric} fails on maps of known quality ({pairs}): see metric_soundness."

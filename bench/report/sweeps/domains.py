@@ -1,4 +1,4 @@
-"""The same methods on data sets of different domains, side by side."""
+"""Domains: the same methods on data sets of different modalities, side by side."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate
 
-SHOWN = {"localisation": 2, "faithfulness": 1, "consistency": 1}  # metrics of each family, as in the summary
-BEST = 3  # post-hoc methods a metric
+SHOWN = {"localisation": 2, "faithfulness": 1, "consistency": 1}  # number of metrics per family, as in the summary
+BEST = 3  # post-hoc methods per metric
 _NO_MAPS = "–"
 
 
 def cross_domain(frames: Frames) -> TableData:
-    """Main metrics with data sets as columns; empty where all are variants, settings or sizes of one."""
+    """Computes main metrics with data sets as columns; empty if all are variants, settings or sizes of one."""
     datasets = frames.record.datasets
     modality = {name: facts.modality for name, facts in datasets.items() if facts.modality}
     texts = "; ".join(f"{name}: {kind}" for name, kind in modality.items())
-    caption = (
-        f"Domains side by side ({texts}). Every classifier, every inherent map, for each metric the {BEST} post-hoc "
-        "methods with the best mean over the data sets and the best of each data set (chosen on these images, which "
-        "flatters them), and the controls. "
-        "AUC: of all test images; else means over images [95 % bootstrap interval over groups]; "
-        f"best of each data set in bold; arrows point to the better end. {weights_note(frames)}"
+    caption = f"Main scores with data sets as columns ({texts})."
+    reading = (
+        f"Rows are every classifier, every inherent map, for each metric the {BEST} post-hoc methods with the best "
+        "mean over the data sets and the best one of each data set, and the controls. The post-hoc methods were "
+        "chosen on these same images, which flatters them. AUC is of all test images; other entries are means over "
+        "images with 95 % bootstrap intervals over groups. The best entry of each data set is bold, and arrows point "
+        "to the better direction."
     )
     keys = ["metric", "backbone", "explainer", "head"]
-    table = TableData(caption, keys, [Column(name, None) for name in modality], within=2)
+    table = TableData(caption, keys, [Column(name, None) for name in modality], within=2, reading=reading)
+    table.notes.append(weights_note(frames))
     sources = {_source(datasets[name].base) for name in modality}
     if len(sources) < 2 or not len(frames.predictions):
         return table
@@ -48,18 +50,18 @@ def cross_domain(frames: Frames) -> TableData:
 
 
 def shown_columns(table: TableData, family: str) -> list[Column]:
-    """The first metrics of a family that have a direction, among those that every data set can have."""
+    """Returns the first metrics of a family that have a direction and that every data set can have."""
     directed = [column for column in table.columns if column.better is not None and column.name not in COUNTERFACTUAL]
     return directed[: SHOWN[family]]
 
 
 def _source(base: str) -> str:
-    """A registered name without its variant; a folder is what its whole path says."""
+    """Returns a registered name without its variant; the name of a folder is its whole path."""
     return base if base.startswith("folder:") else base.partition("@")[0]
 
 
 def _append(table: TableData, frames: Frames, column: Column, whole: TableData) -> None:
-    """Rows of one metric: those of a table by data set, turned so that the data sets are columns."""
+    """Appends the rows of one metric, turned so that data sets are columns."""
     turned: dict[tuple[str, ...], dict[str, Estimate]] = {}
     for row in whole.rows:
         key = row["backbone"], row.get("explainer", _NO_MAPS), row["head"]
@@ -79,7 +81,7 @@ def _append(table: TableData, frames: Frames, column: Column, whole: TableData) 
 def _kept(
     turned: dict[tuple[str, ...], dict[str, Estimate]], families: dict[str, str], column: Column
 ) -> set[tuple[str, ...]]:
-    """All rows but the post-hoc ones that are neither among the best of their backbone nor best on a data set."""
+    """Returns all rows except post-hoc methods that are neither among the best of their backbone nor of a data set."""
     kept = set(turned)
     for backbone in {key[0] for key in turned}:
         sign = -1 if column.better else 1

@@ -1,4 +1,4 @@
-"""Figures of the studies: their tables, drawn."""
+"""Figures of the grids, drawn from their tables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HEADS = 6  # inherent heads in one figure: as many as there are looks
 
 
 def lambda_sweep(frames: Frames) -> Iterator[Drawing]:
-    """Classification above localisation against λ; the chosen λ marked."""
+    """Draws classification above localisation against λ, and marks the chosen λ."""
     table = lambda_table(frames)
     parts = split_rows(table, "dataset", "penalty")
     if not parts:
@@ -64,16 +64,16 @@ def lambda_sweep(frames: Frames) -> Iterator[Drawing]:
     legend_below(
         figure, {name: [handle(looks[one.name], title_of(one)) for one in columns] for name, columns in groups.items()}
     )
-    caption = (
-        "Penalty weight λ against classification (above) and localisation of the heads' own maps (below); n: test "
-        "images / explained diseased images. Dotted: the largest λ whose validation AUC is within 0.01 of that without "
-        f"a penalty. Validation AUC: best epoch, mean over seeds. {_BARS}"
+    caption = "Penalty weight λ against classification (above) and localisation of the heads' own maps (below)."
+    reading = (
+        "n: test images / explained diseased images. Dotted: the largest λ whose validation AUC is within 0.01 of that "
+        f"without a penalty. Validation AUC: best epoch, mean over seeds. {_BARS}"
     )
-    yield Drawing("lambda_sweep", figure, caption)
+    yield Drawing("lambda_sweep", figure, caption, reading)
 
 
 def resolution(frames: Frames) -> Iterator[Drawing]:
-    """Classification, localisation and faithfulness against the input side, a line a head."""
+    """Draws classification, localisation and faithfulness against the input side, a line per head."""
     table = resolution_table(frames)
     parts = split_rows(table, "source")
     if not parts:
@@ -95,15 +95,15 @@ def resolution(frames: Frames) -> Iterator[Drawing]:
         axes[-1].set_xlabel("input side [px], evidence grid")
     label_rows(stacks, [title_of(column) for column in columns])
     legend_below(figure, {"head": [handle(look, head) for head, look in heads.items()]})
-    caption = (
-        "The same data set at several input sides: test AUC, and scores of the heads' own maps; below each side the "
-        f"grid of evidence that it gives. n: test images / explained diseased images. {_BARS}"
+    caption = "Test AUC and scores of the heads' own maps on the same data set at several input sides."
+    reading = (
+        f"Below each side is the grid of evidence that it gives. n: test images / explained diseased images. {_BARS}"
     )
-    yield Drawing("resolution", figure, caption)
+    yield Drawing("resolution", figure, caption, reading)
 
 
 def pooling(frames: Frames) -> Iterator[Drawing]:
-    """What each pooling of the evidence leaves of accuracy, exactness, localisation and faithfulness."""
+    """Draws AUC, exactness, localisation and faithfulness by the pooling of the evidence."""
     table = pooling_table(frames)
     if not table.rows:
         return
@@ -124,16 +124,17 @@ def pooling(frames: Frames) -> Iterator[Drawing]:
         if column in exactness:
             _whole_decades(axis)
     legend_below(figure, {"data set": [handle(look, label, "none") for label, look in series.items()]})
-    caption = (
-        f"Pooling of the evidence into the logit (head: {' and '.join(bases)}): test AUC, the relative gap between the "
-        f"logit and what the map adds up to (log scale; below {SMALLEST:g} drawn there), and scores of the heads' own "
-        f"maps. n = {most(table.rows, columns[:1])} test, {most(table.rows, maps)} explained diseased images. {_BARS}"
+    caption = f"Scores by the pooling of the evidence into the logit (head: {' and '.join(bases)})."
+    reading = (
+        "Test AUC, the relative gap between the logit and what the map adds up to (log scale; values below "
+        f"{SMALLEST:g} are drawn there), and scores of the heads' own maps. n = {most(table.rows, columns[:1])} test, "
+        f"{most(table.rows, maps)} explained diseased images. {_BARS}"
     )
-    yield Drawing("pooling", figure, caption)
+    yield Drawing("pooling", figure, caption, reading)
 
 
 def cross_domain(frames: Frames) -> Iterator[Drawing]:
-    """Main metrics with a group of points for each data set: heads, the best post-hoc method, controls."""
+    """Draws main metrics with a group of points per data set: heads, the best post-hoc method, controls."""
     table = cross_domain_table(frames)
     if not table.rows:
         return
@@ -161,22 +162,24 @@ def cross_domain(frames: Frames) -> Iterator[Drawing]:
     figure, _ = draw_groups(values, labels, series, marks)
     methods = [handle(look, label, "none") for label, look in series.items()]
     legend_below(figure, {"method": methods, "best post-hoc, by number": [_numbered(*one) for one in numbers.items()]})
-    caption = (
-        f"Domains side by side; n: images of each data set. {_BEST.capitalize()}: the method that is best on the data "
-        "set, by number, chosen on these images, which flatters it. "
-        f"{f'The first {_HEADS} inherent heads. ' if len(inherent) > _HEADS else ''}{_BARS}"
+    caption = "Main scores of the heads, the best post-hoc method and the controls on every data set."
+    reading = (
+        f"n: images of each data set. {_BEST.capitalize()}: the method that is best on the data set, by number, chosen "
+        "on these images, which flatters it. "
+        f"{f'Shown are the first {_HEADS} inherent heads. ' if len(inherent) > _HEADS else ''}{_BARS} "
+        f"{masks_note(frames, datasets)}"
     )
-    yield Drawing("cross_domain", figure, f"{caption} {masks_note(frames, datasets)}".strip())
+    yield Drawing("cross_domain", figure, caption, reading.strip())
 
 
 def _numbered(label: str, number: str) -> Line2D:
-    """Legend entry with a number for a symbol."""
+    """Returns a legend entry with a number as its symbol."""
     size = 2.6 * len(number) + 2
     return Line2D([], [], label=label, marker=f"${number}$", ms=size, mew=0.2, color=BLACK, linestyle="none")
 
 
 def _best_post_hoc(table: TableData, datasets: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Metric and data set -> row of the post-hoc method that is best there."""
+    """Returns metric and data set -> row of the post-hoc method that is best there."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for row, better in zip(table.rows, table.directions, strict=True):
         for name in [name for name in datasets if name in row and row["family"] == "post-hoc"]:
@@ -187,7 +190,7 @@ def _best_post_hoc(table: TableData, datasets: list[str]) -> dict[tuple[str, str
 
 
 def _with_counts(table: TableData, metric: str) -> str:
-    """Title of a panel: the metric and how many images of each data set it is of."""
+    """Returns the title of a panel: the metric and its number of images per data set."""
     rows = [row for row in table.rows if row["metric"] == metric]
     counts = [max(row[one.name].n for row in rows if one.name in row) for one in table.columns if _any(rows, one)]
     least, most = min(counts), max(counts)
@@ -204,7 +207,7 @@ def _of_family(frames: Frames, table: TableData, family: str) -> list[Column]:
 
 
 def _sweep_line(axis: Axes, rows: Rows, column: Column, look: Look) -> None:
-    """A line over λ on a log axis; no penalty stands apart at the left, with a bar."""
+    """Draws a line over λ on a log axis; the head without a penalty is apart at the left, with a bar."""
     scored = {float(row["lambda"]): row[column.name] for row in rows if column.name in row}
     weights = [weight for weight in scored if weight > 0]
     if not weights:
@@ -242,7 +245,7 @@ def _side_label(rows: Rows, side: int) -> str:
 
 
 def _whole_decades(axis: Axes) -> None:
-    """A log axis from one power of ten to another, with few ticks."""
+    """Sets a log axis from one power of ten to another, with few ticks."""
     axis.set_xscale("log")
     low, high = (math.log10(limit) for limit in axis.get_xlim())
     first, last = math.floor(low), math.ceil(high)

@@ -36,15 +36,15 @@ class Sweep:
         return [*([self.dense] if self.dense else []), *self.grid]
 
     def weight(self, setting: Setting) -> float:
-        """λ of one of its heads, 0 for the dense one."""
+        """Returns λ of one of its heads, 0 for the dense one."""
         return setting.penalties.get(self.penalty, 0.0)
 
     def mean_validation(self, setting: Setting) -> float:
-        """Validation AUC of one of its heads, mean over its seeds."""
+        """Returns the validation AUC of one of its heads, mean over its seeds."""
         return float(np.mean(list(self.validation[setting.head].values())))
 
     def _loss(self, setting: Setting) -> float:
-        """Validation AUC that a head loses against the dense one, mean over the seeds that both have; nan for none."""
+        """Returns the validation AUC that a head loses against the dense one, mean over shared seeds; nan for none."""
         ours, theirs = (self.validation[one.head] for one in (setting, self.dense) if one)
         losses = [theirs[seed] - ours[seed] for seed in ours.keys() & theirs.keys()]
         return float(np.mean(losses)) if losses else np.nan
@@ -72,7 +72,7 @@ class Sweep:
 
 
 def sweeps(frames: Frames) -> list[Sweep]:
-    """A sweep for each penalty that the heads of one method (one paper) vary over at least two weights.
+    """Returns a sweep per penalty that the heads of one method (one paper) vary over at least two weights.
 
     Heads with both penalties are in none: neither weight alone says how strong they are.
     """
@@ -95,14 +95,14 @@ def sweeps(frames: Frames) -> list[Sweep]:
 
 
 def _place(inherent: list[Setting], key: tuple[str, ...]) -> tuple[int, int]:
-    """Data sets and backbones in the order of the run, l1 before l2."""
+    """Returns the place of a sweep: data sets and backbones in the order of the run, l1 before l2."""
     dataset, backbone, penalty, *_ = key
     places = [(setting.dataset, setting.backbone) for setting in inherent]
     return places.index((dataset, backbone)), PENALTIES.index(penalty)
 
 
 def _is_dense_of(dense: Setting, other: Setting) -> bool:
-    """No penalty, but the same method, data set and backbone, and no other parameter that both have differs."""
+    """Returns True for the same method, data set and backbone without a penalty, if all shared parameters agree."""
     mine, theirs = dense.others(*PENALTIES), other.others(*PENALTIES)
     alike = all(theirs[name] == value for name, value in mine.items() if name in theirs)
     same = (dense.dataset, dense.backbone, dense.paper) == (other.dataset, other.backbone, other.paper)
@@ -110,7 +110,7 @@ def _is_dense_of(dense: Setting, other: Setting) -> bool:
 
 
 def validation_auc(frames: Frames) -> dict[tuple[str, ...], dict[int, float]]:
-    """(data set, backbone, head) -> seed -> validation AUC at the best epoch, nan where undefined."""
+    """Returns (data set, backbone, head) -> seed -> validation AUC at the best epoch, nan if undefined."""
     found: dict[tuple[str, ...], dict[int, float]] = {}
     if not len(frames.training):
         return found

@@ -1,6 +1,6 @@
-"""Tables of grids: cells that differ in a penalty, the input size, the pooling or the domain, side by side.
+"""Tables of grids: cells that differ in a penalty, the input size or the pooling, side by side.
 
-Each is there in any run whose cells have such a grid.
+Every run whose cells form such a grid has the table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import pandas as pd
 from bench.report.frames.compared import no_positive_evidence
 from bench.report.frames.load import Frames
 from bench.report.frames.settings import Setting, settings
-from bench.report.sweeps.domains import cross_domain
 from bench.report.sweeps.penalty import sweeps
 from bench.report.tables.captions import MEANS, weights_note
 from bench.report.tables.classification import classification_table
@@ -28,30 +27,41 @@ VALIDATION_AUC = Column("validation_auc", True)
 NO_EVIDENCE = Column("no_positive_evidence", None)
 SCORES = (Column("accuracy", True), Column("auc", True))  # of the classifier, on the test images
 _NO_MAPS = "–"
-_COUNTS = f"Classification: of all test images together. Maps: of the explained ones. {MEANS}"
+_COUNTS = f"Classification scores are of all test images together, map scores of the explained images. {MEANS}"
+_TEXTS = {
+    "lambda_sweep": (
+        "Sweep over the weight λ of a penalty (0: none).",
+        "The chosen λ is the largest one whose validation AUC (best epoch, mean over the seeds that both have) is "
+        "within 0.01 of that without a penalty: no test image and no mask enters the choice. No positive evidence is "
+        "the share of diseased images without one positive cell.",
+    ),
+    "resolution": (
+        "Scores on the same data set at several input sides (pixels), with the evidence grid (cells) of each.",
+        "The best entry is that of a data set, backbone and head. A penalty sums over cells: one λ weighs more on a "
+        "finer grid.",
+    ),
+    "pooling": (
+        "Scores by the pooling of the evidence into the logit.",
+        "The evidence gap says how far the map is from adding up to the prediction. The best entry is that of a data "
+        "set, backbone and registered head.",
+    ),
+}
 
 
-def study_tables(frames: Frames) -> dict[str, TableData]:
-    """Every study for which the run has a grid, by file name."""
-    makers = (lambda_sweep, resolution, pooling, cross_domain)
-    tables = {make.__name__: make(frames) for make in makers}
-    return {name: table for name, table in tables.items() if table.rows}
+def _captioned(frames: Frames, name: str, keys: list[str], columns: list[Column]) -> TableData:
+    caption, reading = _TEXTS[name]
+    notes = [weights_note(frames)]
+    return TableData(caption, keys, columns, within=3, notes=notes, reading=f"{reading} {_COUNTS}")
 
 
 def lambda_sweep(frames: Frames) -> TableData:
-    """Accuracy and AUC against localisation by the weight of a penalty, and the weight that the rule chooses."""
-    caption = (
-        "Sweep over the weight λ of a penalty (0: none). Chosen is the largest λ whose validation AUC (best epoch, "
-        "mean over the seeds that both have) is within 0.01 of that without a penalty: no test image and no mask "
-        "enters the choice. No positive evidence: share of diseased images without one positive cell. "
-        f"{_COUNTS} {weights_note(frames)}"
-    )
+    """Computes accuracy, AUC and localisation by the weight of a penalty, and the weight that the rule chooses."""
     found = sweeps(frames)
     columns, measured = _measure(
         frames, [one for sweep in found for one in sweep.heads], ("localisation", "consistency")
     )
     keys = ["dataset", "backbone", "penalty", "lambda", "chosen", "explainer", "head"]
-    table = TableData(caption, keys, [VALIDATION_AUC, *columns], within=3)
+    table = _captioned(frames, "lambda_sweep", keys, [VALIDATION_AUC, *columns])
     for sweep in found:
         for setting in sweep.heads:
             auc = Estimate(sweep.mean_validation(setting), np.nan, np.nan, 0)
@@ -63,17 +73,12 @@ def lambda_sweep(frames: Frames) -> TableData:
 
 
 def resolution(frames: Frames) -> TableData:
-    """Every head on the same data set at several input sizes, and the evidence grid that each size gives."""
-    caption = (
-        "Input size: the same data set at several input sides (pixels), with the grid of evidence (cells) that each "
-        "gives; best by data set, backbone and head. A penalty sums over cells: one λ weighs more on a finer grid. "
-        f"{_COUNTS} {weights_note(frames)}"
-    )
+    """Computes the scores of every head on the same data set at several input sizes."""
     sized = sorted((setting for setting in settings(frames) if setting.side), key=lambda setting: setting.side or 0)
     chosen = _varied(sized, lambda one: (one.source, one.backbone, one.head), lambda one: one.side)
     columns, measured = _measure(frames, chosen, ("localisation", "faithfulness"))
     keys = ["source", "backbone", "head", "explainer", "input side", "evidence grid", "dataset"]
-    table = TableData(caption, keys, columns, within=3)
+    table = _captioned(frames, "resolution", keys, columns)
     for setting in chosen:
         about = {"source": setting.source, "input side": setting.side, "evidence grid": setting.grid_text}
         _add(table, setting, about, measured)
@@ -81,16 +86,12 @@ def resolution(frames: Frames) -> TableData:
 
 
 def pooling(frames: Frames) -> TableData:
-    """Heads that differ in how their evidence is pooled, and what of "the map is the prediction" each leaves."""
-    caption = (
-        "Pooling of the evidence into the logit; the evidence gap says how far the map is from adding up to the "
-        f"prediction. Best by data set, backbone and registered head. {_COUNTS} {weights_note(frames)}"
-    )
+    """Computes the scores of heads that differ in the pooling of their evidence, with the gap that each leaves."""
     pooled = [setting for setting in settings(frames) if "pooling" in (setting.parameters or {})]
     chosen = _varied(pooled, _apart_from_pooling, lambda one: one.others()["pooling"])
     columns, measured = _measure(frames, chosen, ("exactness", "localisation", "faithfulness"))
     keys = ["dataset", "backbone", "base", "pooling", "explainer", "head"]
-    table = TableData(caption, keys, columns, within=3)
+    table = _captioned(frames, "pooling", keys, columns)
     for setting in chosen:
         _add(table, setting, {"base": setting.base, "pooling": setting.others()["pooling"]}, measured)
     return table
@@ -104,7 +105,7 @@ def _apart_from_pooling(setting: Setting) -> tuple[str, ...]:
 def _varied(
     found: list[Setting], key: Callable[[Setting], tuple[str, ...]], value: Callable[[Setting], Any]
 ) -> list[Setting]:
-    """Those that share their key with a setting of another value, key by key."""
+    """Returns the settings that share their key with a setting of another value, key by key."""
     grids: dict[tuple[str, ...], list[Setting]] = {}
     for setting in found:
         grids.setdefault(key(setting), []).append(setting)
@@ -116,10 +117,10 @@ Measured = dict[tuple[str, str, str], dict[str, dict[str, Any]]]
 
 
 def _measure(frames: Frames, chosen: Sequence[Setting], families: Sequence[str]) -> tuple[list[Column], Measured]:
-    """Scores of these heads and of their own maps.
+    """Computes the scores of these heads and of their own maps.
 
     Returns:
-        The columns, and (data set, backbone, head) -> explainer -> values; a head without maps has a dash there.
+        The columns, and (data set, backbone, head) -> explainer -> values; a head without maps has a dash as explainer.
     """
     keys = {(one.dataset, one.backbone, one.head) for one in chosen}
     part = replace(frames, predictions=_of(frames.predictions, keys), scores=_of(frames.scores, keys))
@@ -154,7 +155,7 @@ def _key(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _add(table: TableData, setting: Setting, about: dict[str, Any], measured: Measured) -> None:
-    """Append the rows of one head: one an explainer that shows its own maps."""
+    """Appends one row per explainer that shows the head's own maps."""
     place = {"dataset": setting.dataset, "backbone": setting.backbone, "head": setting.head}
     for explainer, values in measured.get((setting.dataset, setting.backbone, setting.head), {}).items():
         table.rows.append(values | place | {"explainer": explainer} | about)

@@ -1,55 +1,91 @@
-"""Captions of the main tables."""
+"""Captions of the main tables, the text on how to read them, and the facts of the run that they need."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.report.frames.load import Frames
+from bench.report.tables.table import Column, TableData
 from bench.store.records import MachineFacts
 
 #: Families of which there is a table by class, and its name.
 PER_CLASS = {"faithfulness": "per_class", "localisation": "per_class_localisation"}
-_BOLD = "best in bold; arrows point to the better end."
-MEANS = f"Mean over images [95 % bootstrap interval over groups]; {_BOLD}"
+_BOLD = "The best entry is bold, and arrows point to the better direction."
+MEANS = f"Entries are means over images with 95 % bootstrap intervals over groups. {_BOLD}"
 OVERALL = (
-    "Scores of all test images together (AUC, κ and calibration error are no means over images), mean over seeds "
-    f"[95 % bootstrap interval over groups, widened for few groups and for seeds]; {_BOLD}"
+    "Scores are of all test images together, because AUC, κ and calibration error are not means over images. Entries "
+    "are means over seeds with 95 % bootstrap intervals over groups, widened for few groups and for seeds. With more "
+    f"than two classes, κ is quadratic and AUC is one against the rest. {_BOLD}"
 )
+_CAPTIONS = {
+    "classification": "Classification scores on the test images.",
+    "localisation": "Localisation of the lesions on diseased images.",
+    "faithfulness": "Faithfulness of the maps on the first diseased images, which are occluded patch by patch.",
+    "per_class": "Faithfulness by true class, with every image explained for its own class.",
+    "per_class_localisation": "Localisation by true class, with every diseased image explained for its own class.",
+    "consistency": "Agreement of the evidence with the label.",
+    "exactness": "Gap between the logit and the prediction that an inherent map adds up to.",
+    "complexity": "Complexity of the maps, for which neither direction is better.",
+    "cost": "Mean cost of one map.",
+}
+_READINGS = {
+    "classification": OVERALL,
+    "localisation": "The controls are the floor (a random map, a centred Gaussian), an edge map that ignores the "
+    "model, and the ceiling (the mask itself).",
+    "faithfulness": "An @ separates a metric from its occlusion operator. Two networks must not be compared by AUDC or "
+    "AUIC alone, because the network's own curve sets the level; the table verdicts subtracts it.",
+    "per_class": "Every image is explained, and occluded, for its own class. Controls that read masks find none on "
+    "healthy images and delete in random order.",
+    "consistency": "Positive ratio is computed on diseased images; negative ratio, false-alarm area and largest "
+    "evidence on healthy images, for the disease. Largest evidence is in the unit of the map, so it cannot be compared "
+    "across methods. Unsigned maps are positive by construction and are not ranked.",
+    "exactness": "Only inherent maps are measured; 0 up to rounding means that the map is the prediction.",
+    "complexity": "The metrics describe a map; they do not judge it.",
+    "cost": "Seconds are measured while other data sets may be running on other cores; use --workers 1 for a table of "
+    "costs. Memory is the peak above that of the model and the images.",
+}
+
+#: Main tables whose texts are here; the tables by class are explained with their family.
+FAMILIES = tuple(name for name in _CAPTIONS if name not in PER_CLASS.values())
+
+
+def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Column] = (), within: int = 1) -> TableData:
+    """Returns an empty main table with its texts.
+
+    Args:
+        frames: the run.
+        name: of the table, or of the family of metrics that it shows.
+        keys: see ``TableData``.
+        columns: see ``TableData``.
+        within: see ``TableData``.
+    """
+    scored = [] if name in ("classification", "cost") else [MEANS]
+    facts = {"localisation": _chance(frames), "cost": _hardware(frames.record.machine)}
+    return TableData(
+        caption=_CAPTIONS.get(name, f"Scores of the family {name.replace('_', ' ')}."),
+        keys=keys,
+        columns=[*columns],
+        within=within,
+        notes=[*filter(None, [facts.get(name, "")]), weights_note(frames)],
+        reading=" ".join([*filter(None, [_READINGS.get(name, "")]), *scored]),
+    )
 
 
 def _chance(frames: Frames) -> str:
     known = {name: facts for name, facts in frames.record.datasets.items() if facts.prevalence is not None}
     texts = [f"{name} {facts.prevalence:.3f} / {facts.topk_chance:.3f}" for name, facts in known.items()]
-    return f"Chance of a random pixel / patch to hit lesion: {'; '.join(texts)}." if texts else ""
+    return f"Chance that a random pixel / patch hits a lesion: {'; '.join(texts)}." if texts else ""
 
 
-def table_caption(frames: Frames, family: str) -> str:
-    machine = frames.record.machine
-    notes = {
-        "classification": OVERALL,
-        "localisation": "Diseased images. Controls are the floor (random, centre) and the ceiling (the mask itself). "
-        f"{_chance(frames)}",
-        "faithfulness": "The first diseased images, occluded patch by patch; the operator stands behind the @.",
-        "per_class": "Faithfulness by true class: every image is explained, and occluded, for its own class. Controls "
-        "that read masks find none on healthy images and delete in random order.",
-        "per_class_localisation": "Diseased images by true class, each explained for its own class.",
-        "consistency": "Positive ratio on diseased, the others on healthy images; largest evidence in a map's unit. "
-        "Unsigned maps, positive by construction, do not compete.",
-        "exactness": "Inherent methods only.",
-        "complexity": "Neither direction is better.",
-        "cost": f"Mean cost of one map on {machine.gpu if machine.gpu != 'none' else machine.cpu}, "
-        f"{_threads(machine)}; memory above that of the model and the images.",
-    }
-    body = notes.get(family, "") + ("" if family in ("classification", "cost") else f" {MEANS}")
-    return f"{family.replace('_', ' ').capitalize()}. {body} {weights_note(frames)}".replace("  ", " ")
-
-
-def _threads(machine: MachineFacts) -> str:
-    """What a map was computed by, and beside how many others."""
+def _hardware(machine: MachineFacts) -> str:
+    """Returns the hardware and the threads that the seconds depend on."""
     threads, processes = machine.threads, machine.processes
     text = f"{threads} thread{'s' * (threads > 1)}"
-    return f"{text} of each of {processes} processes at work beside each other" if processes > 1 else text
+    text = f"{text} for each of {processes} processes at a time" if processes > 1 else text
+    return f"Measured on {machine.gpu if machine.gpu != 'none' else machine.cpu}, {text}."
 
 
 def weights_note(frames: Frames) -> str:
-    """Where the backbones' weights come from, for captions."""
-    origins = sorted({record.weights_from for record in frames.cells["record"] if record.best_epoch is not None})
+    """Returns a sentence that names the weights that the backbones start from."""
+    origins = sorted({record["weights_from"] for record in frames.cells["record"] if "best_epoch" in record})
     return f"Backbones start from: {'; '.join(origins)}."

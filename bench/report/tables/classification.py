@@ -1,4 +1,4 @@
-"""Tables of classification quality and of cost."""
+"""Tables of classification quality and of cost, which describe classifiers and maps without judging maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits
 from bench.report.frames.compared import row_order
 from bench.report.frames.load import Frames
-from bench.report.tables.captions import table_caption
+from bench.report.tables.captions import captioned
 from bench.report.tables.table import Column, TableData
 from bench.statistics.classification import CLASSIFICATION_SCORES
 from bench.statistics.intervals import Estimate
@@ -23,10 +23,10 @@ _COSTS = {
 
 
 def classification_table(frames: Frames) -> TableData:
-    """Scores of every classifier on the test images."""
+    """Computes the scores of every classifier on the test images."""
     columns = [Column(name, better) for name, better in CLASSIFICATION_SCORES.items()]
     keys = ["dataset", "backbone", "head"]
-    table = TableData(table_caption(frames, "classification"), keys, columns)
+    table = captioned(frames, "classification", keys, columns)
     for key, rows in frames.predictions.groupby(keys, sort=False):
         healthy = frames.record.datasets[str(key[0])].healthy
         scores = with_limits(seed_scores(rows, sorted(rows["seed"].unique()), healthy), rows["group"].nunique())
@@ -39,10 +39,10 @@ def classification_table(frames: Frames) -> TableData:
 
 
 def cost_table(frames: Frames) -> TableData:
-    """What one map costs, on the machine of this run."""
+    """Averages the cost of one map on the machine of this run."""
     keys = ["dataset", "backbone", "explainer", "head"]
     columns = [Column(name, False) for name in _COSTS.values()]
-    table = TableData(table_caption(frames, "cost"), keys, columns)
+    table = captioned(frames, "cost", keys, columns)
     if not len(frames.cost):
         return table
     order = row_order(frames)

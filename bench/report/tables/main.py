@@ -1,9 +1,13 @@
-"""Tables: one row a method on a classifier, one column a metric, with intervals, floor and ceiling."""
+"""Main tables: one row per method and classifier, one column per metric.
+
+The other tables are views of these, or compare what these show.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -11,7 +15,7 @@ import pandas as pd
 from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import comparable, title
-from bench.report.tables.captions import PER_CLASS, table_caption
+from bench.report.tables.captions import PER_CLASS, captioned
 from bench.report.tables.classification import classification_table, cost_table
 from bench.report.tables.table import Column, TableData, is_number
 from bench.statistics.intervals import estimate_means
@@ -20,13 +24,19 @@ _KEYS = ["dataset", "backbone", "explainer", "head"]
 
 
 def all_tables(frames: Frames) -> dict[str, TableData]:
-    """Every table for which there are scores, by file name."""
+    """Returns every table for which there are scores, by file name; the caller may add marks and notes to them."""
+    return {name: table.copy() for name, table in _all_tables(frames).items()}
+
+
+@lru_cache(maxsize=2)
+def _all_tables(frames: Frames) -> dict[str, TableData]:
     tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
     families = dict.fromkeys(metric.family for metric in frames.record.metrics)
     main = main_rows(frames)
     for family in families:
         tables[family] = metric_table(frames, family, main)
-        tables[f"{family}_all_weights"] = metric_table(frames, family, frames.scores)
+        tables[f"{family}_all_weights"] = on_all = metric_table(frames, family, frames.scores)
+        on_all.caption = f"{on_all.caption.removesuffix('.')}, on every classifier."
         if family in PER_CLASS:
             tables[PER_CLASS[family]] = per_class_table(frames, family)
     tables["cost"] = cost_table(frames)
@@ -34,19 +44,19 @@ def all_tables(frames: Frames) -> dict[str, TableData]:
 
 
 def metric_table(frames: Frames, family: str, scores: pd.DataFrame) -> TableData:
-    """Means over images of every metric of a family."""
-    table = TableData(table_caption(frames, family), _KEYS, [])
+    """Computes the means over images of every metric of a family."""
+    table = captioned(frames, family, _KEYS)
     _fill(table, frames, family, scores, row_order(frames))
     return table
 
 
 def per_class_table(frames: Frames, family: str) -> TableData:
-    """The metrics of a family by true class, on images that are explained for it; of more than two classes.
+    """Computes the metrics of a family by true class, for data sets of more than two classes.
 
-    Read are the compared methods' rows where the map is made for the image's label, and those of ``Frames.own_class``.
+    It reads the rows of the compared methods whose map explains the image's label, and those of ``Frames.own_class``.
     """
     keys = ["dataset", "backbone", "class", "explainer", "head"]
-    table = TableData(table_caption(frames, PER_CLASS[family]), keys, [], within=3)
+    table = captioned(frames, PER_CLASS[family], keys, within=3)
     rows = main_rows(replace(frames, scores=pd.concat([frames.scores, frames.own_class], ignore_index=True)))
     if not len(rows):
         return table
@@ -68,7 +78,7 @@ def per_class_table(frames: Frames, family: str) -> TableData:
 def _fill(
     table: TableData, frames: Frames, family: str, scores: pd.DataFrame, order: Callable[[tuple[Any, ...]], Any]
 ) -> None:
-    """Add a row for every combination of the table's keys, and the columns that have a number somewhere."""
+    """Adds a row per combination of the table's keys, and the columns that have a number somewhere."""
     if not len(scores):
         return
     keys = table.keys

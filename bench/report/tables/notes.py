@@ -1,4 +1,4 @@
-"""What the masks of a data set cover, said where localisation is shown and that is not just the lesion."""
+"""Notes below tables and figures of localisation whose masks cover more or something else than the lesion."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ FAMILY = "localisation"
 
 
 def masks_note(frames: Frames, datasets: Iterable[str]) -> str:
-    """A sentence about those of the data sets whose masks cover more or something else than the lesion; or empty."""
+    """Returns a sentence about the data sets whose masks do not show just the lesion; empty if there are none."""
     known = {name: frames.record.datasets[name].mask_is for name in dict.fromkeys(datasets)}
     texts = [f"{name}: {text}" for name, text in known.items() if text]
     return f"What counts as lesion is a stand-in on {'; '.join(texts)}." if texts else ""
 
 
 def note_masks(frames: Frames, tables: dict[str, TableData]) -> None:
-    """Say so below every table that shows localisation."""
+    """Adds that sentence below every table that shows localisation."""
     metrics = {title(metric) for metric in frames.record.metrics if metric.family == FAMILY}
     localises = metrics | {f"gain_{FAMILY}"} | {column.name for column in PRECISIONS.values()}
     for table in tables.values():
@@ -35,11 +35,5 @@ def note_masks(frames: Frames, tables: dict[str, TableData]) -> None:
 
 
 def _metric(row: dict[str, object]) -> str:
-    """The metric of a row as programs call it."""
+    """Returns the metric of a row by its registered name."""
     return str(row.get("metric", "")).rstrip(" ↑↓†").replace(" ", "_")
-
-
-def how_to_add(frames: Frames, studies: list[str]) -> str:
-    """What computes these probes and nothing else anew."""
-    names = ",".join(dict.fromkeys([*frames.record.studies, *studies]))
-    return f"repeat the command of the run with --studies {names}, which computes only what is not there"

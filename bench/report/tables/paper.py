@@ -1,6 +1,6 @@
-"""Tables in the arrangement of the paper (arXiv:2505.17748), each with what is reported beside ours where we know it.
+"""Tables in the arrangement of the paper (arXiv:2505.17748), with reported values next to ours where they are known.
 
-All but the curves are views of the main tables, so that the same number is never computed twice.
+All tables but that of the curves are views of the main tables, so that no number is computed twice.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from bench.report.frames.compared import compared_curves, row_order
 from bench.report.frames.curves import hit_share, image_curves, mean_curve
 from bench.report.frames.load import Frames
 from bench.report.tables.captions import MEANS, OVERALL, weights_note
+from bench.report.tables.main import all_tables
 from bench.report.tables.reported import Reported, reported_values
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate
@@ -26,24 +27,26 @@ _METHOD = ["dataset", "backbone", "explainer", "head"]
 _REPORTED = ("value", "spread", "source")
 _CAPTIONS = {
     "classification": "Classification by backbone and head.",
-    "topk_precision": "Top-k localisation precision on diseased images: share of the k most activated patches that "
-    "contain lesion; where a map has fewer than k patches above 0, those that exist count.",
-    "activation": "Activation precision and sensitivity of inherent maps, diseased images.",
-    "consistency": "Activation consistency of inherent maps: share of positive cells on diseased images (r⁺) and of "
-    "negative cells on healthy images (r⁻), for the disease; sd: standard deviation across images, the paper's ±.",
-    "audc": "Area under the deletion curve, diseased images; the occlusion operator stands behind the @, zero (the "
-    "training mean) is the paper's.",
-    "multiclass": "Classification with more than two classes; quadratic kappa, one-against-rest AUC.",
-    "multiclass_deletion": "Area under the deletion curve of the true class, explained for that class, by class.",
+    "topk_precision": "Top-k localisation precision on diseased images.",
+    "activation": "Activation precision and sensitivity of inherent maps on diseased images.",
+    "consistency": "Activation consistency of inherent maps: positive ratio r⁺ and negative ratio r⁻.",
+    "audc": "Area under the deletion curve on diseased images.",
+    "multiclass": "Classification with more than two classes.",
+    "multiclass_deletion": "Area under the deletion curve of the true class, by class.",
+}
+_READINGS = {
+    "topk_precision": "Share of the k most activated patches that contain lesion. If a map has fewer than k patches "
+    "above 0, those that exist count.",
+    "consistency": "r⁺ is the share of positive cells on diseased images, r⁻ that of negative cells on healthy images, "
+    "both for the disease. sd: standard deviation across images, which is the paper's ±.",
+    "audc": "An @ separates the metric from its occlusion operator; zero (the training mean) is the paper's.",
+    "multiclass_deletion": "Every image is explained for its true class. An @ separates the metric from its operator.",
 }
 
 
-def paper_tables(frames: Frames, tables: dict[str, TableData]) -> dict[str, TableData]:
-    """Every table of the paper for which the run has rows, by file name.
-
-    Args:
-        tables: the main tables, by name.
-    """
+def paper_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns every table of the paper for which the run has rows, by file name."""
+    tables = all_tables(frames)
 
     def inherent(row: dict[str, Any]) -> bool:
         return _family(frames, row) == "inherent"
@@ -68,12 +71,13 @@ def paper_tables(frames: Frames, tables: dict[str, TableData]) -> dict[str, Tabl
     for name, table in found.items():
         note = _add_reported(frames, table)
         scored = OVERALL if "explainer" not in table.keys else MEANS
-        table.caption = f"{_CAPTIONS[name]} {scored} {note} {weights_note(frames)}"
+        table.caption, table.reading = _CAPTIONS[name], f"{_READINGS.get(name, '')} {scored}".strip()
+        table.notes += [note, weights_note(frames)]
     return {f"{FOLDER}/{name}": table for name, table in found.items()}
 
 
 def _family(frames: Frames, row: dict[str, Any]) -> str:
-    return frames.record.explainers[row["explainer"]].family
+    return str(frames.record.explainers[row["explainer"]].family)
 
 
 def _multiclass(frames: Frames) -> set[str]:
@@ -83,7 +87,7 @@ def _multiclass(frames: Frames) -> set[str]:
 def _view(
     tables: dict[str, TableData], name: str, keep: Callable[[dict[str, Any]], bool], columns: Iterable[str]
 ) -> TableData:
-    """Some columns of a main table, and those of the rows that have a value in them."""
+    """Returns some columns of a main table, with the rows that have a value in them."""
     if name not in tables:
         return TableData("", _METHOD, [])
     whole = tables[name]
@@ -97,7 +101,7 @@ def _view(
 
 
 def _with_spread(frames: Frames, table: TableData) -> TableData:
-    """The standard deviation across images behind each mean; values of several seeds are averaged first."""
+    """Adds the standard deviation across images after each mean; values of several seeds are averaged first."""
     for column in list(table.columns):
         spread = Column(f"{column.name}_sd", None)
         table.columns.insert(table.columns.index(column) + 1, spread)
@@ -112,7 +116,7 @@ def _with_spread(frames: Frames, table: TableData) -> TableData:
 
 
 def _topk_precision(frames: Frames) -> TableData:
-    """Precision at several k, from the stored patch hits."""
+    """Computes the precision at several k from the stored patch hits."""
     order = row_order(frames)
     curves = {
         (dataset, backbone, explainer, head): mean_curve(*image_curves(rows, hit_share), (0, 1))
@@ -133,23 +137,23 @@ def _topk_precision(frames: Frames) -> TableData:
 
 
 def _add_reported(frames: Frames, table: TableData) -> str:
-    """Put a column behind each metric for which a row has a reported value -> what the caption says about them."""
+    """Adds a column after each metric that has a reported value; returns a note about their sources."""
     sources: set[str] = set()
     for column in list(table.columns):
-        beside = Column(f"{column.name}_reported", None, _REPORTED)
+        reported = Column(f"{column.name}_reported", None, _REPORTED)
         for row in table.rows:
             if value := _reported(frames, row, column.name):
-                row[beside.name] = value
+                row[reported.name] = value
                 sources.add(value.source)
-        if any(beside.name in row for row in table.rows):
-            table.columns.insert(table.columns.index(column) + 1, beside)
+        if any(reported.name in row for row in table.rows):
+            table.columns.insert(table.columns.index(column) + 1, reported)
     if not sources:
         return "No reported value is known for these rows."
     return f"Reported values ({'; '.join(sorted(sources))}) belong to the paper's own settings; empty where unknown."
 
 
 def _reported(frames: Frames, row: dict[str, Any], metric: str) -> Reported | None:
-    """By registered names: a setting of a head or data set has the reported value of what it is a setting of."""
+    """Looks a value up by registered names, which all settings of a head or data set share."""
     if "class" in row:
         return None
     record = frames.record

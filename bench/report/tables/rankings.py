@@ -1,10 +1,14 @@
-"""The same methods scored in several ways on the same images: ranks by each way, and how far they agree."""
+"""Rankings of the same methods, scored in several ways on the same images.
+
+The studies of operators and of resolution both compare such rankings.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,27 +40,29 @@ class Ranking:
     higher_is_better: bool
 
     def ranks(self, way: str) -> dict[Method, float]:
-        """Method -> rank of its mean, 1 the best; means that are alike share the mean of their ranks."""
+        """Returns method -> rank of its mean, 1 for the best; means that tie share the mean of their ranks."""
         scores = with_ties(weighted_means(np.ones((1, len(self.groups))), self.values[way])[0], ALIKE)
         return dict(zip(self.methods, rankdata(-scores if self.higher_is_better else scores).tolist(), strict=True))
 
     def agreements(self) -> Iterator[tuple[str, str, Estimate]]:
-        """Kendall's τ of every two ways, in their order."""
+        """Yields Kendall's τ of every two ways, in their order."""
         for first, second in combinations(self.values, 2):
             yield first, second, rank_agreement(self.values[first], self.values[second], self.groups)
 
 
 def rank(rows: pd.DataFrame, way: str, ways: Sequence[str], higher_is_better: bool) -> Ranking:
-    """Scores of one metric, data set and backbone, image by image -> the ranking of what competes.
+    """Ranks the methods without the controls by the scores of one metric, data set and backbone.
 
     Args:
         rows: image, group, explainer, head, family, value, and the column that is named by ``way``.
-        ways: the ways in order; those without a row are left out.
+        way: name of the column that holds the way of scoring.
+        ways: the ways in order; ways without a row are left out.
+        higher_is_better: direction of the metric.
     """
     competing = rows[rows["family"] != "control"]
     wide = {name: part.pivot_table("value", "image", ["explainer", "head"]) for name, part in competing.groupby(way)}
     present = [one for one in ways if one in wide and wide[one].shape[1]]
-    scored = [set(wide[one].columns) for one in present]
+    scored: list[set[Any]] = [set(wide[one].columns) for one in present]
     order = dict.fromkeys(zip(map(str, competing["explainer"]), map(str, competing["head"]), strict=True))
     methods = [method for method in order if all(method in of_way for of_way in scored)]
     groups = competing.groupby("image")["group"].first()
@@ -65,7 +71,7 @@ def rank(rows: pd.DataFrame, way: str, ways: Sequence[str], higher_is_better: bo
 
 
 def add_agreements(table: TableData, about: dict[str, str], ranking: Ranking) -> None:
-    """Add a row for every two ways by which three methods or more are ranked."""
+    """Adds a row per pair of ways by which three methods or more are ranked."""
     for first, second, tau in ranking.agreements():
         if np.isfinite(tau.mean):
             ways = {"one": first, "other": second, "methods": str(len(ranking.methods))}

@@ -1,4 +1,4 @@
-"""What others report for the same data set, backbone and method: a column beside ours, empty where unknown."""
+"""Published values for the same data set, backbone and method, shown next to ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILE = Path(__file__).with_name("reported.csv")
 
 @dataclass(frozen=True)
 class Reported:
-    """A published number: as text, because its digits are part of it; ``spread`` (±) is empty where none is given."""
+    """A published number, as text because its digits are part of it; ``spread`` (±) is empty if none is given."""
 
     value: str
     spread: str
@@ -25,9 +25,9 @@ class Reported:
 
 @cache
 def reported_values() -> dict[tuple[str, str, str, str], Reported]:
-    """(data set, backbone, method, metric) -> what is reported.
+    """Returns (data set, backbone, method, metric) -> reported value.
 
-    The method is the head of a classifier or of its own maps, else the explainer; all names are the registered ones.
+    The method is the head for classifiers and for own maps, otherwise the explainer; all names are registered names.
     """
     table = pd.read_csv(FILE, dtype=str, keep_default_na=False)
     keys = table[["dataset", "backbone", "method", "metric"]].itertuples(index=False, name=None)

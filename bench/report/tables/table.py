@@ -1,8 +1,8 @@
-"""The table type that every table of the report is built from."""
+"""Tables before they are written: one type for all of them, so that every table has the same rules for bold and n."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,14 @@ from bench.statistics.intervals import ALIKE, Estimate, with_ties
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of a table; ``better`` is None where neither direction is, ``parts`` are what the CSV tells.
+    """One metric of a table.
 
-    ``mark`` refers to a note below the table; of a column that is not ``ranked`` no row is the best.
+    Attributes:
+        name: of the metric.
+        better: True if higher is better, False if lower is, None if neither is.
+        parts: attributes of an entry that the CSV file holds.
+        mark: refers to a note below the table.
+        ranked: False if no row is the best.
     """
 
     name: str
@@ -26,7 +31,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Name with its mark and an arrow that points to the better end."""
+        """Name with its mark and an arrow that points to the better direction."""
         arrow = {True: " ↑", False: " ↓", None: ""}[self.better]
         return self.name.replace("_", " ") + self.mark + arrow
 
@@ -36,14 +41,16 @@ class TableData:
     """A table before it is written.
 
     Attributes:
-        keys: names of the columns that say what a row is.
+        caption: one sentence above the table.
+        keys: names of the columns that name a row.
         columns: the metrics.
-        rows: key values and one ``Estimate`` (or None) a column name; what others report instead has no interval.
-        competes: whether each row may be the best; controls may not.
-        within: how many of the first keys rows have in common among which the best is marked.
-        directions: of each row, where the columns are data sets instead of metrics.
-        notes: lines below the table.
-        marked: text of a key -> the same with its mark, which refers to a note; CSV files stay without.
+        rows: key values and one ``Estimate`` (or None) per column; a reported value has no interval.
+        competes: True for each row that may be the best; controls may not.
+        within: number of leading keys that rows share among which the best is marked.
+        directions: direction of each row, if the columns are data sets instead of metrics.
+        notes: lines below the table: facts of the run, results in words, and gaps.
+        reading: how to read the table, and the facts of the run that this takes; shown on the page only.
+        marked: text of a key -> the same with a mark that refers to a note; CSV files have no marks.
     """
 
     caption: str
@@ -55,9 +62,15 @@ class TableData:
     directions: list[bool | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     marked: dict[str, str] = field(default_factory=dict)
+    reading: str = ""
+
+    def copy(self) -> TableData:
+        """Returns a table with the same rows that can be changed without changing this one."""
+        rows = [dict(row) for row in self.rows]
+        return replace(self, columns=[*self.columns], rows=rows, notes=[*self.notes], marked=dict(self.marked))
 
     def best(self) -> set[tuple[int, str]]:
-        """(row, column) of the best means (ties are all best) of each data set and column among rows that compete."""
+        """Returns (row, column) of the best means among the rows that compete; ties are all best."""
         found: set[tuple[int, str]] = set()
         rivals: dict[tuple[Any, ...], list[int]] = {}
         for index, row in enumerate(self.rows):
@@ -77,7 +90,7 @@ class TableData:
         return found
 
     def numbers(self) -> pd.DataFrame:
-        """The table as plain numbers: mean, low, high, n and undefined of every column (or its own parts)."""
+        """Returns the table as plain numbers: mean, low, high, n and undefined of every column (or its own parts)."""
         rows = []
         for row in self.rows:
             flat = {key: row[key] for key in self.keys}
@@ -90,31 +103,32 @@ class TableData:
 
 
 def is_number(estimate: Estimate | None) -> bool:
+    """Returns True if there is a finite mean."""
     return estimate is not None and np.isfinite(estimate.mean)
 
 
 @dataclass
 class FrameTable(TableData):
-    """A table of which the CSV holds every column of a frame, and the other notations the chosen ones."""
+    """A table whose CSV file holds every column of a frame, and whose other notations hold the chosen ones."""
 
     frame: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def numbers(self) -> pd.DataFrame:
-        """The whole frame."""
+        """Returns the whole frame."""
         return self.frame
 
 
 def frame_table(
     caption: str, frame: pd.DataFrame, keys: list[str], estimates: dict[str, str], numbers: list[str]
 ) -> FrameTable:
-    """A table without marks; nobody is best where differences are shown.
+    """Returns a table of a frame in which no row is best, because it shows differences.
 
     Args:
-        caption: above the table.
+        caption: one sentence above the table.
         frame: with a column ``n``.
         keys: text columns.
         estimates: column that holds a mean -> prefix of the columns ``<prefix>low`` and ``<prefix>high``, and of
-            ``<prefix>n`` where that is not ``n``.
+            ``<prefix>n`` if there is one; otherwise ``n`` is used.
         numbers: columns of plain numbers.
     """
     table = FrameTable(caption, keys, [Column(name, None) for name in [*estimates, *numbers]], frame=frame)

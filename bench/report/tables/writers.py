@@ -1,4 +1,4 @@
-"""One table, three notations: CSV for programs, Markdown for reading, LaTeX (booktabs) for papers."""
+"""Notations of a table: CSV for programs, Markdown for reading, LaTeX (booktabs) for papers, HTML for the page."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
     "α": r"$\alpha$",
     "ρ": r"$\rho$",
 }
-_ROUNDING = 1e-12  # of numbers of order 1 that were computed in double precision
-_SEVERAL = "n is that of most scores; where a score has another, that stands behind it."
+_ROUNDING = 1e-12  # error of numbers of order 1 in double precision
+_SEVERAL = "n counts the images of most scores in a row; a score with another n states it."
 
 
 def write_table(table: TableData, files: Manifest, stem: str) -> None:
-    """Write ``stem.csv``, ``stem.md`` and ``stem.tex``."""
+    """Writes ``stem.csv``, ``stem.md`` and ``stem.tex``."""
     with files.replacing(f"{stem}.csv") as temporary:
         table.numbers().to_csv(temporary, index=False)
     for suffix, text in (("md", markdown(table)), ("tex", latex(table))):
@@ -51,7 +51,7 @@ def write_table(table: TableData, files: Manifest, stem: str) -> None:
 
 
 def number(value: float) -> str:
-    """A number as tables print it: three decimals for shares, fewer for large values; 0 for what is only rounding."""
+    """Returns a number as tables print it: three decimals for shares, fewer for large values, 0 for rounding errors."""
     if not np.isfinite(value):
         return "–"
     if _ROUNDING < abs(value) < 0.001:
@@ -61,7 +61,7 @@ def number(value: float) -> str:
 
 
 def entry(estimate: Estimate | Reported | None) -> str:
-    """``mean [low, high]``, or a dash where there is no value; a reported value as it was printed."""
+    """Returns ``mean [low, high]``, a dash if there is no value, or a reported value as it was printed."""
     if isinstance(estimate, Reported):
         return str(estimate)
     if estimate is None or not np.isfinite(estimate.mean):
@@ -74,9 +74,9 @@ def entry(estimate: Estimate | Reported | None) -> str:
 def cells(
     table: TableData, bold: Callable[[str], str], escape: Callable[[str], str] = lambda text: text
 ) -> list[list[str]]:
-    """Header and rows as escaped text, the best entries marked by ``bold``.
+    """Returns header and rows as escaped text, with the best entries marked by ``bold``.
 
-    ``n`` is of the row's entries (``_counts``), those of another n say so; a table without numbers has none.
+    The column ``n`` follows ``_counts``, and entries with another n state it; a table without numbers has no ``n``.
     """
     best = table.best()
     counted = ["n"] if table.columns else []
@@ -92,7 +92,7 @@ def cells(
 
 
 def _counts(table: TableData) -> list[int]:
-    """Of each row the n of its entries that is most common in the table, where equally common the first; else 0."""
+    """Returns for each row the n shared by most entries of the table (the first one wins); 0 if there is none."""
     found = [[value.n for value in _values(table, row) if _is_counted(value)] for row in table.rows]
     common = Counter(n for counts in found for n in counts)
     return [max(counts, key=common.__getitem__, default=0) for counts in found]
@@ -111,14 +111,14 @@ def _differs(value: Any, count: int) -> TypeGuard[Estimate]:
 
 
 def _notes(table: TableData) -> list[str]:
-    """Those of the table, and what n is where a row has several."""
+    """Returns the notes of the table, with a line about n if a row has several."""
     rows = zip(table.rows, _counts(table), strict=True)
     several = any(_differs(value, count) for row, count in rows for value in _values(table, row))
     return [*table.notes, _SEVERAL] if several else table.notes
 
 
 def markdown(table: TableData) -> str:
-    """Caption, a pipe table and its notes."""
+    """Returns the caption, a pipe table and its notes."""
     header, *body = cells(table, lambda text: f"**{text}**")
     lines = [header, ["---"] * len(header), *body]
     lines_text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -127,7 +127,7 @@ def markdown(table: TableData) -> str:
 
 
 def latex(table: TableData) -> str:
-    """A ``table*`` with booktabs rules, a rule between data sets."""
+    """Returns a ``table*`` with booktabs rules and a rule between data sets."""
     header, *body = cells(table, lambda text: f"\\textbf{{{text}}}", _escape)
     lines = []
     for index, row in enumerate(body):
@@ -154,12 +154,12 @@ def latex(table: TableData) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text for LaTeX."""
+    """Escapes text for LaTeX."""
     return "".join(_LATEX.get(sign, sign) for sign in text)
 
 
 def html(table: TableData) -> str:
-    """A plain HTML table for the page, with its notes below."""
+    """Returns a plain HTML table for the page, with its notes below."""
     header, *body = cells(table, lambda text: f"<b>{text}</b>", escape)
     head = "".join(f"<th>{text}</th>" for text in header)
     rows = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>\n" for row in body)

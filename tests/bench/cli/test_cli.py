@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -39,10 +41,10 @@ def test_help_fits_a_screen_and_shows_examples() -> None:
         (["--device", "abacus"], "error: device 'abacus' is not usable here"),
         (["--config", "smoke", "--out", "/proc/nowhere"], "error: cannot write to /proc/nowhere"),
         (["report", "/nowhere"], "error: /nowhere holds no run"),
-        (["--datasets", ","], "error: an empty list of names"),
+        (["--datasets", ","], "error: empty list of names"),
         (["--init", "/nowhere.pt"], "error: initial weights /nowhere.pt cannot be read"),
         (["check-data", "all@size=64"], "error: check-data takes one data set at a time"),
-        (["export", "/nowhere"], "error: /nowhere is no cell folder"),
+        (["export", "/nowhere"], "error: /nowhere is not a cell folder"),
         (["speed", "--backbone", "resnet81"], "error: unknown backbone 'resnet81'; did you mean resnet18"),
     ],
 )
@@ -92,3 +94,9 @@ def test_batch_size_beats_every_table(tmp_path: Path) -> None:
     for flag, expected in ((None, 32), (4, 4)):
         config = parse_config(merged_values(str(tmp_path / "own.toml"), {}, flag, None, None), "own")
         assert config.for_dataset("cxr-phantom", "compact").training.batch_size == expected
+
+
+def test_console_script_is_the_same_command_line() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+    module, _, function = scripts["softcam"].partition(":")
+    assert getattr(import_module(module), function) is run_benchmark.main

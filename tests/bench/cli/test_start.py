@@ -1,4 +1,4 @@
-"""What is imported before it is needed: nothing for ``--help``, stand-ins for ``list``, which shows the same."""
+"""Imports before they are needed: none for ``--help``, mocks for ``list``, which shows the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 RUN = """
 import contextlib, io, sys
 import run_benchmark
-from bench.stand_ins import HEAVY
+from bench.cli.mock_imports import HEAVY
 
 def shown(*words):
     sys.argv = ["run_benchmark.py", *words]
@@ -28,7 +28,7 @@ def loaded():
 
 
 def python(code: str, *arguments: str | Path) -> str:
-    """Output of the code in a process that has imported nothing of it yet."""
+    """Runs code in a process that has not imported the project yet -> output."""
     words = [sys.executable, "-c", RUN + code, *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
@@ -41,7 +41,7 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 def complete(root: Path) -> None:
-    """Files by which every data set is found."""
+    """Creates files by which every data set is found."""
     for folder in ("A. Segmentation/1. Original Images", "B. Disease Grading/1. Original Images", "train/DRUSEN"):
         (root / folder).mkdir(parents=True)
     for file in ("10_left.jpeg", "test/a", "stage_2_train_labels.csv", "stage_2_train_images/a.dcm"):
@@ -50,7 +50,7 @@ def complete(root: Path) -> None:
 
 
 def in_parts(root: Path) -> None:
-    """Half of what each data set needs."""
+    """Creates half of the files that each data set needs."""
     for folder in ("A. Segmentation/1. Original Images", "images_896x896", "train/DRUSEN"):
         (root / folder).mkdir(parents=True)
     (root / "10_left.jpeg").touch()
@@ -80,15 +80,15 @@ print("\\0".join(tables))
     assert missing_pydicom() or "cxr" in found
 
 
-def test_a_stand_in_has_no_value() -> None:
-    """So a listing that needs one falls back to torch itself."""
+def test_a_mock_has_no_value() -> None:
+    """Therefore a listing that needs a value falls back to torch itself."""
     asked = ["1 + torch.pi", "bool(torch.cuda.is_available())", "len(torch.randn(3))", "str(torch.pi)"]
     asked.append("list(torch.ones(1))")
     code = """
-from bench.stand_ins import stand_ins
+from bench.cli.mock_imports import mock_imports
 for asked in sys.argv[1:]:
     try:
-        with stand_ins():
+        with mock_imports():
             import torch
             eval(asked)
     except TypeError:

@@ -13,11 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import run_benchmark
-from bench.commands.speed import explainers as explaining
-from bench.commands.speed import forward as limits
-from bench.commands.speed import occlusion as occluding
-from bench.commands.speed import timing
-from bench.commands.speed import training as learning
+from bench.commands.speed import explainers, forward, occlusion, timing, training
 from bench.commands.speed.memory import in_fresh_process, peak_of
 from bench.commands.speed.scene import CLASSES, Scene, Setting, Task, make_scene
 from bench.commands.speed.tables import bars, rows, write
@@ -38,8 +34,8 @@ def scene() -> Scene:
 
 
 @pytest.fixture(scope="module")
-def costs(scene: Scene) -> explaining.Costs:
-    return explaining.count_passes(scene)
+def costs(scene: Scene) -> explainers.Costs:
+    return explainers.count_passes(scene)
 
 
 def forwards(task: Task, classifier: nn.Module) -> tuple[int, int]:
@@ -53,69 +49,69 @@ def forwards(task: Task, classifier: nn.Module) -> tuple[int, int]:
 def test_bare_forwards_are_of_the_same_function(scene: Scene) -> None:
     assert not any(isinstance(part, nn.BatchNorm2d) for part in scene.blackbox.modules())
     torch.testing.assert_close(scene.blackbox(scene.images), scene.plain(scene.images))
-    assert [task.run() for task in limits.limit_tasks(scene)] == [4] * (1 + len(limits.precisions(scene)))
+    assert [task.run() for task in forward.forward_tasks(scene)] == [4] * (1 + len(forward.precisions(scene)))
 
 
-def test_passes_of_a_map_are_those_of_its_definition(costs: explaining.Costs) -> None:
-    counted = {name: (cost.forwards, cost.backwards) for name, cost in costs[explaining.BLACK_BOX].items()}
+def test_passes_of_a_map_are_those_of_its_definition(costs: explainers.Costs) -> None:
+    counted = {name: (cost.forwards, cost.backwards) for name, cost in costs[explainers.BLACK_BOX].items()}
     assert counted["gradcam"] == (1, 0)
     assert counted["saliency"] == (1, 1)
     assert counted["integrated_gradients"][1] == 50
     assert counted["scorecam"] == (CHANNELS + 1, 0)
     assert counted["edges"] == (0, 0)
     assert counted["gradcam@captum"][0] == 1
-    assert "softcam" in costs[explaining.ON_SOFTCAM]
-    assert not any("@" in name for name in costs[explaining.ON_SOFTCAM])
+    assert "softcam" in costs[explainers.ON_SOFTCAM]
+    assert not any("@" in name for name in costs[explainers.ON_SOFTCAM])
 
 
-def test_feature_map_cams_are_told_by_their_passes(costs: explaining.Costs) -> None:
+def test_feature_map_cams_are_told_by_their_passes(costs: explainers.Costs) -> None:
     found = {
         name
-        for name, cost in costs[explaining.BLACK_BOX].items()
-        if explaining.is_feature_map_cam(EXPLAINERS[name](), cost)
+        for name, cost in costs[explainers.BLACK_BOX].items()
+        if explainers.is_feature_map_cam(EXPLAINERS[name](), cost)
     }
     assert found == {"gradcam", "gradcam++", "layercam", "hirescam", "xgradcam", "eigencam"}
 
 
-def test_single_maps_forward_what_was_counted(scene: Scene, costs: explaining.Costs) -> None:
-    for task in explaining.explaining_tasks(scene, costs):
-        if task.work == explaining.ALL_CLASSES or EXPLAINERS[task.what].family == "control":
+def test_single_maps_forward_what_was_counted(scene: Scene, costs: explainers.Costs) -> None:
+    for task in explainers.explainer_tasks(scene, costs):
+        if task.group == explainers.ALL_CLASSES or EXPLAINERS[task.what].family == "control":
             continue  # controls read no more than the size of the feature map
         own = scene.plain if task.maker == "peer" else scene.blackbox
-        done, given = forwards(task, scene.softcam if task.work == explaining.ON_SOFTCAM else own)
+        done, given = forwards(task, scene.softcam if task.group == explainers.ON_SOFTCAM else own)
         assert done >= 1
-        assert given == done * costs[task.work][task.what].forwards, task.name
+        assert given == done * costs[task.group][task.what].forwards, task.name
 
 
 def test_quick_leaves_out_what_takes_more_than_a_batch() -> None:
-    quick = explaining.count_passes(make_scene(Setting("compact", size=32, batch=4, quick=True), CPU))
-    assert "gradcam" in quick[explaining.BLACK_BOX]
-    assert "saliency" in quick[explaining.BLACK_BOX]
-    assert not {"scorecam", "occlusion", "smoothgrad", "scorecam@pytorch-grad-cam"} & set(quick[explaining.BLACK_BOX])
+    quick = explainers.count_passes(make_scene(Setting("compact", size=32, batch=4, quick=True), CPU))
+    assert "gradcam" in quick[explainers.BLACK_BOX]
+    assert "saliency" in quick[explainers.BLACK_BOX]
+    assert not {"scorecam", "occlusion", "smoothgrad", "scorecam@pytorch-grad-cam"} & set(quick[explainers.BLACK_BOX])
 
 
-def test_softcam_maps_of_all_classes_are_one_pass(scene: Scene, costs: explaining.Costs) -> None:
-    tasks = {task.what: task for task in explaining.explaining_tasks(scene, costs)}
+def test_softcam_maps_of_all_classes_are_one_pass(scene: Scene, costs: explainers.Costs) -> None:
+    tasks = {task.what: task for task in explainers.explainer_tasks(scene, costs)}
     assert forwards(tasks["softcam"], scene.softcam) == (4, 4)
-    assert tasks[explaining.CAMS].run() == 4
+    assert tasks[explainers.CAMS].run() == 4
 
 
 def test_curves_forward_every_variant(scene: Scene) -> None:
-    tasks = {task.what: task for task in occluding.occluding_tasks(scene)}
+    tasks = {task.what: task for task in occlusion.occlusion_tasks(scene)}
     variants = TINY.images * (TINY.steps + 1)
     assert forwards(tasks["harness float32"], scene.blackbox) == (variants, -(-variants // TINY.batch) * TINY.batch)
-    assert forwards(tasks[occluding.LOOP], scene.plain) == (TINY.steps + 1, TINY.steps + 1)
+    assert forwards(tasks[occlusion.LOOP], scene.plain) == (TINY.steps + 1, TINY.steps + 1)
 
 
 def test_loop_blanks_the_highest_patch_first() -> None:
     score = np.zeros((6, 6))
     score[5, 0], score[0, 3], score[2, 2] = 3, 2, 1
-    assert occluding._ranked(score, 2)[:3] == [(4, 0), (0, 2), (2, 2)]
+    assert occlusion._ranked(score, 2)[:3] == [(4, 0), (0, 2), (2, 2)]
 
 
 def test_quantus_forwards_what_it_says(scene: Scene) -> None:
     pytest.importorskip("quantus")
-    task = next(task for task in occluding.occluding_tasks(scene) if task.what == occluding.QUANTUS)
+    task = next(task for task in occlusion.occlusion_tasks(scene) if task.what == occlusion.QUANTUS)
     done, given = forwards(task, scene.plain)
     assert done == given
 
@@ -129,7 +125,7 @@ def test_training_tasks_see_every_image(scene: Scene, monkeypatch: pytest.Monkey
         return original(logits, *others, **options)
 
     monkeypatch.setattr(F, "cross_entropy", count)
-    for task in learning.learning_tasks(scene):
+    for task in training.training_tasks(scene):
         seen.clear()
         assert task.run() == sum(seen) == 4
     assert not any(weight.requires_grad for weight in scene.plain.parameters())
@@ -184,11 +180,11 @@ def test_targets_bound_cost_from_above_and_speed_from_below() -> None:
     assert not Target("fast", "slow", 12.1, 2, "").is_met(SECONDS)
 
 
-def test_every_target_of_the_issue_has_its_tasks(scene: Scene, costs: explaining.Costs) -> None:
+def test_every_target_has_its_tasks(scene: Scene, costs: explainers.Costs) -> None:
     names = [task.name for task in all_tasks(scene, costs)]
     assert len(set(names)) == len(names)
-    scorecam = f"{explaining.ALL_CLASSES}: {explaining.scorecam_in('bf16')}"
-    found = targets(scene, [*names, f"{occluding.WORK}: harness bf16", f"{limits.WORK}: best bf16", scorecam])
+    scorecam = f"{explainers.ALL_CLASSES}: {explainers.scorecam_in('bf16')}"
+    found = targets(scene, [*names, f"{occlusion.GROUP}: harness bf16", f"{forward.GROUP}: best bf16", scorecam])
     assert sorted(target.bound for target in found if "Quantus" not in target.words) == sorted(
         [1.2, 1.02, 0.9, 4, 0.9, 4, 0.95, 0.95, 0.9, 5, 0.9, 9]
     )

@@ -1,4 +1,4 @@
-"""A cell whose images come in several portions: what is finished is not computed again, and nothing is left lying."""
+"""Cells whose images are divided into several shares: finished shares are not computed again, no piece is left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.config import Config
 from bench.contracts import Batch, Classifier, Explainer
-from bench.evaluation import mixed_precision as precision
+from bench.evaluation import explainer_jobs, mixed_precision
 from bench.evaluation.batch import EvaluationBatch
 from bench.files import read_json
 from bench.registry import EXPLAINERS
@@ -35,11 +35,11 @@ def scores(run: Path) -> pd.DataFrame:
     return rows.sort_values(["of", "metric", "variant", "image", "step"]).reset_index(drop=True)
 
 
-def noted(run: Path) -> dict[str, Any]:
+def recorded(run: Path) -> dict[str, Any]:
     return (read_json(next(run.glob("cells/*/*/cell.json"))) or {})["inference"]
 
 
-def test_portions_do_not_matter(tmp_path: Path) -> None:
+def test_the_number_of_shares_does_not_matter(tmp_path: Path) -> None:
     for size in (2, 6):
         assert run_tiny(tmp_path / str(size), config(size), save_maps=True).problems == []
     pd.testing.assert_frame_equal(scores(tmp_path / "2"), scores(tmp_path / "6"), rtol=1e-4, atol=1e-5)
@@ -52,18 +52,18 @@ def test_portions_do_not_matter(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/cells/*/*/pieces/*"))
 
 
-def test_a_portion_goes_when_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, whenever the garbage collector comes: memory must not grow with the number of images."""
+def test_a_share_is_freed_when_it_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the garbage collector, because memory must not grow with the number of images."""
     alive: weakref.WeakSet[EvaluationBatch] = weakref.WeakSet()
     most: list[int] = []
-    real = EvaluationBatch.score
+    real = explainer_jobs.score_batch
 
-    def watched(self: EvaluationBatch, *arguments: Any) -> Any:
-        alive.add(self)
+    def watched(batch: EvaluationBatch, *arguments: Any) -> Any:
+        alive.add(batch)
         most.append(len(alive))
-        return real(self, *arguments)
+        return real(batch, *arguments)
 
-    monkeypatch.setattr(EvaluationBatch, "score", watched)
+    monkeypatch.setattr(explainer_jobs, "score_batch", watched)
     gc.disable()
     try:
         assert run_tiny(tmp_path / "run", config(2)).problems == []
@@ -73,7 +73,7 @@ def test_a_portion_goes_when_it_is_done(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(most) == {1}
 
 
-def test_stopped_between_portions_goes_on_behind_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_continues_after_the_last_finished_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     real = EXPLAINERS["gradcam"].explain_batch
 
@@ -88,7 +88,7 @@ def test_stopped_between_portions_goes_on_behind_the_last(tmp_path: Path, monkey
         run_tiny(tmp_path / "run", config(2))
     assert not list((tmp_path / "run").glob("cells/*/*/scores/*"))
     assert run_tiny(tmp_path / "run", config(2)).problems == []
-    assert seen == [2, 2, 2, 2]  # the third portion alone is explained again
+    assert seen == [2, 2, 2, 2]  # only the third share is explained again
     monkeypatch.undo()
     run_tiny(tmp_path / "whole", config(2))
     pd.testing.assert_frame_equal(scores(tmp_path / "run"), scores(tmp_path / "whole"))
@@ -111,7 +111,7 @@ def test_pieces_of_other_settings_are_not_used(tmp_path: Path, monkeypatch: pyte
     pd.testing.assert_frame_equal(scores(tmp_path / "run"), scores(tmp_path / "whole"))
 
 
-def test_a_single_portion_is_stored_explainer_by_explainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_share_is_stored_explainer_by_explainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopping(*arguments: object) -> Tensor:
         raise KeyboardInterrupt
 
@@ -139,31 +139,30 @@ def test_an_explainer_that_changes_the_images_fails_alone(tmp_path: Path, monkey
     pd.testing.assert_frame_equal(scores(tmp_path / "run"), careful)
 
 
-def test_precision_that_was_found_is_noted_and_kept(tmp_path: Path) -> None:
-    asked = torch.device("cpu")
-    run_tiny(tmp_path / "run", config(6), precision="bf16", device=asked)
-    assert (noted(tmp_path / "run")["asked"], noted(tmp_path / "run")["precision"]) == ("bf16", "bf16")
+def test_a_chosen_precision_is_recorded_and_kept(tmp_path: Path) -> None:
+    run_tiny(tmp_path / "run", config(6), precision="bf16", device=torch.device("cpu"))
+    assert (recorded(tmp_path / "run")["asked"], recorded(tmp_path / "run")["precision"]) == ("bf16", "bf16")
     assert run_tiny(tmp_path / "run", config(6), precision="bf16").computed is False
     assert run_tiny(tmp_path / "run", config(6), precision="float32").computed is True
 
 
 def test_scores_of_bf16_outlive_a_run_that_occludes_nothing(tmp_path: Path) -> None:
     run_tiny(tmp_path / "run", config(6), precision="bf16")
-    before, said = scores(tmp_path / "run"), noted(tmp_path / "run")
+    before, facts = scores(tmp_path / "run"), recorded(tmp_path / "run")
     few = config(6)
     few = few.model_copy(update={"run": few.run.model_copy(update={"metrics": ["pixel_auroc"]})})
     assert run_tiny(tmp_path / "run", few, precision="bf16").computed is False
-    assert noted(tmp_path / "run") == said
+    assert recorded(tmp_path / "run") == facts
     pd.testing.assert_frame_equal(scores(tmp_path / "run"), before)
 
 
-def test_precision_that_cannot_be_compared_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_that_cannot_be_compared_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*arguments: object) -> None:
         raise RuntimeError("not implemented for 'BFloat16'")
 
-    monkeypatch.setattr(precision, "choices", lambda *_: ("float32", "bf16"))
-    monkeypatch.setattr(precision, "compare", failing)
+    monkeypatch.setattr(mixed_precision, "choices", lambda *_: ("float32", "bf16"))
+    monkeypatch.setattr(mixed_precision, "compare", failing)
     assert run_tiny(tmp_path / "run", config(6), precision="auto").problems == []
-    said = noted(tmp_path / "run")
-    assert (said["precision"], said["agree"]) == ("float32", False)
-    assert "BFloat16" in said["failed"]
+    facts = recorded(tmp_path / "run")
+    assert (facts["precision"], facts["agree"]) == ("float32", False)
+    assert "BFloat16" in facts["failed"]

@@ -93,7 +93,7 @@ def test_other_architecture_is_refused_though_half_of_it_fits(tmp_path: Path) ->
     assert there > total / 2
     with pytest.raises(UserError) as refused:
         read_initial_weights(tmp_path / "a.safetensors").load_into(ours, "random")
-    assert f"it holds {there / total:.0%} of the feature extractor (90% are needed)" in str(refused.value)
+    assert f"holds {there / total:.0%} of the feature extractor (90% are needed)" in str(refused.value)
     assert "'layer1.0.conv1.weight' is (64, 64, 1, 1) and not (64, 64, 3, 3)" in str(refused.value)
     assert "is unexpected" in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -12,8 +12,8 @@ import pytest
 from bench.report.comparisons.critical_difference import (
     critical_difference_diagrams,
     critical_difference_frame,
-    critical_difference_missing,
     critical_difference_table,
+    missing_critical_difference,
 )
 from bench.report.frames.load import Frames
 from bench.statistics.friedman import alike, critical_difference, friedman
@@ -92,10 +92,10 @@ def test_run_of_eight_data_sets(tmp_path: Path) -> None:
         ranks.sort_values(["metric", "method"], ignore_index=True),
     )
     assert len(critical_difference_table(ranks).rows) == len(ranks)
-    (drawing,) = critical_difference_diagrams(ranks)
+    (drawing,) = critical_difference_diagrams(frames)
     texts = [text.get_text() for text in drawing.figure.axes[0].texts]
     assert "soft (1.00)" in texts
-    assert critical_difference_missing(frames, ranks) == []
+    assert list(missing_critical_difference(frames)) == []
 
 
 def test_a_method_without_a_score_somewhere_is_left_out_and_few_blocks_are_no_table(tmp_path: Path) -> None:
@@ -106,6 +106,6 @@ def test_a_method_without_a_score_somewhere_is_left_out_and_few_blocks_are_no_ta
     few = several(tmp_path, 4)
     none = critical_difference_frame(few)
     assert len(none) == 0
-    (line,) = critical_difference_missing(few, none)
-    assert "this run has 4" in line
-    assert list(critical_difference_diagrams(none)) == []
+    (line,) = missing_critical_difference(few)
+    assert "this run has 4" in line.message(few)
+    assert list(critical_difference_diagrams(few)) == []

@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from bench.report.comparisons.decisions import missing_decisions, weigh
+from bench.report.comparisons.floor_ceiling import PREVALENCE, floor_ceiling_table
 from bench.report.comparisons.model_or_map import decompose, model_or_map_frame
 from bench.report.comparisons.price import price_frame
-from bench.report.comparisons.verdicts import verdict_frame
+from bench.report.comparisons.verdicts import verdict_frame, verdict_table
+from bench.report.contents import COMPARISONS, TOPICS, draw_figures
 from bench.report.frames.load import Frames
-from bench.report.tables.floor_ceiling import PREVALENCE, floor_ceiling_table
+from bench.report.gaps import Missing
+from bench.report.tables.table import TableData
 from bench.report.tables.writers import write_table
 from bench.store.manifest import Manifest
 from tests.support.decided import MEANS, N, made, score_rows, verdict
@@ -25,7 +27,7 @@ from tests.support.decided import MEANS, N, made, score_rows, verdict
 
 
 def test_price_is_sklearns_difference(planted: Frames) -> None:
-    prices = price_frame(planted, verdict_frame(planted)).set_index("head")
+    prices = price_frame(planted).set_index("head")
     rows = planted.predictions.set_index("head")
     plain, soft, labels = rows.loc["plain", "logit_1"], rows.loc["soft", "logit_1"], rows.loc["plain", "label"]
     auc = roc_auc_score(labels, soft) - roc_auc_score(labels, plain)
@@ -39,7 +41,7 @@ def test_price_is_sklearns_difference(planted: Frames) -> None:
 
 def test_gain_is_positive_where_the_head_is_better(planted: Frames) -> None:
     """Against post_b, the best one: precision +0.2, AUDC 0."""
-    soft = price_frame(planted, verdict_frame(planted)).set_index("head").loc["soft"]
+    soft = price_frame(planted).set_index("head").loc["soft"]
     assert soft["gain_localisation"] == pytest.approx(0.2, abs=0.01)
     assert soft["gain_faithfulness"] == pytest.approx(0, abs=0.01)
     assert soft[["gain_localisation_n", "gain_faithfulness_n"]].tolist() == [N, N]
@@ -116,29 +118,42 @@ def test_no_share_where_the_ceiling_is_not_above_the_floor(tmp_path: Path) -> No
 # --- All of it -------------------------------------------------------------------------------------------------------
 
 
+COMPARED = [topic for topic in TOPICS if topic in COMPARISONS or topic.name in ("strata", "floor_ceiling")]
+
+
+def tables_of(frames: Frames) -> dict[str, TableData]:
+    found = [topic.tables(frames) for topic in COMPARED]
+    return {name: table for tables in found for name, table in tables.items() if table.rows}
+
+
+def missing_of(frames: Frames) -> list[Missing]:
+    return [one for topic in COMPARED for one in topic.missing(frames)]
+
+
 def test_every_table_and_figure_is_written(planted: Frames, tmp_path: Path) -> None:
-    decisions = weigh(planted)
-    tables = decisions.tables(planted)
-    (lacking,) = missing_decisions(planted, decisions)
-    assert lacking.startswith("not there: critical_difference needs 5 data sets or backbones on them, this run has 1")
+    tables, verdicts = tables_of(planted), verdict_frame(planted)
+    lacking = missing_of(planted)[-1]
+    assert lacking.message(planted).startswith(
+        "Not computed: critical_difference. It needs 5 pairs of data set and backbone, and this run has 1"
+    )
     assert list(tables) == ["verdicts", "price", "model_or_map", "strata", "floor_ceiling"]
     for name, table in tables.items():
         write_table(table, Manifest(tmp_path), name)
-    assert pd.read_csv(tmp_path / "verdicts.csv")["sentence"].tolist() == decisions.verdicts["sentence"].tolist()
-    spare = decisions.verdicts[decisions.verdicts["family"] == "localisation"].assign(metric="spare")
-    more = replace(decisions, verdicts=pd.concat([decisions.verdicts, spare], ignore_index=True)).tables(planted)
-    assert more["verdicts"].rows == tables["verdicts"].rows
-    assert len(more["verdicts"].numbers()) == len(tables["verdicts"].rows) + len(spare)
-    stems = decisions.draw(planted, Manifest(tmp_path))
+    assert pd.read_csv(tmp_path / "verdicts.csv")["sentence"].tolist() == verdicts["sentence"].tolist()
+    spare = verdicts[verdicts["family"] == "localisation"].assign(metric="spare")
+    more = verdict_table(planted, pd.concat([verdicts, spare], ignore_index=True))
+    assert more.rows == tables["verdicts"].rows
+    assert len(more.numbers()) == len(tables["verdicts"].rows) + len(spare)
+    stems = draw_figures(planted, Manifest(tmp_path), COMPARISONS)
     assert list(stems) == ["win_matrix", "price_pareto", "model_or_map_localisation", "model_or_map_faithfulness"]
     assert all((tmp_path / f"{stem}.png").exists() for stem in stems)
 
 
 def test_a_run_without_anything_to_compare(tmp_path: Path) -> None:
     alone = made(tmp_path, score_rows({("plain", "post_a"): (0.3, 0.5)}))
-    decisions = weigh(alone)
-    assert decisions.tables(alone) == {}
-    said = "".join(missing_decisions(replace(alone, record=alone.record.changed(explainers={})), decisions))
+    assert tables_of(alone) == {}
+    without = replace(alone, record=alone.record.changed(explainers={}), scores=alone.scores[:0])
+    said = "".join(one.message(without) for one in missing_of(without))
     assert all(name in said for name in ("floor_ceiling", "verdicts", "price", "model_or_map"))
-    assert decisions.draw(alone, Manifest(tmp_path)) == {}
-    assert weigh(made(tmp_path, pd.DataFrame())).tables(made(tmp_path, pd.DataFrame())) == {}
+    assert draw_figures(alone, Manifest(tmp_path), COMPARISONS) == {}
+    assert tables_of(made(tmp_path, pd.DataFrame())) == {}

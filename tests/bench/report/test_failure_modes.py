@@ -134,7 +134,7 @@ def test_coarse_grid_concerns_every_table_of_localisation(tmp_path: Path) -> Non
     frames = load_frames(tmp_path)
     (sign,) = signatures(frames)
     tables = all_tables(frames)
-    tables |= paper_tables(frames, tables)
+    tables |= paper_tables(frames)
     concerned = {name for name, table in tables.items() if sign.concerns(table)}
     assert {"localisation", "paper/activation", "paper/topk_precision"} <= concerned
     assert not {"classification", "faithfulness", "paper/consistency"} & concerned
@@ -143,7 +143,7 @@ def test_coarse_grid_concerns_every_table_of_localisation(tmp_path: Path) -> Non
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No figures, which are most of a report's time."""
-    monkeypatch.setattr("bench.report.build.draw_figures", lambda frames, files: {})
+    monkeypatch.setattr("bench.report.build.draw_figures", lambda frames, files, topics: {})
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -21,7 +21,7 @@ from bench.report.figures.curve_figures import DELETION, best_post_hoc, distinct
 from bench.report.figures.gallery import load_images, overlay, row_names, tiles
 from bench.report.figures.looks import Method, methods_in
 from bench.report.figures.scatter import place_labels, precision_and_sensitivity
-from bench.report.figures.style import Look
+from bench.report.figures.style import Caption, Look
 from bench.report.figures.tile_grid import outlines, wrapped
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.curves import hit_share, image_curves, mean_curve, relative_to_intact
@@ -214,7 +214,7 @@ def test_every_figure_is_written_and_nothing_else(frames: Frames, tmp_path: Path
         f"{stem}.{end}" for stem in captions for end in ("png", "pdf")
     }
     assert dict(matplotlib.rcParams) == before
-    assert "operator: zero" in captions["deletion_curves"]
+    assert "operator: zero" in captions["deletion_curves"].reading
 
 
 @pytest.mark.usefixtures("unsaved")
@@ -257,15 +257,21 @@ def test_each_backbone_has_its_own_figures(tmp_path: Path) -> None:
     captions = draw_figures(load_frames(tmp_path), Manifest(tmp_path / "figures"))
     assert next(iter(captions)) == "topk_precision_small"
     assert "accuracy_by_head_large" in captions
-    assert "averaged over 2 seeds" in captions["topk_precision_large"]
+    assert "averaged over 2 seeds" in captions["topk_precision_large"].reading
 
 
 # --- The page --------------------------------------------------------------------------------------------------------
 
 
 def test_page_says_what_was_run_and_links_to_its_files(frames: Frames, tmp_path: Path) -> None:
-    tables = {"cost": ("What it costs.", "<table><tr><td>1</td></tr></table>")}
-    write_page(frames, {"deletion_curves": "Lower <is> better."}, tables, [], replacing(tmp_path / "report.html"))
+    tables = {"cost": ("Mean cost.", "Seconds per map.", "<table><tr><td>1</td></tr></table>")}
+    write_page(
+        frames,
+        {"deletion_curves": Caption("Lower <is> better.", "Means over images.")},
+        tables,
+        [],
+        replacing(tmp_path / "report.html"),
+    )
     text = (tmp_path / "report.html").read_text()
     for wanted in (
         'src="figures/deletion_curves.png"',
@@ -273,6 +279,8 @@ def test_page_says_what_was_run_and_links_to_its_files(frames: Frames, tmp_path:
         'href="tables/cost.csv"',
         "<td>1</td>",
         "Lower &lt;is&gt; better.",
+        "Means over images.",
+        "Seconds per map.",
         "something &lt;odd&gt; happened",
         "elsewhere: not installed",
         "folder:/a &lt;b&gt;",

@@ -14,7 +14,6 @@ from bench.data.split import Split
 from bench.files import write_if_new
 from bench.report.comparisons.model_or_map import model_or_map_frame
 from bench.report.comparisons.subgroups import counts, image_facts, strata_frame, thirds
-from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
 from bench.run.cell import explained_logits
 from tests.support.decided import DIFFICULTY, NOISE, N, floored, made, verdict
@@ -22,7 +21,7 @@ from tests.support.decided import DIFFICULTY, NOISE, N, floored, made, verdict
 
 def test_strata_and_squares_take_the_floor_too(tmp_path: Path) -> None:
     frames = floored(tmp_path)
-    rows = strata_frame(frames, verdict_frame(frames))
+    rows = strata_frame(frames)
     soft = verdict(rows, method="soft", metric="audc@zero", stratum="all positives")
     assert (soft["ours"], soft["theirs"]) == (pytest.approx(0.1, abs=0.01), pytest.approx(-0.5, abs=0.01))
     square = verdict(model_or_map_frame(frames), metric="audc@zero", post_hoc="post_b")  # 0.4 - 0.9, –, –, 0.4 - 0.3
@@ -52,7 +51,7 @@ def test_strata_hold_their_images(planted: Frames, tmp_path: Path) -> None:
     file = ours.store.lesions_file("x")
     file.parent.mkdir(parents=True)
     lesions.assign(lesion_count=1.0).to_parquet(file)
-    rows = strata_frame(ours, verdict_frame(ours))
+    rows = strata_frame(ours)
     soft = rows[(rows["method"] == "soft") & (rows["metric"] == "precision")].set_index("stratum")
     values = 0.6 + DIFFICULTY + NOISE[2]
     assert soft.loc["all positives", "ours"] == pytest.approx(values.mean())
@@ -121,7 +120,7 @@ def test_strata_show_undirected_metrics_of_healthy_images_without_a_difference(p
     precision = planted.scores[planted.scores["metric"] == "precision"].assign(diseased=False, label=0, predicted=0)
     scores = pd.concat([precision.assign(metric="area"), precision.assign(metric="largest")], ignore_index=True)
     ours = replace(planted, scores=scores, record=planted.record.changed(metrics=metrics))
-    rows = strata_frame(ours, verdict_frame(ours))
+    rows = strata_frame(ours)
     shown = rows[(rows["metric"] == "largest") & (rows["stratum"] == "healthy images") & (rows["method"] == "soft")]
     (row,) = shown.to_dict("records")
     assert (row["against"], row["n"]) == ("post_b", N)

@@ -72,7 +72,7 @@ def test_html_escapes_nothing_away() -> None:
 
 def test_a_score_of_other_images_says_its_own_number() -> None:
     table = made()
-    assert "n is that of most" not in markdown(table) + latex(table) + html(table)
+    assert "n counts the images" not in markdown(table) + latex(table) + html(table)
     table.columns.append(Column("share", None))
     for row in table.rows:
         row["share"] = Estimate(0.5, np.nan, np.nan, 3)
@@ -81,7 +81,7 @@ def test_a_score_of_other_images_says_its_own_number() -> None:
     assert lines[4].endswith("| 7 | 0.500 [0.400, 0.600] | 3.000 | 0.500 (n = 3) |")
     assert lines[5].endswith("| 7 | **0.700 [0.600, 0.800]** | **2.000** | – |")
     for text in (markdown(table), latex(table), html(table)):
-        assert text.count("n is that of most scores") == 1
+        assert text.count("n counts the images of most scores") == 1
     assert table.notes == []
 
 

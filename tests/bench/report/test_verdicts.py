@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from bench.report.comparisons.subgroups import strata_frame
-from bench.report.comparisons.verdict_figures import win_matrix, wins
+from bench.report.comparisons.verdict_figures import draw_wins, wins
 from bench.report.comparisons.verdicts import (
     against_best,
     disagreement,
@@ -81,7 +81,7 @@ def test_intervals_stay_within_what_is_possible(tmp_path: Path) -> None:
     few = few[few["image"].isin([f"i{index}" for index in range(6)])]
     ours = few["explainer"] == "own"
     few.loc[ours, "value"] = np.where(few.loc[ours, "image"].isin(["i0"]), 0.0, 1.0)
-    rows = strata_frame(run := made(tmp_path, few, metrics=metrics), verdict_frame(run))
+    rows = strata_frame(made(tmp_path, few, metrics=metrics))
     rows = rows[rows["metric"] == "precision"]
     assert (rows["ours_high"] == 1).any()
     assert rows[["ours_low", "ours_high"]].stack().between(0, 1).all()
@@ -187,9 +187,9 @@ def test_the_first_metric_with_enough_images_is_spoken_of(planted: Frames) -> No
     assert len(spoken(hopeless)) == 0
     assert len(leading(hopeless)) == 0
     assert len(printed(hopeless, hopeless)) == len(hopeless)
-    assert list(win_matrix(hopeless)) == []
+    assert list(draw_wins(hopeless)) == []
     with paper_style():
-        (drawing,) = win_matrix(rows)
+        (drawing,) = draw_wins(rows)
     titles = [axis.get_title(loc="left") for axis in drawing.figure.axes]
     assert titles == ["localisation: spare (1 data set)", "faithfulness: audc@zero (1 data set)"]
     assert too_few(rows[rows["metric"] == "spare"]) == []

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from bench.statistics.agreement import krippendorff_alpha, spearman_by_row
+from bench.metrics.similarity import rank_correlation
+from bench.statistics.agreement import krippendorff_alpha, spearman, spearman_by_row
 
 NAN = np.nan
 
@@ -50,3 +51,18 @@ def test_spearman_of_each_row_is_scipys_over_what_both_have() -> None:
     found = spearman_by_row(pd.DataFrame(first), pd.DataFrame(second))
     np.testing.assert_allclose(found.to_numpy(), expected)
     assert np.isnan(found[0])
+
+
+def test_every_spearman_is_the_same() -> None:
+    """Rows with ties and weights of 1: the ρ of maps, of tables and of scipy agree to rounding."""
+    rng = np.random.default_rng(3)
+    first, second = rng.integers(0, 5, (20, 12)) * 1.0, rng.normal(size=(20, 12))
+    expected = [spearmanr(one, other).statistic for one, other in zip(first, second, strict=True)]
+    maps = rank_correlation(first.reshape(20, 3, 4), second.reshape(20, 3, 4))
+    np.testing.assert_allclose(spearman(first, second, np.ones((20, 12))), expected, atol=1e-12)
+    np.testing.assert_allclose(maps, expected, atol=1e-12)
+    np.testing.assert_allclose(spearman_by_row(pd.DataFrame(first), pd.DataFrame(second)), expected, atol=1e-12)
+    shared = spearman(first[:1], second[:1], rng.integers(0, 3, (4, 12)) * 1.0)
+    assert np.isfinite(shared).all()
+    assert len(set(shared)) == 4
+    assert np.isnan(spearman(np.ones((2, 12)), second[:2], np.ones((2, 12)))).all()

@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import baselines  # noqa: F401 (registers explainers)
-import bench.metrics
-import bench.models.backbones  # noqa: F401
-import softcam  # noqa: F401
 from bench.contracts import DatasetInfo
-from bench.data import phantoms  # noqa: F401
 from bench.data.cache import identity_of
-from bench.data.sources import elpv  # noqa: F401
 from bench.models.factory import build_classifier
 from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, METRICS
 from bench.store.code_digest import digest_of_files, modules_of

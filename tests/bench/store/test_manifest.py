@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,8 @@ from bench.contracts import UserError
 from bench.data.loading import Request
 from bench.registry import DATASETS
 from bench.report import build
-from bench.report.figures.style import Drawing
+from bench.report.contents import COMPARISONS, Topic
+from bench.report.figures.style import Caption
 from bench.store.folders import CellStore
 from bench.store.manifest import NAME, Manifest
 from bench.store.run_folder import check_run_folder
@@ -46,16 +47,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file in the place of every figure, which are most of a report's time."""
 
-    def draw(frames: object, files: Manifest) -> dict[str, str]:
+    def draw(frames: object, files: Manifest, topics: Sequence[Topic]) -> dict[str, Caption]:
+        if topics == COMPARISONS:
+            return {}
         write(files, "drawn.png")
-        return {"drawn": "A figure."}
+        return {"drawn": Caption("A figure.", "")}
 
     monkeypatch.setattr(build, "draw_figures", draw)
-    monkeypatch.setattr("bench.report.comparisons.decisions.Decisions.drawings", no_drawings)
-
-
-def no_drawings(*arguments: object) -> Iterator[Drawing]:
-    return iter(())
 
 
 def report(folder: Path, **options: bool) -> tuple[list[str], str]:

@@ -1,4 +1,4 @@
-"""Studies: computed once, made anew when something they depend on changes, and never in the way of the scores."""
+"""Studies: computed once, and again when something they depend on changes; failures leave the scores as they are."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import torch
 from scipy.stats import kendalltau
 from torch import Tensor
 
-from bench.report.comparisons.decisions import weigh
 from bench.report.contents import every_table
 from bench.report.frames.load import CELL, Frames, load_frames
 from bench.report.studies.counterfactual import SCORES, agreement_table, lesion_scores, with_counterfactual
@@ -158,8 +157,8 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
     frames = load_frames(store.folder)
     is_gini = frames.scores["metric"] == "gini"
     frames.scores.loc[is_gini, ["metric", "variant"]] = "audc", "zero"
-    old = every_table(frames, weigh(frames))["faithfulness"]
-    assert any("the run with --studies counterfactual, which" in note for note in old.notes)
+    old = every_table(frames)["faithfulness"]
+    assert any("Re-run the same command with --studies counterfactual" in note for note in old.notes)
     about = frames.scores.drop_duplicates(["image", *CELL, "explainer"]).drop(columns=["metric", "variant", "value"])
     mass = {"evidence": (2.0, 1.0), "post_a": (1.0, 2.0), "noise": (1.0, 1.0)}
     lesions = [
@@ -167,8 +166,8 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
         .assign(effect=(3.0, 1.0)[number])
         for number in (0, 1)
     ]  # fmt: skip
-    probed = replace(frames, studies={"counterfactual": pd.concat(lesions)})
-    tables = every_table(with_counterfactual(probed), weigh(probed))
+    studied = replace(frames, studies={"counterfactual": pd.concat(lesions)})
+    tables = every_table(with_counterfactual(studied))
     faithfulness = tables["faithfulness"]
     assert [column.name for column in faithfulness.columns[:3]] == [*SCORES, "audc@zero"]
     found = {row["explainer"]: row["counterfactual_tau"].mean for row in faithfulness.rows}

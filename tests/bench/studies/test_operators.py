@@ -15,12 +15,11 @@ from scipy.stats import kendalltau, rankdata
 from bench.config import Config
 from bench.contracts import Batch, Classifier, Explainer
 from bench.metrics import FILLS
-from bench.report.contents import draw_figures
+from bench.report.contents import draw_figures, every_table
 from bench.report.figures.style import paper_style
 from bench.report.frames.load import Frames, load_frames
 from bench.report.studies.fair_resolution import fair_resolution_tables
-from bench.report.studies.operators import missing_operators, operator_tables
-from bench.report.studies.rank_figures import operator_ranks
+from bench.report.studies.operators import missing_operators, operator_ranks, operator_tables
 from bench.report.tables.writers import latex
 from bench.store.manifest import Manifest
 from bench.studies.fair_resolution import Treated, blurred, common
@@ -93,11 +92,9 @@ def test_ranks_are_those_of_the_means_and_controls_have_none(frames: Frames) -> 
         for variant in ("zero", "blur"):
             means = [row[f"audc@{variant}"].mean for row in ranked]
             assert [float(row[f"rank audc@{variant}"]) for row in ranked] == rankdata(means).tolist()
-    lacking = (
-        'perators is without "audc@black", "audc@noise", "audc@donor": add them to metrics, only they are computed'
-    )
-    assert table.notes[-1] == f"O{lacking}."
-    assert missing_operators(frames) == [f"o{lacking}"]
+    (lacking,) = missing_operators(frames)
+    assert lacking.message(frames).startswith("Not computed: audc@black, audc@noise, audc@donor (operators).")
+    assert every_table(frames)["operators"].notes[-1] == lacking.message(frames)
 
 
 def test_agreement_is_scipys_over_the_same_methods(frames: Frames) -> None:
@@ -136,7 +133,7 @@ def test_one_operator_makes_no_table(frames: Frames) -> None:
 # --- Fair resolution -------------------------------------------------------------------------------------------------
 
 
-def test_probe_scores_the_treated_maps(tmp_path: Path) -> None:
+def test_study_scores_the_treated_maps(tmp_path: Path) -> None:
     """The mask itself as the map: on its own grid without fault, and on the feature grid what an oracle says."""
     explainers = ["gradcam", "random", "mask_oracle", "inputxgradient", "guided_backprop"]
     settings = config(datasets=["squares"], studies=["fair_resolution"], explainers=explainers, metrics=["audc@zero"])

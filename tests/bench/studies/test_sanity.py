@@ -1,9 +1,7 @@
-"""The sanity probes against closed forms, and their way from a run to the table."""
+"""The studies of sanity, agreement and random labels compared with closed forms."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
-from safetensors.torch import load_file
 from torch import Tensor
 
-from bench.config import Config
 from bench.contracts import Classifier, Explainer
 from bench.data.prepare import TrainingData
 from bench.data.selection import Selection
@@ -25,19 +20,13 @@ from bench.data.split import Split
 from bench.evaluation.context import EvaluationContext
 from bench.models.factory import build_classifier
 from bench.registry import EXPLAINERS, HEADS
-from bench.report.build import build_report
-from bench.report.frames.load import load_frames
-from bench.report.studies.sanity import agreement, randomisation, sanity_tables
 from bench.seeds import generator
-from bench.store.folders import RunStore
-from bench.store.records import CellKey
 from bench.studies import Agreement, Sanity
 from bench.studies.base import Subject
-from bench.studies.random_labels import permuted, random_label_twin
+from bench.studies.random_labels import permuted, train_on_random_labels
 from bench.training.classifier import CellClassifier
-from bench.training.loop import train
-from tests.support.made import registered_squares, run_tiny, squares, tiny_config
-from tests.support.report_store import make_run
+from bench.training.loop import TrainingLoop, train
+from tests.support.made import squares, tiny_config
 from tests.support.tiny import tiny_classifiers
 
 STD = (0.5, 0.25, 2.0)
@@ -204,7 +193,7 @@ def test_small_maps_are_means_over_cells() -> None:
 
 
 def cell() -> CellClassifier:
-    """What the twin needs to know of a cell."""
+    """The attributes of a cell that the training on permuted labels reads."""
     data = TrainingData(split_of("train"), split_of("val"), "other", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     facts: Any = SimpleNamespace(
         names=("squares", "compact", "blackbox", 0),
@@ -218,10 +207,10 @@ def cell() -> CellClassifier:
     return facts
 
 
-def test_twin_is_the_training_on_labels_permuted_by_hand(tmp_path: Path) -> None:
+def test_random_labels_are_the_training_on_labels_permuted_by_hand(tmp_path: Path) -> None:
     trained = cell()
     random = torch.get_rng_state()
-    twin, accuracy = random_label_twin(trained)
+    classifier, accuracy = train_on_random_labels(trained)
     assert torch.equal(torch.get_rng_state(), random)
     data, by_hand = trained.data, {}
     for name in ("train", "val"):
@@ -231,9 +220,9 @@ def test_twin_is_the_training_on_labels_permuted_by_hand(tmp_path: Path) -> None
     data = replace(data, **by_hand)
     with torch.random.fork_rng():
         expected, _ = build_classifier(trained.names, trained.head.head, 2, False)
-        arguments = (trained.config.training, trained.names, trained.device, tmp_path / "x", lambda row: None)
-        train(expected, trained.head.head, data, *arguments)
-    assert all(torch.equal(value, expected.state_dict()[name]) for name, value in twin.state_dict().items())
+        loop = TrainingLoop(expected, trained.head.head, data, trained.config.training, trained.device)
+        train(loop, trained.names, tmp_path / "x", lambda row: None)
+    assert all(torch.equal(value, expected.state_dict()[name]) for name, value in classifier.state_dict().items())
     images = (torch.from_numpy(by_hand["train"].images) / 255 - 0.5) / 0.2
     right = expected.eval()(images).argmax(dim=1).numpy() == by_hand["train"].labels
     assert accuracy == pytest.approx(right.mean())
@@ -246,129 +235,3 @@ def test_permuted_labels_are_the_same_ones_elsewhere() -> None:
     assert (other.labels != split.labels).any()
     assert (split.labels == split_of("train").labels).all()
     assert other.images is split.images
-
-
-# --- From a run to the table -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Two seeds of a black box and its conversion, with every probe."""
-    run = tmp_path_factory.mktemp("sanity") / "run"
-    with registered_squares():
-        assert run_tiny(run, config()).problems == []
-        yield run
-
-
-def config(**section: Any) -> Config:
-    settings = tiny_config(
-        **{
-            "heads": ["blackbox", "tte"],
-            "explainers": ["softcam", "gradcam", "inputxgradient", "random", "edges"],
-            "on_inherent": [],
-            "seeds": [0, 1],
-            "studies": ["sanity", "agreement", "random_labels"],
-        }
-        | section
-    )
-    small = {"images": 4}
-    return settings.model_copy(update={"studies": {"sanity": small, "agreement": small, "random_labels": small}})
-
-
-def row_of(folder: Path, explainer: str) -> dict[str, Any]:
-    (row,) = [row for row in sanity_tables(load_frames(folder))["sanity"].rows if row["explainer"] == explainer]
-    return row
-
-
-def test_edges_are_reported_as_failing_and_noise_is_not(folder: Path) -> None:
-    table = sanity_tables(load_frames(folder))["sanity"]
-    edges, random = row_of(folder, "edges"), row_of(folder, "random")
-    assert (edges["randomisation"], random["randomisation"]) == ("fails", "passes")
-    for name in ("correlation, head fresh", "correlation, all fresh", "correlation, random labels"):
-        assert edges[name].mean == pytest.approx(1)
-        assert abs(random[name].mean) < 0.6
-    for name in ("seeds: correlation", "seeds: IoU of top"):
-        assert edges[name].mean == pytest.approx(1)
-    assert edges["class sensitivity"].mean == pytest.approx(0, abs=1e-9)
-    assert [note for note in table.notes if "edges on blackbox" in note]
-    assert not any("random on" in note for note in table.notes)
-    assert "Agreement between backbones needs a second backbone" in table.caption
-    assert "Not in this run" not in table.caption
-
-
-def test_a_row_is_the_mean_over_seeds_then_images(folder: Path) -> None:
-    rows = load_frames(folder).studies["sanity"]
-    rows = rows[(rows["explainer"] == "inputxgradient") & (rows["fresh"] == "all")]
-    assert len(rows) == 8
-    expected = rows.groupby("image")["value"].mean().mean()
-    found = row_of(folder, "inputxgradient")["correlation, all fresh"]
-    assert (found.mean, found.n) == (pytest.approx(expected), 4)
-
-
-def test_conversion_has_no_twin_but_all_other_checks(folder: Path) -> None:
-    record = RunStore(folder).cell(CellKey("squares", "compact", "tte", 0)).record.studies
-    assert record["random_labels"][""].reason == "its classifier is converted, not trained"
-    row = row_of(folder, "softcam")
-    assert "correlation, random labels" not in row
-    assert np.isfinite(row["max sensitivity"].mean)
-
-
-def test_scores_and_weights_are_those_of_a_run_without_studies(folder: Path, tmp_path: Path) -> None:
-    run_tiny(tmp_path / "run", config(studies=[], seeds=[0]))
-    key = CellKey("squares", "compact", "blackbox", 0)
-    ours, plain = (RunStore(run).cell(key) for run in (folder, tmp_path / "run"))
-    weights, expected = load_file(ours.weights), load_file(plain.weights)
-    assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    columns = ["image", "metric", "variant", "step", "value"]
-    for name in ("gradcam", "random"):
-        tables = [pd.read_parquet(one.scores_file(name))[columns] for one in (ours, plain)]
-        tables = [table[table["image"] != ""].reset_index(drop=True) for table in tables]
-        pd.testing.assert_frame_equal(*tables)
-
-
-def test_figure_draws_every_stage(folder: Path) -> None:
-    (drawing,) = randomisation(load_frames(folder))
-    axis = drawing.figure.axes[0]
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["head", "+ 1/3", "+ 2/3", "all"]
-    lines = [line.get_ydata() for line in axis.get_lines() if len(line.get_xdata()) == 4]
-    assert len(lines) == 5
-    assert any(np.allclose(line, 1) for line in lines)
-
-
-def test_old_run_says_what_is_missing_and_how_to_add_it(tmp_path: Path) -> None:
-    make_run(tmp_path / "run")
-    console = Console(file=io.StringIO(), width=100)
-    build_report(tmp_path / "run", console)
-    assert not (tmp_path / "run" / "tables" / "sanity.csv").exists()
-    said = " ".join(console.file.getvalue().split())
-    assert "sanity, fair_resolution, implementations: repeat the command of the run with --studies " in said
-    assert "can be added" in (tmp_path / "run" / "tables" / "gaps.csv").read_text()
-    assert list(randomisation(load_frames(tmp_path / "run"))) == []
-
-
-def test_caption_says_which_study_was_not_asked_for(folder: Path) -> None:
-    frames = load_frames(folder)
-    without = {name: rows for name, rows in frames.studies.items() if name != "random_labels"}
-    caption = sanity_tables(replace(frames, studies=without))["sanity"].caption
-    assert "Not in this run: the twin trained on permuted labels" in caption
-    assert "repeat the command of the run with --studies sanity,agreement,random_labels" in caption
-
-
-def test_agreement_by_hand() -> None:
-    ramp = np.arange(20.0)
-    facts = {"dataset": "d", "head": "h", "explainer": "e", "group": "g", "image": "i", "target": 1, "seed": 0}
-    rows = pd.DataFrame(
-        [
-            facts | {"backbone": "a", "map": ramp},
-            facts | {"backbone": "b", "map": -ramp},
-            facts | {"backbone": "c", "map": ramp**2},
-            facts | {"backbone": "c", "map": ramp, "target": 2},
-        ]
-    )
-    found = agreement(rows, "backbone").set_index(["backbone", "backbone_other"])
-    assert len(found) == 6  # each pair both ways; another class is no pair
-    assert found.loc[("a", "c"), "correlation"] == pytest.approx(1)
-    assert found.loc[("a", "b"), "correlation"] == pytest.approx(-1)
-    assert found.loc[("a", "b"), "overlap"] == 0
-    assert found.loc[("c", "a"), "overlap"] == 1
-    assert len(agreement(rows, "seed")) == 0

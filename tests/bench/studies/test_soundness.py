@@ -136,7 +136,7 @@ def test_verdict_of_all_data_sets_marks_every_table(tmp_path: Any) -> None:
     tables = {"shows": TableData("", [], columns), "other": TableData("", [], columns[1:])}
     named = [{"metric": name} for name in ("blind", "blind ↑", "pixel_auroc")]
     tables["rows"] = TableData("", ["metric"], [], named, [False] * 3)
-    tables["metric_soundness"] = soundness_table(given, found)
+    tables["metric_soundness"] = soundness_table(found)
     mark_unsound(tables, found)
     assert [column.title for column in tables["shows"].columns] == ["blind† ↑", "pixel auroc ↑"]
     assert "† blind fails" in tables["shows"].notes[0]

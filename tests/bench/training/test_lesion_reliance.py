@@ -1,4 +1,4 @@
-"""The share of diseased images that are called healthy once their lesions are gone."""
+"""The fraction of diseased images that are called healthy once their lesions are removed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from bench.contracts import Classifier
+from bench.data import counterfactuals
 from bench.data.prepare import Prepared, TrainingData
-from bench.training import lesion_reliance as twins
 from bench.training.lesion_reliance import lesion_reliance
 from tests.support.scenes import LESION, PLACES, SIDE, Scenes, subject_of
 
@@ -36,24 +36,24 @@ def facts(prepared: Prepared, classifier: Classifier) -> dict[str, float] | None
     return lesion_reliance(prepared, classifier, TrainingData(unread, unread, "", (0.0,) * 3, (1.0,) * 3), CPU)
 
 
-def test_a_model_that_reads_the_lesions_calls_every_twin_healthy() -> None:
+def test_a_model_that_reads_the_lesions_calls_every_image_without_them_healthy() -> None:
     assert facts(*subject(0)) == {"true_positives": 36, "called_healthy": 1.0}
 
 
 def test_only_true_positives_count() -> None:
-    """Scenes without a lesion at the place that is read are called healthy, and so are their twins."""
+    """Scenes without a lesion at the place that is read are called healthy, and so are their counterfactuals."""
     assert facts(*subject(1)) == {"true_positives": 27, "called_healthy": 1.0}
     assert facts(*subject(3)) == {"true_positives": 9, "called_healthy": 1.0}
 
 
-def test_a_model_without_a_true_positive_has_no_share() -> None:
+def test_a_model_without_a_true_positive_has_no_fraction() -> None:
     found = facts(*subject())
     assert found is not None
     assert found["true_positives"] == 0
     assert np.isnan(found["called_healthy"])
 
 
-def test_a_model_that_reads_something_else_still_calls_the_twins_ill() -> None:
+def test_a_model_that_reads_something_else_still_calls_them_ill() -> None:
     prepared, classifier = subject(0)
 
     def always_ill(images: torch.Tensor) -> torch.Tensor:
@@ -63,8 +63,8 @@ def test_a_model_that_reads_something_else_still_calls_the_twins_ill() -> None:
     assert facts(prepared, classifier) == {"true_positives": 36, "called_healthy": 0.0}
 
 
-def test_twins_are_rendered_once_for_all_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twins, "_TWINS", 10)
+def test_counterfactuals_are_rendered_once_for_all_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counterfactuals, "_MOST", 10)
     prepared, classifier = subject(0)
     rendered: list[int] = []
     monkeypatch.setattr(Scenes, "counterfactual", lambda self, index: rendered.append(index) or self._render([]))
@@ -73,7 +73,7 @@ def test_twins_are_rendered_once_for_all_classifiers(monkeypatch: pytest.MonkeyP
     assert rendered == [index for index in range(COUNT) if index % 5][:10]
 
 
-def test_without_twins_or_a_healthy_class_there_is_nothing_to_say() -> None:
+def test_without_counterfactuals_or_a_healthy_class_there_is_no_result() -> None:
     prepared, classifier = subject(0)
     no_healthy: Any = SimpleNamespace(healthy=None)
     for lacking in (replace(prepared, samples=[]), replace(prepared, info=no_healthy)):

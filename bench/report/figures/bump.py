@@ -1,4 +1,7 @@
-"""Bump charts: the rank of every method by one way of scoring after the other."""
+"""Bump charts: the rank of every method by one way of scoring after the other.
+
+Two studies draw them: occlusion operators and fair resolution.
+"""
 
 from __future__ import annotations
 
@@ -11,48 +14,20 @@ from bench.report.figures.looks import look_of
 from bench.report.figures.panels import label_rows, panel_columns
 from bench.report.figures.style import BLACK, GREY, LIGHT, MUTED, STRONG, Drawing, Look
 from bench.report.frames.load import Frames
-from bench.report.studies import fair_resolution, operators
 from bench.report.tables.rankings import Method, Ranking
-from bench.report.tables.table import Column
 
 _FEWEST = 3  # methods and ways: fewer make no ranking that could move
 _METRICS = 2  # panels above each other
 _OTHER = Look(LIGHT, width=0.8)
 _COLOURS = (
-    f"Strong: inherent maps; thin: the {len(MUTED)} post-hoc methods whose ranks move most; grey: the others. Names "
-    "stand where lines end, those of tied methods below each other."
+    f"Strong lines are inherent maps, thin lines the {len(MUTED)} post-hoc methods whose ranks move most, grey lines "
+    "the others. Names are at the ends of the lines; those of tied methods are below each other."
 )
 Charts = dict[str, dict[str, Ranking]]  # metric -> data set -> ranking
 
 
-def operator_ranks(frames: Frames) -> Iterator[Drawing]:
-    """Ranks by occlusion operator."""
-    charts: Charts = {}
-    for name, dataset, _, _, ranking in operators.rankings(frames):
-        charts.setdefault(Column(name, ranking.higher_is_better).title, {})[dataset] = ranking
-    caption = (
-        "Rank of every method (1 is the best, controls apart) by what fills removed patches. Lines that cross are "
-        "verdicts that hang on the operator. τ: mean of Kendall's τ over pairs of operators; n: occluded images."
-    )
-    yield from _bump(frames, "operators", charts, caption)
-
-
-def fair_resolution_ranks(frames: Frames) -> Iterator[Drawing]:
-    """Ranks by treatment of resolution."""
-    found: Charts = {}
-    for title, dataset, _, _, ranking in fair_resolution.rankings(frames):
-        found.setdefault(title, {})[dataset] = ranking
-    ends = list(found)[:1] + list(found)[1:][-1:]  # where the probe lists a localisation metric first and AUDC last
-    caption = (
-        "Rank of every method (1 is the best, controls apart) with its map as it is, averaged over the cells of the "
-        "feature map, and blurred to that grid's smoothness. τ: mean of Kendall's τ over pairs of treatments; n: the "
-        "probe's images."
-    )
-    yield from _bump(frames, "fair_resolution", {title: found[title] for title in ends}, caption)
-
-
-def _bump(frames: Frames, stem: str, charts: Charts, caption: str) -> Iterator[Drawing]:
-    """A column a data set with a panel a metric."""
+def bump_chart(frames: Frames, stem: str, charts: Charts, caption: str, reading: str) -> Iterator[Drawing]:
+    """Yields one figure with a column per data set and a panel per metric; none where too little could move."""
     large = {title: _large(of_metric) for title, of_metric in charts.items()}
     shown = {title: large[title] for title in [title for title in large if large[title]][:_METRICS]}
     datasets = list(dict.fromkeys(name for of_metric in shown.values() for name in of_metric))
@@ -69,11 +44,11 @@ def _bump(frames: Frames, stem: str, charts: Charts, caption: str) -> Iterator[D
     label_rows(stacks, [f"rank by {title}" for title in shown])
     for axis in [axis for axes in stacks for axis in axes]:
         axis.invert_yaxis()
-    yield Drawing(stem, figure, f"{caption} {_COLOURS}")
+    yield Drawing(stem, figure, caption, f"{reading} {_COLOURS}")
 
 
 def _looks(frames: Frames, rankings: list[Ranking]) -> dict[Method, tuple[str, Look]]:
-    """Label and look of every method: the post-hoc ones whose ranks move most have a colour, the others are grey."""
+    """Returns label and look of every method; post-hoc methods are grey but for those whose ranks move most."""
     moved: dict[Method, float] = {}
     for ranking in rankings:
         ranks = [ranking.ranks(way) for way in ranking.values]
@@ -97,7 +72,7 @@ def _large(rankings: dict[str, Ranking]) -> dict[str, Ranking]:
 
 
 def _draw(axis: Axes, ranking: Ranking, dataset: str, looks: dict[Method, tuple[str, Look]]) -> None:
-    """A line a method, and its name where it ends."""
+    """Draws a line per method, with its name at the end."""
     ways = list(ranking.values)
     ranks = [ranking.ranks(way) for way in ways]
     end = len(ways) - 1
@@ -106,11 +81,11 @@ def _draw(axis: Axes, ranking: Ranking, dataset: str, looks: dict[Method, tuple[
         layer = {_OTHER.color: 2.0}.get(look.color, 2.0 + look.width)
         line = look.line() | {"marker": look.marker, "markersize": 1.5 + 1.5 * look.width, "zorder": layer}
         axis.plot(range(len(ways)), [of_way[method] for of_way in ranks], **line)
-        beside = end + 0.05 * end
-        axis.plot([end, beside], [ranks[-1][method], place], color=look.color, linewidth=0.6, clip_on=False)
+        margin = end + 0.05 * end
+        axis.plot([end, margin], [ranks[-1][method], place], color=look.color, linewidth=0.6, clip_on=False)
         color = look.color if look.color in STRONG else GREY if look is _OTHER else BLACK
         weight = "bold" if look.color in STRONG else "normal"
-        axis.text(beside + 0.02 * end, place, label, ha="left", va="center", color=color, fontsize=7, fontweight=weight)
+        axis.text(margin + 0.02 * end, place, label, ha="left", va="center", color=color, fontsize=7, fontweight=weight)
     axis.set_xticks(range(len(ways)), ways)
     axis.set_xlim(-0.03 * end, 1.03 * end)
     axis.set_yticks(_places(len(ranking.methods)))
@@ -120,5 +95,5 @@ def _draw(axis: Axes, ranking: Ranking, dataset: str, looks: dict[Method, tuple[
 
 
 def _places(methods: int) -> Sequence[int]:
-    """1 and every fifth."""
+    """Returns the ranks that have a tick: 1 and every fifth."""
     return [1, *range(5, methods + 1, 5)] if methods > 5 else range(1, methods + 1)

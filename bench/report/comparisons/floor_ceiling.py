@@ -1,7 +1,8 @@
-"""Scores as a share of the way from the floor (a map without information) to the ceiling (the mask itself)."""
+"""Floor and ceiling: scores as a share of the way from a map without information to the mask itself."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,24 +10,47 @@ import pandas as pd
 
 from bench.report.frames.compared import main_rows
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Floats, Method, Paired, directed, margin, pairs, title
+from bench.report.frames.paired import Method, Paired, directed, margin, pairs, title
+from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
 from bench.statistics.comparison import mean_differences, mean_ratios
-from bench.statistics.intervals import Estimate, mean_over
+from bench.statistics.intervals import Estimate, Floats, mean_over
 from bench.store.records import MetricFacts
 
-#: Families that are scored so, and whether the controls' scores depend on the classifier, which must then be the same.
+#: Families -> True if the controls' scores depend on the classifier, which must then be the same.
 FAMILIES = {"localisation": False, "faithfulness": True}
 _SHORTEST = 10  # margins from floor to ceiling
 PREVALENCE = "lesion share of image [%]"
 _KEYS = ["dataset", "backbone", "explainer", "head"]
+_CAPTION = "Scores as percentage of the way from the floor control to the ceiling control."
+_READING = (
+    "Entries are ratios of mean distances with 95 % bootstrap intervals over groups. Above 100, a map beats the mask "
+    "itself; below 0, it is worse than no information. Controls of localisation do not depend on the classifier: "
+    "they are averaged over all classifiers of the data set, and the best row is bold. Controls of faithfulness "
+    "belong to one classifier, so each head has its own scale and none is best. A dash: the ceiling is not shown to "
+    f"be better than the floor, the distance is shorter than {_SHORTEST} margins (a tenth of the metric's range, or "
+    "0.1), or the controls did not run on that classifier, which faithfulness needs (add them to on_inherent)."
+)
+
+
+def floor_ceiling_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns the table ``floor_ceiling``."""
+    return {"floor_ceiling": floor_ceiling_table(frames)}
+
+
+def missing_floor_ceiling(frames: Frames) -> Iterator[Missing]:
+    """Yields the table as missing if the run has no floor or no ceiling control."""
+    roles = {facts.role for facts in frames.record.explainers.values()}
+    if not {"floor", "ceiling"} <= roles:
+        remedy = "It needs a floor and a ceiling control: add them to --explainers; existing results are reused."
+        yield Missing("floor_ceiling", remedy)
 
 
 def floor_ceiling_table(frames: Frames) -> TableData:
-    """Percentages of the way from floor to ceiling, one row a method of the main comparison."""
+    """Computes percentages of the way from floor to ceiling, one row per method of the main comparison."""
     metrics = [metric for metric in directed(frames) if metric.family in FAMILIES]
     columns = [Column(PREVALENCE, None), *(_column(metric) for metric in metrics)]
-    table = TableData("", _KEYS, columns)
+    table = TableData(_CAPTION, _KEYS, columns, reading=_READING)
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for metric in metrics:
         for dataset, backbone, paired in pairs(frames, metric):
@@ -39,7 +63,7 @@ def floor_ceiling_table(frames: Frames) -> TableData:
         table.competes.append(frames.record.explainers[key[2]].family != "control")
     shown = {name for row in rows.values() for name in row}
     table.columns = [column for column in columns if column.name in shown or column.name == PREVALENCE]
-    table.caption = _caption([title(metric) for metric in metrics if title(metric) not in shown])
+    table.notes = _notes([title(metric) for metric in metrics if title(metric) not in shown])
     return table
 
 
@@ -48,7 +72,7 @@ def _column(metric: MetricFacts) -> Column:
 
 
 def _shares(frames: Frames, paired: Paired, metric: MetricFacts) -> dict[Method, Estimate]:
-    """Percentage of each method for which there are both controls."""
+    """Computes the percentage of each method for which there are both controls."""
     controls = [_control(frames, role) for role in ("floor", "ceiling")]
     methods = [one for one in paired.methods if one[1] not in controls]
     low, high = (_end(paired, methods, control, FAMILIES[metric.family]) for control in controls)
@@ -69,13 +93,13 @@ def _percent(row: pd.Series, is_far: bool) -> Estimate:
 
 
 def _control(frames: Frames, role: str) -> str:
-    """Name of the explainer with this role; empty where the run has none."""
+    """Returns the name of the explainer with this role; empty if the run has none or did not record roles."""
     roles = {facts.role: name for name, facts in frames.record.explainers.items()}
-    return roles.get(role, "")
+    return str(roles.get(role, ""))
 
 
 def _end(paired: Paired, methods: list[Method], control: str, on_classifier: bool) -> Floats:
-    """Scores (S,N,M) of a control for M methods: on the classifier of each, or the mean over all that it ran on."""
+    """Returns scores (S,N,M) of a control for M methods: on the classifier of each, or averaged over all."""
     if on_classifier:
         return paired.of([(head, control) for head, _ in methods])
     pooled = mean_over(paired.of([one for one in paired.methods if one[1] == control]), axis=-1)
@@ -88,16 +112,5 @@ def _prevalence(frames: Frames, dataset: str) -> dict[str, Estimate]:
     return {PREVALENCE: Estimate(share, np.nan, np.nan, 0)}
 
 
-def _caption(missing: list[str]) -> str:
-    caption = (
-        "Floor and ceiling. Scores as percentage of the way from the floor control to the ceiling control (see the "
-        "controls' rows in the tables of scores): ratio of mean distances [95 % bootstrap interval over groups]; above "
-        "100 where a map beats the mask itself, below 0 where it is worse than no information. Controls of "
-        "localisation do not depend on the classifier: theirs is the mean over all classifiers of the data set, and "
-        "the best is in bold. Those of faithfulness are of the same classifier, so each head has a way of its own and "
-        "none is best. A dash stands where the ceiling is not shown to be better than the floor, where the way is "
-        f"shorter than {_SHORTEST} margins (a tenth of the metric's range, or 0.1: a difference that does not matter "
-        "would be ten per cent or more of it), or where the controls did not run on that classifier, which "
-        "faithfulness needs (add them to on_inherent)."
-    )
-    return caption + (f" Without any value: {', '.join(missing)}." if missing else "")
+def _notes(missing: list[str]) -> list[str]:
+    return [f"Without any value: {', '.join(missing)}."] if missing else []
