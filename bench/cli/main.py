@@ -79,6 +79,7 @@ def benchmark(
     if context.invoked_subcommand is not None:
         return
     problems = _register(context.obj, plugins)
+    from bench.cli.overrides import merged_values
     from bench.config import parse_config
     from bench.devices import choose_device
     from bench.evaluation.predictor import checked_precision
@@ -142,32 +143,6 @@ def _folder(splits: Path | None) -> Path | None:
     if splits is not None and not splits.is_dir():
         raise UserError(f"--splits {splits}: no such folder; give the folder of the released CSV files (docs/data.md)")
     return splits
-
-
-def merged_values(
-    config: str, lists: dict[str, list[str] | None], batch_size: int | None, init: Path | None, shortcut: str | None
-) -> dict[str, Any]:
-    """Returns the values of a config, overridden by flags; None keeps the value of the config.
-
-    Raises:
-        UserError: There is no such config, or ``shortcut`` is malformed.
-    """
-    from bench.config import load_config
-    from bench.specs import plant
-
-    values = load_config(config).model_dump()
-    values["run"] |= {key: names for key, names in lists.items() if names is not None}
-    if shortcut is not None:
-        plant(shortcut, values["run"])
-    if init is not None:
-        values["run"]["init"] = str(init)
-    if batch_size is not None:
-        overrides = values["datasets"].values()
-        for section in (values, *overrides):  # a flag overrides the settings of data sets and backbones
-            section["training"]["batch_size"] = section["explain"]["batch_size"] = batch_size
-        for backbone in (backbone for section in overrides for backbone in section["backbones"].values()):
-            backbone["training"]["batch_size"] = batch_size
-    return values
 
 
 def _announce(name: str, options: Any, plan: Any) -> None:

@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.contracts import Channels, Classifier, Head
-from bench.data.prepare import TrainingData
 from bench.data.split import Split, normalise
 from bench.devices import training_autocast
 from bench.errors import UserError

@@ -13,7 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import run_benchmark
-from bench.cli.main import app, merged_values
+from bench.cli.main import app
+from bench.cli.overrides import merged_values
 from bench.commands.check_data import command as check_data
 from bench.config import parse_config
 from bench.contracts import DatasetInfo, UserError

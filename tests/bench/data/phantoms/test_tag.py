@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cli.main import merged_values
+from bench.cli.overrides import merged_values
 from bench.config import load_config, parse_config
 from bench.contracts import UserError
 from bench.data.phantoms.scene import Phantom

@@ -1,0 +1,32 @@
+"""Flags that override values of a config; apart from the command line because it needs the heavy packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.config import load_config
+from bench.specs import plant
+
+
+def merged_values(
+    config: str, lists: dict[str, list[str] | None], batch_size: int | None, init: Path | None, shortcut: str | None
+) -> dict[str, Any]:
+    """Returns the values of a config, overridden by flags; None keeps the value of the config.
+
+    Raises:
+        UserError: There is no such config, or ``shortcut`` is malformed.
+    """
+    values = load_config(config).model_dump()
+    values["run"] |= {key: names for key, names in lists.items() if names is not None}
+    if shortcut is not None:
+        plant(shortcut, values["run"])
+    if init is not None:
+        values["run"]["init"] = str(init)
+    if batch_size is not None:
+        overrides = values["datasets"].values()
+        for section in (values, *overrides):  # a flag overrides the settings of data sets and backbones
+            section["training"]["batch_size"] = section["explain"]["batch_size"] = batch_size
+        for backbone in (backbone for section in overrides for backbone in section["backbones"].values()):
+            backbone["training"]["batch_size"] = batch_size
+    return values
