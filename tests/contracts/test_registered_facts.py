@@ -31,6 +31,7 @@ def test_stand_ins_for_lesions_are_named_where_localisation_is_shown(tmp_path: P
         "topk_precision",
         "precision_sensitivity",
         "gallery_first",
+        "price_pareto",
     }
     tables = {name: table for name, table in all_tables(told).items() if name in ("localisation", "cost")}
     across = TableData("", ["metric"], [Column("first", None)], [{"metric": "activation precision† ↑"}], [True])

@@ -137,7 +137,7 @@ def test_absent_library_and_other_data_sets(tmp_path: Path, monkeypatch: pytest.
     run_tiny(tmp_path / "run", config())
     tables = implementation_tables(load_frames(tmp_path / "run"))
     notes = tables["implementations"].notes
-    assert notes[0].startswith("Without gradcam@torchcam: torchcam is not installed: pip install")
+    assert notes[1].startswith("Not run: gradcam@torchcam (torchcam is not installed: pip install")
     assert "gradcam@torchcam" not in {row["implementation"] for row in tables["implementations"].rows}
     run_tiny(tmp_path / "other", config(datasets=["shapes"]))
     assert implementation_tables(load_frames(tmp_path / "other")) == {}

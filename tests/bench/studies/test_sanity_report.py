@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from bench.config import Config
 from bench.report.build import build_report
 from bench.report.frames.load import load_frames
-from bench.report.studies.sanity import agreement, randomisation, sanity_tables
+from bench.report.gaps import note_missing
+from bench.report.studies.sanity import agreement, missing_sanity, randomisation, sanity_tables
 from bench.store.folders import CellKey, RunStore
 from tests.support.made import registered_squares, run_tiny, tiny_config
 from tests.support.report_store import make_run
@@ -65,8 +66,9 @@ def test_edges_are_reported_as_failing_and_noise_is_not(folder: Path) -> None:
     assert edges["class sensitivity"].mean == pytest.approx(0, abs=1e-9)
     assert [note for note in table.notes if "edges on blackbox" in note]
     assert not any("random on" in note for note in table.notes)
-    assert "Agreement between backbones needs a second backbone" in table.caption
-    assert "Not in this run" not in table.caption
+    (lacking,) = missing_sanity(load_frames(folder))
+    assert lacking.what == "agreement between backbones (sanity)"
+    assert lacking.below == {"sanity": "agreement between backbones"}
 
 
 def test_a_row_is_the_mean_over_seeds_then_images(folder: Path) -> None:
@@ -114,17 +116,20 @@ def test_old_run_says_what_is_missing_and_how_to_add_it(tmp_path: Path) -> None:
     build_report(tmp_path / "run", console)
     assert not (tmp_path / "run" / "tables" / "sanity.csv").exists()
     said = " ".join(console.file.getvalue().split())
-    assert "sanity, fair_resolution, implementations: repeat the command of the run with --probes " in said
+    studies = "--studies sanity,agreement,fair_resolution,implementations"
+    assert f"Not computed: sanity, fair_resolution, implementations. Re-run the same command with {studies}" in said
     assert "can be added" in (tmp_path / "run" / "tables" / "gaps.csv").read_text()
     assert list(randomisation(load_frames(tmp_path / "run"))) == []
 
 
-def test_caption_says_which_study_is_missing(folder: Path) -> None:
+def test_table_says_which_study_is_missing(folder: Path) -> None:
     frames = load_frames(folder)
-    without = {name: rows for name, rows in frames.studies.items() if name != "random_labels"}
-    caption = sanity_tables(replace(frames, studies=without))["sanity"].caption
-    assert "Not in this run: the twin trained on permuted labels" in caption
-    assert "repeat the command of the run with --probes sanity,agreement,random_labels" in caption
+    without = replace(frames, studies={name: rows for name, rows in frames.studies.items() if name != "random_labels"})
+    tables = sanity_tables(without)
+    note_missing(without, tables, missing_sanity(without))
+    (note,) = [note for note in tables["sanity"].notes if "the model trained on permuted labels" in note]
+    assert note.startswith("Not computed: ")
+    assert "Re-run the same command with --studies sanity,agreement,random_labels" in note
 
 
 def test_agreement_by_hand() -> None:

@@ -197,7 +197,8 @@ def test_only_the_map_on_the_tag_detects_and_only_for_the_model_that_uses_it(par
     assert {found[PLAIN, name]["uses the tag"] for name in regions} == {NO}
     assert found[PLAIN, "on_tag"]["verdict"] == SILENT
     assert found[PLAIN, "always_tag"]["verdict"] == FALSE_ALARM
-    (note,) = shortcut_table(made).notes
+    scenes, note = shortcut_table(made).notes
+    assert scenes.endswith(" test scenes with a tag, half of them diseased.")
     assert note == f"{PLANTED} · small · plain uses the tag; 1 of 3 explainers show it: on_tag."
     table = {row["dataset"]: row for row in use_table(made).rows}
     accuracies = [table[PLANTED][f"accuracy_{kind}"].mean for kind in ("with_tag", "without_tag")]
