@@ -107,7 +107,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         images={
             name: np.bincount(split.labels, minlength=len(prepared.classes)).tolist() for name, split in splits.items()
         },
-        excluded=[(fault.file, fault.reason) for faults in excluded.values() for fault in faults],
+        excluded=[(one.file, one.reason, one.kind.value) for faults in excluded.values() for one in faults],
         explained_diseased=int(explained.diseased.sum()),
         explained_healthy=int((~explained.diseased).sum()),
         explained_faithful=explained.faithful,

@@ -101,7 +101,7 @@ class DatasetFacts(_Record):
         base: registered name, without parameters.
         size: input side in pixels.
         images: split -> number of images of each class.
-        excluded: (file, reason) of the images that were left out.
+        excluded: (file, reason, kind of fault) of the images that were left out.
         side: split, or "explain" -> side of its images in pixels.
         brightness_auc: of a logistic regression on brightness statistics.
         prevalence, topk_chance: chance of a random pixel, or patch, to hit a lesion; None without lesions.
@@ -122,7 +122,7 @@ class DatasetFacts(_Record):
     mean: list[float] = []
     std: list[float] = []
     images: dict[str, list[int]] = {}
-    excluded: list[tuple[str, str]] | None = None
+    excluded: list[tuple[str, str, str]] | None = None
     explained_diseased: int | None = None
     explained_healthy: int | None = None
     explained_faithful: int | None = None

@@ -200,9 +200,9 @@ def test_chance_levels_leave_ignored_pixels_out(tmp_path: Path) -> None:
             ignored = np.zeros((SIZE, SIZE), bool) if split.ignored is None else split.ignored[at]
             shares.append(split.masks[at].sum() / (~ignored).sum())
             rates.append(oracle.random_patch_hit_rate(split.masks[at], patch_at(SIZE), stride_at(SIZE), ignored))
-        found = facts(prepared)
-        assert found["prevalence"] == pytest.approx(np.mean(shares))
-        assert found["topk_chance"] == pytest.approx(np.mean(rates))
+        found = facts(prepared, SIZE)
+        assert found.prevalence == pytest.approx(np.mean(shares))
+        assert found.topk_chance == pytest.approx(np.mean(rates))
         assert (split.ignored is None) == (name == "squares")
 
 
@@ -212,7 +212,8 @@ def test_masks_of_healthy_images_alone_give_no_chance_level_and_a_reason(tmp_pat
     config = tiny_config(datasets=[name], heads=["blackbox"], explainers=["random"])
     prepared = prepare(DATASETS[name], config, tmp_path, tmp_path)
     assert prepared.explain.masks is not None
-    assert not {"prevalence", "topk_chance"} & set(facts(prepared))
+    found = facts(prepared, SIZE)
+    assert (found.prevalence, found.topk_chance) == (None, None)
     run(
         config,
         make_plan(config, tmp_path),

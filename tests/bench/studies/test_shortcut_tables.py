@@ -15,12 +15,12 @@ from bench.report.studies.shortcut import (
     UNDECIDED,
     YES,
     measure,
-    not_tested,
+    missing_shortcut,
     reference,
     use_auroc,
     verdict,
-    weighted_spearman,
 )
+from bench.statistics.agreement import spearman
 from bench.statistics.comparison import mean_differences
 from bench.statistics.intervals import Estimate
 
@@ -61,8 +61,8 @@ def test_weighted_rank_correlation_is_that_of_the_repeated_images() -> None:
         stats.spearmanr(np.repeat(first, row.astype(int)), np.repeat(second, row.astype(int))).statistic
         for row in weights
     ]
-    np.testing.assert_allclose(weighted_spearman(first, second, weights), expected, atol=1e-12)
-    assert np.isnan(weighted_spearman(np.ones(15), second, weights)).all()
+    np.testing.assert_allclose(spearman(first[None], second[None], weights), expected, atol=1e-12)
+    assert np.isnan(spearman(np.ones((1, 15)), second[None], weights)).all()
 
 
 def test_auroc_agrees_with_scikit_learn() -> None:
@@ -81,7 +81,7 @@ def test_undecided_models_get_no_verdict() -> None:
 
 def test_reference_has_all_other_parameters_in_common() -> None:
     names = ("a", "a@size=64", "b@shortcut=tag:0.9", "a@size=64@shortcut=tag:0.9", "a@shortcut=tag:0.9@size=96")
-    made: Any = SimpleNamespace(record={"datasets": dict.fromkeys(names)}, studies={})
+    made: Any = SimpleNamespace(record=SimpleNamespace(datasets=dict.fromkeys(names)), studies={})
     assert [reference(made, name) for name in names] == ["", "", "", "a@size=64", ""]
-    untested = [line.partition(": the")[0] for line in not_tested(made)]
-    assert untested == [name for name in names if "shortcut" in name]
+    untested = [one.what for one in missing_shortcut(made)]
+    assert untested == [f"shortcut and shortcut_use on {name}" for name in names if "shortcut" in name]
