@@ -8,7 +8,7 @@ from bench.report.frames.compared import main_rows
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import comparable
 from bench.report.studies.counterfactual import SCORES as COUNTERFACTUAL
-from bench.report.tables.captions import weights_note
+from bench.report.tables.captions import weights_notes
 from bench.report.tables.classification import classification_table
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
@@ -34,7 +34,7 @@ def cross_domain(frames: Frames) -> TableData:
     )
     keys = ["metric", "backbone", "explainer", "head"]
     table = TableData(caption, keys, [Column(name, None) for name in modality], within=2, reading=reading)
-    table.notes.append(weights_note(frames))
+    table.notes += weights_notes(frames)
     sources = {_source(datasets[name].base) for name in modality}
     if len(sources) < 2 or not len(frames.predictions):
         return table

@@ -17,7 +17,7 @@ from bench.report.frames.compared import no_positive_evidence
 from bench.report.frames.load import Frames
 from bench.report.frames.settings import Setting, settings
 from bench.report.sweeps.penalty import sweeps
-from bench.report.tables.captions import MEANS, weights_note
+from bench.report.tables.captions import MEANS, weights_notes
 from bench.report.tables.classification import classification_table
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
@@ -50,7 +50,7 @@ _TEXTS = {
 
 def _captioned(frames: Frames, name: str, keys: list[str], columns: list[Column]) -> TableData:
     caption, reading = _TEXTS[name]
-    notes = [weights_note(frames)]
+    notes = weights_notes(frames)
     return TableData(caption, keys, columns, within=3, notes=notes, reading=f"{reading} {_COUNTS}")
 
 

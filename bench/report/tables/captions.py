@@ -66,7 +66,7 @@ def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Colu
         keys=keys,
         columns=[*columns],
         within=within,
-        notes=[*filter(None, [facts.get(name, "")]), weights_note(frames)],
+        notes=[*filter(None, [facts.get(name, "")]), *weights_notes(frames)],
         reading=" ".join([*filter(None, [_READINGS.get(name, "")]), *scored]),
     )
 
@@ -85,7 +85,7 @@ def _hardware(machine: MachineFacts) -> str:
     return f"Measured on {machine.gpu if machine.gpu != 'none' else machine.cpu}, {text}."
 
 
-def weights_note(frames: Frames) -> str:
-    """Returns a sentence that names the weights that the backbones start from."""
-    origins = sorted({record["weights_from"] for record in frames.cells["record"] if "best_epoch" in record})
-    return f"Backbones start from: {'; '.join(origins)}."
+def weights_notes(frames: Frames) -> list[str]:
+    """Returns a sentence that names the weights that the backbones start from; nothing before any was trained."""
+    origins = sorted({record.weights_from for record in frames.cells["record"] if record.best_epoch is not None})
+    return [f"Backbones start from: {'; '.join(origins)}."] if origins else []

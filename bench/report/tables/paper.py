@@ -13,7 +13,7 @@ import numpy as np
 from bench.report.frames.compared import compared_curves, row_order
 from bench.report.frames.curves import hit_share, image_curves, mean_curve
 from bench.report.frames.load import Frames
-from bench.report.tables.captions import MEANS, OVERALL, weights_note
+from bench.report.tables.captions import MEANS, OVERALL, weights_notes
 from bench.report.tables.main import all_tables
 from bench.report.tables.reported import Reported, reported_values
 from bench.report.tables.table import Column, TableData
@@ -72,7 +72,7 @@ def paper_tables(frames: Frames) -> dict[str, TableData]:
         note = _add_reported(frames, table)
         scored = OVERALL if "explainer" not in table.keys else MEANS
         table.caption, table.reading = _CAPTIONS[name], f"{_READINGS.get(name, '')} {scored}".strip()
-        table.notes += [note, weights_note(frames)]
+        table.notes += [note, *weights_notes(frames)]
     return {f"{FOLDER}/{name}": table for name, table in found.items()}
 
 

@@ -53,8 +53,8 @@ def test_every_operator_has_scores_and_donors_need_healthy_images(tmp_path: Path
     assert found["squares"] == set(FILLS)
     assert found["no_healthy"] == set(FILLS) - {"donor"}
     assert not run_tiny(tmp_path / "run", config()).computed
-    (note,) = {note for note in operator_tables(frames)["operators"].notes if "no donor" in note}
-    assert note.startswith("no_healthy, compact: no donor, because it has no healthy class")
+    (note,) = {note for note in operator_tables(frames)["operators"].notes if "operator donor" in note}
+    assert note.startswith("no_healthy, compact: the operator donor is absent, because there is no healthy class")
 
 
 def test_every_operator_is_asked_for_by_all_and_none_twice(tmp_path: Path) -> None:

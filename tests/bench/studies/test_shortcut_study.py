@@ -164,11 +164,13 @@ def frames(
     return SimpleNamespace(
         studies={"shortcut": pd.concat(maps), "shortcut_use": pd.concat(of_cells)},
         cells=pd.DataFrame({"backbone": ["small"]}),
-        record={
-            "datasets": {PLAIN: {"healthy": 0}, PLANTED: {"healthy": 0}},
-            "explainers": {name: {"family": "control" if name == "noise" else "post-hoc"} for name in explainers},
-            "heads": {"plain": {}},
-        },
+        record=SimpleNamespace(
+            datasets={name: SimpleNamespace(healthy=0) for name in (PLAIN, PLANTED)},
+            explainers={
+                name: SimpleNamespace(family="control" if name == "noise" else "post-hoc") for name in explainers
+            },
+            heads={"plain": SimpleNamespace()},
+        ),
     )
 
 
