@@ -116,8 +116,9 @@ def test_old_run_says_what_is_missing_and_how_to_add_it(tmp_path: Path) -> None:
     build_report(tmp_path / "run", console)
     assert not (tmp_path / "run" / "tables" / "sanity.csv").exists()
     said = " ".join(console.file.getvalue().split())
-    studies = "--studies fair_resolution,sanity,agreement,implementations"
-    assert f"Not computed: fair_resolution, sanity, implementations. Re-run the same command with {studies}" in said
+    studies = "--studies counterfactual,fair_resolution,sanity,agreement,implementations,soundness"
+    missing = "counterfactual, fair_resolution, sanity, implementations, metric_soundness"
+    assert f"Not computed: {missing}. Re-run the same command with {studies} to add it" in said
     assert "can be added" in (tmp_path / "run" / "tables" / "gaps.csv").read_text()
     assert list(randomisation(load_frames(tmp_path / "run"))) == []
 
