@@ -19,6 +19,7 @@ from bench.registry import BACKBONES, HEADS
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
 from bench.store.records import InitFacts
+from bench.training.loop import TrainingLoop
 from tests.support.made import run_tiny, stopped_in_second_epoch, tiny_config
 
 
@@ -173,8 +174,8 @@ def test_training_starts_from_the_file(tmp_path: Path, monkeypatch: pytest.Monke
     torch.save(plain().state_dict(), tmp_path / "a.pt")
     started: list[dict[str, Tensor]] = []
 
-    def look(classifier: Classifier, *rest: object) -> None:
-        started.append({name: value.clone() for name, value in classifier.features.state_dict().items()})
+    def look(loop: TrainingLoop, *rest: object) -> None:
+        started.append({name: value.clone() for name, value in loop.classifier.features.state_dict().items()})
         raise RuntimeError("seen enough")
 
     monkeypatch.setattr("bench.training.classifier.train", look)

@@ -176,7 +176,7 @@ def test_tokens_lie_where_their_patches_do(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("crossvit_9_240", {"depth": ((1, 1, 0),) * 3}, "features that are a list"),
+        ("crossvit_9_240", {"depth": ((1, 1, 0),) * 3}, "returns a list as features"),
         ("deit_tiny_distilled_patch16_224", {"depth": 1}, "2 classifiers"),
         ("pit_ti_224", {}, "one feature vector"),
         ("resnet10t", {"num_classes": 0}, "no linear layer as its classifier"),

@@ -24,6 +24,7 @@ from bench.store.folders import RunStore
 from bench.store.scores import read_metadata
 from bench.studies.base import Study, Subject, register_study
 from bench.training.classifier import CellClassifier
+from bench.training.loop import TrainingLoop
 from tests.support.made import SIZE, register_squares, run_tiny, stopped_in_second_epoch, tiny_config
 
 pytestmark = pytest.mark.usefixtures("squares")
@@ -250,9 +251,9 @@ def test_twins_start_from_the_same_backbone(tmp_path: Path, monkeypatch: pytest.
     started: list[dict[str, Tensor]] = []
     recipes: list[object] = []
 
-    def look(classifier: Classifier, head: object, data: object, recipe: object, *rest: object) -> None:
-        started.append({name: value.clone() for name, value in classifier.features.state_dict().items()})
-        recipes.append(recipe)
+    def look(loop: TrainingLoop, *rest: object) -> None:
+        started.append({name: value.clone() for name, value in loop.classifier.features.state_dict().items()})
+        recipes.append(loop.recipe)
         raise RuntimeError("seen enough")
 
     monkeypatch.setattr(classifier_module, "train", look)
