@@ -6,13 +6,10 @@ Everything is computed for M comparisons at once. The choices made here are expl
 
 from __future__ import annotations
 
-from functools import cache
-from itertools import product
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import sparse
 
 from bench.statistics.intervals import (
     ABSOLUTE,
@@ -26,11 +23,11 @@ from bench.statistics.intervals import (
     ratio,
     weighted_means,
 )
+from bench.statistics.sign_flip import sign_flip_tests
 
 ALPHA = 1 - LEVEL
 BETTER, WORSE, TOO_FEW = "better", "worse", "too few images"
 SAME, NO_EVIDENCE = "no relevant difference", "no evidence of a relevant difference"
-_ENUMERATED = 13  # up to this number of pairs all signs are enumerated; scipy does so if there are ties
 
 
 def paired_differences(ours: Floats, theirs: Floats) -> Floats:
@@ -65,8 +62,8 @@ def compare(differences: Floats, groups: NDArray[np.object_], resamples: int = R
     """
     found = mean_differences(differences, groups, resamples)
     of_groups = group_means(mean_over(differences, axis=0), groups)
-    tests = np.array([signed_rank(column) for column in of_groups.T]).reshape(-1, 2)
-    return found.assign(p=tests[:, 0], effect=tests[:, 1])
+    p, effect = sign_flip_tests(of_groups)
+    return found.assign(p=p, effect=effect)
 
 
 def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -162,27 +159,8 @@ def signed_rank(differences: Floats) -> tuple[float, float]:
     nan and zero differences are left out. Without any difference p is 1 and the effect 0; both are nan if no difference
     is defined.
     """
-    values = differences[np.isfinite(differences)]
-    if not len(values):
-        return float("nan"), float("nan")
-    values = values[values != 0]
-    if not len(values):
-        return 1.0, 0.0
-    ranks = stats.rankdata(np.abs(values))
-    effect = (ranks * np.sign(values)).sum() / ranks.sum()
-    p = _exact_p(ranks, values > 0) if len(values) <= _ENUMERATED else stats.wilcoxon(values).pvalue
-    return float(p), float(effect)
-
-
-def _exact_p(ranks: Floats, positive: NDArray[np.bool_]) -> float:
-    """Computes the two-sided p over all signs of the ranks: scipy's permutation test, 1,000 times faster."""
-    sums, observed = _signs(len(ranks)) @ ranks, ranks[positive].sum()
-    return min(1.0, 2 * min(float(np.mean(sums <= observed)), float(np.mean(sums >= observed))))
-
-
-@cache
-def _signs(count: int) -> Floats:
-    return np.array(list(product((0.0, 1.0), repeat=count)))
+    p, effect = sign_flip_tests(differences[:, None])
+    return float(p[0]), float(effect[0])
 
 
 def holm(p: Floats) -> Floats:
@@ -221,7 +199,7 @@ def decide(comparisons: pd.DataFrame, family: list[str], higher_is_better: str, 
     low, high, least = (comparisons[name] for name in ("low", "high", margin))
     apart = ((low > 0) | (high < 0)) & (gain * effect > 0) & (gain.abs() > least)
     decided = (adjusted < ALPHA) & apart
-    needed = np.floor(1 + np.log2(sizes / ALPHA)).astype(int) + 1  # the smallest first p is sizes · 2^(1-groups)
+    needed = np.floor(1 + np.log2(sizes / ALPHA)).astype(int) + 1  # smallest first p, ties or not: sizes · 2^(1-groups)
     hopeless, same = comparisons["groups"] < needed, (low > -least) & (high < least)
     verdict = np.select(
         [hopeless, same, decided & (gain > 0), decided & (gain < 0)], [TOO_FEW, SAME, BETTER, WORSE], NO_EVIDENCE

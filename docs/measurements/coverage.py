@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.statistics.comparison import ALPHA, holm, mean_differences, signed_rank
 from bench.statistics.intervals import Floats
+from bench.statistics.sign_flip import sign_flip_tests
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,12 @@ def family_error(families: int, comparisons: int, groups: int, seed: int = 0) ->
     return wrong / families
 
 
+def error_rate(groups: int, steps: int, studies: int = 20000) -> float:
+    """Share of tests without any true difference whose p is below 0.05; differences are rounded to 1/steps and tie."""
+    differences = np.random.default_rng(groups).normal(size=(groups, studies))
+    return float((sign_flip_tests(np.round(differences * steps) / steps)[0] < ALPHA).mean())
+
+
 def main() -> None:
     """Prints one Markdown row per number of seeds, groups and images, with the lowest and highest coverage."""
     rows: dict[tuple[int, int, int, bool], list[float]] = {}
@@ -93,6 +100,10 @@ def main() -> None:
         kind = "skewed" if skewed else "normal"
         print(f"| {seeds} | {groups} | {images} | {kind} | {len(found)} | {min(found):.1%} | {max(found):.1%} |")
     print(f"\nHolm, 1,000 families of 20 comparisons on 30 groups: {family_error(1000, 20, 30):.1%} with an error")
+    for groups, steps in product((10, 16, 32, 60, 61, 100), (1, 3, 12, 10**6)):
+        print(
+            f"One test, {groups} groups, differences in steps of 1/{steps}: p < 0.05 in {error_rate(groups, steps):.1%}"
+        )
 
 
 if __name__ == "__main__":
