@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr  # cumulative distribution of the normal
 
-from bench.statistics.intervals import Floats, ratio
+from bench.statistics.intervals import Floats, ratio, with_ties
 
 Counts = NDArray[np.integer[Any]]
 #: Most groups for the exact test: 2^60 sign patterns can be counted in int64 without rounding.
@@ -30,6 +30,9 @@ def sign_flip_tests(differences: Floats) -> tuple[Floats, Floats]:
     dropped. Differences of the same size share their mean rank. Up to ``MOST_EXACT`` differences that are left, p is
     the share of all sign patterns whose rank sum is at least as far from its mean as the observed one; with more, it is
     the normal approximation with the variance of tied ranks and without a continuity correction, as in scipy.
+
+    Sizes that agree up to rounding (``with_ties``) are the same, and those that agree with 0 are 0. Otherwise, the last
+    digit of float32 scores would break ties.
 
     Args:
         differences: (G,M) of G groups and M comparisons; nan where undefined.
@@ -51,9 +54,12 @@ def sign_flip_tests(differences: Floats) -> tuple[Floats, Floats]:
 
 def _doubled_ranks(differences: Floats) -> Counts:
     """Ranks the sizes (G,M) per comparison and doubles the ranks, so that midranks are integers; 0 if dropped."""
-    kept = np.isfinite(differences) & (differences != 0)
-    sizes = np.where(kept, np.abs(differences), np.inf)  # dropped ones come last and do not shift the others
-    return np.where(kept, 2 * stats.rankdata(sizes, axis=0), 0).astype(int)
+    defined = np.where(np.isfinite(differences), np.abs(differences), np.nan)
+    with_zero = np.concatenate([np.zeros((1, defined.shape[1])), defined])
+    sizes = with_ties(with_zero.T).T[1:]
+    kept = sizes > 0
+    ranks = stats.rankdata(np.where(kept, sizes, np.inf), axis=0)  # dropped ones come last and do not shift the others
+    return np.where(kept, 2 * ranks, 0).astype(int)
 
 
 def _exact_p(doubled: Counts, smaller: Counts) -> Floats:

@@ -50,7 +50,10 @@ def test_some_ties_by_hand() -> None:
 
 @pytest.mark.parametrize("count", [6, 14, 25, 50, MOST_EXACT])
 def test_without_ties_it_is_scipys_exact_test(count: int) -> None:
-    columns = np.random.default_rng(count).normal(0.3, 1, size=(count, 4))
+    """Sizes 1 to n in any order; signs are mostly positive."""
+    rng = np.random.default_rng(count)
+    sizes = rng.permuted(np.tile(np.arange(1.0, count + 1)[:, None], 4), axis=0)
+    columns = np.where(rng.uniform(size=sizes.shape) < 0.65, sizes, -sizes) / 7
     expected = [stats.wilcoxon(column, method="exact").pvalue for column in columns.T]
     np.testing.assert_allclose(sign_flip_tests(columns)[0], expected, rtol=1e-12)
 
@@ -76,7 +79,7 @@ def test_more_groups_are_scipys_tie_corrected_normal(count: int) -> None:
     rng = np.random.default_rng(count)
     tied = rng.integers(-20, 25, size=(count, 3)).astype(float)
     tied[tied == 0] = 1.0
-    columns = np.concatenate([tied, rng.normal(0.2, 1, size=(count, 2))], axis=1)
+    columns = np.concatenate([tied, rng.normal(0.2, 1, size=(count, 2)).round(3)], axis=1)
     expected = [stats.wilcoxon(column, method="asymptotic", correction=False).pvalue for column in columns.T]
     np.testing.assert_allclose(sign_flip_tests(columns)[0], expected, rtol=1e-12)
 
@@ -91,6 +94,20 @@ def test_zeros_and_undefined_values_do_not_count_as_groups() -> None:
     assert np.isnan([p[2], effect[2]]).all()
     assert [len(one) for one in sign_flip_tests(np.empty((5, 0)))] == [0, 0]
     assert np.isnan(sign_flip_tests(np.empty((0, 2)))).all()
+
+
+# --- Rounding --------------------------------------------------------------------------------------------------------
+
+
+def test_ties_do_not_depend_on_the_last_digit() -> None:
+    """Differences of shares k/12 in float32 and of means in any order tie as the fractions themselves do."""
+    rng = np.random.default_rng(1)
+    ours, theirs = rng.integers(2, 13, size=24), rng.integers(0, 11, size=24)
+    exact = p_of((ours - theirs).astype(float))
+    one, other = ((k / 12).astype(np.float32).astype(float) for k in (ours, theirs))
+    assert len(np.unique(np.abs(one - other))) > len(np.unique(np.abs(ours - theirs)))
+    assert p_of(one - other) == exact
+    assert p_of([0.1 + 0.2 - 0.3, 1, 2, 3]) == p_of([0.3 - 0.2 - 0.1, 1, 2, 3]) == p_of([1, 2, 3])
 
 
 # --- What a decision needs -------------------------------------------------------------------------------------------
