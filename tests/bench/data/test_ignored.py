@@ -257,6 +257,7 @@ def fundus(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_scores_of_a_run_leave_the_excluded_pixels_out(fundus: Path) -> None:
     config = tiny_config(datasets=["fundus"], heads=["blackbox"], explainers=["random", "mask_oracle"])
     config = config.model_copy(update={"data": config.data.model_copy(update={"size": SIDE})})

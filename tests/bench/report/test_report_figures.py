@@ -297,6 +297,7 @@ def test_page_says_what_was_run_and_links_to_its_files(frames: Frames, tmp_path:
     assert "http" not in text.replace("http-equiv", "")  # nothing is loaded from elsewhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies", [False, True])
 def test_figures_of_many_cells_are_drawn_whatever_becomes_of_the_second_process(tmp_path: Path, dies: bool) -> None:
     make_run(tmp_path)

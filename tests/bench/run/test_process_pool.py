@@ -126,6 +126,7 @@ def test_workers_need_memory(gibibytes: int, expected: int, monkeypatch: pytest.
     assert workers.choose_workers(RunOptions(Path(), Path(), CPU), 20) == expected
 
 
+@pytest.mark.slow
 def test_same_rows_apart_as_in_one_process(tmp_path: Path) -> None:
     done = [run_apart(tmp_path / str(count), "squares", "shapes", processes=count) for count in (1, 2)]
     assert done == [Outcome([], True)] * 2
@@ -236,6 +237,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_one(tmp_path: Path) -> None:
     script, out = tmp_path / "script.py", tmp_path / "run"
     script.write_text(SCRIPT)
@@ -284,6 +286,7 @@ register_shapes()
 """
 
 
+@pytest.mark.slow
 def test_plugins_beside_a_module_of_our_name(tmp_path: Path) -> None:
     """The processes import this repository, whatever lies where the command is given."""
     plugin = tmp_path / "plugin.py"

@@ -315,6 +315,7 @@ def test_report_from_before_there_were_notes_is_set_aside(tmp_path: Path) -> Non
     assert contents(aside) == {name: text.encode() for name, text in old.items()}
 
 
+@pytest.mark.slow
 def test_figures_of_a_second_process_are_known(tmp_path: Path) -> None:
     make_run(tmp_path, **SMALL)
     script = tmp_path / "script.py"

@@ -174,6 +174,7 @@ def frames(
     )
 
 
+@pytest.mark.slow
 def test_only_the_map_on_the_tag_detects_and_only_for_the_model_that_uses_it(parts: dict[str, Any]) -> None:
     samples, noise = parts["samples"], torch.rand(SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     regions = {"on_tag": samples.tag_mask, "on_lesion": samples.exact_mask, "noise": lambda index: noise}
@@ -209,6 +210,7 @@ def test_only_the_map_on_the_tag_detects_and_only_for_the_model_that_uses_it(par
     assert table[PLANTED]["accuracy_tag_conflicts"].mean == table[PLAIN]["flips"].mean == 0
 
 
+@pytest.mark.slow
 def test_a_run_stores_tables_and_figures(tmp_path: Path) -> None:
     names = ["cxr-phantom", "cxr-phantom@shortcut=tag:0.9"]
     config = tiny_config(

@@ -168,6 +168,7 @@ def coarse(values: np.ndarray, side: int) -> np.ndarray:
     return values.reshape(3, side, block, side, block).mean(axis=(2, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BINARY)
 def test_global_statistics_do_not_give_the_class_away(name: str) -> None:
     features, labels = {}, {}
