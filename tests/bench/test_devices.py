@@ -14,7 +14,7 @@ import torch
 from bench import devices, memory
 from bench.devices import describe_machine, threads_of_each
 from bench.memory import PeakMemory, available_memory
-from tests.support.paths import ROOT
+from tests.support.files import ROOT
 
 #: In a process of its own: the heap of a long one has room for the arrays.
 ARRAYS = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.files import ROOT
 
 #: From the top to the ground: a wing imports what stands below it, nothing above, and none beside it.
 LEVELS = [

@@ -15,8 +15,8 @@ from bench.report.contents import TOPICS
 from bench.report.frames.load import load_frames
 from bench.report.tables.captions import FAMILIES
 from bench.report.tables.main import all_tables
+from tests.support.files import ROOT
 from tests.support.made import run_tiny, tiny_config
-from tests.support.paths import ROOT
 from tests.support.tiny import tiny_classifiers
 
 DOCS = ROOT / "docs"

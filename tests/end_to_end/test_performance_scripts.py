@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.paths import ROOT
+from tests.support.files import ROOT
 
 pytestmark = pytest.mark.slow
 

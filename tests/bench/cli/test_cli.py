@@ -19,7 +19,7 @@ from bench.commands.check_data import command as check_data
 from bench.config import parse_config
 from bench.contracts import DatasetInfo, UserError
 from bench.data.loading import Request
-from tests.support.paths import ROOT
+from tests.support.files import ROOT
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import bench
 from bench.cli.mock_imports import HEAVY
 from bench.data.readers.dicom import missing_pydicom
-from tests.support.paths import ROOT
+from tests.support.files import ROOT
 
 RUN = """
 import contextlib, io, sys

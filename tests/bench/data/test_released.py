@@ -13,7 +13,7 @@ from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.released import Released, read_released, unlisted
 from bench.data.readers.tables import key_of, read_labels, read_rows
 from bench.registry import DATASETS
-from tests.support.paths import REAL
+from tests.support.files import REAL
 
 SPLITS = REAL / "splits"
 #: data set -> (file of each split, column of the class), and the classes of its test split (arXiv:2505.17748).

@@ -18,8 +18,8 @@ from bench.models.eval_mode import evaluating
 from bench.models.feature_extraction import split_classifier
 from bench.registry import BACKBONES, EXPLAINERS, HEADS
 from bench.report.frames.load import load_frames
+from tests.support.files import ROOT
 from tests.support.made import registered_squares, run_tiny, tiny_config
-from tests.support.paths import ROOT
 from tests.support.tiny import excite
 
 timm = pytest.importorskip("timm")

@@ -13,7 +13,7 @@ from torch import nn
 from bench.contracts import MissingData, UserError
 from bench.models.backbones import RANDOM
 from bench.registry import BACKBONES
-from tests.support.paths import ROOT
+from tests.support.files import ROOT
 
 timm = pytest.importorskip("timm")
 

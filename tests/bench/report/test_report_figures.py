@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from bench.report.figures.curve_figures import DELETION, best_post_hoc, distinct
 from bench.report.figures.gallery import load_images, overlay, row_names, tiles
 from bench.report.figures.looks import Method, methods_in
 from bench.report.figures.scatter import place_labels, precision_and_sensitivity
-from bench.report.figures.style import Caption, Look
+from bench.report.figures.style import Look
 from bench.report.figures.tile_grid import outlines, wrapped
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.curves import hit_share, image_curves, mean_curve, relative_to_intact
@@ -30,7 +27,6 @@ from bench.report.page import write_page
 from bench.statistics.intervals import estimate_mean
 from bench.store.manifest import Manifest
 from bench.store.records import CellKey, CellRecord, DatasetFacts
-from tests.support.paths import ROOT
 from tests.support.report_store import PLAN, make_run, rows
 
 CURVES = ["topk_precision", "precision_sensitivity", "deletion_curves", "insertion_curves"]
@@ -261,56 +257,3 @@ def test_each_backbone_has_its_own_figures(tmp_path: Path) -> None:
 
 
 # --- The page --------------------------------------------------------------------------------------------------------
-
-
-def test_page_says_what_was_run_and_links_to_its_files(frames: Frames, tmp_path: Path) -> None:
-    tables = {"cost": ("Mean cost.", "Seconds per map.", "<table><tr><td>1</td></tr></table>")}
-    write_page(
-        frames,
-        {"deletion_curves": Caption("Lower <is> better.", "Means over images.")},
-        tables,
-        [],
-        replacing(tmp_path / "report.html"),
-    )
-    text = (tmp_path / "report.html").read_text()
-    for wanted in (
-        'src="figures/deletion_curves.png"',
-        'href="figures/deletion_curves.pdf"',
-        'href="tables/cost.csv"',
-        "<td>1</td>",
-        "Lower &lt;is&gt; better.",
-        "Means over images.",
-        "Seconds per map.",
-        "something &lt;odd&gt; happened",
-        "elsewhere: not installed",
-        "folder:/a &lt;b&gt;",
-        "evidence: no evidence",
-        "random initialisation",
-        "an abacus",
-        "torch 9.9",
-        "0123456789ab, with local changes",
-        "90%",
-        "10.0 %",
-        "0.60",
-    ):
-        assert wanted in text
-    assert "http" not in text.replace("http-equiv", "")  # nothing is loaded from elsewhere
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dies", [False, True])
-def test_figures_of_many_cells_are_drawn_whatever_becomes_of_the_second_process(tmp_path: Path, dies: bool) -> None:
-    make_run(tmp_path)
-    guard = "" if dies else 'if __name__ == "__main__": '  # without it the second process ends in its own start
-    script = tmp_path / "script.py"
-    script.write_text(f"""from pathlib import Path
-from rich.console import Console
-from bench.report import build
-build.MANY_CELLS = 1
-{guard}build.build_report(Path({str(tmp_path)!r}), Console(quiet=True))
-""")
-    root = str(ROOT)
-    done = subprocess.run([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": root}, capture_output=True)
-    assert done.returncode == 0
-    assert (b"bootstrapping phase" in done.stderr) == dies
-    assert (tmp_path / "figures" / "deletion_curves.png").exists()

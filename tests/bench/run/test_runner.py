@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from bench.contracts import Classifier, UserError
 from bench.registry import DATASETS, EXPLAINERS, METRICS
-from bench.report.build import build_report
 from bench.report.frames.load import load_frames
 from bench.report.gaps import gaps
 from bench.report.tables.main import all_tables
@@ -279,31 +277,3 @@ def test_inherent_models_alone_keep_their_controls(tmp_path: Path) -> None:
     config = tiny_config(heads=["softcam-sparse"], on_inherent=["gradcam"])
     run_tiny(tmp_path / "run", config)
     assert "mask_oracle" in set(load_frames(tmp_path / "run").scores["explainer"])
-
-
-@pytest.mark.usefixtures("unsaved")
-@pytest.mark.parametrize("metrics", [["gini"], ["evidence_gap"], ["negative_ratio"]])
-def test_report_is_built_whatever_there_is(tmp_path: Path, metrics: list[str]) -> None:
-    run_tiny(tmp_path, tiny_config(metrics=metrics, explainers=["gradcam", "softcam"]))
-    build_report(tmp_path, Console(quiet=True))
-    tables = "".join(file.read_text(encoding="utf-8") for file in (tmp_path / "tables").glob("*.md"))
-    assert metrics[0].replace("_", " ") in tables
-
-
-@pytest.mark.usefixtures("unsaved")
-def test_report_is_built_again_where_it_is_stale(tmp_path: Path) -> None:
-    out, config, console = tmp_path / "run", tiny_config(metrics=["gini"], explainers=["gradcam"]), Console(quiet=True)
-
-    def built() -> dict[Path, int]:
-        build_report(out, console, only_if_stale=True)
-        return {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}
-
-    run_tiny(out, config)
-    first = built()
-    run_tiny(out, config)
-    assert built() == first
-    run_tiny(out, tiny_config(metrics=["gini", "entropy"], explainers=["gradcam"]))
-    assert built() != first
-    again = built()
-    build_report(out, console)
-    assert again != {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}

@@ -23,7 +23,7 @@ from bench.statistics.comparison import (
     paired_differences,
     signed_rank,
 )
-from tests.support.paths import ROOT
+from tests.support.files import ROOT
 
 NAN = float("nan")
 

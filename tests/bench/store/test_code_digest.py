@@ -19,7 +19,7 @@ from bench.data.sources import elpv  # noqa: F401
 from bench.store.code_digest import code_digest, digest_of_files, modules_of
 from bench.store.module_closure import closure
 from tests.bench.store.plugin_files import imported, write
-from tests.support.paths import ROOT
+from tests.support.files import ROOT
 
 #: A project: method -> middle -> base, and a package that registers all of its files.
 PROJECT = {

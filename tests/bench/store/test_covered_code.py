@@ -15,7 +15,7 @@ from bench.store.code_digest import digest_of_files, modules_of
 from bench.training.lesion_reliance import lesion_reliance
 from bench.training.loop import train
 from tests.bench.store.plugin_files import imported, write
-from tests.support.paths import ROOT
+from tests.support.files import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,108 @@
+"""Builds of the report: from whatever a run left, again where it is stale, figures by a second process; the page."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench.files import replacing
+from bench.report.build import build_report
+from bench.report.figures.style import Caption
+from bench.report.frames.load import Frames, load_frames
+from bench.report.page import write_page
+from tests.support.files import ROOT
+from tests.support.made import run_tiny, tiny_config
+from tests.support.report_store import make_run
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
+    folder = tmp_path_factory.mktemp("run")
+    make_run(folder)
+    return load_frames(folder)
+
+
+def test_page_says_what_was_run_and_links_to_its_files(frames: Frames, tmp_path: Path) -> None:
+    tables = {"cost": ("Mean cost.", "Seconds per map.", "<table><tr><td>1</td></tr></table>")}
+    write_page(
+        frames,
+        {"deletion_curves": Caption("Lower <is> better.", "Means over images.")},
+        tables,
+        [],
+        replacing(tmp_path / "report.html"),
+    )
+    text = (tmp_path / "report.html").read_text()
+    for wanted in (
+        'src="figures/deletion_curves.png"',
+        'href="figures/deletion_curves.pdf"',
+        'href="tables/cost.csv"',
+        "<td>1</td>",
+        "Lower &lt;is&gt; better.",
+        "Means over images.",
+        "Seconds per map.",
+        "something &lt;odd&gt; happened",
+        "elsewhere: not installed",
+        "folder:/a &lt;b&gt;",
+        "evidence: no evidence",
+        "random initialisation",
+        "an abacus",
+        "torch 9.9",
+        "0123456789ab, with local changes",
+        "90%",
+        "10.0 %",
+        "0.60",
+    ):
+        assert wanted in text
+    assert "http" not in text.replace("http-equiv", "")  # nothing is loaded from elsewhere
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", [False, True])
+def test_figures_of_many_cells_are_drawn_whatever_becomes_of_the_second_process(tmp_path: Path, dies: bool) -> None:
+    make_run(tmp_path)
+    guard = "" if dies else 'if __name__ == "__main__": '  # without it the second process ends in its own start
+    script = tmp_path / "script.py"
+    script.write_text(f"""from pathlib import Path
+from rich.console import Console
+from bench.report import build
+build.MANY_CELLS = 1
+{guard}build.build_report(Path({str(tmp_path)!r}), Console(quiet=True))
+""")
+    root = str(ROOT)
+    done = subprocess.run([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": root}, capture_output=True)
+    assert done.returncode == 0
+    assert (b"bootstrapping phase" in done.stderr) == dies
+    assert (tmp_path / "figures" / "deletion_curves.png").exists()
+
+
+@pytest.mark.usefixtures("squares", "unsaved")
+@pytest.mark.parametrize("metrics", [["gini"], ["evidence_gap"], ["negative_ratio"]])
+def test_report_is_built_whatever_there_is(tmp_path: Path, metrics: list[str]) -> None:
+    run_tiny(tmp_path, tiny_config(metrics=metrics, explainers=["gradcam", "softcam"]))
+    build_report(tmp_path, Console(quiet=True))
+    tables = "".join(file.read_text(encoding="utf-8") for file in (tmp_path / "tables").glob("*.md"))
+    assert metrics[0].replace("_", " ") in tables
+
+
+@pytest.mark.usefixtures("squares", "unsaved")
+def test_report_is_built_again_where_it_is_stale(tmp_path: Path) -> None:
+    out, config, console = tmp_path / "run", tiny_config(metrics=["gini"], explainers=["gradcam"]), Console(quiet=True)
+
+    def built() -> dict[Path, int]:
+        build_report(out, console, only_if_stale=True)
+        return {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}
+
+    run_tiny(out, config)
+    first = built()
+    run_tiny(out, config)
+    assert built() == first
+    run_tiny(out, tiny_config(metrics=["gini", "entropy"], explainers=["gradcam"]))
+    assert built() != first
+    again = built()
+    build_report(out, console)
+    assert again != {file: file.stat().st_mtime_ns for file in (out / "tables").iterdir()}
