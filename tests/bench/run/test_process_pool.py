@@ -262,7 +262,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _wait_for(found: Callable[[], bool], seconds: float = 60) -> bool:
+def _wait_for(found: Callable[[], bool], seconds: float = 240) -> bool:
     for _ in range(int(seconds / 0.05)):
         if found():
             return True
