@@ -7,6 +7,8 @@ returned it.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,20 +18,61 @@ from torchvision.transforms.functional import gaussian_blur
 #: Standard deviation, in cells, of the Gaussian that halves the amplitude at the highest frequency that a grid can
 #: represent (one wave in two cells): √(2 ln 2) / π.
 _HALF_AT_NYQUIST = math.sqrt(2 * math.log(2)) / math.pi
+#: Parameter of the cubic convolution kernel: that of torch and OpenCV.
+_CUBIC = -0.75
 
 
-def upsample(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
+class Grid(Protocol):
+    """Places of the cells of a map in the image, for (rows, columns): cell i is centred at ``start + i·stride``.
+
+    In pixels, where pixel p covers [p, p + 1) and its centre is p + ½.
+    """
+
+    @property
+    def start(self) -> tuple[float, float]:
+        """Centre of the first cell."""
+
+    @property
+    def stride(self) -> tuple[float, float]:
+        """Distance between neighbouring centres."""
+
+
+def upsample(maps: Tensor, size: int | tuple[int, int], geometry: Grid | None = None) -> Tensor:
     """Resizes maps (N,h,w) to (N,H,W) by bicubic interpolation, without corner alignment and without antialiasing.
 
-    Agrees with OpenCV's ``INTER_CUBIC`` up to rounding. The cubic overshoots: next to a steep edge it creates small
-    values of the other sign, and values beyond the map's range. A non-finite cell makes its neighbourhood non-finite.
+    The cubic overshoots: next to a steep edge it creates small values of the other sign, and values beyond the map's
+    range.
 
     Args:
         maps: (N,h,w) float.
         size: (H,W), or one number for a square; it may be smaller than the map.
+        geometry: draws each cell at its own centre and repeats the edge cells up to the border; a non-finite cell
+            spoils its whole map. None divides the image evenly, cell i at (i + ½)·H/h, agrees with OpenCV's
+            ``INTER_CUBIC`` up to rounding, and a non-finite cell spoils its neighbourhood.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    return F.interpolate(maps.unsqueeze(1), (height, width), mode="bicubic", align_corners=False).squeeze(1)
+    if geometry is None:
+        return F.interpolate(maps.unsqueeze(1), (height, width), mode="bicubic", align_corners=False).squeeze(1)
+    rows, columns = (
+        _cubic_weights(cells, pixels, start, stride).to(maps)
+        for cells, pixels, start, stride in zip(
+            maps.shape[1:], (height, width), geometry.start, geometry.stride, strict=True
+        )
+    )
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve gradients too
+def _cubic_weights(cells: int, pixels: int, start: float, stride: float) -> Tensor:
+    """Weight (pixels,cells) of each cell in each pixel, by cubic convolution of the four nearest cells."""
+    places = (torch.arange(pixels, dtype=torch.float64) + 0.5 - start) / stride
+    taps = places.floor().unsqueeze(1) + torch.arange(-1, 3)
+    distances = (places.unsqueeze(1) - taps).abs()
+    near = ((_CUBIC + 2) * distances - (_CUBIC + 3)) * distances**2 + 1
+    far = ((_CUBIC * distances - 5 * _CUBIC) * distances + 8 * _CUBIC) * distances - 4 * _CUBIC
+    weights = torch.zeros(pixels, cells, dtype=torch.float64)
+    return weights.scatter_add_(1, taps.long().clamp(0, cells - 1), torch.where(distances <= 1, near, far))
 
 
 def area_average(maps: Tensor, grid: tuple[int, int]) -> Tensor:
