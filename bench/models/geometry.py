@@ -78,6 +78,7 @@ def geometry_of(classifier: nn.Module, size: tuple[int, int]) -> Geometry | None
     return compute_geometry(classifier, size) or measure_geometry(classifier, size)
 
 
+@torch.inference_mode(False)
 def compute_geometry(classifier: nn.Module, size: tuple[int, int]) -> Geometry | None:
     """``geometry_of`` by the arithmetic of the layers, in one forward pass; None where it does not tell."""
     weight = next(classifier.parameters(), torch.empty(0))
@@ -95,6 +96,8 @@ def _forward(classifier: nn.Module) -> Callable[[Tensor], Tensor]:
     return classifier.forward_features if isinstance(classifier, Classifier) else classifier.__call__
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def measure_geometry(classifier: nn.Module, size: tuple[int, int]) -> Geometry | None:
     """``geometry_of`` by the gradients of some cells with respect to the image.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 
 import pytest
@@ -137,6 +138,12 @@ def test_random_weights_look_at_the_cells_centre(name: str, side: int) -> None:
     places = torch.arange(side) + 0.5
     centroid = [float((total.sum(dim=1 - axis) * places).sum() / total.sum()) for axis in (0, 1)]
     assert centroid == pytest.approx(geometry.centre(row, column), abs=1.5), "the convention is 3.5 pixels off"
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_callers_may_have_gradients_off(mode: Callable[[], AbstractContextManager[None]]) -> None:
+    with mode():
+        assert_agree(compute_geometry(planted("compact"), (40, 48)), measure_geometry(planted("compact"), (40, 48)))
 
 
 # --- Arithmetic of layers, against the extent of a Jacobian ----------------------------------------------------------
