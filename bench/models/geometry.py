@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from bench.contracts import Classifier
+from bench.contracts import Classifier, Geometry
+from bench.maps import area_average, cell_average
 from bench.models.eval_mode import evaluating
 from bench.models.layer_arithmetic import UnknownLayer, computed_fields
 
@@ -28,40 +28,6 @@ _NARROW, _FLAT = 0.002, 1.0
 _CELLS = 5
 #: Share of a gradient that must lie within 1.5 cells of its centroid, and largest error of the straight line, in cells.
 _CONCENTRATION, _STRAIGHTNESS = 0.75, 0.05
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Places of the cells of a feature map in the image, as (rows, columns), in pixels of the input.
-
-    Coordinates are continuous: pixel p covers [p, p + 1), so that its centre is p + ½ and an image of H pixels reaches
-    from 0 to H. Cell i is centred at ``start + i·stride``; a cell that looks at pixel 0 and its neighbours is at ½.
-
-    Attributes:
-        start: centre of the first cell.
-        stride: distance between neighbouring centres.
-        receptive_field: side of the square of pixels on which a cell depends, ignoring what acts on all cells alike
-            (global pooling, attention). A measured one that exceeds the image is a lower bound.
-    """
-
-    start: tuple[float, float]
-    stride: tuple[float, float]
-    receptive_field: tuple[float, float]
-
-    def centre(self, row: int, column: int) -> tuple[float, float]:
-        """Point (y, x) of the image at which a cell looks; it may lie outside of the image."""
-        return self.start[0] + row * self.stride[0], self.start[1] + column * self.stride[1]
-
-    def beside_convention(self, grid: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
-        """Pixels from the centre of the map's middle cell to where the convention draws it, positive for down, right.
-
-        Args:
-            grid: (h, w) of the feature map.
-            size: (H, W) of the image.
-        """
-        axes = zip(self.start, self.stride, grid, size, strict=True)
-        rows, columns = (pixels / 2 - start - (cells - 1) / 2 * stride for start, stride, cells, pixels in axes)
-        return rows, columns
 
 
 def geometry_of(classifier: nn.Module, size: tuple[int, int]) -> Geometry | None:
@@ -79,6 +45,21 @@ def geometry_of(classifier: nn.Module, size: tuple[int, int]) -> Geometry | None
 
 
 @torch.inference_mode(False)
+def cell_means(classifier: Classifier, values: Tensor) -> Tensor:
+    """Averages values (N,H,W) of pixels over the cells of the classifier's feature map: (N,h,w).
+
+    A cell is the pixels nearest to the point at which it looks; without a known geometry, cells divide the image
+    evenly.
+    """
+    size = values.shape[1], values.shape[2]
+    with evaluating(classifier), torch.no_grad():
+        height, width = classifier.forward_features(_image(size).to(next(classifier.parameters(), values))).shape[2:]
+    geometry = classifier.geometry(size)
+    if geometry is None:
+        return area_average(values, (height, width))
+    return cell_average(values, (height, width), size, geometry)
+
+
 def compute_geometry(classifier: nn.Module, size: tuple[int, int]) -> Geometry | None:
     """``geometry_of`` by the arithmetic of the layers, in one forward pass; None where it does not tell."""
     weight = next(classifier.parameters(), torch.empty(0))

@@ -54,7 +54,7 @@ def test_mask_oracle_is_the_mask() -> None:
     assert torch.equal(maps, masks.float())
 
 
-def test_two_controls_state_their_role() -> None:
+def test_three_controls_state_their_role() -> None:
     """The report finds floor and ceiling by it, not by name."""
     roles = {EXPLAINERS[name].role: name for name in EXPLAINERS if EXPLAINERS[name].role}
-    assert roles == {"floor": "random", "ceiling": "mask_oracle"}
+    assert roles == {"floor": "random", "ceiling": "mask_oracle", "grid ceiling": "grid_oracle"}
