@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.maps import upsample
+from bench.maps import area_average, blur_to_grid, cell_average, drawn_by, upsample
 from tests.oracles import bicubic
+from tests.oracles import cells as nearest
 
 
 class Cells(NamedTuple):
@@ -89,3 +90,36 @@ def test_a_cell_that_is_not_finite_spoils_its_own_map_only() -> None:
     finite = upsample(maps, 20, Cells((0.5, 0.5), (5, 4))).isfinite().flatten(1)
     assert finite.all(dim=1).tolist() == [True, False, True]
     assert not finite[1].any()
+
+
+# --- Averages over the cells, and the decision by which grid a map is drawn ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cells", [Cells((0.5, 3.25), (4, 4)), Cells((-6, 9.5), (3.75, 8)), Cells((7.5, 0), (8, 2)), Cells((2, 2), (4, 4))]
+)
+def test_cell_average_is_the_mean_of_the_nearest_points(cells: Cells) -> None:
+    images = random_maps(2, 16, 12)
+    for image, ours in zip(images, cell_average(images, (4, 3), (16, 12), cells), strict=True):
+        np.testing.assert_allclose(ours.numpy(), nearest.average(image.numpy(), (4, 3), *cells), atol=1e-12)
+
+
+def test_cell_average_of_an_even_grid_is_the_area_average() -> None:
+    maps = random_maps(2, 16, 12)
+    even = convention((4, 3), (16, 12))
+    torch.testing.assert_close(cell_average(maps, (4, 3), (16, 12), even), area_average(maps, (4, 3)))
+    coarse = area_average(maps, (8, 6))  # as a map of fewer cells on the same image
+    torch.testing.assert_close(cell_average(coarse, (4, 3), (16, 12), even), area_average(maps, (4, 3)))
+
+
+def test_only_feature_maps_have_a_geometry_and_only_if_it_is_asked_for() -> None:
+    cells = Cells((0.5, 0.5), (8, 8))
+    assert drawn_by("features", cells, "receptive-field") is cells
+    assert drawn_by("features", None, "receptive-field") is None
+    assert drawn_by("features", cells, "grid") is None
+    assert drawn_by("pixels", cells, "receptive-field") is None
+
+
+def test_blur_draws_by_the_geometry() -> None:
+    maps, cells = random_maps(2, 4, 4), Cells((0.5, 0.5), (8, 8))
+    assert torch.equal(blur_to_grid(maps, (4, 4), (32, 32), cells), upsample(maps, 32, cells))
