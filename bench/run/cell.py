@@ -120,14 +120,10 @@ class Cell:
         return [problem for problem in problems if problem]
 
     def _note_geometry(self, context: EvaluationContext) -> None:
-        """Records where the cells of the feature map look; says so where that is unknown."""
+        """Records where the cells of the feature map look, or that it is unknown, and how they are drawn."""
         geometry = context.classifier.geometry(context.size)
         facts = None if geometry is None else GeometryFacts(**asdict(geometry))
         self.store.note(geometry=facts, align=context.section.align)
-        if geometry is None and context.section.align != "grid":
-            self.trained.progress.milestone(
-                f"{self.key}: where the cells of its feature map look is unknown; they are drawn evenly over the image"
-            )
 
     def _explain_part(self, part: per_class.Part, explainers: dict[str, Explainer]) -> list[str]:
         """Explains additional (image, class) pairs and stores their scores in a subfolder of the cell."""
