@@ -44,7 +44,6 @@ def geometry_of(classifier: nn.Module, size: tuple[int, int]) -> Geometry | None
     return compute_geometry(classifier, size) or measure_geometry(classifier, size)
 
 
-@torch.inference_mode(False)
 def cell_means(classifier: Classifier, values: Tensor) -> Tensor:
     """Averages values (N,H,W) of pixels over the cells of the classifier's feature map: (N,h,w).
 
@@ -60,6 +59,7 @@ def cell_means(classifier: Classifier, values: Tensor) -> Tensor:
     return cell_average(values, (height, width), size, geometry)
 
 
+@torch.inference_mode(False)
 def compute_geometry(classifier: nn.Module, size: tuple[int, int]) -> Geometry | None:
     """``geometry_of`` by the arithmetic of the layers, in one forward pass; None where it does not tell."""
     weight = next(classifier.parameters(), torch.empty(0))
