@@ -66,7 +66,8 @@ class Treated(Explainer):
     def treat(self, treatment: Treatment) -> None:
         """Sets the treatment, and with it the grid of the maps."""
         self.treatment = treatment
-        grids = {native: self.explainer.grid, common: "features" if self.geometry else "pixels", blurred: "pixels"}
+        on_common = "features" if self.geometry else "pixels"
+        grids: dict[Treatment, str] = {native: self.explainer.grid, common: on_common, blurred: "pixels"}
         vars(self)["grid"] = grids[treatment]
 
     @property
@@ -125,7 +126,7 @@ class FairResolution(Study):
         grid, align = context.feature_grid, context.section.align
         geometry = context.classifier.geometry(context.size)
         treated = Treated(explainer, grid, drawn_by("features", geometry, align))
-        found = {align: self._rows(context, name, treated)}
+        found: dict[str, pd.DataFrame] = {align: self._rows(context, name, treated)}
         for other in ALIGNMENTS:
             is_drawn_anew = other != align and explainer.grid == "features" and geometry is not None
             found[other] = self._rows(_aligned(context, other), name, treated) if is_drawn_anew else found[align]

@@ -8,6 +8,7 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
 from bench.report.tables.paper import PRECISIONS
 from bench.report.tables.table import TableData
+from bench.store.records import CellRecord
 
 FAMILY = "localisation"
 
@@ -21,13 +22,14 @@ def masks_note(frames: Frames, datasets: Iterable[str]) -> str:
 
 def alignment_note(frames: Frames) -> str:
     """Returns sentences on how maps on a feature grid are drawn; empty if the run has no such maps."""
-    records = [row.record for row in frames.cells.itertuples() if row.status == "ok"]
+    finished = frames.cells[frames.cells["status"] == "ok"]
+    records: list[CellRecord] = list(finished["record"])
     if not records or not any(facts.grid == "features" for facts in frames.record.explainers.values()):
         return ""
     if not any(record.align == "receptive-field" for record in records):
         return "Cells of feature maps are drawn evenly over the image (align = grid)."
-    finished = frames.cells[frames.cells["status"] == "ok"]
-    unknown = [one.backbone for one in finished.itertuples() if one.record.geometry is None]
+    backbones = map(str, finished["backbone"])
+    unknown = [name for name, record in zip(backbones, records, strict=True) if record.geometry is None]
     names = ", ".join(dict.fromkeys(unknown))
     exception = f" Unknown for {names}, whose cells are drawn evenly over the image." if names else ""
     return f"Cells of feature maps are drawn where they look (align = receptive-field).{exception}"
