@@ -76,7 +76,7 @@ def benchmark(
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
 ) -> None:
-    """Train black boxes and SoftCAM models, explain both, score the explanations, write tables and figures."""
+    """Train black boxes and SoftCAM models, explain both, score the maps."""
     if context.invoked_subcommand is not None:
         return
     problems = _register(context.obj, plugins)
