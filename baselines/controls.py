@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench.contracts import Batch, Classifier, Explainer, UserError
 from bench.models.eval_mode import evaluating
+from bench.models.geometry import cell_means
 from bench.registry import register_explainer
 
 
@@ -20,7 +21,7 @@ class Random(Explainer):
     """Uniform noise in [0, 1) on the classifier's feature grid: the floor, at the resolution of a CAM."""
 
     name, family, signed, paper = "random", "control", False, ""
-    role = "floor"
+    grid, role = "features", "floor"
 
     def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
         """Draws maps (N,h,w), each from the seed of its image."""
@@ -74,7 +75,7 @@ class Edges(Explainer):
 
 @register_explainer
 class MaskOracle(Explainer):
-    """The annotated lesion itself: the ceiling. It is the only explainer that sees the mask."""
+    """The annotated lesion itself: the ceiling."""
 
     name, family, signed, paper = "mask_oracle", "control", False, ""
     needs_masks, role = True, "ceiling"
@@ -85,10 +86,39 @@ class MaskOracle(Explainer):
         Raises:
             UserError: the images have no masks.
         """
-        if batch.masks is None:
-            raise UserError("mask_oracle needs lesion masks, and these images have none")
-        return batch.masks.to(batch.images.device, torch.float32)
+        return _masks(self.name, batch)
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Raises UserError, because an image alone does not contain its mask."""
         return self.explain_batch(classifier, Batch(images, targets, None, (0,) * len(images)))
+
+
+@register_explainer
+class GridOracle(Explainer):
+    """The share of each cell of the classifier's feature grid that is lesion: the ceiling of maps on that grid.
+
+    A cell is the pixels that are nearest to the point at which it looks. Where the geometry of the feature map is
+    unknown, the cells divide the image evenly.
+    """
+
+    name, family, signed, paper = "grid_oracle", "control", False, ""
+    grid, needs_masks, role = "features", True, "grid ceiling"
+
+    def explain_batch(self, classifier: Classifier, batch: Batch) -> Tensor:
+        """Averages the masks over the cells: maps (N,h,w) in [0, 1].
+
+        Raises:
+            UserError: the images have no masks.
+        """
+        return cell_means(classifier, _masks(self.name, batch))
+
+    def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Raises UserError, because an image alone does not contain its mask."""
+        return self.explain_batch(classifier, Batch(images, targets, None, (0,) * len(images)))
+
+
+def _masks(name: str, batch: Batch) -> Tensor:
+    """Returns the masks (N,H,W) of a batch as 0 and 1; raises UserError if there are none."""
+    if batch.masks is None:
+        raise UserError(f"{name} needs lesion masks, and these images have none")
+    return batch.masks.to(batch.images.device, torch.float32)

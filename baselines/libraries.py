@@ -86,7 +86,7 @@ class _PytorchGradCAM(_LibraryCAM):
 class _TorchCAM(_LibraryCAM):
     """A class of torchcam, by name because the package is optional; the map is scaled on the feature grid."""
 
-    library = "torchcam.methods"
+    library, grid = "torchcam.methods", "features"
 
     def applies_to(self, classifier: Classifier) -> str:
         """Returns "" or the reason: torchcam is absent, or the logits are not a function of the feature map."""
@@ -114,7 +114,7 @@ class _PytorchScoreCAM(_PytorchGradCAM):
 class _CaptumGradCAM(_LibraryCAM):
     """Grad-CAM of captum, which is signed by default; the paper's ReLU is an option."""
 
-    library, signed, scaled = "captum.attr", True, False
+    library, signed, scaled, grid = "captum.attr", True, False, "features"
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Computes the signed maps (N,h,w) of images (N,3,H,W) for targets (N,)."""

@@ -85,6 +85,8 @@ class ExplainSection(_Section):
         diseased, healthy: explained images with and without the disease.
         faithful: how many of the diseased ones go through the occlusion curves.
         steps: occlusion steps K.
+        align: where the cells of a feature map are drawn: ``receptive-field``, where they look, or ``grid``, evenly
+            over the image (the convention of the paper and of libraries).
         batch_size: images per forward pass; halved when memory runs out.
         gallery: images whose maps are kept for the figures.
         every_class: with more than two classes also explain the gallery's images for every class (all explained images
@@ -95,6 +97,7 @@ class ExplainSection(_Section):
     healthy: int | None = Field(None, ge=0)
     faithful: int | None = Field(None, ge=0)
     steps: int = Field(30, ge=1)
+    align: Literal["receptive-field", "grid"] = "receptive-field"
     batch_size: int = Field(16, ge=1)
     gallery: int = Field(4, ge=0)
     every_class: bool = True

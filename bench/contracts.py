@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeVar
 
@@ -24,6 +25,7 @@ from bench.errors import UserError as UserError
 
 Kept = TypeVar("Kept")
 Family = Literal["inherent", "post-hoc", "control"]
+MapGrid = Literal["features", "pixels"]
 #: One number for each of red, green and blue.
 Channels = tuple[float, float, float]
 SPLITS = ("train", "val", "test")
@@ -32,6 +34,40 @@ OWN_CLASS, EVERY_CLASS = "own_class", "every_class"
 
 
 # --- Models ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Places at which the cells of a feature map look, as (rows, columns), in pixels of the input image.
+
+    Coordinates are continuous: pixel p covers [p, p + 1), so that its centre is p + ½ and an image of H pixels reaches
+    from 0 to H. Cell i is centred at ``start + i·stride``; a cell that looks at pixel 0 and its neighbours is at ½.
+
+    Attributes:
+        start: centre of the first cell.
+        stride: distance between neighbouring centres.
+        receptive_field: side of the square of pixels on which a cell depends, ignoring what acts on all cells alike
+            (global pooling, attention). A measured one that exceeds the image is a lower bound.
+    """
+
+    start: tuple[float, float]
+    stride: tuple[float, float]
+    receptive_field: tuple[float, float]
+
+    def centre(self, row: int, column: int) -> tuple[float, float]:
+        """Returns the point (y, x) of the image at which a cell looks; it may be outside the image."""
+        return self.start[0] + row * self.stride[0], self.start[1] + column * self.stride[1]
+
+    def beside_convention(self, grid: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
+        """Returns the pixels (y, x) from where the map's middle cell looks to where the convention draws it.
+
+        Args:
+            grid: (h, w) of the feature map.
+            size: (H, W) of the image.
+        """
+        axes = zip(self.start, self.stride, grid, size, strict=True)
+        rows, columns = (pixels / 2 - start - (cells - 1) / 2 * stride for start, stride, cells, pixels in axes)
+        return rows, columns
 
 
 class Classifier(nn.Module):
@@ -56,6 +92,18 @@ class Classifier(nn.Module):
         self.features = features
         self.head = head
         self.num_classes = num_classes
+        self._geometries: dict[tuple[int, int], Geometry | None] = {}
+
+    def geometry(self, size: tuple[int, int]) -> Geometry | None:
+        """Returns where the cells of the feature map of images of (H,W) look; None where that is unknown.
+
+        It depends on the layers, not on the weights, and is computed once per size. Override it for features whose
+        layers ``bench.models.geometry`` can neither follow nor measure.
+        """
+        if size not in self._geometries:
+            # By name, because the contracts are below the modules that implement them.
+            self._geometries[size] = import_module("bench.models.geometry").geometry_of(self, size)
+        return self._geometries[size]
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Maps images (N,3,H,W) to the feature map (N,D,h,w)."""
@@ -163,7 +211,7 @@ class Batch:
     Attributes:
         images: (N,3,H,W) float, normalised.
         targets: (N,) long, the class whose logit is explained.
-        masks: (N,H,W) bool, True inside the lesion; None without masks. Only the ceiling control reads it.
+        masks: (N,H,W) bool, True inside the lesion; None without masks. Only ceiling controls read it.
         seeds: one integer per image that seeds everything random, so that a map does not depend on its batch.
         shared: features and gradients of these images, shared by the explainers of the batch; None = not shared.
     """
@@ -186,10 +234,14 @@ class Explainer:
     family: ClassVar[Family]
     signed: ClassVar[bool]
     paper: ClassVar[str]
-    #: Only for the ceiling control: it receives the masks, and is skipped on images without masks.
+    #: Grid of the maps. ``features``: the cells of the classifier's feature map, drawn where these look. ``pixels``:
+    #: cells that divide the image evenly, of any size: pixels, but also the steps of a sliding window.
+    grid: ClassVar[MapGrid] = "pixels"
+    #: Only for the ceiling controls: they receive the masks, and are skipped on images without masks.
     needs_masks: ClassVar[bool] = False
-    #: Only for the two controls that define 0 % and 100 % of a score.
-    role: ClassVar[Literal["floor", "ceiling", ""]] = ""
+    #: Only for the controls that define 0 % and 100 % of a score. ``grid ceiling`` is the 100 % of maps on the
+    #: classifier's feature grid, which cannot be as fine as a mask.
+    role: ClassVar[Literal["floor", "ceiling", "grid ceiling", ""]] = ""
     #: Name of the method that this is another implementation of; "" = a separate method. ``all`` leaves variants
     #: out, and their maps are those that the library returns: on the input's grid if it enlarges them.
     variant_of: ClassVar[str] = ""
@@ -218,7 +270,7 @@ class Explainer:
 
 #: Inputs that a metric may ask for in ``needs``; it is called with them, positionally, in the order it names them.
 METRIC_INPUTS = {
-    "maps": "(N,H,W) raw maps, bicubically upsampled to the input",
+    "maps": "(N,H,W) raw maps, drawn at the input's resolution (bicubic, each cell where it looks)",
     "native_maps": "(N,h,w) raw maps on their own grid",
     "masks": "(N,H,W) bool, True inside the annotated lesion",
     "ignored": "(N,H,W) bool, True where the annotation is undecided; None if the data set has no such pixels",

@@ -7,6 +7,8 @@ returned it.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,20 +18,78 @@ from torchvision.transforms.functional import gaussian_blur
 #: Standard deviation, in cells, of the Gaussian that halves the amplitude at the highest frequency that a grid can
 #: represent (one wave in two cells): √(2 ln 2) / π.
 _HALF_AT_NYQUIST = math.sqrt(2 * math.log(2)) / math.pi
+#: Parameter of the cubic convolution kernel: that of torch and OpenCV.
+_CUBIC = -0.75
 
 
-def upsample(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
+class Grid(Protocol):
+    """Places of the cells of a map in the image, for (rows, columns): cell i is centred at ``start + i·stride``.
+
+    In pixels, where pixel p covers [p, p + 1) and its centre is p + ½.
+    """
+
+    @property
+    def start(self) -> tuple[float, float]:
+        """Centre of the first cell."""
+
+    @property
+    def stride(self) -> tuple[float, float]:
+        """Distance between neighbouring centres."""
+
+
+GridType = TypeVar("GridType", bound=Grid)
+
+
+def drawn_by(grid: str, geometry: GridType | None, align: str) -> GridType | None:
+    """Decides how maps are drawn on the image; everything that draws a map asks here.
+
+    Args:
+        grid: where the maps live, as ``bench.contracts.Explainer.grid`` states.
+        geometry: of the classifier's feature map; None = unknown.
+        align: ``receptive-field``, or ``grid`` for the convention everywhere.
+
+    Returns:
+        The geometry to draw them by; None for the convention, which divides the image evenly among the cells.
+    """
+    return geometry if grid == "features" and align == "receptive-field" else None
+
+
+def upsample(maps: Tensor, size: int | tuple[int, int], geometry: Grid | None = None) -> Tensor:
     """Resizes maps (N,h,w) to (N,H,W) by bicubic interpolation, without corner alignment and without antialiasing.
 
-    Agrees with OpenCV's ``INTER_CUBIC`` up to rounding. The cubic overshoots: next to a steep edge it creates small
-    values of the other sign, and values beyond the map's range. A non-finite cell makes its neighbourhood non-finite.
+    The cubic overshoots: next to a steep edge it creates small values of the other sign, and values beyond the map's
+    range.
 
     Args:
         maps: (N,h,w) float.
         size: (H,W), or one number for a square; it may be smaller than the map.
+        geometry: draws each cell at its own centre and repeats the edge cells up to the border; a non-finite cell
+            spoils its whole map. None divides the image evenly, cell i at (i + ½)·H/h, agrees with OpenCV's
+            ``INTER_CUBIC`` up to rounding, and a non-finite cell spoils its neighbourhood.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    return F.interpolate(maps.unsqueeze(1), (height, width), mode="bicubic", align_corners=False).squeeze(1)
+    if geometry is None:
+        return F.interpolate(maps.unsqueeze(1), (height, width), mode="bicubic", align_corners=False).squeeze(1)
+    rows, columns = (
+        _cubic_weights(cells, pixels, start, stride).to(maps)
+        for cells, pixels, start, stride in zip(
+            maps.shape[1:], (height, width), geometry.start, geometry.stride, strict=True
+        )
+    )
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve gradients too
+def _cubic_weights(cells: int, pixels: int, start: float, stride: float) -> Tensor:
+    """Weight (pixels,cells) of each cell in each pixel, by cubic convolution of the four nearest cells."""
+    places = (torch.arange(pixels, dtype=torch.float64) + 0.5 - start) / stride
+    taps = places.floor().unsqueeze(1) + torch.arange(-1, 3)
+    distances = (places.unsqueeze(1) - taps).abs()
+    near = ((_CUBIC + 2) * distances - (_CUBIC + 3)) * distances**2 + 1
+    far = ((_CUBIC * distances - 5 * _CUBIC) * distances + 8 * _CUBIC) * distances - 4 * _CUBIC
+    weights = torch.zeros(pixels, cells, dtype=torch.float64)
+    return weights.scatter_add_(1, taps.long().clamp(0, cells - 1), torch.where(distances <= 1, near, far))
 
 
 def area_average(maps: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -37,19 +97,56 @@ def area_average(maps: Tensor, grid: tuple[int, int]) -> Tensor:
 
     An axis that has no more cells than the grid is unchanged. Positive and negative values cancel inside a cell.
     """
-    rows, columns = (_overlap(cells, min(cells, coarse)) for cells, coarse in zip(maps.shape[1:], grid, strict=True))
+    rows, columns = (
+        _overlap(cells, torch.arange(min(cells, coarse) + 1, dtype=torch.float64) / min(cells, coarse))
+        for cells, coarse in zip(maps.shape[1:], grid, strict=True)
+    )
     return rows.to(maps) @ maps @ columns.to(maps).T
 
 
-def _overlap(cells: int, coarse: int) -> Tensor:
-    """Returns the share (coarse,cells) of the length of each coarse cell that each fine one covers."""
-    fine = torch.arange(cells + 1, dtype=torch.float64) / cells
-    wide = (torch.arange(coarse + 1, dtype=torch.float64) / coarse).unsqueeze(1)
-    shared = torch.minimum(wide[1:], fine[1:]) - torch.maximum(wide[:-1], fine[:-1])
-    return shared.clamp(min=0) * coarse
+def cell_average(maps: Tensor, grid: tuple[int, int], size: tuple[int, int], geometry: Grid) -> Tensor:
+    """Averages maps (N,h,w) over the part of the image that is nearest to each cell of a geometry, to (N,g,k).
+
+    The cells share the whole image: borders are halfway between neighbouring centres, and edge cells reach the border,
+    as ``upsample`` draws them. A cell that has no part, because it looks outside the image, becomes 0.
+
+    Args:
+        maps: (N,h,w) float, whose cells divide the image evenly; (N,H,W) for pixels.
+        grid: (g,k) cells of the geometry.
+        size: (H,W) of the image.
+        geometry: places of these cells.
+    """
+    rows, columns = (
+        _overlap(fine, _borders(cells, start, stride) / pixels)
+        for fine, cells, pixels, start, stride in zip(
+            maps.shape[1:], grid, size, geometry.start, geometry.stride, strict=True
+        )
+    )
+    return rows.to(maps) @ maps @ columns.to(maps).T
 
 
-def blur_to_grid(maps: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def _borders(cells: int, start: float, stride: float) -> Tensor:
+    """Returns the borders (cells+1,) between the cells of an axis in pixels; the outer ones are infinite."""
+    borders = start + stride * (torch.arange(cells + 1, dtype=torch.float64) - 0.5)
+    borders[0], borders[-1] = -torch.inf, torch.inf
+    return borders
+
+
+def _overlap(fine: int, borders: Tensor) -> Tensor:
+    """Returns the share (c,fine) of each cell that each of the fine cells, which divide [0, 1] evenly, covers.
+
+    Args:
+        fine: number of fine cells.
+        borders: (c+1,) of the cells, ascending; only what is inside [0, 1] counts.
+    """
+    edges = torch.arange(fine + 1, dtype=torch.float64) / fine
+    wide = borders.clamp(0, 1).unsqueeze(1)
+    shared = (torch.minimum(wide[1:], edges[1:]) - torch.maximum(wide[:-1], edges[:-1])).clamp(min=0)
+    width = wide[1:] - wide[:-1]
+    return torch.where(width > 0, shared / width, 0)
+
+
+def blur_to_grid(maps: Tensor, grid: tuple[int, int], size: tuple[int, int], geometry: Grid | None = None) -> Tensor:
     """Upsamples maps (N,h,w) to (H,W) and blurs them to the smoothness of maps on a coarser grid (g,k).
 
     A grid with cells of c pixels represents waves down to 2c pixels; its smoothness is that of a Gaussian that halves
@@ -57,10 +154,16 @@ def blur_to_grid(maps: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> 
     σ² = 0.375² (c² - b²). Hence nothing is blurred along an axis that has no more cells than the grid. The Gaussian is
     mirrored at the border and cut off at 3σ.
 
+    Args:
+        maps: (N,h,w) float.
+        grid: (g,k) cells.
+        size: (H,W) of the image.
+        geometry: of ``maps``, which draws them; see ``upsample``.
+
     Returns:
         (N,H,W)
     """
-    blurred = upsample(maps, size)
+    blurred = upsample(maps, size, geometry)
     for axis, (cells, coarse, side) in enumerate(zip(maps.shape[1:], grid, size, strict=True)):
         variance = (side / coarse) ** 2 - (side / cells) ** 2
         if variance > 0:

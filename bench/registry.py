@@ -19,6 +19,7 @@ from bench.contracts import (
     Explainer,
     Family,
     Head,
+    MapGrid,
     MetricInfo,
     Sample,
     Samples,
@@ -106,11 +107,12 @@ def register_explainer(cls: ExplainerClass) -> ExplainerClass:
     """Registers the decorated ``Explainer`` class under its ``name``.
 
     Raises:
-        UserError: a class attribute is absent, the family is unknown, or the name is taken.
+        UserError: a class attribute is absent, family or grid is unknown, or the name is taken.
     """
     _require(cls, ("name", "family", "signed", "paper"))
-    if cls.family not in get_args(Family):
-        raise UserError(f"explainer {cls.name!r}: family {cls.family!r} is not one of {', '.join(get_args(Family))}")
+    for fact, known in (("family", get_args(Family)), ("grid", get_args(MapGrid))):
+        if (stated := getattr(cls, fact)) not in known:
+            raise UserError(f"explainer {cls.name!r}: {fact} {stated!r} is not one of {', '.join(known)}")
     EXPLAINERS.add(cls.name, cls)
     return cls
 

@@ -72,10 +72,11 @@ def benchmark(
     workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [by cores; GPU: 1]")] = None,
     batch_size: Annotated[int | None, _option("batch size for training and explaining")] = None,
     precision: Annotated[str, _option("precision under occlusion: float32, bf16, auto")] = "auto",
+    align: Annotated[str | None, _option("draw feature maps by receptive-field or by grid")] = None,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
 ) -> None:
-    """Train black boxes and SoftCAM models, explain both, score the explanations, write tables and figures."""
+    """Train black boxes and SoftCAM models, explain both, score the maps."""
     if context.invoked_subcommand is not None:
         return
     problems = _register(context.obj, plugins)
@@ -94,7 +95,7 @@ def benchmark(
         if studies is not None:
             raise UserError("--probes is the old name of --studies; give --studies alone")
         lists["studies"] = _names(probes)
-    merged = parse_config(merged_values(name, lists, batch_size, init, shortcut), name)
+    merged = parse_config(merged_values(name, lists, batch_size, init, shortcut, align), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)

@@ -10,7 +10,12 @@ from bench.specs import plant
 
 
 def merged_values(
-    config: str, lists: dict[str, list[str] | None], batch_size: int | None, init: Path | None, shortcut: str | None
+    config: str,
+    lists: dict[str, list[str] | None],
+    batch_size: int | None,
+    init: Path | None,
+    shortcut: str | None,
+    align: str | None = None,
 ) -> dict[str, Any]:
     """Returns the values of a config, overridden by flags; None keeps the value of the config.
 
@@ -23,8 +28,11 @@ def merged_values(
         plant(shortcut, values["run"])
     if init is not None:
         values["run"]["init"] = str(init)
+    overrides = values["datasets"].values()
+    if align is not None:
+        for section in (values, *overrides):
+            section["explain"]["align"] = align
     if batch_size is not None:
-        overrides = values["datasets"].values()
         for section in (values, *overrides):  # a flag overrides the settings of data sets and backbones
             section["training"]["batch_size"] = section["explain"]["batch_size"] = batch_size
         for backbone in (backbone for section in overrides for backbone in section["backbones"].values()):

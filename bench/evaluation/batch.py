@@ -19,7 +19,7 @@ from bench.data.donors import donor_source
 from bench.data.split import normalise
 from bench.errors import UserError
 from bench.evaluation.context import EvaluationContext
-from bench.evaluation.output_checks import check_maps
+from bench.evaluation.output_checks import check_grid, check_maps
 from bench.memory import in_batches, with_smaller_batches
 from bench.metrics import Occluder, patch_at
 from bench.models.shared_features import SharedFeatures
@@ -89,7 +89,7 @@ class EvaluationBatch:
         """Computes raw maps (n,h,w) float32 on the device.
 
         Raises:
-            UserError: The explainer did not return one map per image, or changed the images.
+            UserError: The explainer did not return one map per image on the grid that it states, or changed the images.
         """
         network, batch = self.context.inference.classifier, self.once.explainer_input(name, explainer)
         version = batch.images._version
@@ -100,7 +100,9 @@ class EvaluationBatch:
         if batch.images._version != version:
             self._forget()
             raise UserError(f"explainer {name!r} changed the images that it was given; it must work on a copy")
-        return check_maps(name, raw, len(self.positions)).detach().to(self.context.device, torch.float32)
+        maps = check_maps(name, raw, len(self.positions))
+        check_grid(name, explainer, maps, self.context.feature_grid)
+        return maps.detach().to(self.context.device, torch.float32)
 
     def occluder(self, subset: str, at: np.ndarray) -> Occluder:
         """Returns the occluder of the images at places (n,) of the batch, cached as ``subset`` for all explainers."""

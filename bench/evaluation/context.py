@@ -14,10 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.contracts import Channels, Classifier
+from bench.contracts import Channels, Classifier, Explainer, Geometry
 from bench.data.selection import Selection
 from bench.data.split import Split
 from bench.evaluation.predictor import Predictor, predict_images
+from bench.maps import drawn_by, upsample
 
 if TYPE_CHECKING:  # the digest of a score does not cover how settings are read
     from bench.config import ExplainSection
@@ -65,6 +66,35 @@ class EvaluationContext:
     def inference(self) -> Predictor:
         """The predictor that explains and predicts."""
         return self.predictor or Predictor(self.classifier, "float32", self.section.batch_size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H,W) of the images."""
+        height, width = self.split.images.shape[2:]
+        return height, width
+
+    @cached_property
+    @torch.inference_mode()
+    def feature_grid(self) -> tuple[int, int]:
+        """Grid (h,w) of the classifier's feature map."""
+        image = torch.zeros(1, 3, *self.size, device=self.device)
+        height, width = self.classifier.forward_features(image).shape[2:]
+        return height, width
+
+    def geometry_of(self, explainer: Explainer) -> Geometry | None:
+        """Returns the geometry that an explainer's maps are drawn by; None for the grid convention."""
+        return drawn_by(explainer.grid, self.classifier.geometry(self.size), self.section.align)
+
+    @property
+    def alignment(self) -> list[object]:
+        """Everything that decides where maps on the feature grid are drawn, for fingerprints; to a thousandth pixel."""
+        geometry = self.classifier.geometry(self.size)
+        places = [] if geometry is None else [*geometry.start, *geometry.stride]
+        return [self.section.align, *(round(place, 3) for place in places)]
+
+    def draw(self, explainer: Explainer, maps: Tensor) -> Tensor:
+        """Draws an explainer's raw maps (n,h,w) at the resolution of the images: (n,H,W)."""
+        return upsample(maps, self.size, self.geometry_of(explainer))
 
     @cached_property
     def once(self) -> EvaluationContext:

@@ -27,7 +27,7 @@ from bench.evaluation.scoring import score_batch
 from bench.files import replacing
 from bench.progress import Progress
 from bench.store.folders import CellStore
-from bench.store.maps import MapsWriter
+from bench.store.maps import MapsWriter, write_geometry
 from bench.store.records import ExplainerOutcome
 from bench.store.scores import SCORE_COLUMNS, read_metadata, write_scores
 
@@ -190,6 +190,7 @@ class _JobWriter:
             yield None
             return
         file = self.store.maps_file(job.name)
+        write_geometry(file, job.explainer.grid, self.context.geometry_of(job.explainer))
         with replacing(file) as temporary, MapsWriter(temporary, self.context.classes) as writer:
             yield writer
 

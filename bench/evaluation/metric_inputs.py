@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.contracts import Geometry
 from bench.maps import upsample
 from bench.metrics import (
     Occluder,
@@ -53,6 +54,7 @@ class MetricInputs:
         steps: number of occlusion steps K.
         inherent: whether the explainer's family is "inherent".
         signed: whether the explainer's maps are signed.
+        geometry: draws the maps; None = the grid convention.
     """
 
     native_maps: Tensor
@@ -64,6 +66,7 @@ class MetricInputs:
     steps: int
     inherent: bool
     signed: bool
+    geometry: Geometry | None = None
     _known: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
@@ -107,7 +110,7 @@ class MetricInputs:
         return (insertion if kind == "insertion" else deletion)(order, self.steps, fill)
 
     def _maps(self) -> Tensor:
-        return upsample(self.native_maps, (self.images.shape[2], self.images.shape[3]))
+        return upsample(self.native_maps, (self.images.shape[2], self.images.shape[3]), self.geometry)
 
     def _pooled_map(self) -> Tensor:
         mean = self.native_maps.mean(dim=(1, 2))

@@ -21,7 +21,6 @@ from bench.evaluation.context import EvaluationContext
 from bench.evaluation.metric_inputs import OCCLUDED
 from bench.evaluation.predictor import Predictor, choices, fastest_batch, fold_for_inference
 from bench.evaluation.requests import MetricRequest
-from bench.maps import upsample
 from bench.metrics import Occluder, audc, deletion, patch_order, target_probability
 from bench.store.records import InferenceFacts
 
@@ -91,7 +90,7 @@ def compare(context: EvaluationContext, other: Predictor, explainers: Mapping[st
     for name, explainer in explainers.items():
         with contextlib.suppress(Exception):  # a method that fails here fails again where failures are recorded
             if not explainer.applies_to(context.inference.classifier):
-                orders.append(_order(batch, batch.maps(name, explainer)))
+                orders.append(_order(batch, context.draw(explainer, batch.maps(name, explainer))))
     scores = [_audc(one, orders) for one in (batch, others)]
     return agreement(*scores) | {"images": len(positions), "methods": len(orders)}
 
@@ -117,8 +116,8 @@ def agreement(ours: np.ndarray, others: np.ndarray) -> dict[str, Any]:
 
 
 def _order(batch: EvaluationBatch, maps: Tensor) -> Tensor:
+    """Ranks the patches (N,P) of drawn maps (N,H,W)."""
     occluder = _occluder(batch)
-    maps = upsample(maps, (batch.images.shape[2], batch.images.shape[3]))
     return patch_order(maps, occluder.patch, occluder.ids, occluder.fov)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bench.contracts import Explainer
 from bench.errors import UserError
 
 
@@ -22,6 +23,20 @@ def check_maps(name: str, maps: object, images: int) -> Tensor:
         shape = f"{tuple(maps.shape)} of {maps.dtype}"
         raise UserError(f"explainer {name!r} returned shape {shape} for {images} images, not real maps (N,h,w)")
     return maps
+
+
+def check_grid(name: str, explainer: Explainer, maps: Tensor, feature_grid: tuple[int, int]) -> None:
+    """Checks that maps (N,h,w) have the grid that their explainer states, because they would be drawn elsewhere.
+
+    Raises:
+        UserError: they should be on the feature map's grid, and have other sides.
+    """
+    if explainer.grid == "features" and tuple(maps.shape[1:]) != feature_grid:
+        sides, expected = ("×".join(map(str, one)) for one in (maps.shape[1:], feature_grid))
+        raise UserError(
+            f"explainer {name!r} returned maps of {sides} cells, but the feature map that it states as its grid has "
+            f'{expected}; state grid = "pixels" if its cells divide the image evenly'
+        )
 
 
 def check_values(name: str, values: object, images: int) -> Tensor:

@@ -89,6 +89,7 @@ def _score(
 
 def _measured_maps(batch: EvaluationBatch, name: str, explainer: Explainer) -> tuple[Tensor, Cost]:
     """Returns maps (n,h,w), and their cost as if the explainer had shared nothing with other explainers."""
+    _ = batch.context.feature_grid  # computed once per context, outside what is measured
     meter, shared = CostMeter(batch.context.inference.classifier, batch.context.device), batch.once.shared
     shared.charge_anew()
     with meter:
@@ -131,6 +132,7 @@ def _inputs(batch: EvaluationBatch, explainer: Explainer, maps: Tensor, subset: 
         steps=context.section.steps,
         inherent=explainer.family == "inherent",
         signed=explainer.signed,
+        geometry=context.geometry_of(explainer),
     )
 
 

@@ -90,7 +90,7 @@ def load_classifier(path: Path | str) -> tuple[Classifier, dict[str, Any]]:
 
     Returns:
         The classifier, in evaluation mode, and its description in the file: dataset, backbone, head, parameters, seed,
-        classes, mean, std, size and training (the fingerprint).
+        classes, mean, std, size, geometry (of the feature map, None if unknown) and training (the fingerprint).
 
     Raises:
         UserError: the file was not written by ``export``, or a name in it is not registered.

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Batch, Classifier, EvidenceClassifier, Explainer
+from bench.contracts import Batch, Classifier, EvidenceClassifier, Explainer, MapGrid
 from bench.memory import PeakMemory
 from bench.models.eval_mode import evaluating
 
@@ -146,7 +146,12 @@ class SharedFeatures:
 
 
 class FeatureExplainer(Explainer):
-    """Base of explainers that read ``SharedFeatures``, which they share with each other and between classes."""
+    """Base of explainers that read ``SharedFeatures``, which they share with each other and between classes.
+
+    Their maps live on the feature grid; a method whose maps do not states ``grid = "pixels"``.
+    """
+
+    grid: ClassVar[MapGrid] = "features"
 
     def maps(self, shared: SharedFeatures, targets: Tensor) -> Tensor:
         """Computes the raw maps (N,h,w) of the shared images for targets (N,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from bench.run.study_jobs import run_studies
 from bench.store.code_digest import code_digest
 from bench.store.fingerprints import digest
 from bench.store.folders import CellStore
-from bench.store.records import CellKey, ExplainerOutcome
+from bench.store.records import CellKey, ExplainerOutcome, GeometryFacts
 from bench.store.scores import read_metadata
 from bench.studies.base import Subject
 from bench.training.classifier import CellClassifier
@@ -103,6 +103,7 @@ class Cell:
             healthy=self.prepared.info.healthy,
             seed_names=self.trained.names,
         )
+        self._note_geometry(context)
         noted = self.store.record.inference
         predictor, facts = choose_predictor(context, self.precision, explainers, metrics, noted)
         self.store.note(inference=facts)
@@ -117,6 +118,12 @@ class Cell:
             self.computed = True
             problems.append(problem)
         return [problem for problem in problems if problem]
+
+    def _note_geometry(self, context: EvaluationContext) -> None:
+        """Records where the cells of the feature map look, or that it is unknown, and how they are drawn."""
+        geometry = context.classifier.geometry(context.size)
+        facts = None if geometry is None else GeometryFacts(**asdict(geometry))
+        self.store.note(geometry=facts, align=context.section.align)
 
     def _explain_part(self, part: per_class.Part, explainers: dict[str, Explainer]) -> list[str]:
         """Explains additional (image, class) pairs and stores their scores in a subfolder of the cell."""
@@ -193,6 +200,7 @@ class Cell:
             name,
             self.parameters[name],
             context.inference.precision,
+            context.alignment if explainer.grid == "features" else [],
             code_digest(explainer, score_batch, target_class),
         )
         return f"{main}-{digest(self.part, code_digest(per_class))}" if self.part else main

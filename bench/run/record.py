@@ -45,7 +45,12 @@ def new_record(config: Config, plan: Plan, options: RunOptions, workers: int) ->
         splits=str(options.splits or ""),
         explainers={
             name: ExplainerFacts(
-                family=one.family, signed=one.signed, paper=one.paper, role=one.role, variant_of=one.variant_of
+                family=one.family,
+                signed=one.signed,
+                paper=one.paper,
+                role=one.role,
+                variant_of=one.variant_of,
+                grid=one.grid,
             )
             for name, one in plan.explainers.items()
         },

@@ -8,7 +8,7 @@ cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, tra
     scores/<explainer>.parquet               long rows, with the fingerprint they belong to
     pieces/<explainer>/                      unfinished scores of an explainer, from which a stopped run goes on
     gallery/<explainer>.npz                  raw maps of the images that the figures show
-    maps/<explainer>.npz                     raw maps of every image, only with --save-maps
+    maps/<explainer>.npz, .json              raw maps of every image and how to draw them, only with --save-maps
     studies/<study>/<explainer>.parquet      rows of a study; cell.parquet for one of the whole cell
     own_class/, every_class/                 with more than two classes: scores and maps of further pairs of image and
                                              class, laid out as the cell itself; see bench.evaluation.per_class

@@ -1,12 +1,15 @@
-"""Map files: raw maps of any number of images, streamed into one archive."""
+"""Map files: raw maps of any number of images, streamed into one archive, and how to draw them."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import numpy as np
+
+from bench.files import write_json
 
 
 class MapsWriter:
@@ -36,3 +39,15 @@ class MapsWriter:
 
     def __exit__(self, *exception: object) -> None:
         self._zip.close()
+
+
+def write_geometry(maps_file: Path, grid: str, geometry: object | None) -> None:
+    """Writes how the maps of a file are drawn next to it, as .json: the grid, and the geometry's facts or null.
+
+    Args:
+        maps_file: the archive of the maps.
+        grid: grid of the maps, "features" or "pixels".
+        geometry: dataclass of the places of the cells, in pixels; None = they divide the image evenly.
+    """
+    facts = asdict(geometry) if is_dataclass(geometry) and not isinstance(geometry, type) else None
+    write_json(maps_file.with_suffix(".json"), {"grid": grid, "geometry": facts})

@@ -83,6 +83,7 @@ class ExplainerFacts(_Record):
     paper: str
     role: str = ""
     variant_of: str = ""
+    grid: str = "pixels"
 
 
 class HeadFacts(_Record):
@@ -219,6 +220,14 @@ class InferenceFacts(_Record):
     methods: int | None = None
 
 
+class GeometryFacts(_Record):
+    """Where the cells of a feature map look, as (rows, columns) in pixels; see ``bench.contracts.Geometry``."""
+
+    start: tuple[float, float]
+    stride: tuple[float, float]
+    receptive_field: tuple[float, float]
+
+
 class CellRecord(_Record):
     """A cell: the training of its classifier, and what happened to each explainer and study.
 
@@ -231,6 +240,8 @@ class CellRecord(_Record):
         weights: number of them.
         best_epoch: whose weights were kept, counted from 0; None if nothing was trained.
         evidence_grid: sides (h, w) of the evidence of a training image; None where the classifier has none.
+        geometry: of the feature map of the explained images; None where it is unknown.
+        align: how feature maps were drawn, ``receptive-field`` or ``grid``.
         lesion_reliance: None where no counterfactual images can be rendered.
         metrics_skipped: metric -> why it is not read here.
         explainers: name -> outcome.
@@ -252,6 +263,8 @@ class CellRecord(_Record):
     std: list[float] = []
     best_epoch: int | None = None
     evidence_grid: tuple[int, int] | None = None
+    geometry: GeometryFacts | None = None
+    align: str = "grid"
     lesion_reliance: LesionReliance | None = None
     metrics_skipped: dict[str, str] = {}
     inference: InferenceFacts | None = None

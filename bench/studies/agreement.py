@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from bench.contracts import Explainer
 from bench.errors import UserError
@@ -24,7 +25,8 @@ class Agreement(Study):
 
     Args:
         images: number of explained images that are read, from the first.
-        grid: cells per side. Finer maps are averaged over each cell, coarser ones repeated.
+        grid: cells per side. Maps on a feature grid are drawn at the resolution of the images first, where its cells
+            look. Finer maps are averaged over each cell, coarser ones repeated.
     """
 
     name, paper = "agreement", ""
@@ -37,6 +39,11 @@ class Agreement(Study):
         if explainer is None:
             raise UserError("agreement is studied per explainer, but none was given")
         subset = Subset.of(subject, name, explainer, self.images)
-        maps = torch.from_numpy(subset.maps(subject.classifier, "intact"))
+        maps = self._placed(subject, explainer, torch.from_numpy(subset.maps(subject.classifier, "intact")))
         small = F.interpolate(maps[:, None], (self.grid, self.grid), mode="area").flatten(1).float()
         return subset.about.assign(map=list(small.numpy()))
+
+    def _placed(self, subject: Subject, explainer: Explainer, maps: Tensor) -> Tensor:
+        """Draws maps (N,h,w) unless their cells divide the image evenly, because backbones look at other places."""
+        is_even = subject.context.geometry_of(explainer) is None
+        return maps if is_even else subject.context.draw(explainer, maps)

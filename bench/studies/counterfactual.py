@@ -16,7 +16,6 @@ from torch import Tensor
 from bench.contracts import Explainer
 from bench.data.split import normalise
 from bench.evaluation.batch import explain
-from bench.maps import upsample
 from bench.studies.base import Study, Subject, register_study
 
 
@@ -68,11 +67,10 @@ class Counterfactual(Study):
         if not found:
             return pd.DataFrame()
         positions = np.array([one.position for one in found])
-        maps = explain(subject.context, name, explainer, positions)
+        maps = subject.context.draw(explainer, explain(subject.context, name, explainer, positions)).relu().cpu()
         about = subject.context.about.iloc[positions]
         rows = []
-        for image, one, raw in zip(about.to_dict("records"), found, maps, strict=True):
-            evidence = upsample(raw[None], (one.masks.shape[1], one.masks.shape[2]))[0].relu().cpu()
+        for image, one, evidence in zip(about.to_dict("records"), found, maps, strict=True):
             for number, (mask, effect) in enumerate(zip(one.masks, one.effects.tolist(), strict=True)):
                 measured = {"pixels": int(mask.sum()), "mass": evidence[mask].double().sum().item(), "effect": effect}
                 rows.append(image | {"lesion": number} | measured)

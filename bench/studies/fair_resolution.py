@@ -1,7 +1,7 @@
-"""Study of the resolution of maps.
+"""Study of the resolution and alignment of maps.
 
-Metrics may reward a map for being fine or smooth rather than right, so every map is scored as it is, on one coarse
-grid, and blurred like that grid.
+Metrics may reward a map for being fine, smooth or well drawn rather than right, so every map is scored as it is under
+both conventions of drawing, on one coarse grid, and blurred like that grid.
 """
 
 from __future__ import annotations
@@ -14,48 +14,61 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.contracts import Batch, Classifier, Explainer
+from bench.contracts import Batch, Classifier, Explainer, Geometry
 from bench.data.selection import Selection
 from bench.errors import UserError
 from bench.evaluation.context import EvaluationContext
 from bench.evaluation.requests import resolve_metrics
 from bench.evaluation.scoring import score
-from bench.maps import area_average, blur_to_grid
+from bench.maps import area_average, blur_to_grid, cell_average, drawn_by
 from bench.store.code_digest import code_digest
 from bench.studies.base import Study, Subject, register_study
 
 Size = tuple[int, int]
-Treatment = Callable[[Tensor, Size, Size], Tensor]
+Treatment = Callable[[Tensor, Size, Size, Geometry | None], Tensor]
+#: Both ways to draw a map on the feature grid; each is a treatment.
+ALIGNMENTS = ("receptive-field", "grid")
 
 
-def native(maps: Tensor, grid: Size, size: Size) -> Tensor:
+def native(maps: Tensor, grid: Size, size: Size, geometry: Geometry | None) -> Tensor:
     """Returns maps (N,h,w) on their own grid."""
     return maps
 
 
-def common(maps: Tensor, grid: Size, size: Size) -> Tensor:
-    """Averages maps (N,h,w) over the cells of a coarser grid (g,k) -> (N,g,k)."""
-    return area_average(maps, grid)
+def common(maps: Tensor, grid: Size, size: Size, geometry: Geometry | None) -> Tensor:
+    """Averages maps (N,h,w) over the cells of a coarser grid (g,k), where these are drawn -> (N,g,k)."""
+    return area_average(maps, grid) if geometry is None else cell_average(maps, grid, size, geometry)
 
 
-def blurred(maps: Tensor, grid: Size, size: Size) -> Tensor:
+def blurred(maps: Tensor, grid: Size, size: Size, geometry: Geometry | None) -> Tensor:
     """Enlarges maps (N,h,w) to the input's size (H,W) with the smoothness of a coarser grid -> (N,H,W)."""
     return blur_to_grid(maps, grid, size)
 
 
-TREATMENTS: tuple[Treatment, ...] = (native, common, blurred)
-
-
 class Treated(Explainer):
-    """Another explainer's maps after a treatment; they are computed once for all treatments."""
+    """Another explainer's maps after a treatment; they are computed once for all treatments.
+
+    Args:
+        explainer: the explainer.
+        common_grid: grid (g,k) of the feature map.
+        geometry: draws the common grid; None = the grid convention.
+    """
 
     name, paper = "treated", ""
 
-    def __init__(self, explainer: Explainer, grid: Size) -> None:
-        self.explainer, self.grid, self.treatment = explainer, grid, TREATMENTS[0]
+    def __init__(self, explainer: Explainer, common_grid: Size, geometry: Geometry | None = None) -> None:
+        self.explainer, self.common_grid, self.geometry = explainer, common_grid, geometry
         self.kept: dict[int, Tensor] = {}
         for fact in ("family", "signed", "needs_masks"):
             setattr(self, fact, getattr(explainer, fact))
+        self.treat(native)
+
+    def treat(self, treatment: Treatment) -> None:
+        """Sets the treatment, and with it the grid of the maps."""
+        self.treatment = treatment
+        on_common = "features" if self.geometry else "pixels"
+        grids: dict[Treatment, str] = {native: self.explainer.grid, common: on_common, blurred: "pixels"}
+        vars(self)["grid"] = grids[treatment]
 
     @property
     def native_grid(self) -> Size:
@@ -69,16 +82,18 @@ class Treated(Explainer):
             maps = self.explainer.explain_batch(classifier, batch).detach().float()
             self.kept |= dict(zip(batch.seeds, maps, strict=True))
         height, width = batch.images.shape[2:]
-        return self.treatment(torch.stack([self.kept[seed] for seed in batch.seeds]), self.grid, (height, width))
+        maps = torch.stack([self.kept[seed] for seed in batch.seeds])
+        return self.treatment(maps, self.common_grid, (height, width), self.geometry)
 
 
 @register_study
 class FairResolution(Study):
-    """Scores of every map on its own grid, on the grid of the feature map, and blurred like that grid.
+    """Scores of every map drawn in both ways, on the grid of the feature map, and blurred like that grid.
 
     The common grid is the classifier's feature map. It is the coarsest grid of the compared methods, because class
-    activation maps and evidence have it, and it is known before any method has run. A map that is not finer has the
-    same score under every treatment.
+    activation maps and evidence have it, and it is known before any method has run. A map on the feature grid has two
+    scores, one per way to draw it (one if its geometry is unknown); a map that is not finer is neither averaged nor
+    blurred, and keeps the score of the run's way.
 
     Args:
         images: largest number of explained diseased images that are read, from the first.
@@ -108,16 +123,20 @@ class FairResolution(Study):
         """Returns image, group, metric, variant, value, higher_is_better, treatment, native_grid, common_grid."""
         assert explainer is not None  # per_explainer
         context = self._diseased(subject)
-        grid = feature_grid(context)
-        treated = Treated(explainer, grid)
-        first = self._rows(context, name, treated)
+        grid, align = context.feature_grid, context.section.align
+        geometry = context.classifier.geometry(context.size)
+        treated = Treated(explainer, grid, drawn_by("features", geometry, align))
+        found: dict[str, pd.DataFrame] = {align: self._rows(context, name, treated)}
+        for other in ALIGNMENTS:
+            is_drawn_anew = other != align and explainer.grid == "features" and geometry is not None
+            found[other] = self._rows(_aligned(context, other), name, treated) if is_drawn_anew else found[align]
         is_finer = any(own > shared for own, shared in zip(treated.native_grid, grid, strict=True))
-        frames = []
-        for treatment in TREATMENTS:
-            treated.treatment = treatment
-            rows = self._rows(context, name, treated) if is_finer and treatment is not native else first
-            frames.append(rows.assign(treatment=treatment.__name__))
+        for treatment in (common, blurred):
+            treated.treat(treatment)
+            found[treatment.__name__] = self._rows(context, name, treated) if is_finer else found[align]
         grids = {"native_grid": "×".join(map(str, treated.native_grid)), "common_grid": "×".join(map(str, grid))}
+        order = (*ALIGNMENTS, common.__name__, blurred.__name__)
+        frames = [found[treatment].assign(treatment=treatment) for treatment in order]
         return pd.concat(frames, ignore_index=True).assign(**grids)
 
     def _diseased(self, subject: Subject) -> EvaluationContext:
@@ -143,11 +162,6 @@ class FairResolution(Study):
         return rows.assign(higher_is_better=rows["metric"].map(better))
 
 
-@torch.inference_mode()
-def feature_grid(context: EvaluationContext) -> Size:
-    """Computes the grid (h,w) of the classifier's feature map for an image of the split."""
-    channels, rows, columns = context.split.images.shape[1:]
-    height, width = context.classifier.forward_features(
-        torch.zeros(1, channels, rows, columns, device=context.device)
-    ).shape[2:]
-    return height, width
+def _aligned(context: EvaluationContext, align: str) -> EvaluationContext:
+    """Returns the context with another way to draw maps on the feature grid."""
+    return replace(context, section=context.section.model_copy(update={"align": align}))

@@ -27,7 +27,7 @@ from bench.registry import EXPLAINERS
 from bench.store.code_digest import code_digest
 from bench.studies.base import Study, Subject, register_study
 
-#: Enlargements of a map whose library leaves this to the user; this benchmark uses the first.
+#: Enlargements of a map whose library leaves this to the user, which all draw its cells evenly over the image.
 UPSAMPLINGS: dict[str, dict[str, Any]] = {
     "bicubic": {"mode": "bicubic", "align_corners": False},
     "bicubic, corners aligned": {"mode": "bicubic", "align_corners": True},
@@ -35,6 +35,8 @@ UPSAMPLINGS: dict[str, dict[str, Any]] = {
     "bilinear, corners aligned": {"mode": "bilinear", "align_corners": True},
     "nearest": {"mode": "nearest"},
 }
+#: Bicubic, with each cell where it looks: how this benchmark draws maps unless a config asks for the convention.
+ALIGNED = "bicubic, receptive-field"
 BY_THE_LIBRARY = "by the library"
 TARGETS = ("logit", "probability")
 DIFFERENCES = ("max_difference", "mean_difference", "rank_correlation")
@@ -70,7 +72,8 @@ class _Images:
 class Implementations(Study):
     """Maps and localisation scores of every implementation of a method × target × enlargement, on the black box.
 
-    Each map is compared with the map of the main scores: this benchmark's implementation, logit, bicubic. Differences
+    Each map is compared with the map of the main scores: this benchmark's implementation, logit, bicubic, drawn as the
+    config asks (``align``). Differences
     are taken between maps in [0, 1]: as the library scales them, otherwise cut at zero and scaled per image. The rank
     correlation (Spearman) is taken over the pixels of the unscaled maps.
 
@@ -112,9 +115,8 @@ class Implementations(Study):
         """
         assert explainer is not None
         studied = _images_of(subject, self.images)
-        reference = _enlarged(
-            _explain(subject, subject.classifier, explainer, studied), studied, UPSAMPLINGS["bicubic"]
-        )
+        own = _explain(subject, subject.classifier, explainer, studied)
+        reference = subject.context.draw(explainer, own)
         rows = []
         for one in (explainer, *(EXPLAINERS[variant]() for variant in variants_of(explainer.name))):
             if reason := one.applies_to(subject.classifier):
@@ -150,6 +152,8 @@ def _settings(subject: Subject, explainer: Explainer, studied: _Images) -> Itera
         if maps.shape[1:] == studied.images.shape[2:]:
             yield target, BY_THE_LIBRARY, maps
             continue
+        if subject.context.geometry_of(explainer) is not None:
+            yield target, ALIGNED, subject.context.draw(explainer, maps)
         for upsampling, how in UPSAMPLINGS.items():
             yield target, upsampling, _enlarged(maps, studied, how)
 

@@ -23,7 +23,6 @@ from bench.contracts import Batch, Explainer
 from bench.data.split import normalise
 from bench.evaluation.batch import explain_images
 from bench.evaluation.predictor import predict_images
-from bench.maps import upsample
 from bench.metrics import activation_precision
 from bench.seeds import seed_of
 from bench.statistics.classification import softmax
@@ -191,4 +190,4 @@ def _explain(subject: Subject, name: str, explainer: Explainer, scenes: Scenes, 
         seeds=tuple(seed_of(*context.seed_names, name, image) for image in ids),
     )
     maps = explain_images(context.classifier, name, explainer, batch, context.section.batch_size)
-    return upsample(maps.float().cpu(), (images.shape[2], images.shape[3]))
+    return context.draw(explainer, maps.float().cpu())

@@ -32,6 +32,7 @@ def test_shipped_configs_make_plans() -> None:
     [
         ({"run": {"datsets": ["all"]}}, "unknown key 'run.datsets'; did you mean datasets"),
         ({"trainning": {}}, "unknown key 'trainning'; did you mean training"),
+        ({"explain": {"align": "cells"}}, "explain.align: Input should be 'receptive-field' or 'grid'"),
         ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1"),
         ({"datasets": {"elpv": {"data": {"sise": 3}}}}, "unknown key 'sise'; did you mean size"),
     ],
@@ -54,6 +55,12 @@ def test_probes_are_studies_for_one_more_release(tmp_path: Path) -> None:
     old, smoke = load_config(str(tmp_path / "old.toml")), load_config("smoke")
     assert old.run.studies == ["agreement"]
     assert old.studies == smoke.studies | {"sanity": smoke.studies["sanity"] | {"images": 9}}
+
+
+def test_only_the_paper_draws_maps_by_the_convention() -> None:
+    asked = {name: load_config(name).explain.align for name in shipped_configs()}
+    assert {name for name, align in asked.items() if align == "grid"} == {"paper", "paper-quick"}
+    assert set(asked.values()) == {"grid", "receptive-field"}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.support.tiny import tiny_classifiers
 NAMES = (
     "softcam", "bcos", "gradcam", "gradcam++", "layercam", "scorecam", "hirescam", "xgradcam", "eigencam",
     "guided_backprop", "integrated_gradients", "saliency", "inputxgradient", "smoothgrad", "occlusion",
-    "random", "center_gaussian", "edges", "mask_oracle",
+    "random", "center_gaussian", "edges", "mask_oracle", "grid_oracle",
     "gradcam@captum", "gradcam@pytorch-grad-cam", "gradcam++@pytorch-grad-cam", "layercam@pytorch-grad-cam",
     "hirescam@pytorch-grad-cam", "xgradcam@pytorch-grad-cam", "eigencam@pytorch-grad-cam", "scorecam@pytorch-grad-cam",
 )  # fmt: skip
@@ -27,10 +27,11 @@ if importlib.util.find_spec("torchcam"):
     NAMES += tuple(sorted(TORCHCAM))
 INHERENT = ("softcam", "bcos")
 SEEDED = ("smoothgrad", "random")
-TARGETLESS = ("eigencam", "eigencam@pytorch-grad-cam", "random", "center_gaussian", "edges", "mask_oracle")
-#: Explainers that make no pass through a part; a random map only needs the size of the feature map.
+ORACLES = ("mask_oracle", "grid_oracle")
+TARGETLESS = ("eigencam", "eigencam@pytorch-grad-cam", "random", "center_gaussian", "edges", *ORACLES)
+#: Explainers that make no pass through a part; some controls only need the size of the feature map.
 UNREAD = {"features": ("center_gaussian", "edges", "mask_oracle")}
-UNREAD["head"] = (*UNREAD["features"], "random", "eigencam")
+UNREAD["head"] = (*UNREAD["features"], "random", "eigencam", "grid_oracle")
 CASES = [
     *((name, name) for name in INHERENT),
     *((name, kind) for name in NAMES if name not in INHERENT for kind in ("black box", "softcam")),
@@ -77,7 +78,7 @@ def test_maps(name: str, kind: str) -> None:
     maps = explainer.explain_batch(classifier, batch)
     assert maps.ndim == 3
     assert maps.shape[0] == 3
-    assert maps.shape[1:] in {(7, 7), (32, 32)}
+    assert maps.shape[1:] == ((7, 7) if explainer.grid == "features" else (32, 32))
     assert maps.dtype == torch.float32
     assert maps.isfinite().all()
     assert not maps.requires_grad
@@ -168,7 +169,7 @@ def test_softcam_leaves_nothing_behind_by_a_failure() -> None:
     assert traces(classifier) == before
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "mask_oracle"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ORACLES])
 def test_explain_is_explain_batch_without_seeds(name: str) -> None:
     classifier, batch = explained_by(name), batch_of()
     explainer: Explainer = EXPLAINERS[name]()
@@ -203,7 +204,8 @@ def test_works_without_gradient_mode_and_with_a_frozen_model() -> None:
         )
 
 
-def test_mask_oracle_needs_masks() -> None:
+@pytest.mark.parametrize("name", ORACLES)
+def test_oracles_need_masks(name: str) -> None:
     batch = batch_of()
-    with pytest.raises(UserError, match="needs lesion masks"):
-        EXPLAINERS["mask_oracle"]().explain(tiny_classifiers()["softcam"], batch.images, batch.targets)
+    with pytest.raises(UserError, match=f"{name} needs lesion masks"):
+        EXPLAINERS[name]().explain(tiny_classifiers()["softcam"], batch.images, batch.targets)

@@ -31,3 +31,22 @@ def resize(image, height, width):
     """One map (h,w) -> (height,width), float64."""
     rows = np.array([resize_axis(list(row), width) for row in np.asarray(image, dtype=np.float64)])
     return np.array([resize_axis(list(column), height) for column in rows.T]).T
+
+
+def draw_axis(values, size, start, stride):
+    """``resize_axis`` of values whose i-th is at ``start + i * stride``; pixel p is at p + 0.5."""
+    out = []
+    for pixel in range(size):
+        place = (pixel + 0.5 - start) / stride
+        first = math.floor(place)
+        total = 0.0
+        for tap in range(first - 1, first + 3):
+            total += kernel(place - tap) * values[min(max(tap, 0), len(values) - 1)]
+        out.append(total)
+    return out
+
+
+def draw(image, size, start, stride):
+    """One map (h,w) -> ``size`` (height,width), with (rows,columns) of starts and strides, float64."""
+    rows = [draw_axis(list(row), size[1], start[1], stride[1]) for row in np.asarray(image, dtype=np.float64)]
+    return np.array([draw_axis(list(column), size[0], start[0], stride[0]) for column in np.array(rows).T]).T

@@ -29,6 +29,7 @@ RECORD = run_record(
         "post_b": {"family": "post-hoc", "signed": True, "paper": ""},
         "noise": {"family": "control", "signed": False, "paper": "", "role": "floor"},
         "mask": {"family": "control", "signed": False, "paper": "", "role": "ceiling"},
+        "coarse": {"family": "control", "signed": False, "paper": "", "role": "grid ceiling", "grid": "features"},
     },
     heads={
         "plain": {"family": "black box", "base": "plain", "paper": ""},

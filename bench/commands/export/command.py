@@ -6,7 +6,7 @@ Everything comes from the run folder, so that a classifier can be exported witho
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,9 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
         raise UserError(f"{key} is not finished ({status}); repeat the command of the run")
     config = parse_config(frames.record.config, str(run.folder / "run.json")).for_dataset(key.dataset, key.backbone)
     head = _head(record, key)
+    side = facts.side["test"]
+    classifier = rebuild(key.backbone, head, load_file(run.cell(key).weights), len(facts.classes))
+    geometry = classifier.geometry((side, side))
     about = {
         "dataset": key.dataset,
         "backbone": key.backbone,
@@ -121,11 +124,11 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
         "classes": facts.classes,
         "mean": record.mean,
         "std": record.std,
-        "size": facts.side["test"],
+        "size": side,
+        "geometry": None if geometry is None else asdict(geometry),
         "training": record.training,
     }
-    tensors = load_file(run.cell(key).weights)
-    return Exported(frames, config, rebuild(key.backbone, head, tensors, len(facts.classes)), about)
+    return Exported(frames, config, classifier, about)
 
 
 def _head(record: CellRecord, key: CellKey) -> Head:

@@ -70,6 +70,7 @@ def _model_facts(frames: Frames, config: Config, about: dict[str, Any], cell: Ce
     return {
         "backbone": about["backbone"],
         "head": _arguments(about["head"], about["parameters"]),
+        "cells of the feature map": _geometry(about["geometry"]),
         "starts from": cell.weights_from,
         "recipe": "SGD, " + ", ".join(f"{name} {value}" for name, value in recipe.items())
         if epoch is not None
@@ -81,6 +82,17 @@ def _model_facts(frames: Frames, config: Config, about: dict[str, Any], cell: Ce
         "code": f"{git.commit}{', with local changes' if git.dirty else ''}" if git else "unknown",
         "versions": ", ".join(f"{name} {record.packages[name]}" for name in ("python", "torch", "torchvision")),
     }
+
+
+def _geometry(facts: dict[str, Any] | None) -> str:
+    """Returns where the cells look, for whoever draws the evidence."""
+    if facts is None:
+        return "places unknown: draw them evenly over the image"
+    (y, x), (down, right), field = facts["start"], facts["stride"], facts["receptive_field"]
+    return (
+        f"cell (i, j) looks at (y, x) = ({y:g} + {down:g} i, {x:g} + {right:g} j), in pixels from the image's corner; "
+        f"receptive field {field[0]:g}×{field[1]:g} pixels"
+    )
 
 
 def _arguments(name: str, parameters: dict[str, Any]) -> str:

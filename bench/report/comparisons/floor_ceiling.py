@@ -1,4 +1,4 @@
-"""Floor and ceiling: scores as a share of the way from a map without information to the mask itself."""
+"""Floor and ceiling: scores as a share of the way from a map without information to the mask, or to its coarse form."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from bench.store.records import MetricFacts
 #: Families -> True if the controls' scores depend on the classifier, which must then be the same.
 FAMILIES = {"localisation": False, "faithfulness": True}
 _SHORTEST = 10  # margins from floor to ceiling
+_GRID = "grid ceiling"
 PREVALENCE = "lesion share of image [%]"
 _KEYS = ["dataset", "backbone", "explainer", "head"]
-_CAPTION = "Scores as percentage of the way from the floor control to the ceiling control."
+_CAPTION = "Scores as percentage of the way from the floor control to a ceiling control."
 _READING = (
     "Entries are ratios of mean distances with 95 % bootstrap intervals over groups. Above 100, a map beats the mask "
-    "itself; below 0, it is worse than no information. Controls of localisation do not depend on the classifier: "
-    "they are averaged over all classifiers of the data set, and the best row is bold. Controls of faithfulness "
-    "belong to one classifier, so each head has its own scale and none is best. A dash: the ceiling is not shown to "
-    f"be better than the floor, the distance is shorter than {_SHORTEST} margins (a tenth of the metric's range, or "
-    "0.1), or the controls did not run on that classifier, which faithfulness needs (add them to on_inherent)."
+    "itself; below 0, it is worse than no information. Columns of the grid: the ceiling is the mask averaged over the "
+    "cells of the classifier's feature map, which is about what a map of that resolution can reach. Controls of "
+    "localisation do not depend on the classifier: they are averaged over all classifiers of the data set, and the "
+    "best row is bold. Controls of faithfulness belong to one classifier, so each head has its own scale and none is "
+    f"best. A dash: the ceiling is not shown to be better than the floor, the distance is shorter than {_SHORTEST} "
+    "margins (a tenth of the metric's range, or 0.1), or the controls did not run on that classifier, which "
+    "faithfulness needs (add them to on_inherent)."
 )
 
 
@@ -49,13 +52,14 @@ def missing_floor_ceiling(frames: Frames) -> Iterator[Missing]:
 def floor_ceiling_table(frames: Frames) -> TableData:
     """Computes percentages of the way from floor to ceiling, one row per method of the main comparison."""
     metrics = [metric for metric in directed(frames) if metric.family in FAMILIES]
-    columns = [Column(PREVALENCE, None), *(_column(metric) for metric in metrics)]
+    columns = [Column(PREVALENCE, None), *(column for metric in metrics for column in _columns(metric))]
     table = TableData(_CAPTION, _KEYS, columns, reading=_READING)
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for metric in metrics:
         for dataset, backbone, paired in pairs(frames, metric):
-            for (head, explainer), share in _shares(frames, paired, metric).items():
-                rows.setdefault((dataset, backbone, explainer, head), {})[title(metric)] = share
+            for column, ceiling in _ceilings(metric).items():
+                for (head, explainer), share in _shares(frames, paired, metric, ceiling).items():
+                    rows.setdefault((dataset, backbone, explainer, head), {})[column] = share
     main = main_rows(frames)
     order = list(main[_KEYS].drop_duplicates().itertuples(index=False, name=None)) if len(main) else []
     for key in [key for key in order if key in rows]:
@@ -67,15 +71,22 @@ def floor_ceiling_table(frames: Frames) -> TableData:
     return table
 
 
-def _column(metric: MetricFacts) -> Column:
-    return Column(title(metric), True, ranked=not FAMILIES[metric.family])
+def _columns(metric: MetricFacts) -> list[Column]:
+    return [Column(name, True, ranked=not FAMILIES[metric.family]) for name in _ceilings(metric)]
 
 
-def _shares(frames: Frames, paired: Paired, metric: MetricFacts) -> dict[Method, Estimate]:
+def _ceilings(metric: MetricFacts) -> dict[str, str]:
+    """Returns column -> role of the control at 100 %; resolution limits localisation, not faithfulness."""
+    grid = {} if FAMILIES[metric.family] else {f"{title(metric)} (grid)": _GRID}
+    return {title(metric): "ceiling"} | grid
+
+
+def _shares(frames: Frames, paired: Paired, metric: MetricFacts, ceiling: str) -> dict[Method, Estimate]:
     """Computes the percentage of each method for which there are both controls."""
-    controls = [_control(frames, role) for role in ("floor", "ceiling")]
-    methods = [one for one in paired.methods if one[1] not in controls]
-    low, high = (_end(paired, methods, control, FAMILIES[metric.family]) for control in controls)
+    controls = {role: _control(frames, role) for role in ("floor", "ceiling", _GRID)}
+    methods = [one for one in paired.methods if one[1] not in controls.values()]
+    ends = (controls["floor"], controls[ceiling])
+    low, high = (_end(paired, methods, control, FAMILIES[metric.family]) for control in ends)
     there = np.asarray(np.isfinite(high - low).any(axis=(0, 1)))
     values, low, high = (part[..., there] for part in (paired.of(methods), low, high))
     way = mean_differences(high - low, paired.groups)

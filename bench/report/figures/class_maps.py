@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bench.contracts import EVERY_CLASS
-from bench.report.figures.gallery import SCALE, Images, cells_of, load_images, overlays, short_name
+from bench.report.figures.gallery import SCALE, Images, Maps, cells_of, geometry_of, load_images, overlays, short_name
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import BLACK, Drawing
 from bench.report.figures.tile_grid import NAMES, TileGrid, color_bars, draw_tiles, wrapped, write_rows
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames, part_explainers
+from bench.report.tables.notes import alignment_note
 from bench.statistics.classification import softmax
 from bench.statistics.intervals import Floats
 from bench.store.folders import CellStore, file_name
@@ -33,12 +34,12 @@ class ClassMaps:
 
     Attributes:
         images: in the order of their classes.
-        maps: (C,h,w) per image, one raw map per class.
+        maps: (C,h,w) per image, one raw map per class, and the geometry that draws them.
         probabilities: (N,C); nan for an image that is not a test image.
     """
 
     images: Images
-    maps: list[Floats]
+    maps: Maps
     probabilities: Floats
 
 
@@ -56,7 +57,7 @@ def class_maps(frames: Frames) -> Iterator[Drawing]:
             if found is not None:
                 names = _row_names(found, name, classes)
                 stem = f"class_maps_{file_name(name)}_{file_name(method.label.replace(' ', '_'))}"
-                caption = f"{name}, {method.label}: raw maps of every class for {len(found.maps)} images."
+                caption = f"{name}, {method.label}: raw maps of every class for {len(found.images.ids)} images."
                 figure = _figure(found, names, classes, method)
                 yield Drawing(stem, figure, caption, _reading(frames, method, found))
 
@@ -71,7 +72,8 @@ def load_class_maps(frames: Frames, dataset: str, method: Method, images: Images
                 order = np.argsort(images.labels, kind="stable")
                 stacks = [np.stack(maps[at * classes : (at + 1) * classes]) for at in order]
                 ordered = images.take(order)
-                return ClassMaps(ordered, stacks, _probabilities(cell, ordered.ids, classes))
+                drawn = Maps(stacks, geometry_of(frames, cell, method))
+                return ClassMaps(ordered, drawn, _probabilities(cell, ordered.ids, classes))
     return None
 
 
@@ -86,6 +88,7 @@ def _reading(frames: Frames, method: Method, found: ClassMaps) -> str:
     return (
         f"Framed: the true class; outline: the annotated lesion.{above} The colours of a row share one scale, which "
         f"ends at the {100 * SCALE:g} % quantile of the row's absolute values: compare classes, not images. "
+        f"{alignment_note(frames)} "
         f"{averaging_note(frames, [method], averaged=False)}"
     ).strip()
 
@@ -93,8 +96,9 @@ def _reading(frames: Frames, method: Method, found: ClassMaps) -> str:
 def _figure(found: ClassMaps, names: list[list[str]], classes: list[str], method: Method) -> Figure:
     """Draws images by class as rows; columns are the image and one map per class."""
     images, thin = found.images, found.images.thinning
-    pairs = zip(found.maps, images.images, strict=True)
-    maps = np.stack([overlays(own, image, method.signed)[:, ::thin, ::thin] for own, image in pairs], axis=1)
+    pairs = zip(found.maps.maps, images.images, strict=True)
+    painted = [overlays(own, image, method.signed, found.maps.geometry) for own, image in pairs]
+    maps = np.stack(painted, axis=1)[:, :, ::thin, ::thin]
     rows, height, width = images.tiles.shape[:3]
     grid = TileGrid(rows, height, width, across=max(_ACROSS, len(classes) + 1), above=_ABOVE)
     wide, tall = grid.size(len(classes) + 1)

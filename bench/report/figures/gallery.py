@@ -11,13 +11,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench.maps import upsample
+from bench.maps import drawn_by, upsample
 from bench.report.figures.looks import Method
 from bench.report.frames.load import Frames
 from bench.specs import parse_spec
 from bench.statistics.classification import softmax
 from bench.statistics.intervals import Floats
 from bench.store.folders import CellStore
+from bench.store.records import GeometryFacts
 
 SIGNED, UNSIGNED = "RdBu_r", "Purples"  # both white at 0, so that no evidence leaves the image as it is
 SCALE = 0.995
@@ -68,15 +69,29 @@ def load_images(frames: Frames, dataset: str) -> Images | None:
     return images if len(images.ids) else None
 
 
-def load_maps(frames: Frames, dataset: str, method: Method, count: int) -> list[Floats] | None:
-    """Loads raw maps (h,w) of the kept images by the first seed that has them; None if no seed has all ``count``."""
+@dataclass(frozen=True)
+class Maps:
+    """Raw maps (h,w) of the kept images, and the geometry that draws them; None = evenly over the image."""
+
+    maps: list[Floats]
+    geometry: GeometryFacts | None
+
+
+def load_maps(frames: Frames, dataset: str, method: Method, count: int) -> Maps | None:
+    """Loads the raw maps of the kept images by the first seed that has them; None if no seed has all ``count``."""
     for cell in cells_of(frames, dataset, method.head):
         file = cell.gallery_file(method.explainer)
         if file.exists():
             with np.load(file) as kept:
                 if len(kept.files) == count:
-                    return [kept[f"arr_{index}"] for index in range(count)]
+                    return Maps([kept[f"arr_{index}"] for index in range(count)], geometry_of(frames, cell, method))
     return None
+
+
+def geometry_of(frames: Frames, cell: CellStore, method: Method) -> GeometryFacts | None:
+    """Returns the geometry that draws a method's maps of a cell; None = evenly over the image."""
+    record = cell.record
+    return drawn_by(frames.record.explainers[method.explainer].grid, record.geometry, record.align)
 
 
 def cells_of(frames: Frames, dataset: str, head: str) -> Iterator[CellStore]:
@@ -86,13 +101,13 @@ def cells_of(frames: Frames, dataset: str, head: str) -> Iterator[CellStore]:
         yield frames.cell(row)
 
 
-def overlay(native: Floats, image: Floats, signed: bool) -> Floats:
+def overlay(native: Floats, image: Floats, signed: bool, geometry: GeometryFacts | None = None) -> Floats:
     """Paints one raw map (h,w) over its image (``overlays``). Colours of different maps must not be compared."""
-    painted: Floats = overlays(native[None], image, signed)[0]
+    painted: Floats = overlays(native[None], image, signed, geometry)[0]
     return painted
 
 
-def overlays(natives: Floats, image: Floats, signed: bool) -> Floats:
+def overlays(natives: Floats, image: Floats, signed: bool, geometry: GeometryFacts | None = None) -> Floats:
     """Paints raw maps of one image as colours that tint a lightened grey version of it, all on one scale.
 
     The scale ends at the ``SCALE`` quantile of the maps' own absolute values, because a few extreme pixels would leave
@@ -103,6 +118,7 @@ def overlays(natives: Floats, image: Floats, signed: bool) -> Floats:
         natives: (n,h,w) raw maps.
         image: (3,H,W) in [0, 1].
         signed: True for maps with a sign.
+        geometry: draws the maps; None = evenly over the image.
 
     Returns:
         (n,H,W,3) in [0, 1]; a map that is not finite is uniformly grey and has no part in the scale.
@@ -112,7 +128,8 @@ def overlays(natives: Floats, image: Floats, signed: bool) -> Floats:
     is_finite = np.isfinite(natives).all(axis=(1, 2))
     if not is_finite.any():
         return painted
-    values = upsample(torch.as_tensor(natives[is_finite], dtype=torch.float64), (height, width)).numpy()
+    raw = torch.as_tensor(natives[is_finite], dtype=torch.float64)
+    values = upsample(raw, (height, width), geometry).numpy()
     scale = np.quantile(np.abs(values), SCALE) or np.abs(values).max() or 1.0  # a map may be 0 nearly everywhere
     values = (values / scale).clip(-1, 1)
     position = (values + 1) / 2 if signed else values.clip(0)
@@ -126,10 +143,11 @@ def tiles(frames: Frames, dataset: str, images: Images, methods: list[Method]) -
     thin = images.thinning
     found: dict[Method, Floats] = {}
     for method in methods:
-        maps = load_maps(frames, dataset, method, len(images.ids))
-        if maps is not None:
-            pairs = zip(maps, images.images, strict=True)
-            found[method] = np.stack([overlay(one, image, method.signed)[::thin, ::thin] for one, image in pairs])
+        kept = load_maps(frames, dataset, method, len(images.ids))
+        if kept is not None:
+            pairs = zip(kept.maps, images.images, strict=True)
+            painted = [overlay(one, image, method.signed, kept.geometry) for one, image in pairs]
+            found[method] = np.stack(painted)[:, ::thin, ::thin]
     return found
 
 

@@ -15,7 +15,7 @@ from bench.report.figures.style import BLACK, Drawing
 from bench.report.figures.tile_grid import NAMES, TileGrid, color_bars, draw_tiles, wrapped, write_rows
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames
-from bench.report.tables.notes import masks_note
+from bench.report.tables.notes import alignment_note, masks_note
 from bench.statistics.intervals import Floats
 from bench.store.folders import file_name
 
@@ -38,7 +38,8 @@ def galleries(frames: Frames) -> Iterator[Drawing]:
             targets = about[about["head"] == head].drop_duplicates("image").set_index("image")["target"]
             names = row_names(frames, name, images, head, targets)
             outlined = " The green outline is the planted tag." if images.tags.any() else ""
-            notes = [masks_note(frames, [name]), averaging_note(frames, methods, averaged=False)]
+            about_maps = [alignment_note(frames), masks_note(frames, [name])]
+            notes = [*about_maps, averaging_note(frames, methods, averaged=False)]
             caption = f"{name}: raw maps of {len(names)} images, over the image."
             reading = " ".join([f"{_reading(head, names)}{outlined}", *filter(None, notes)])
             yield Drawing(f"gallery_{file_name(name)}", _gallery(images, shown, names), caption, reading)

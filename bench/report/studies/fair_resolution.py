@@ -1,6 +1,6 @@
-"""Fair resolution: scores of the same maps on one grid, and blurred to the smoothness of that grid.
+"""Fair resolution: scores of the same maps drawn in two ways, on one grid, and blurred like that grid.
 
-They show how much of a score is due to resolution or smoothness.
+They show how much of a score is due to alignment, resolution or smoothness.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import estimate_means
 
 PROBE = "fair_resolution"
-TREATMENTS = ("native", "common", "blurred")
+TREATMENTS = ("receptive-field", "grid", "common", "blurred")
 _KEYS = ["dataset", "backbone", "metric", "explainer", "head", "map grid", "common grid"]
 _MEANING = (
-    "native: bicubically upsampled from the map's own grid, as in all other tables. common: averaged over the cells of "
-    "the classifier's feature map (the coarsest grid of the compared methods), then upsampled. blurred: under a "
-    "Gaussian that makes the map as smooth as that grid does (σ = 0.375 √(c² - b²) pixels for cells of c and b pixels: "
-    "half the amplitude at the grid's highest frequency). A map that is no finer than the grid keeps its score."
+    "receptive-field and grid: bicubically upsampled from the map's own grid, the cells of feature maps drawn where "
+    "they look, or evenly over the image; other tables show what the config asks for (align). common: averaged over "
+    "the cells of the classifier's feature map (the coarsest grid of the compared methods), then upsampled as the "
+    "config asks. blurred: under a Gaussian that makes the map as smooth as that grid does (σ = 0.375 √(c² - b²) "
+    "pixels for cells of c and b pixels: half the amplitude at the grid's highest frequency). A map that is no finer "
+    "than the grid is neither averaged nor blurred."
 )
 
 
@@ -44,7 +46,7 @@ def missing_fair_resolution(frames: Frames) -> list[Missing]:
 
 def fair_resolution_table(frames: Frames) -> TableData:
     """Computes scores and ranks by treatment, one row per metric and method of the main comparison."""
-    caption = "Scores and ranks of the same maps at their own resolution, on a common grid, and blurred to that grid."
+    caption = "Scores and ranks of the same maps drawn in two ways, on a common grid, and blurred to that grid."
     ranked = {treatment: f"rank {treatment}" for treatment in TREATMENTS}
     table = TableData(caption, [*_KEYS, *ranked.values()], [Column(name, None) for name in TREATMENTS], within=3)
     table.reading = (
@@ -73,7 +75,7 @@ def fair_resolution_table(frames: Frames) -> TableData:
 
 def agreement_table(frames: Frames) -> TableData:
     """Computes Kendall's τ between the rankings before and after each treatment."""
-    caption = "Agreement of the rankings before and after each treatment of resolution."
+    caption = "Agreement of the rankings under any two treatments of the maps."
     keys = ["dataset", "backbone", "metric", "one", "other", "methods"]
     table = TableData(caption, keys, [Column(TAU, None)])
     table.reading = (
@@ -105,7 +107,7 @@ def fair_resolution_ranks(frames: Frames) -> Iterator[Drawing]:
     for title, dataset, _, _, ranking in rankings(frames):
         found.setdefault(title, {})[dataset] = ranking
     ends = list(found)[:1] + list(found)[1:][-1:]  # the study lists a localisation metric first and AUDC last
-    caption = "Rank of every method by treatment of the resolution of its map."
+    caption = "Rank of every method by alignment and resolution of its map."
     reading = (
         f"Rank 1 is the best; controls are left out. {_MEANING} τ: mean of Kendall's τ over pairs of treatments; n: "
         "the images of the study."

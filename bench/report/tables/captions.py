@@ -31,7 +31,7 @@ _CAPTIONS = {
 _READINGS = {
     "classification": OVERALL,
     "localisation": "The controls are the floor (a random map, a centred Gaussian), an edge map that ignores the "
-    "model, and the ceiling (the mask itself).",
+    "model, and the ceilings (the mask itself, and the mask averaged over the cells of the feature map).",
     "faithfulness": "An @ separates a metric from its occlusion operator. Two networks must not be compared by AUDC or "
     "AUIC alone, because the network's own curve sets the level; the table verdicts subtracts it.",
     "per_class": "Every image is explained, and occluded, for its own class. Controls that read masks find none on "

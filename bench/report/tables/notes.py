@@ -1,4 +1,4 @@
-"""Notes below tables and figures of localisation whose masks cover more or something else than the lesion."""
+"""Notes below tables and figures of localisation: what the masks cover, and how maps are drawn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
 from bench.report.tables.paper import PRECISIONS
 from bench.report.tables.table import TableData
+from bench.store.records import CellRecord
 
 FAMILY = "localisation"
 
@@ -17,6 +18,29 @@ def masks_note(frames: Frames, datasets: Iterable[str]) -> str:
     known = {name: frames.record.datasets[name].mask_is for name in dict.fromkeys(datasets)}
     texts = [f"{name}: {text}" for name, text in known.items() if text]
     return f"What counts as lesion is a stand-in on {'; '.join(texts)}." if texts else ""
+
+
+def alignment_note(frames: Frames) -> str:
+    """Returns sentences on how maps on a feature grid are drawn; empty if the run has no such maps."""
+    finished = frames.cells[frames.cells["status"] == "ok"]
+    records: list[CellRecord] = list(finished["record"])
+    if not records or not any(facts.grid == "features" for facts in frames.record.explainers.values()):
+        return ""
+    if not any(record.align == "receptive-field" for record in records):
+        return "Cells of feature maps are drawn evenly over the image (align = grid)."
+    backbones = map(str, finished["backbone"])
+    unknown = [name for name, record in zip(backbones, records, strict=True) if record.geometry is None]
+    names = ", ".join(dict.fromkeys(unknown))
+    exception = f" Unknown for {names}, whose cells are drawn evenly over the image." if names else ""
+    return f"Cells of feature maps are drawn where they look (align = receptive-field).{exception}"
+
+
+def note_alignment(frames: Frames, tables: dict[str, TableData]) -> None:
+    """Adds that note below the main tables of localisation and faithfulness."""
+    note = alignment_note(frames)
+    for name in (FAMILY, "faithfulness"):
+        if note and name in tables:
+            tables[name].notes.append(note)
 
 
 def note_masks(frames: Frames, tables: dict[str, TableData]) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import run_benchmark
+from bench.cli.listing import listing
 from bench.cli.main import app
 from bench.cli.overrides import merged_values
 from bench.commands.check_data import command as check_data
@@ -101,3 +102,23 @@ def test_console_script_is_the_same_command_line() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
     module, _, function = scripts["softcam"].partition(":")
     assert getattr(import_module(module), function) is run_benchmark.main
+
+
+def test_align_overrides_every_data_set(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('[explain]\nalign = "grid"\n[datasets.cxr-phantom.explain]\nalign = "grid"\n')
+    for flag, expected in (("receptive-field", "receptive-field"), (None, "grid")):
+        config = parse_config(merged_values(str(tmp_path / "own.toml"), {}, None, None, None, flag), "own")
+        found = {config.for_dataset(name).explain.align for name in ("cxr-phantom", "oct-phantom")}
+        assert found == {expected}
+    with pytest.raises(UserError, match=r"explain.align: Input should be 'receptive-field' or 'grid'"):
+        parse_config(merged_values("smoke", {}, None, None, None, "cells"), "smoke")
+
+
+def test_list_states_the_grid_of_every_explainer(tmp_path: Path) -> None:
+    run_benchmark.register()
+    ((columns, rows),) = [(columns, rows) for title, columns, rows in listing(tmp_path) if title == "Explainers"]
+    grids = {row[0]: row[columns.index("grid")] for row in rows}
+    on_features = {"softcam", "gradcam", "scorecam", "random", "grid_oracle", "gradcam@captum"}
+    assert {name for name in (*on_features, "saliency", "occlusion", "mask_oracle") if grids[name] == "features"} == (
+        on_features
+    )

@@ -266,13 +266,14 @@ def test_scores_of_a_run_leave_the_excluded_pixels_out(fundus: Path) -> None:
     assert run(config, make_plan(config, fundus), options, Console(quiet=True), []).problems == []
     split, store = load(fundus, size=SIDE)["test"], RunStore(out)
     cell = store.cell(store.record.cells[0])
+    geometry = cell.record.geometry
     rows = pd.read_parquet(cell.scores_file("random"))
     rows = rows[rows["diseased"] & rows["metric"].isin([*PIXELWISE, "topk_precision"])]
     assert rows["image"].nunique() >= 3
     with np.load(cell.maps_file("random")) as maps:
         for row in rows.itertuples():
             at = split.ids.index(row.image)
-            image = upsample(torch.from_numpy(maps[row.image])[None], SIDE)[0].double().numpy()
+            image = upsample(torch.from_numpy(maps[row.image])[None], SIDE, geometry)[0].double().numpy()
             assert split.ignored[at].sum() >= 12
             assert row.value == pytest.approx(expected(row.metric, image, split.masks[at], split.ignored[at]), abs=1e-5)
     oracle_rows = pd.read_parquet(cell.scores_file("mask_oracle"))

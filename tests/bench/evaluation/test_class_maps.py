@@ -118,7 +118,7 @@ def test_figures_of_the_classes(class_run: Path, class_frames: Frames, tmp_path:
     method = methods_in(class_frames, compared_rows(class_frames))[0]
     found = load_class_maps(class_frames, "shapes", method, images, 3)
     assert found is not None
-    logits = np.stack([maps.mean(axis=(1, 2)) for maps in found.maps])  # an inherent map adds up to the prediction
+    logits = np.stack([maps.mean(axis=(1, 2)) for maps in found.maps.maps])  # an inherent map adds up to the prediction
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
     shutil.copytree(class_run, tmp_path / "run")

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
 
 from bench.contracts import EVERY_CLASS, OWN_CLASS, Batch, Classifier, Explainer
 from bench.data.selection import Selection
@@ -19,6 +18,7 @@ from bench.registry import EXPLAINERS
 from bench.report.frames.load import Frames, load_frames
 from bench.report.tables.main import all_tables
 from bench.store.folders import RunStore
+from tests.oracles import bicubic
 from tests.support.class_run import CLASSES, STEPS, cell_of, class_config, one_image, trained
 from tests.support.made import run_tiny
 
@@ -51,7 +51,8 @@ def test_rows_of_the_healthy_class_equal_a_deletion_by_hand(
     image = one_image(prepared, name)
     with torch.no_grad():
         evidence = classifier.forward_evidence(image)[:, 0]
-        large = F.interpolate(evidence[None], image.shape[2:], mode="bicubic", align_corners=False)[0, 0]
+        # the compact backbone: cell i is centred at ½ + 8i
+        large = torch.from_numpy(bicubic.draw(evidence[0].numpy(), (32, 32), (0.5, 0.5), (8, 8)))
         curve = [classifier(image).softmax(dim=1)[0, 0].item()]
         patch = patch_at(32)
         cells = [(row, column) for row in range(0, 32, patch) for column in range(0, 32, patch)]

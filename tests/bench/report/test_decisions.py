@@ -102,6 +102,17 @@ def test_controls_of_localisation_are_pooled_over_classifiers(tmp_path: Path) ->
     assert {column for _, column in floor_ceiling_table(frames).best()} == {"precision"}
 
 
+def test_share_of_the_way_to_the_grid_ceiling_by_hand(planted: Frames, tmp_path: Path) -> None:
+    """Only of localisation; the control itself is not a method of the table."""
+    assert "precision (grid)" not in shares(planted)["plain", "post_a"]
+    rows = shares(made(tmp_path, score_rows(MEANS | {("plain", "coarse"): (0.5, 0.35)})))
+    for method, precision in {("plain", "post_a"): 0.3, ("soft", "own"): 0.6}.items():
+        assert rows[method]["precision"].mean == pytest.approx(100 * (precision - 0.1) / 0.8, abs=1.5)
+        assert rows[method]["precision (grid)"].mean == pytest.approx(100 * (precision - 0.1) / 0.4, abs=2.5)
+    assert "audc@zero (grid)" not in rows["plain", "post_a"]
+    assert not {explainer for _, explainer in rows} & {"noise", "mask", "coarse"}
+
+
 def test_no_share_of_a_negligible_way(tmp_path: Path) -> None:
     rows = shares(made(tmp_path, score_rows(MEANS | {("plain", "mask"): (0.18, 0.82)})))
     assert np.isnan([rows["plain", "post_a"][name].mean for name in ("precision", "audc@zero")]).all()

@@ -18,7 +18,7 @@ from bench.report.frames.load import Frames, load_frames
 from bench.report.studies.implementations import implementation_tables
 from bench.store.folders import RunStore
 from bench.store.records import CellKey
-from bench.studies.implementations import BY_THE_LIBRARY, Probabilities, variants_of
+from bench.studies.implementations import ALIGNED, BY_THE_LIBRARY, UPSAMPLINGS, Probabilities, variants_of
 from tests.support.made import registered_squares, run_tiny, tiny_config
 from tests.support.tiny import tiny_classifiers
 
@@ -68,7 +68,7 @@ def test_probability_target_is_the_softmax_of_the_logits() -> None:
 
 
 def test_the_first_setting_is_what_the_run_scores(frames: Frames) -> None:
-    own = rows_of(frames, implementation="gradcam", target="logit", upsampling="bicubic")
+    own = rows_of(frames, implementation="gradcam", target="logit", upsampling=ALIGNED)
     scores = frames.scores.query("explainer == 'gradcam' and head == 'blackbox'")
     localisation = [one.name for one in frames.record.metrics if one.family == "localisation"]
     assert set(own["measure"]) == {"max_difference", "mean_difference", "rank_correlation", *localisation}
@@ -87,10 +87,9 @@ def test_every_implementation_target_and_enlargement_is_there(frames: Frames) ->
         found = rows_of(frames, method)
         assert set(found["implementation"]) == {method, *variants_of(method)}
         for name, part in found[found["reason"] == ""].groupby("implementation"):
-            enlarged = {BY_THE_LIBRARY} if str(name).endswith("@pytorch-grad-cam") else set()
+            by_the_library = str(name).endswith("@pytorch-grad-cam")
             assert set(part["target"]) == {"logit", "probability"}
-            assert len(set(part["upsampling"])) == (1 if enlarged else 5)
-            assert enlarged <= set(part["upsampling"])
+            assert set(part["upsampling"]) == ({BY_THE_LIBRARY} if by_the_library else {ALIGNED, *UPSAMPLINGS})
     assert set(frames.studies["implementations"]["explainer"]) == {"gradcam", "layercam", "xgradcam"}
     assert set(frames.studies["implementations"]["head"]) == {"blackbox"}
     skipped = RunStore(frames.store.folder).cell(CellKey("squares", "compact", "softcam-sparse", 0)).record.studies
@@ -100,7 +99,7 @@ def test_every_implementation_target_and_enlargement_is_there(frames: Frames) ->
 def test_scaling_leaves_ranks_alone_and_enlargement_does_not(frames: Frames) -> None:
     if "" not in set(rows_of(frames, implementation="gradcam@torchcam")["reason"]):
         pytest.skip("torchcam is not installed")
-    scaled = rows_of(frames, implementation="gradcam@torchcam", target="logit", upsampling="bicubic")
+    scaled = rows_of(frames, implementation="gradcam@torchcam", target="logit", upsampling=ALIGNED)
     assert scaled.query("measure == 'rank_correlation'")["value"].min() > 0.9999
     nearest = rows_of(frames, implementation="gradcam", target="logit", upsampling="nearest")
     assert nearest.query("measure == 'rank_correlation'")["value"].max() < 0.999
@@ -125,7 +124,7 @@ def test_ranks_are_places_among_the_stored_scores(frames: Frames) -> None:
             assert row[metric].mean == 1 + sum(other > mean for other in means)
             assert row[metric].n == 5
             checked += 1
-    assert checked >= 2 * (10 + 2)
+    assert checked >= 2 * (12 + 2)
     assert any(
         note.startswith("Rank of layercam on squares (compact): ") for note in tables["implementations_ranks"].notes
     )

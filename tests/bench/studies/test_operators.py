@@ -23,7 +23,7 @@ from bench.report.studies.fair_resolution import fair_resolution_tables
 from bench.report.studies.operators import missing_operators, operator_ranks, operator_tables
 from bench.store.manifest import Manifest
 from bench.studies.fair_resolution import Treated, blurred, common
-from tests.oracles import bicubic, localisation
+from tests.oracles import bicubic, cells, localisation
 from tests.support.made import register_squares, registered_squares, run_tiny, squares, tiny_config
 from tests.support.report_store import make_run
 from tests.support.tiny import tiny_classifiers
@@ -135,7 +135,10 @@ def test_one_operator_makes_no_table(frames: Frames) -> None:
 
 
 def test_study_scores_the_treated_maps(tmp_path: Path) -> None:
-    """The mask itself as the map: on its own grid without fault, and on the feature grid what an oracle says."""
+    """The mask itself as the map: on its own grid without fault, and on the feature grid what an oracle says.
+
+    Cell i of the compact backbone looks at ½ + 8i.
+    """
     explainers = ["gradcam", "random", "mask_oracle", "inputxgradient", "guided_backprop"]
     settings = config(datasets=["squares"], studies=["fair_resolution"], explainers=explainers, metrics=["audc@zero"])
     assert run_tiny(tmp_path / "run", settings).problems == []
@@ -145,17 +148,26 @@ def test_study_scores_the_treated_maps(tmp_path: Path) -> None:
     images = {one.id: one for one in squares(tmp_path, "test")}
     exact = rows[(rows["explainer"] == "mask_oracle") & (rows["metric"] == "activation_precision")]
     values = exact.set_index(["treatment", "image"])["value"]
-    assert len(exact) == 3 * 4
+    assert len(exact) == 4 * 4
     for image in exact["image"].unique():
         mask = images[image].mask.numpy()
-        pooled = mask.reshape(grid[0], 32 // grid[0], grid[1], 32 // grid[1]).mean(axis=(1, 3))
-        coarse = localisation.activation_precision(bicubic.resize(pooled, 32, 32), mask)
-        assert values["native", image] == pytest.approx(1)
+        pooled = cells.average(mask, grid, (0.5, 0.5), (8, 8))
+        coarse = localisation.activation_precision(bicubic.draw(pooled, (32, 32), (0.5, 0.5), (8, 8)), mask)
+        assert values["receptive-field", image] == values["grid", image] == pytest.approx(1)
         assert values["common", image] == pytest.approx(coarse, abs=1e-5)
         assert values["blurred", image] < 1
     same = rows[rows["native_grid"] == rows["common_grid"]]
     assert set(same["explainer"]) >= {"gradcam"}
-    assert (same.groupby(["explainer", "metric", "image"])["value"].nunique(dropna=False) == 1).all()
+    measured = ["explainer", "metric", "image"]
+    kept = same[same["treatment"] != "grid"].groupby(measured)["value"]
+    assert (kept.nunique(dropna=False) == 1).all()
+    auroc, audc = (rows[rows["metric"] == name] for name in ("pixel_auroc", "audc"))
+    wide = auroc.pivot(index=["explainer", "image"], columns="treatment", values="value")
+    is_moved = (wide["grid"] - wide["receptive-field"]).abs().groupby("explainer").max() > 1e-3
+    assert set(is_moved[is_moved].index) == {"gradcam", "random"}
+    stored = frames.scores[frames.scores["metric"] == "audc"].set_index(["explainer", "image"])["value"]
+    ours = audc[audc["treatment"] == "receptive-field"].set_index(["explainer", "image"])["value"]
+    np.testing.assert_allclose(ours, stored[ours.index], rtol=1e-4)
     assert rows[rows["metric"] == "audc"]["image"].nunique() == 2  # explain.faithful allows no more
     tables = fair_resolution_tables(frames)
     assert [row["methods"] for row in tables["fair_resolution_agreement"].rows][:1] == ["3"]
@@ -179,7 +191,7 @@ def test_maps_are_made_once_for_all_treatments() -> None:
     images, targets = torch.zeros(3, 3, 32, 32), torch.zeros(3, dtype=torch.long)
     shapes = []
     for treatment in (treated.treatment, common, blurred):
-        treated.treatment = treatment
+        treated.treat(treatment)
         maps = treated.explain_batch(classifier, Batch(images, targets, None, (5, 6, 7)))
         shapes.append(tuple(maps.shape[1:]))
         torch.testing.assert_close(maps.mean(dim=(1, 2)), torch.tensor([5.0, 6.0, 7.0]))

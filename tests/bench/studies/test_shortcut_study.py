@@ -12,8 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.config import ExplainSection
 from bench.contracts import Batch, Classifier, Explainer
 from bench.data.loading import Request, load_split
+from bench.data.selection import Selection
+from bench.evaluation.context import EvaluationContext
 from bench.registry import DATASETS
 from bench.report.contents import draw_figures, every_table
 from bench.report.frames.load import load_frames
@@ -87,10 +90,15 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def subject(parts: dict[str, Any], classifier: Classifier) -> Subject:
-    context: Any = SimpleNamespace(
+    context = EvaluationContext(
         classifier=classifier.eval(),
         split=parts["split"],
-        section=SimpleNamespace(batch_size=5),
+        explained=Selection(np.arange(0), np.zeros(0, dtype=bool), 0),
+        section=ExplainSection(batch_size=5),
+        logits=np.zeros((0, 2)),
+        targets=np.zeros(0, dtype=int),
+        gallery=[],
+        healthy=0,
         device=torch.device("cpu"),
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
