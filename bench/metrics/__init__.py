@@ -37,12 +37,13 @@ from bench.metrics.patches import (
     patch_scores,
     stride_at,
 )
-from bench.metrics.topk import READINGS, random_patch_hit_rate, topk_patch_hits, topk_precision
+from bench.metrics.topk import READINGS, RULED, random_patch_hit_rate, topk_patch_hits, topk_precision
 
 __all__ = [
     "FILLS",
     "FIXED",
     "READINGS",
+    "RULED",
     "RULES",
     "Occluder",
     "Predict",

@@ -18,6 +18,8 @@ from bench.registry import metric
 _SOFTCAM = "arXiv:2505.17748"
 #: Rules by which patches can be ranked: "resize" is the authors' code, which exists for top-k only.
 READINGS = (*RULES, "resize")
+#: Variants of metrics that rank patches by another rule than the default.
+RULED = READINGS[1:]
 
 
 def topk_patch_hits(
@@ -84,7 +86,7 @@ def topk_patch_hits(
     return where_defined(values, maps, masks)
 
 
-@metric("topk_precision", "localisation", ("topk_hits",), True, (0, 1), _SOFTCAM, variants=("", *READINGS[1:]))
+@metric("topk_precision", "localisation", ("topk_hits",), True, (0, 1), _SOFTCAM, variants=("", *RULED))
 def topk_precision(hits: Tensor, k: int | None = None) -> Tensor:
     """Computes the share of hits among the first ``k`` patches that exist.
 
