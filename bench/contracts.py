@@ -301,7 +301,8 @@ class MetricInfo:
         paper: arXiv id or DOI of the definition.
         function: pure function on tensors, called with the ``needs`` in order; returns (N,) values, nan if undefined.
         images: on which images it is computed, for the disease class: "diseased", "healthy" or "all".
-        variants: occlusion operators that can be chosen as ``name@variant``; the first is the default.
+        variants: occlusion operators, and rules that score patches, that can be chosen as ``name@variant``. The first
+            is the default; if it is "", the metric's name alone requests it.
         of_network: the level of the score depends on the network more than on the map: a network that loses its
             prediction at the first patch gives every map a good score. Two networks are therefore compared by the
             distance to random maps on each.

@@ -21,7 +21,7 @@ def listing(root: Path) -> list[Listing]:
         ("Backbones", ("name", "description"), _backbones()),
         ("Heads", ("name", "family", "paper"), [(name, HEADS[name].family, HEADS[name].paper) for name in HEADS]),
         ("Explainers", ("name", "family", "maps", "grid", "paper"), _explainers()),
-        ("Metrics", ("name", "family", "better", "images", "operators", "paper"), _metrics()),
+        ("Metrics", ("name", "family", "better", "images", "variants", "paper"), _metrics()),
         ("Studies", ("name", "paper"), [(name, STUDIES[name].paper) for name in STUDIES]),
         ("Configs", ("name", "description"), [(name, load_config(name).description) for name in shipped_configs()]),
     ]
@@ -52,6 +52,6 @@ def _metrics() -> list[tuple[str, ...]]:
     words = {True: "higher", False: "lower", None: "-"}
     known = [METRICS[name] for name in METRICS]
     return [
-        (one.name, one.family, words[one.higher_is_better], one.images, " ".join(one.variants), one.paper)
+        (one.name, one.family, words[one.higher_is_better], one.images, " ".join(filter(None, one.variants)), one.paper)
         for one in known
     ]

@@ -15,10 +15,12 @@ from torch import Tensor
 from bench.contracts import Geometry
 from bench.maps import upsample
 from bench.metrics import (
+    RULES,
     Occluder,
     Predict,
     Schedule,
     deletion,
+    fill_and_rule,
     insertion,
     patch_order,
     still_target,
@@ -29,7 +31,7 @@ from bench.metrics import (
 
 #: Inputs that are stored as curves in addition to the scores computed from them.
 KEPT_CURVES = {"deletion_curve", "insertion_curve", "topk_hits"}
-#: Input that needs occlusion passes, and so depends on the operator -> kind of schedule that it is read from.
+#: Input that needs occlusion passes -> kind of schedule that it is read from.
 _SCHEDULES = {
     "deletion_curve": "deletion",
     "deletion_hits": "deletion",
@@ -37,6 +39,7 @@ _SCHEDULES = {
     "insertion_curve": "insertion",
 }
 OCCLUDED = set(_SCHEDULES)
+_VARIED = OCCLUDED | {"topk_hits"}
 NEEDS_MASKS = {"masks", "topk_hits"}
 
 
@@ -80,33 +83,35 @@ class MetricInputs:
         return self.occluder.predict
 
     def get(self, name: str, variant: str = "") -> Any:
-        """Returns the input of this name, for the occlusion operator ``variant`` if it depends on one."""
-        key = (name, variant if name in OCCLUDED else "")
+        """Returns the input of this name, for the ``variant`` of the metric if it depends on that."""
+        key = (name, variant if name in _VARIED else "")
         if key not in self._known:
-            self._known[key] = self._occluded(name, variant) if name in OCCLUDED else self._plain(name)
+            self._known[key] = self._occluded(name, variant) if name in OCCLUDED else self._plain(*key)
         return self._known[key]
 
     def prepare(self, asked: Iterable[tuple[str, str]]) -> None:
-        """Computes the occluded logits of (input, operator) pairs at once, so that they fill batches together."""
-        kinds = list(dict.fromkeys((_SCHEDULES[name], fill) for name, fill in asked if name in OCCLUDED))
+        """Computes the occluded logits of (input, variant) pairs at once, so that they fill batches together."""
+        kinds = list(dict.fromkeys((_SCHEDULES[name], variant) for name, variant in asked if name in OCCLUDED))
         if kinds:
             logits = self.occluder.logits(*(self._schedule(*kind) for kind in kinds))
             self._known |= dict(zip(kinds, logits, strict=True))
 
-    def _plain(self, name: str) -> Any:
-        make = {"maps": self._maps, "pooled_map": self._pooled_map, "topk_hits": self._topk_hits}.get(name)
+    def _plain(self, name: str, variant: str) -> Any:
+        if name == "topk_hits":
+            return self._topk_hits(variant or RULES[0])
+        make = {"maps": self._maps, "pooled_map": self._pooled_map}.get(name)
         return getattr(self, name) if make is None else make()
 
-    def _occluded(self, name: str, fill: str) -> Tensor:
-        kind = (_SCHEDULES[name], fill)
+    def _occluded(self, name: str, variant: str) -> Tensor:
+        kind = (_SCHEDULES[name], variant)
         if kind not in self._known:
-            self.prepare([(name, fill)])
+            self.prepare([(name, variant)])
         read = still_target if name == "deletion_hits" else target_probability
         return read(self._known[kind], self.targets)
 
-    def _schedule(self, kind: str, fill: str) -> Schedule:
-        occluder = self.occluder
-        order = patch_order(self.get("maps"), occluder.patch, occluder.ids, occluder.fov, kind == "reverse")
+    def _schedule(self, kind: str, variant: str) -> Schedule:
+        occluder, (fill, rule) = self.occluder, fill_and_rule(variant)
+        order = patch_order(self.get("maps"), occluder.patch, occluder.ids, occluder.fov, kind == "reverse", rule)
         return (insertion if kind == "insertion" else deletion)(order, self.steps, fill)
 
     def _maps(self) -> Tensor:
@@ -116,7 +121,7 @@ class MetricInputs:
         mean = self.native_maps.mean(dim=(1, 2))
         return mean if self.inherent else torch.full_like(mean, torch.nan)
 
-    def _topk_hits(self) -> Tensor:
+    def _topk_hits(self, rule: str) -> Tensor:
         assert self.masks is not None  # the cell skips metrics that need masks where there are none
         patch, stride = self.occluder.patch, stride_at(self.images.shape[-1])
-        return topk_patch_hits(self.get("maps"), self.masks, k=30, patch=patch, stride=stride, ignored=self.ignored)
+        return topk_patch_hits(self.get("maps"), self.masks, 30, patch, stride, ignored=self.ignored, rule=rule)

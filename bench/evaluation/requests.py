@@ -1,6 +1,6 @@
 """Requested metrics.
 
-A run names metrics as ``metric`` or ``metric@operator``; everything behind the config works with resolved requests.
+A run names metrics as ``metric`` or ``metric@variant``; everything behind the config works with resolved requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bench.registry import METRICS
 
 @dataclass(frozen=True)
 class MetricRequest:
-    """A metric and, if it has variants, the occlusion operator that it is requested with."""
+    """A metric and, if it has variants, the one that it is requested with; "" = the default without a name."""
 
     info: MetricInfo
     variant: str = ""
@@ -40,7 +40,8 @@ def resolve_metrics(names: Sequence[str]) -> list[MetricRequest]:
             base, _, variant = name.partition("@")
             info = METRICS[base]
             if variant and variant not in info.variants:
-                raise UserError(f"metric {base!r} has no variant {variant!r}; known: {', '.join(info.variants) or '-'}")
+                known = ", ".join(filter(None, info.variants)) or "-"
+                raise UserError(f"metric {base!r} has no variant {variant!r}; known: {known}")
             found = [MetricRequest(info, variant or next(iter(info.variants), ""))]
         requests |= {request.name: request for request in found}
     return list(requests.values())

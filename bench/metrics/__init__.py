@@ -7,7 +7,15 @@ the package registers them.
 from bench.metrics.complexity import entropy, gini
 from bench.metrics.consistency import false_alarm_area, largest_evidence, negative_ratio, positive_ratio
 from bench.metrics.exactness import evidence_gap
-from bench.metrics.faithfulness import audc, audc_accuracy, auic, deletion_curve, insertion_curve, srg
+from bench.metrics.faithfulness import (
+    audc,
+    audc_accuracy,
+    auic,
+    deletion_curve,
+    fill_and_rule,
+    insertion_curve,
+    srg,
+)
 from bench.metrics.fills import FILLS, FIXED, fill_images
 from bench.metrics.imputation import impute_steps
 from bench.metrics.localisation import (
@@ -19,12 +27,24 @@ from bench.metrics.localisation import (
     pointing_game,
 )
 from bench.metrics.occlusion import Occluder, Predict, occlusion_logits, still_target, target_probability
-from bench.metrics.patches import Schedule, deletion, insertion, patch_at, patch_order, stride_at
-from bench.metrics.topk import random_patch_hit_rate, topk_patch_hits, topk_precision
+from bench.metrics.patches import (
+    RULES,
+    Schedule,
+    deletion,
+    insertion,
+    patch_at,
+    patch_order,
+    patch_scores,
+    stride_at,
+)
+from bench.metrics.topk import READINGS, RULED, random_patch_hit_rate, topk_patch_hits, topk_precision
 
 __all__ = [
     "FILLS",
     "FIXED",
+    "READINGS",
+    "RULED",
+    "RULES",
     "Occluder",
     "Predict",
     "Schedule",
@@ -38,6 +58,7 @@ __all__ = [
     "entropy",
     "evidence_gap",
     "false_alarm_area",
+    "fill_and_rule",
     "fill_images",
     "gini",
     "impute_steps",
@@ -49,6 +70,7 @@ __all__ = [
     "occlusion_logits",
     "patch_at",
     "patch_order",
+    "patch_scores",
     "pixel_auprc",
     "pixel_auroc",
     "pointing_game",

@@ -16,10 +16,24 @@ from torch import Tensor
 
 from bench.metrics.fills import FILLS, FIXED
 from bench.metrics.occlusion import Occluder, Predict, target_probability
-from bench.metrics.patches import deletion, insertion, patch_order
+from bench.metrics.patches import RULES, deletion, insertion, patch_order
 from bench.registry import metric
 
 _SOFTCAM = "arXiv:2505.17748"
+_ORDERS = RULES[1:]
+
+
+def fill_and_rule(variant: str) -> tuple[str, str]:
+    """Returns the occlusion operator and the rule of the order that a variant of a metric names.
+
+    A variant is an operator, with patches in the default order, or a rule, with the default operator: varied one at a
+    time, their effects on a ranking can be told apart.
+
+    Example:
+        >>> fill_and_rule("blur"), fill_and_rule("max")
+        (('blur', 'mean'), ('zero', 'max'))
+    """
+    return (FILLS[0], variant) if variant in RULES else (variant, RULES[0])
 
 
 def deletion_curve(
@@ -35,13 +49,14 @@ def deletion_curve(
     ids: Sequence[object] | None = None,
     fov: Tensor | None = None,
     least_first: bool = False,
+    rule: str = "mean",
     batch_size: int = 64,
 ) -> Tensor:
     """Computes the softmax probability of the target while the most important patches are filled one after the other.
 
     Source: arXiv:1806.07421; arXiv:2505.17748.
     Deviation: the probability of the target is used (one of the authors' helpers takes the top class), and ties are in
-        random order.
+        random order. Patches are ranked as in top-k, by the mean of the positive part of the map.
 
     Args:
         predict: (n,3,H,W) -> logits (n,C).
@@ -55,6 +70,7 @@ def deletion_curve(
         ids: (N) image ids, which seed the order of ties.
         fov: (N,H,W) bool, field of view; patches wholly outside are never filled. None = the whole image.
         least_first: fill the least important patches first.
+        rule: score that ranks the patches, one of ``RULES``; see ``patch_scores``.
         batch_size: images per call of ``predict``.
 
     Returns:
@@ -72,7 +88,7 @@ def deletion_curve(
         tensor([[0.7311, 0.6792, 0.6225, 0.5622, 0.5000]])
     """
     _check(images, maps)
-    order = patch_order(maps, patch, ids, fov, least_first)
+    order = patch_order(maps, patch, ids, fov, least_first, rule)
     occluder = Occluder(predict, images, patch, black=black, ids=ids, fov=fov, batch_size=batch_size)
     return target_probability(occluder.logits(deletion(order, steps, fill))[0], targets)
 
@@ -89,6 +105,7 @@ def insertion_curve(
     black: Tensor | None = None,
     ids: Sequence[object] | None = None,
     fov: Tensor | None = None,
+    rule: str = "mean",
     batch_size: int = 64,
 ) -> Tensor:
     """Computes the softmax probability of the target while the most important patches are revealed one by one.
@@ -112,12 +129,21 @@ def insertion_curve(
         tensor([[0.5000, 0.5622, 0.6225, 0.6792, 0.7311]])
     """
     _check(images, maps)
-    order = patch_order(maps, patch, ids, fov)
+    order = patch_order(maps, patch, ids, fov, rule=rule)
     occluder = Occluder(predict, images, patch, black=black, ids=ids, fov=fov, batch_size=batch_size)
     return target_probability(occluder.logits(insertion(order, steps, fill))[0], targets)
 
 
-@metric("audc", "faithfulness", ("deletion_curve",), False, (0, inf), _SOFTCAM, variants=FILLS, of_network=True)
+@metric(
+    "audc",
+    "faithfulness",
+    ("deletion_curve",),
+    False,
+    (0, inf),
+    _SOFTCAM,
+    variants=(*FILLS, *_ORDERS),
+    of_network=True,
+)
 def audc(curve: Tensor) -> Tensor:
     """Computes the area under the deletion curve relative to the intact image (AUDC).
 
@@ -140,7 +166,16 @@ def audc(curve: Tensor) -> Tensor:
     return _area(curve / intact.where(intact > 0, torch.nan))
 
 
-@metric("auic", "faithfulness", ("insertion_curve",), True, (0, 1), "arXiv:1806.07421", variants=FIXED, of_network=True)
+@metric(
+    "auic",
+    "faithfulness",
+    ("insertion_curve",),
+    True,
+    (0, 1),
+    "arXiv:1806.07421",
+    variants=(*FIXED, *_ORDERS),
+    of_network=True,
+)
 def auic(curve: Tensor) -> Tensor:
     """Computes the area under the insertion curve: trapezoids of the target probability over [0, 1].
 
@@ -163,7 +198,16 @@ def auic(curve: Tensor) -> Tensor:
     return _area(curve)
 
 
-@metric("audc_accuracy", "faithfulness", ("deletion_hits",), False, (0, 1), _SOFTCAM, variants=FILLS, of_network=True)
+@metric(
+    "audc_accuracy",
+    "faithfulness",
+    ("deletion_hits",),
+    False,
+    (0, 1),
+    _SOFTCAM,
+    variants=(*FILLS, *_ORDERS),
+    of_network=True,
+)
 def audc_accuracy(hits: Tensor) -> Tensor:
     """Computes the area under the deletion curve of the accuracy; its mean over images is that of the data set.
 
@@ -193,7 +237,7 @@ def audc_accuracy(hits: Tensor) -> Tensor:
     True,
     (-inf, inf),
     "arXiv:2401.06654",
-    variants=FILLS,
+    variants=(*FILLS, *_ORDERS),
 )
 def srg(curve: Tensor, reverse_curve: Tensor) -> Tensor:
     """Computes the symmetric relevance gain: AUDC, least important patches first, minus AUDC, most important first.

@@ -1,6 +1,6 @@
-"""Square patches: their size at another resolution, their order of importance, and schedules of filling them.
+"""Square patches: their size at another resolution, scores, order of importance, and schedules of filling them.
 
-Localisation and faithfulness share them, so that both judge a map on the same units.
+Localisation and faithfulness share them, so that both judge a map on the same units by the same rule.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from bench.seeds import generator
 
 #: Pixels that replace occluded patches: images (n,), steps (n,) -> (n,3,H,W).
 Fill = Callable[[Tensor, Tensor], Tensor]
+#: Rules that turn the pixels of a patch into its score; the first is the default. See ``patch_scores``.
+RULES = ("mean", "max", "point", "sum")
+#: Weights of the four pixels around a point halfway between two: cubic convolution with a = -0.75.
+_HALFWAY = (-3 / 32, 19 / 32, 19 / 32, -3 / 32)
 
 
 def patch_at(size: int) -> int:
@@ -59,14 +63,85 @@ def patch_max(values: Tensor, patch: int) -> Tensor:
     return F.max_pool2d(values.unsqueeze(1), patch, patch, ceil_mode=True).squeeze(1)
 
 
+def patch_scores(
+    maps: Tensor, patch: int, stride: int | None = None, rule: str = "mean", ignored: Tensor | None = None
+) -> Tensor:
+    """Computes the importance of every patch from the pixels that it covers; top-k and occlusion both rank by it.
+
+    ``"mean"``: mean of the positive part of the map, so that a patch is judged as an area. ``"max"``: highest value.
+    ``"sum"``: sum of the signed values. ``"point"``: one value at the centre, cubic between two pixels where the side
+    is even; it favours smooth maps, because in a fine map one value says little about its surroundings.
+
+    Means and sums are computed in float64, window by window and not as differences of cumulative sums, whose rounding
+    would give a patch without evidence a score just above 0 and break ties. The result is rounded to the type of the
+    map, so that equal patches tie.
+
+    Args:
+        maps: (N,H,W) raw, at the resolution of the images.
+        patch: side of a patch in pixels.
+        stride: distance between patches in pixels; all patches are whole. None = the grid of non-overlapping patches
+            from the top-left corner, whose last ones may be smaller.
+        rule: one of ``RULES``.
+        ignored: (N,H,W) bool, pixels that do not count, or None. A point there has the value 0.
+
+    Returns:
+        (N,n,m), m patches per row.
+
+    Raises:
+        ValueError: the rule is unknown.
+
+    Example:
+        >>> patch_scores(torch.tensor([[[4.0, -2.0, 3.0]]]), patch=2)
+        tensor([[[2., 3.]]])
+    """
+    if rule not in RULES:
+        raise ValueError(f"no patch rule {rule!r}; known: {', '.join(RULES)}")
+    if rule == "max":
+        counted = maps if ignored is None else maps.masked_fill(ignored, -torch.inf)
+        return F.max_pool2d(counted.unsqueeze(1), patch, stride or patch, ceil_mode=stride is None).squeeze(1)
+    counted = maps if ignored is None else maps.masked_fill(ignored, 0)
+    if rule == "point":
+        for axis in (1, 2):
+            counted = _at_centres(counted, patch, stride, axis)
+        return counted
+    sums = _sums(counted if rule == "sum" else counted.relu(), patch, stride)
+    if rule == "mean":
+        pixels = torch.ones_like(maps[:1]) if ignored is None else ~ignored
+        sums = sums / _sums(pixels, patch, stride).clamp(min=1)
+    return sums.to(maps.dtype)
+
+
+def _sums(values: Tensor, patch: int, stride: int | None) -> Tensor:
+    """Sums (N,H,W) over every patch in float64, first along rows, then along columns."""
+    step, cut = stride or patch, stride is None
+    along = F.avg_pool2d(values.double().unsqueeze(1), (1, patch), (1, step), ceil_mode=cut, divisor_override=1)
+    return F.avg_pool2d(along, (patch, 1), (step, 1), ceil_mode=cut, divisor_override=1).squeeze(1)
+
+
+def _at_centres(values: Tensor, patch: int, stride: int | None, axis: int) -> Tensor:
+    """Interpolates (N,H,W) along one axis at the centre of every patch; border pixels are repeated."""
+    side = values.shape[axis]
+    last = side - 1 if stride is None else side - patch
+    starts = torch.arange(0, last + 1, stride or patch, device=values.device)
+    doubled = starts + (starts + patch).clamp(max=side) - 1  # twice the index of the centre
+    below, between = doubled // 2, (doubled % 2).bool()
+    shape = [-1 if one == axis else 1 for one in range(values.ndim)]
+    total = torch.zeros_like(values.index_select(axis, below))
+    for offset, halfway in zip((-1, 0, 1, 2), _HALFWAY, strict=True):
+        weight = torch.where(between, halfway, float(offset == 0)).to(values.dtype).view(shape)
+        total = total + weight * values.index_select(axis, (below + offset).clamp(0, side - 1))
+    return total
+
+
 def patch_order(
     maps: Tensor,
     patch: int,
     ids: Sequence[object] | None = None,
     fov: Tensor | None = None,
     least_first: bool = False,
+    rule: str = "mean",
 ) -> Tensor:
-    """Orders the patches of the ceil(H/patch) × ceil(W/patch) grid by their highest map value, ties at random.
+    """Orders the patches of the ceil(H/patch) × ceil(W/patch) grid by ``patch_scores``, ties at random.
 
     The order of ties depends on the image's id alone, neither on its batch nor on the explainer, so that explainers are
     compared on the same draw. A stable sort would occlude tied patches in raster order.
@@ -76,7 +151,8 @@ def patch_order(
         patch: side of a patch in pixels.
         ids: (N) image ids. Without them all images share one order of ties, which still does not depend on the batch.
         fov: (N,H,W) bool, field of view; a patch wholly outside it is left out. None = the whole image.
-        least_first: lowest value first.
+        least_first: lowest score first.
+        rule: one of ``RULES``.
 
     Returns:
         (N,P) long, indices into the flattened grid (P cells), padded with -1 for patches that are left out.
@@ -85,7 +161,7 @@ def patch_order(
         >>> patch_order(torch.tensor([[[1.0, 3.0, 2.0]]]), patch=1)
         tensor([[1, 2, 0]])
     """
-    scores = patch_max(maps, patch).flatten(1)
+    scores = patch_scores(maps, patch, rule=rule).flatten(1)
     outside = ~finite(maps).unsqueeze(1).expand_as(scores)
     if fov is not None:
         outside = outside | (patch_max(fov.to(maps.dtype), patch).flatten(1) == 0)

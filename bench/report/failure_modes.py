@@ -13,6 +13,7 @@ import pandas as pd
 
 from bench.report.frames.compared import BLACK_BOX, no_positive_evidence
 from bench.report.frames.load import CELL, Frames
+from bench.report.frames.paired import title
 from bench.report.frames.settings import Setting, settings
 from bench.report.tables.paper import PRECISIONS
 from bench.report.tables.table import TableData
@@ -122,7 +123,7 @@ def _diffuse(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
 
 
 def _coarse(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
-    names = [facts.name for facts in frames.record.metrics if facts.family == "localisation"]
+    names = [title(facts) for facts in frames.record.metrics if facts.family == "localisation"]
     columns = *names, *(column.name for column in PRECISIONS.values())
     coarse: dict[tuple[str, str, str], list[str]] = {}
     for setting in inherent:

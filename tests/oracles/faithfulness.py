@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+from tests.oracles.patches import score
+
 
 def grid(height, width, patch):
     """Patches from the top-left as (top, bottom, left, right), in raster order."""
@@ -18,12 +20,12 @@ def grid(height, width, patch):
     ]
 
 
-def ranked(image_map, patch, fov=None, least_first=False):
-    """Indices of the patches, by the maximum of the map inside."""
+def ranked(image_map, patch, fov=None, least_first=False, rule="mean"):
+    """Indices of the patches, by the score of the map inside."""
     scores = {}
     for index, (top, bottom, left, right) in enumerate(grid(*image_map.shape, patch)):
         if fov is None or fov[top:bottom, left:right].any():
-            scores[index] = max(float(v) for v in image_map[top:bottom, left:right].ravel())
+            scores[index] = score(image_map, top, bottom, left, right, rule)
     return sorted(scores, key=lambda index: scores[index], reverse=not least_first)
 
 
@@ -33,9 +35,10 @@ def softmax(logits):
     return [e / sum(exponentials) for e in exponentials]
 
 
-def curve(predict, image, image_map, target, steps, patch, filled, fov=None, least_first=False, reveal=False):
+def curve(predict, image, image_map, target, steps, patch, filled, fov=None, least_first=False, reveal=False,
+          rule="mean"):  # fmt: skip
     """``predict``: one image (3,H,W) -> list of logits. Returns K+1 probabilities of the target."""
-    order = ranked(image_map, patch, fov, least_first)
+    order = ranked(image_map, patch, fov, least_first, rule)
     places = grid(*image_map.shape, patch)
     current = np.array(image, dtype=np.float64)
     source = np.array(filled, dtype=np.float64)

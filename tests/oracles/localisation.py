@@ -3,6 +3,7 @@
 import numpy as np
 
 from tests.oracles.bicubic import resize
+from tests.oracles.patches import score
 
 NAN = float("nan")
 
@@ -59,13 +60,21 @@ def contains_lesion(mask, i, j, patch, stride, ignored=None):
     return answer
 
 
-def topk_patch_hits(image, mask, k, patch, stride, threshold=0.0, ignored=None):
+def patch_cells(image, shape, patch, stride, rule, ignored):
+    height, width = ((side - patch) // stride + 1 for side in shape)
+    if rule == "resize":
+        return resize(image if ignored is None else np.where(ignored, 0.0, image), height, width)
+    cells = np.zeros((height, width))
+    for i, j in pixels(cells):
+        y, x = i * stride, j * stride
+        cells[i, j] = score(image, y, y + patch, x, x + patch, rule, ignored)
+    return cells
+
+
+def topk_patch_hits(image, mask, k, patch, stride, threshold=0.0, ignored=None, rule="mean"):
     if not size_of(mask, ignored):
         return [NAN] * k
-    height, width = ((side - patch) // stride + 1 for side in mask.shape)
-    if ignored is not None:
-        image = np.where(ignored, 0.0, image)
-    cells = resize(image, height, width)
+    cells = patch_cells(image, mask.shape, patch, stride, rule, ignored)
     alive, hits = {p for p in pixels(cells) if cells[p] > threshold}, []
     alive = {p for p in alive if contains_lesion(mask, *p, patch, stride, ignored) is not None}
     for _ in range(k):

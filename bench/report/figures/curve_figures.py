@@ -1,4 +1,4 @@
-"""Figures of curves, one panel a data set: top-k precision, deletion, insertion."""
+"""Figures of curves, one panel per data set: top-k precision, deletion, insertion."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.metrics import RULES, fill_and_rule
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
-from bench.report.frames.compared import compared_curves
+from bench.report.frames.compared import compared_curves, topk_variants
 from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curve, relative_to_intact
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
@@ -63,8 +64,8 @@ TOPK = Plot(
     x="k (most activated patches)",
     y="top-k precision ↑",
     caption="Share of the k most activated patches that contain lesion (top-k localisation precision).",
-    reading="Curves are means over diseased images; higher is better. If a map has fewer than k patches above 0, those "
-    "that exist count.",
+    reading="Curves are means over diseased images (patches {variant}); higher is better. If a map has fewer than k "
+    "patches above 0, those that exist count.",
 )
 DELETION = Plot(
     "deletion_curve",
@@ -75,7 +76,7 @@ DELETION = Plot(
     x="share of the {steps} deletion steps",
     y="target probability / intact ↓",
     caption="Probability of the explained class while the most important patches are filled (deletion).",
-    reading="Probabilities are relative to the intact image (operator: {variant}). Curves are means over images; lower "
+    reading="Probabilities are relative to the intact image ({variant}). Curves are means over images; lower "
     "is better.",
     highest=np.inf,
 )
@@ -88,8 +89,7 @@ INSERTION = Plot(
     x="share of the {steps} insertion steps",
     y="target probability ↑",
     caption="Probability of the explained class while the most important patches are revealed (insertion).",
-    reading="Patches are revealed in the filled image (operator: {variant}). Curves are means over images; higher is "
-    "better.",
+    reading="Patches are revealed in the filled image ({variant}). Curves are means over images; higher is better.",
 )
 
 
@@ -109,12 +109,18 @@ def insertion_curves(frames: Frames) -> Iterator[Drawing]:
 
 
 def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:
-    """Returns the first requested operator that has curves, and the curves; none without any."""
+    """Returns the first requested variant that has curves, and the curves; none without any."""
     asked = dict.fromkeys(facts.variant for facts in frames.record.metrics if facts.variant)
-    for variant in asked if plot.occlusion else [""]:
+    for variant in asked if plot.occlusion else topk_variants(frames):
         if curves := method_curves(frames, plot.metric, variant, plot.transform, (0, plot.highest)):
             return variant, curves
     return "", {}
+
+
+def _variant_words(plot: Plot, variant: str) -> str:
+    """Returns the words for a variant: the rule that ranks patches, after the operator if there is one."""
+    operator, rule = fill_and_rule(variant) if plot.occlusion else ("", variant or RULES[0])
+    return f"operator: {operator}; patches ranked by: {rule}" if operator else f"ranked by: {rule}"
 
 
 def _draw(frames: Frames, plot: Plot) -> Iterator[Drawing]:
@@ -139,7 +145,7 @@ def _draw(frames: Frames, plot: Plot) -> Iterator[Drawing]:
     _legend(figure, drawn, looks, plot is TOPK)
     notes = [_best_note(drawn, len(looks)), _undefined_note(curves), _bands_note(drawn), averaging_note(frames, drawn)]
     notes += [masks_note(frames, curves)] if plot is TOPK else []
-    reading = " ".join([plot.reading.format(variant=variant), *filter(None, notes)])
+    reading = " ".join([plot.reading.format(variant=_variant_words(plot, variant)), *filter(None, notes)])
     yield Drawing(plot.stem, figure, plot.caption, reading)
 
 

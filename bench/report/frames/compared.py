@@ -34,6 +34,11 @@ def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple
             yield tuple(map(str, method)), rows
 
 
+def topk_variants(frames: Frames) -> list[str]:
+    """Returns the requested variants of the top-k precision, in their order; the default if none is recorded."""
+    return [facts.variant for facts in frames.record.metrics if facts.name == "topk_precision"] or [""]
+
+
 def no_positive_evidence(scores: pd.DataFrame) -> pd.DataFrame:
     """Turns rows of the share of positive cells into 1 if no cell of the map is positive, otherwise 0."""
     rows = scores[scores["metric"] == "positive_ratio"]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.metrics import RULED
 from bench.report.frames.load import Frames
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
@@ -55,7 +56,7 @@ def pair(rows: pd.DataFrame) -> Paired:
 
 
 def title(metric: MetricFacts) -> str:
-    """Returns the name of a metric with its operator."""
+    """Returns the name of a metric with its variant."""
     return f"{metric.name}@{metric.variant}" if metric.variant else str(metric.name)
 
 
@@ -95,9 +96,21 @@ def levelled(frames: Frames, metric: MetricFacts, paired: Paired, methods: list[
     return difference(values, paired.of(controls)), SUBTRACTED
 
 
+def main_variants(frames: Frames) -> list[MetricFacts]:
+    """Returns the metrics of main tables and verdicts: of several rules that score patches, the first requested one.
+
+    Other rules are for the table ``operators``: as columns of their own they would be chances to win by choice of a
+    rule, and would enlarge the families of tests.
+    """
+    first: dict[str, MetricFacts] = {}
+    for metric in frames.record.metrics:
+        first.setdefault(metric.name, metric)
+    return [metric for metric in frames.record.metrics if metric.variant not in RULED or metric is first[metric.name]]
+
+
 def directed(frames: Frames) -> list[MetricFacts]:
-    """Returns the run's metrics that have a better direction."""
-    return [metric for metric in frames.record.metrics if metric.higher_is_better is not None]
+    """Returns the metrics of main tables and verdicts that have a better direction."""
+    return [metric for metric in main_variants(frames) if metric.higher_is_better is not None]
 
 
 def main_metrics(frames: Frames) -> dict[str, MetricFacts]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from bench.report.figures.style import WIDTH, Drawing
 from bench.report.frames.compared import main_rows
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import title
+from bench.report.frames.paired import main_variants, title
 from bench.report.tables.table import Column, TableData
 from bench.statistics.agreement import krippendorff_alpha, spearman_by_row
 from bench.statistics.intervals import Estimate
@@ -40,7 +40,7 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
     rows = main_rows(frames)
     if not len(rows):
         return
-    metrics = [one for one in frames.record.metrics if one.family in _FAMILIES]
+    metrics = [one for one in main_variants(frames) if one.family in _FAMILIES]
     rows = rows[(rows["family"] != "control") & rows["diseased"].astype(bool)]
     for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
         found = {}

@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import comparable, title
+from bench.report.frames.paired import comparable, main_variants, title
 from bench.report.tables.captions import PER_CLASS, captioned
 from bench.report.tables.classification import classification_table, cost_table
 from bench.report.tables.table import Column, TableData, is_number
@@ -82,7 +82,7 @@ def _fill(
     if not len(scores):
         return
     keys = table.keys
-    metrics = [metric for metric in frames.record.metrics if metric.family == family]
+    metrics = [metric for metric in main_variants(frames) if metric.family == family]
     columns = {(m.name, m.variant): Column(title(m), m.higher_is_better) for m in metrics}
     ranges = {(m.name, m.variant): m.value_range for m in metrics}
     wanted = scores[scores["metric"].isin({name for name, _ in columns})]

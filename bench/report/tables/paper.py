@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.frames.compared import compared_curves, row_order
-from bench.report.frames.curves import hit_share, image_curves, mean_curve
+from bench.report.frames.compared import compared_curves, row_order, topk_variants
+from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curve
 from bench.report.frames.load import Frames
 from bench.report.tables.captions import MEANS, OVERALL, weights_notes
 from bench.report.tables.main import all_tables
@@ -20,7 +20,7 @@ from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate
 
 FOLDER = "paper"
-#: k -> column of the top-k precision.
+#: k -> column of the top-k precision by the first requested rule.
 PRECISIONS = {k: Column(f"precision_at_{k}", True) for k in (1, 5, 10, 20, 30)}
 _RATIOS = ("positive_ratio", "negative_ratio")
 _METHOD = ["dataset", "backbone", "explainer", "head"]
@@ -36,11 +36,19 @@ _CAPTIONS = {
 }
 _READINGS = {
     "topk_precision": "Share of the k most activated patches that contain lesion. If a map has fewer than k patches "
-    "above 0, those that exist count.",
+    "above 0, those that exist count. {rules}",
     "consistency": "r⁺ is the share of positive cells on diseased images, r⁻ that of negative cells on healthy images, "
     "both for the disease. sd: standard deviation across images, which is the paper's ±.",
-    "audc": "An @ separates the metric from its occlusion operator; zero (the training mean) is the paper's.",
-    "multiclass_deletion": "Every image is explained for its true class. An @ separates the metric from its operator.",
+    "audc": "An @ separates the metric from its variant: an occlusion operator, or the rule that ranks the patches, "
+    "which are then filled with the training mean (zero), as the paper's.",
+    "multiclass_deletion": "Every image is explained for its true class. An @ separates the metric from its variant.",
+}
+_RULE = {
+    "": "mean of the positive part over the patch",
+    "max": "maximum in the patch",
+    "point": "one value at the centre of the patch",
+    "sum": "sum of the signed values in the patch",
+    "resize": "map resized to one cell per patch, as in the authors' code",
 }
 
 
@@ -71,7 +79,8 @@ def paper_tables(frames: Frames) -> dict[str, TableData]:
     for name, table in found.items():
         note = _add_reported(frames, table)
         scored = OVERALL if "explainer" not in table.keys else MEANS
-        table.caption, table.reading = _CAPTIONS[name], f"{_READINGS.get(name, '')} {scored}".strip()
+        reading = _READINGS.get(name, "").format(rules=_rules(frames))
+        table.caption, table.reading = _CAPTIONS[name], f"{reading} {scored}".strip()
         table.notes += [note, *weights_notes(frames)]
     return {f"{FOLDER}/{name}": table for name, table in found.items()}
 
@@ -116,24 +125,40 @@ def _with_spread(frames: Frames, table: TableData) -> TableData:
 
 
 def _topk_precision(frames: Frames) -> TableData:
-    """Computes the precision at several k from the stored patch hits."""
-    order = row_order(frames)
-    curves = {
-        (dataset, backbone, explainer, head): mean_curve(*image_curves(rows, hit_share), (0, 1))
-        for (dataset, backbone, head, explainer, family), rows in compared_curves(frames, "topk_hits", "")
-        if family != "control"
-    }
-    longest = max((len(curve.mean) for curve in curves.values()), default=0)
-    columns = {k: column for k, column in PRECISIONS.items() if k <= longest}
-    table = TableData("", _METHOD, list(columns.values()))
-    for key, curve in sorted(curves.items(), key=lambda item: order(item[0])):
-        row: dict[str, Any] = dict(zip(_METHOD, key, strict=True))
-        for k, column in columns.items():
-            mean, low, high = (float(values[k - 1]) for values in (curve.mean, curve.low, curve.high))
-            row[column.name] = Estimate(mean, low, high, curve.n, curve.undefined)
-        table.rows.append(row)
-        table.competes.append(True)
+    """Computes the precision at several k from the stored patch hits, with columns of its own for each further rule."""
+    order, rows_of = row_order(frames), dict[tuple[str, ...], dict[str, Any]]()
+    table = TableData("", _METHOD, [])
+    for place, variant in enumerate(topk_variants(frames)):
+        curves = {
+            (dataset, backbone, explainer, head): mean_curve(*image_curves(rows, hit_share), (0, 1))
+            for (dataset, backbone, head, explainer, family), rows in compared_curves(frames, "topk_hits", variant)
+            if family != "control"
+        }
+        longest = max((len(curve.mean) for curve in curves.values()), default=0)
+        columns = {k: Column(_at_k(k, variant if place else ""), True) for k in PRECISIONS if k <= longest}
+        table.columns += columns.values()
+        for key, curve in curves.items():
+            row = rows_of.setdefault(key, dict(zip(_METHOD, key, strict=True)))
+            row |= {column.name: _estimate(curve, k) for k, column in columns.items()}
+    table.rows = [rows_of[key] for key in sorted(rows_of, key=order)]
+    table.competes = [True] * len(table.rows)
     return table
+
+
+def _at_k(k: int, variant: str) -> str:
+    return f"{PRECISIONS[k].name}@{variant}" if variant else PRECISIONS[k].name
+
+
+def _estimate(curve: Curve, k: int) -> Estimate:
+    mean, low, high = (float(values[k - 1]) for values in (curve.mean, curve.low, curve.high))
+    return Estimate(mean, low, high, curve.n, curve.undefined)
+
+
+def _rules(frames: Frames) -> str:
+    """Returns a sentence that names the rules by which the run ranks patches for the top-k precision."""
+    first, *others = topk_variants(frames)
+    words = [f"ranked by: {_RULE[first]}", *(f"@{variant}: {_RULE[variant]}" for variant in others)]
+    return f"Patches are {'; '.join(words)}."
 
 
 def _add_reported(frames: Frames, table: TableData) -> str:

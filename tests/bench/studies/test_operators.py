@@ -14,14 +14,19 @@ from scipy.stats import kendalltau, rankdata
 
 from bench.config import Config
 from bench.contracts import Batch, Classifier, Explainer
-from bench.metrics import FILLS
+from bench.metrics import FILLS, RULES
 from bench.report.contents import draw_figures
 from bench.report.figures.style import paper_style
+from bench.report.frames.compared import main_rows
 from bench.report.frames.load import Frames, load_frames
+from bench.report.frames.paired import main_variants, title
 from bench.report.gaps import note_missing
 from bench.report.studies.fair_resolution import fair_resolution_tables
 from bench.report.studies.operators import missing_operators, operator_ranks, operator_tables
+from bench.report.tables.main import metric_table
+from bench.report.tables.table import TableData
 from bench.store.manifest import Manifest
+from bench.store.records import MetricFacts
 from bench.studies.fair_resolution import Treated, blurred, common
 from tests.oracles import bicubic, cells, localisation
 from tests.support.made import register_squares, registered_squares, run_tiny, squares, tiny_config
@@ -29,6 +34,8 @@ from tests.support.report_store import make_run
 from tests.support.tiny import tiny_classifiers
 
 OPERATORS = [f"audc@{name}" for name in FILLS]
+#: Rule -> sign of the scores of the default: the same ranks, or the reversed ones.
+RULE_SIGNS = [("", 1), ("max", 1), ("sum", -1)]
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +68,10 @@ def test_every_operator_is_asked_for_by_all_and_none_twice(tmp_path: Path) -> No
     """Insertion has no noisy linear imputation: it starts where all is missing."""
     run_tiny(tmp_path / "run", config(datasets=["squares"], explainers=["random"], metrics=["all"]))
     variants = load_frames(tmp_path / "run").scores.groupby("metric")["variant"].unique().map(set)
-    assert variants["audc"] == variants["srg"] == variants["audc_accuracy"] == set(FILLS)
-    assert variants["auic"] == set(FILLS) - {"noise"}
+    rules = set(RULES[1:])
+    assert variants["audc"] == variants["srg"] == variants["audc_accuracy"] == set(FILLS) | rules
+    assert variants["auic"] == set(FILLS) - {"noise"} | rules
+    assert variants["topk_precision"] == {"", "resize"} | rules
 
 
 # --- The tables ------------------------------------------------------------------------------------------------------
@@ -93,7 +102,8 @@ def test_ranks_are_those_of_the_means_and_controls_have_none(frames: Frames) -> 
             means = [row[f"audc@{variant}"].mean for row in ranked]
             assert [float(row[f"rank audc@{variant}"]) for row in ranked] == rankdata(means).tolist()
     (lacking,) = missing_operators(frames)
-    assert lacking.message(frames).startswith("Not computed: audc@black, audc@noise, audc@donor (operators).")
+    absent = [f"audc@{name}" for name in ("black", "noise", "donor", "max", "point", "sum")]
+    assert lacking.message(frames).startswith(f"Not computed: {', '.join(absent)} (operators).")
     note_missing(frames, {"operators": table}, [lacking])
     assert table.notes[-1] == lacking.message(frames)
 
@@ -110,6 +120,44 @@ def test_agreement_is_scipys_over_the_same_methods(frames: Frames) -> None:
         means = [[one[f"audc@{way}"].mean for one in scored if one["explainer"] != "noise"] for way in ("zero", "blur")]
         assert row["kendall_tau"].mean == pytest.approx(kendalltau(*means).statistic)
         assert row["kendall_tau"].n == 4
+
+
+def test_rules_have_ranks_of_their_own_and_no_verdict(frames: Frames) -> None:
+    """Top-k and the order of deletion by other rules: in this table, and in no other where they could be chosen."""
+    zero = frames.scores[frames.scores["variant"] == "zero"]
+    reversed_ = zero.assign(variant="max", value=-zero["value"])
+    topk = [zero.assign(metric="topk_precision", variant=way, value=zero["value"] * sign) for way, sign in RULE_SIGNS]
+    facts = MetricFacts(name="topk_precision", family="localisation", higher_is_better=True)
+    metrics = [*frames.record.metrics, frames.record.metrics[0].changed(variant="max")]
+    metrics += [facts.changed(variant=way) for way, _ in RULE_SIGNS]
+    record = frames.record.changed(metrics=metrics)
+    told = replace(frames, scores=pd.concat([frames.scores, reversed_, *topk], ignore_index=True), record=record)
+    tables = operator_tables(told)
+    rows = tables["operators_agreement"].rows
+    first = [row for row in rows if row["dataset"] == "first"]
+    found = {(row["metric"], row["one"], row["other"]): row["kendall_tau"].mean for row in first}
+    assert found.pop(("audc", "zero", "blur")) == pytest.approx(kendalltau(*_means(tables, "zero", "blur")).statistic)
+    assert found == {
+        ("topk_precision", "mean", "max"): 1,
+        ("topk_precision", "mean", "sum"): -1,
+        ("topk_precision", "max", "sum"): -1,
+        ("audc", "mean", "max"): -1,
+    }
+    for row in tables["operators"].rows:
+        if row["explainer"] != "noise":
+            assert row["rank topk_precision"] == row["rank topk_precision@max"]
+            assert float(row["rank topk_precision"]) + float(row["rank topk_precision@sum"]) == 4
+    assert [title(one) for one in main_variants(told)] == ["audc@zero", "audc@blur", "topk_precision"]
+    of_families = [metric_table(told, name, main_rows(told)) for name in ("faithfulness", "localisation")]
+    shown = [column.name for table in of_families for column in table.columns]
+    assert shown == ["audc@zero", "audc@blur", "topk_precision"]
+    alone = replace(told, record=record.changed(metrics=[one for one in metrics if one.variant in ("max", "sum")]))
+    assert [title(one) for one in main_variants(alone)] == ["audc@max", "topk_precision@max"]
+
+
+def _means(tables: dict[str, TableData], *ways: str) -> list[list[float]]:
+    rows = [row for row in tables["operators"].rows if row["dataset"] == "first" and row["explainer"] != "noise"]
+    return [[row[f"audc@{way}"].mean for row in rows] for way in ways]
 
 
 def test_every_line_ends_at_its_name(frames: Frames) -> None:
