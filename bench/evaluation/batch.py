@@ -17,9 +17,8 @@ from torch import Tensor
 from bench.contracts import Batch, Classifier, Explainer
 from bench.data.donors import donor_source
 from bench.data.split import normalise
-from bench.errors import UserError
 from bench.evaluation.context import EvaluationContext
-from bench.evaluation.output_checks import check_grid, check_maps
+from bench.evaluation.guests import Host, as_guest, check_grid, check_maps
 from bench.memory import in_batches, with_smaller_batches
 from bench.metrics import Occluder, patch_at
 from bench.models.shared_features import SharedFeatures
@@ -42,6 +41,8 @@ class EvaluationBatch:
     def __init__(self, context: EvaluationContext, positions: np.ndarray) -> None:
         self.context, self.positions = context, positions
         self._occluders: dict[str, Occluder] = {}
+        #: Changes that the last explainer left behind and that were put back.
+        self.left: list[str] = []
 
     @cached_property
     def about(self) -> pd.DataFrame:
@@ -91,15 +92,20 @@ class EvaluationBatch:
         Raises:
             UserError: The explainer did not return one map per image on the grid that it states, or changed the images.
         """
-        network, batch = self.context.inference.classifier, self.once.explainer_input(name, explainer)
-        version = batch.images._version
-        if self.once is self:
-            raw = explainer.explain_batch(network, batch)
-        else:
-            raw = explainer.explain_classes(network, batch).flatten(0, 1)
-        if batch.images._version != version:
-            self._forget()
-            raise UserError(f"explainer {name!r} changed the images that it was given; it must work on a copy")
+        inference, batch = self.context.inference, self.once.explainer_input(name, explainer)
+        network = inference.classifier
+
+        def call() -> Tensor:
+            if self.once is self:
+                return explainer.explain_batch(network, batch)
+            return explainer.explain_classes(network, batch).flatten(0, 1)
+
+        self.left = ["an error"]  # until the call has come to an end
+        try:
+            raw, self.left = as_guest(f"explainer {name!r}", call, inference.host, batch)
+        finally:
+            if self.left:
+                self._forget()
         maps = check_maps(name, raw, len(self.positions))
         check_grid(name, explainer, maps, self.context.feature_grid)
         return maps.detach().to(self.context.device, torch.float32)
@@ -134,7 +140,7 @@ class EvaluationBatch:
 
     def _forget(self) -> None:
         """Discards everything shared, so that the next explainer gets fresh images."""
-        for part in ("images", "shared", "_once"):
+        for part in ("images", "targets", "shared", "_once"):
             vars(self).pop(part, None)
         self._occluders.clear()
 
@@ -162,10 +168,12 @@ def explain_images(classifier: Classifier, name: str, explainer: Explainer, batc
     Raises:
         UserError: The explainer did not return one map per image.
     """
+    host = Host(classifier)
 
     def compute(part: slice) -> Tensor:
         some = part_of(batch, part)
-        return check_maps(name, explainer.explain_batch(classifier, some), len(some.seeds)).detach()
+        maps, _ = as_guest(f"explainer {name!r}", lambda: explainer.explain_batch(classifier, some), host, some)
+        return check_maps(name, maps, len(some.seeds)).detach()
 
     return torch.cat(in_batches(compute, len(batch.seeds), batch_size))
 

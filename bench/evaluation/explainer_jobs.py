@@ -200,7 +200,7 @@ def _write_piece(file: Path, result: ExplainerResult, facts: dict[str, str]) -> 
     with replacing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
         maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()}
         np.savez(stream, **maps)
-    came = {"bad_maps": result.bad_maps, "problems": result.problems, "cost": asdict(result.cost)}
+    came = {"bad_maps": result.bad_maps, "problems": result.problems, "left": result.left, "cost": asdict(result.cost)}
     rows = pd.concat(result.frames) if result.frames else pd.DataFrame(columns=list(SCORE_COLUMNS))
     write_scores(file, [rows], **facts, came=json.dumps(came | {"kinds": sorted(result.kinds)}))
 
@@ -209,7 +209,7 @@ def _read_facts(file: Path) -> ExplainerResult:
     """Reads a piece without its rows and maps."""
     came = json.loads(read_metadata(file)["came"])
     kinds = {(metric, variant) for metric, variant in came["kinds"]}
-    return ExplainerResult([], {}, came["bad_maps"], came["problems"], Cost(**came["cost"]), kinds)
+    return ExplainerResult([], {}, came["bad_maps"], came["problems"], Cost(**came["cost"]), kinds, came["left"])
 
 
 def _read_piece(file: Path) -> ExplainerResult:

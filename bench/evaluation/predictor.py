@@ -10,6 +10,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -19,6 +20,7 @@ from torch.fx.experimental.optimization import fuse
 from bench.contracts import Classifier
 from bench.devices import has_fast_bf16
 from bench.errors import UserError
+from bench.evaluation.guests import Host
 from bench.memory import in_batches, is_out_of_memory
 from bench.registry import closest
 
@@ -47,6 +49,11 @@ class Predictor:
     def dtype(self) -> torch.dtype:
         """Type of images that ``predict`` need not convert."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @cached_property
+    def host(self) -> Host:
+        """State of the classifier before any plugin is called with it."""
+        return Host(self.classifier)
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:

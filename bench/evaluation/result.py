@@ -99,6 +99,7 @@ class ExplainerResult:
         problems: metric -> reason why it failed on these maps.
         cost: cost of the maps.
         kinds: (metric, variant) of all rows.
+        left: changes that the explainer or a metric left behind and that were put back.
     """
 
     frames: list[pd.DataFrame] = field(default_factory=list)
@@ -107,6 +108,7 @@ class ExplainerResult:
     problems: dict[str, str] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     kinds: set[tuple[str, str]] = field(default_factory=set)
+    left: list[str] = field(default_factory=list)
 
     def add(self, other: ExplainerResult) -> None:
         """Adds the result of the same explainer on further images; a metric that failed on any of them has failed."""
@@ -116,6 +118,7 @@ class ExplainerResult:
         self.problems = other.problems | self.problems
         self.cost += other.cost
         self.kinds |= other.kinds
+        self.left += [one for one in other.left if one not in self.left]
 
     @property
     def notes(self) -> list[str]:
@@ -123,6 +126,8 @@ class ExplainerResult:
         lines = [f"metric {metric} failed: {why}" for metric, why in self.problems.items()]
         if self.bad_maps:
             lines.append(f"{len(self.bad_maps)} maps hold NaN or infinite values, first: {self.bad_maps[0]}")
+        if self.left:
+            lines.append(f"left behind and put back: {', '.join(self.left)}")
         return lines
 
     @property

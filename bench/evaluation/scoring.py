@@ -7,6 +7,7 @@ or the first ones that go through the occlusion curves).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,8 @@ from bench.contracts import Explainer
 from bench.errors import one_line
 from bench.evaluation.batch import EvaluationBatch, batches
 from bench.evaluation.context import EvaluationContext
+from bench.evaluation.guests import as_guest, check_values
 from bench.evaluation.metric_inputs import KEPT_CURVES, OCCLUDED, MetricInputs
-from bench.evaluation.output_checks import check_values
 from bench.evaluation.requests import MetricRequest
 from bench.evaluation.result import Cost, CostMeter, ExplainerResult
 from bench.memory import is_out_of_memory
@@ -76,7 +77,7 @@ def _score(
     batch: EvaluationBatch, name: str, explainer: Explainer, metrics: list[MetricRequest], keep: set[int]
 ) -> ExplainerResult:
     maps, cost = _measured_maps(batch, name, explainer)
-    result = ExplainerResult(cost=cost)
+    result = ExplainerResult(cost=cost, left=batch.left)
     values, ids = maps.cpu().numpy(), batch.about["image"].tolist()
     result.bad_maps = [one for one, map_ in zip(ids, values, strict=True) if not np.isfinite(map_).all()]
     result.maps = {at: one for at, one in zip(batch.positions.tolist(), values, strict=True) if at in keep}
@@ -145,7 +146,11 @@ def _measure(
     for request in metrics:
         info, variant = request.info, request.variant
         try:
-            values = info.function(*(inputs.get(need, variant) for need in info.needs))
+            given = [_own(inputs.get(need, variant)) for need in info.needs]
+            values, left = as_guest(f"metric {info.name!r}", partial(info.function, *given))
+            if left:
+                problems[request.name] = f"it left behind: {', '.join(left)} (put back)"
+                continue
             yield _Measured(at, info.name, variant, check_values(info.name, values, len(at)))
         except Exception as error:  # a metric of a plugin that fails must not take the others with it
             if is_out_of_memory(error):
@@ -156,6 +161,11 @@ def _measure(
             if (curve, variant) not in kept:
                 kept.add((curve, variant))
                 yield _Measured(at, curve, variant, inputs.get(curve, variant))
+
+
+def _own(value: object) -> object:
+    """Returns a copy of a tensor, so that a metric that works in place alters no other's input."""
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _frame(batch: EvaluationBatch, found: list[_Measured]) -> pd.DataFrame:

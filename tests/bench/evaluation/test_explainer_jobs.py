@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from bench.contracts import Batch, Classifier, Explainer
 from bench.evaluation import explainer_jobs, mixed_precision
 from bench.evaluation.batch import EvaluationBatch
 from bench.files import read_json
-from bench.registry import EXPLAINERS
+from bench.registry import EXPLAINERS, metric
 from tests.support.made import run_tiny, tiny_config
 
 pytestmark = pytest.mark.usefixtures("squares")
@@ -121,22 +122,50 @@ def test_a_single_share_is_stored_explainer_by_explainer(tmp_path: Path, monkeyp
     assert [file.stem for file in (tmp_path / "run").glob("cells/*/*/scores/*")] == ["gradcam"]
 
 
-def test_an_explainer_that_changes_the_images_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        (lambda c, b: b.images.zero_(), "explainer 'gradcam' changed the images"),
+        (lambda c, b: b.targets.data.zero_(), "explainer 'gradcam' changed the targets"),
+        (lambda c, b: c.train(), "gradcam: left behind and put back: train mode changed"),
+        (lambda c, b: c.features.register_forward_hook(lambda m, i, o: o.clamp(max=0.05)), "put back: a hook left"),
+        (lambda c, b: next(c.parameters()).data.mul_(0), "gradcam: left behind and put back: weights changed"),
+    ],
+)
+def test_scores_after_a_careless_explainer_are_those_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: Callable[[Classifier, Batch], object], said: str
+) -> None:
     real = EXPLAINERS["gradcam"].explain_batch
 
     def careless(self: Explainer, classifier: Classifier, batch: Batch) -> Tensor:
         maps = real(self, classifier, batch)
-        batch.images.zero_()
+        deed(classifier, batch)
         return maps
 
     monkeypatch.setattr(EXPLAINERS["gradcam"], "explain_batch", careless)
     problems = run_tiny(tmp_path / "run", config(6)).problems
     assert len(problems) == 1
-    assert "explainer 'gradcam' changed the images" in problems[0]
+    assert said in problems[0]
     monkeypatch.undo()
     run_tiny(tmp_path / "whole", config(6))
     careful = scores(tmp_path / "whole").query("of == 'random'").reset_index(drop=True)
-    pd.testing.assert_frame_equal(scores(tmp_path / "run"), careful)
+    ran = scores(tmp_path / "run").query("of == 'random'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(ran, careful)
+
+
+def test_a_metric_that_works_in_place_alters_no_other(tmp_path: Path) -> None:
+    @metric("careless", "complexity", ("maps",), None, (0, 1), "", images="all")
+    def careless(maps: Tensor) -> Tensor:
+        maps.data.zero_()
+        return maps.flatten(1).sum(dim=1)
+
+    found = [
+        run_tiny(tmp_path / name, tiny_config(explainers=["gradcam"], metrics=[*first, "gini", "pixel_auroc"]))
+        for name, first in {"run": ["careless"], "whole": []}.items()
+    ]
+    assert [outcome.problems for outcome in found] == [[], []]
+    with_it = scores(tmp_path / "run").query("metric != 'careless'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(with_it, scores(tmp_path / "whole"))
 
 
 def test_a_chosen_precision_is_recorded_and_kept(tmp_path: Path) -> None:
