@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.frames.load import Frames
+from bench.report.frames.paired import title
 from bench.report.gaps import Missing, without_studies
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate, Floats
@@ -28,7 +29,7 @@ def implementation_tables(frames: Frames) -> dict[str, TableData]:
     rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows):
         return {}
-    directions = {one.name: one.higher_is_better for one in frames.record.metrics}
+    directions = {title(one): one.higher_is_better for one in frames.record.metrics}
     metrics = [name for name in rows["measure"].dropna().unique() if name not in _DIFFERENCES]
     means = _means(rows)
     images = rows["image"].nunique()

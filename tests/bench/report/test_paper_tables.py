@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from bench.report.tables.table import TableData
 from bench.report.tables.writers import markdown
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest
-from bench.store.records import CellKey
+from bench.store.records import CellKey, MetricFacts
+from bench.store.scores import write_scores
 from tests.support.study_store import IMAGES, PLAIN, head, make_grid
 
 OWN = head("softcam-sparse", l1=5e-5)
@@ -49,6 +51,25 @@ def test_precision_at_k_counts_the_first_k_patches_that_exist(tmp_path: Path) ->
         assert row[f"precision_at_{k}"].mean == pytest.approx(np.mean(shares))
         assert row[f"precision_at_{k}"].n == len(shares) == IMAGES - 1
     assert "noise" not in {row["explainer"] for row in table.rows}
+
+
+def test_a_second_rule_has_columns_of_its_own(tmp_path: Path) -> None:
+    store = make_grid(tmp_path, {"plain": PLAIN, "own": OWN})
+    file = store.cell(CellKey("first", "small", "plain", 0)).scores_file("post_a")
+    rows = pd.read_parquet(file)
+    hits = rows[rows["metric"] == "topk_hits"]
+    write_scores(file, [rows, hits.assign(variant="point", value=1 - hits["value"])], fingerprint="x")
+    frames = load_frames(tmp_path)
+    metrics = [MetricFacts(name="topk_precision", variant=way, family="localisation", higher_is_better=True)
+               for way in ("", "point")]  # fmt: skip
+    table = every_table(replace(frames, record=frames.record.changed(metrics=metrics)))["paper/topk_precision"]
+    columns = [column.name for column in table.columns]
+    assert columns == [*(f"precision_at_{k}" for k in (1, 5, 10)), *(f"precision_at_{k}@point" for k in (1, 5, 10))]
+    row = next(row for row in table.rows if row["explainer"] == "post_a")
+    for k in (1, 5, 10):
+        assert row[f"precision_at_{k}@point"].mean == pytest.approx(1 - row[f"precision_at_{k}"].mean)
+    assert all("precision_at_1@point" not in row for row in table.rows if row["explainer"] != "post_a")
+    assert "@point: one value at the centre of the patch" in table.reading
 
 
 def test_consistency_has_the_spread_across_images(tmp_path: Path) -> None:
