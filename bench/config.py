@@ -85,6 +85,9 @@ class ExplainSection(_Section):
         diseased, healthy: explained images with and without the disease.
         faithful: how many of the diseased ones go through the occlusion curves.
         steps: occlusion steps K.
+        target: what maps explain: ``contrast``, the target's logit minus the mean of the other classes' logits, or
+            ``logit``, as published, which a softmax model does not identify: a constant added to all classes changes no
+            prediction.
         batch_size: images per forward pass; halved when memory runs out.
         gallery: images whose maps are kept for the figures.
         every_class: with more than two classes also explain the gallery's images for every class (all explained images
@@ -95,6 +98,7 @@ class ExplainSection(_Section):
     healthy: int | None = Field(None, ge=0)
     faithful: int | None = Field(None, ge=0)
     steps: int = Field(30, ge=1)
+    target: Literal["logit", "contrast"] = "contrast"
     batch_size: int = Field(16, ge=1)
     gallery: int = Field(4, ge=0)
     every_class: bool = True

@@ -63,7 +63,7 @@ class EvaluationBatch:
     @cached_property
     def shared(self) -> SharedFeatures:
         """Features, gradients and evidence of the images."""
-        return SharedFeatures(self.context.inference.classifier, self.images)
+        return SharedFeatures(self.context.explained_model, self.images)
 
     @property
     def once(self) -> EvaluationBatch:
@@ -91,7 +91,8 @@ class EvaluationBatch:
         Raises:
             UserError: The explainer did not return one map per image, or changed the images.
         """
-        network, batch = self.context.inference.classifier, self.once.explainer_input(name, explainer)
+        # Both from one context: features are shared only for the very classifier that they were computed with.
+        network, batch = self.once.context.explained_model, self.once.explainer_input(name, explainer)
         version = batch.images._version
         if self.once is self:
             raw = explainer.explain_batch(network, batch)

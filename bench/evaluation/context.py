@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.contracts import Channels, Classifier
 from bench.data.selection import Selection
 from bench.data.split import Split
-from bench.evaluation.predictor import Predictor, predict_images
+from bench.evaluation.predictor import Predictor, contrasts, explained_as, predict_images
 
 if TYPE_CHECKING:  # the digest of a score does not cover how settings are read
     from bench.config import ExplainSection
@@ -65,6 +65,15 @@ class EvaluationContext:
     def inference(self) -> Predictor:
         """The predictor that explains and predicts."""
         return self.predictor or Predictor(self.classifier, "float32", self.section.batch_size)
+
+    @cached_property
+    def explained_model(self) -> Classifier:
+        """The classifier that explainers get: its logits are what the maps explain, and not for predictions."""
+        return explained_as(self.section.target, self.inference.classifier)
+
+    def explained_scores(self, logits: Tensor) -> Tensor:
+        """Returns what maps of each class explain, (n,C), from logits (n,C): these, or their contrasts."""
+        return contrasts(logits) if self.section.target == "contrast" else logits
 
     @cached_property
     def once(self) -> EvaluationContext:

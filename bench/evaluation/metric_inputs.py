@@ -53,6 +53,7 @@ class MetricInputs:
         steps: number of occlusion steps K.
         inherent: whether the explainer's family is "inherent".
         signed: whether the explainer's maps are signed.
+        explained_logits: (N,C) what the maps explain: the contrasts of the logits, or None for the logits themselves.
     """
 
     native_maps: Tensor
@@ -64,7 +65,11 @@ class MetricInputs:
     steps: int
     inherent: bool
     signed: bool
+    explained_logits: Tensor | None = None
     _known: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.explained_logits = self.logits if self.explained_logits is None else self.explained_logits
 
     @property
     def images(self) -> Tensor:

@@ -117,7 +117,17 @@ def insertion_curve(
     return target_probability(occluder.logits(insertion(order, steps, fill))[0], targets)
 
 
-@metric("audc", "faithfulness", ("deletion_curve",), False, (0, inf), _SOFTCAM, variants=FILLS, of_network=True)
+@metric(
+    "audc",
+    "faithfulness",
+    ("deletion_curve",),
+    False,
+    (0, inf),
+    _SOFTCAM,
+    variants=FILLS,
+    of_network=True,
+    of_curve="relative",
+)
 def audc(curve: Tensor) -> Tensor:
     """Computes the area under the deletion curve relative to the intact image (AUDC).
 
@@ -140,7 +150,17 @@ def audc(curve: Tensor) -> Tensor:
     return _area(curve / intact.where(intact > 0, torch.nan))
 
 
-@metric("auic", "faithfulness", ("insertion_curve",), True, (0, 1), "arXiv:1806.07421", variants=FIXED, of_network=True)
+@metric(
+    "auic",
+    "faithfulness",
+    ("insertion_curve",),
+    True,
+    (0, 1),
+    "arXiv:1806.07421",
+    variants=FIXED,
+    of_network=True,
+    of_curve="absolute",
+)
 def auic(curve: Tensor) -> Tensor:
     """Computes the area under the insertion curve: trapezoids of the target probability over [0, 1].
 
@@ -194,6 +214,7 @@ def audc_accuracy(hits: Tensor) -> Tensor:
     (-inf, inf),
     "arXiv:2401.06654",
     variants=FILLS,
+    of_curve="relative",
 )
 def srg(curve: Tensor, reverse_curve: Tensor) -> Tensor:
     """Computes the symmetric relevance gain: AUDC, least important patches first, minus AUDC, most important first.

@@ -70,7 +70,7 @@ def topk_patch_hits(
     return where_defined(values, maps, masks)
 
 
-@metric("topk_precision", "localisation", ("topk_hits",), True, (0, 1), _SOFTCAM)
+@metric("topk_precision", "localisation", ("topk_hits",), True, (0, 1), _SOFTCAM, uses_zero=True)
 def topk_precision(hits: Tensor, k: int | None = None) -> Tensor:
     """Computes the share of hits among the first ``k`` patches that exist.
 

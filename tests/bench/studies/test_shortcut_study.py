@@ -90,7 +90,7 @@ def subject(parts: dict[str, Any], classifier: Classifier) -> Subject:
     context: Any = SimpleNamespace(
         classifier=classifier.eval(),
         split=parts["split"],
-        section=SimpleNamespace(batch_size=5),
+        section=SimpleNamespace(batch_size=5, target="contrast"),
         device=torch.device("cpu"),
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
