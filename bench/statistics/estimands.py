@@ -36,7 +36,7 @@ def ratio_of_means(over: Floats, under: Floats, groups: NDArray[np.object_], res
     """
     both = np.isfinite(over) & np.isfinite(under)
     first, second = (np.where(both, one, np.nan) for one in (over, under))
-    known = both.any(axis=0)
+    known = np.asarray(both.any(axis=0))
     if not known.any():
         return Estimate(np.nan, np.nan, np.nan, 0, len(known))
     first, second, names = first[:, known], second[:, known], groups[known]

@@ -77,11 +77,10 @@ def _by_seed(rows: pd.DataFrame, column: str) -> Floats:
 def intact(frames: Frames, rows: pd.DataFrame) -> pd.Series:
     """Returns the target's probability on the intact image of each row; nan where a cell did not store its logits."""
     found = pd.Series(np.nan, index=rows.index)
-    for cell, part in rows.groupby(CELL, sort=False):
-        dataset, backbone, head, seed = cell
-        probabilities = _probabilities(frames, str(dataset), str(backbone), str(head), int(seed))
+    for (dataset, backbone, head, seed), part in rows.groupby(CELL, sort=False):
+        probabilities = _probabilities(frames, str(dataset), str(backbone), str(head), int(str(seed)))
         if len(probabilities):
-            places = probabilities.index.get_indexer(part["image"])
+            places = probabilities.index.get_indexer(pd.Index(part["image"]))
             values = probabilities.to_numpy()[places, part["target"].to_numpy(dtype=int)]
             found[part.index] = np.where(places >= 0, values, np.nan)
     return found
