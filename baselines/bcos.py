@@ -161,7 +161,7 @@ class BcosClassifier(Classifier):
         """
         with _frozen_factors(self), torch.enable_grad():
             channels = self.features[0](images.detach()).requires_grad_()
-            logits = self.head(self.features[1:](channels)).gather(1, targets[:, None])
+            logits = self.forward_head(self.features[1:](channels)).gather(1, targets[:, None])
             (weights,) = torch.autograd.grad(logits.sum(), channels)
             contributions: Tensor = (channels * weights).sum(dim=1)
         return contributions.detach()

@@ -87,6 +87,9 @@ class ExplainSection(_Section):
         steps: occlusion steps K.
         align: where the cells of a feature map are drawn: ``receptive-field``, where they look, or ``grid``, evenly
             over the image (the convention of the paper and of libraries).
+        target: what maps explain: ``contrast``, the target's logit minus the mean of the other classes' logits, or
+            ``logit``, as published, which a softmax model does not identify: a constant added to all classes changes no
+            prediction.
         batch_size: images per forward pass; halved when memory runs out.
         gallery: images whose maps are kept for the figures.
         every_class: with more than two classes also explain the gallery's images for every class (all explained images
@@ -98,6 +101,7 @@ class ExplainSection(_Section):
     faithful: int | None = Field(None, ge=0)
     steps: int = Field(30, ge=1)
     align: Literal["receptive-field", "grid"] = "receptive-field"
+    target: Literal["logit", "contrast"] = "contrast"
     batch_size: int = Field(16, ge=1)
     gallery: int = Field(4, ge=0)
     every_class: bool = True

@@ -210,7 +210,7 @@ class Batch:
 
     Attributes:
         images: (N,3,H,W) float, normalised.
-        targets: (N,) long, the class whose logit is explained.
+        targets: (N,) long, the class that is explained: its logit, or its contrast with the other classes.
         masks: (N,H,W) bool, True inside the lesion; None without masks. Only ceiling controls read it.
         seeds: one integer per image that seeds everything random, so that a map does not depend on its batch.
         shared: features and gradients of these images, shared by the explainers of the batch; None = not shared.
@@ -277,6 +277,7 @@ METRIC_INPUTS = {
     "images": "(N,3,H,W) normalised images",
     "targets": "(N,) explained class",
     "logits": "(N,C) logits of the intact images",
+    "explained_logits": "(N,C) what the maps explain: the logits, or the contrast of each class with the others",
     "pooled_map": "(N,) prediction that the map adds up to; inherent explainers only",
     "signed": "bool, whether the explainer's maps are signed",
     "predict": "function (n,3,H,W) -> (n,C) logits",
@@ -306,6 +307,12 @@ class MetricInfo:
         of_network: the level of the score depends on the network more than on the map: a network that loses its
             prediction at the first patch gives every map a good score. Two networks are therefore compared by the
             distance to random maps on each.
+        uses_zero: the score depends on the zero of the map, as that of a sign or of a positive part does: adding a
+            constant to the map changes it. A softmax model does not identify the zero of a logit's map.
+        zero_free: the ``variants`` to which ``uses_zero`` does not apply.
+        of_curve: the score is the area under a curve of the target's probability: "relative" to the image's intact
+            probability, or "absolute". Reports then add two estimands: the area of the mean curve, and the mean over
+            images that the classifier gets right, which comparisons use.
     """
 
     name: str
@@ -318,6 +325,13 @@ class MetricInfo:
     images: Literal["diseased", "healthy", "all"] = "diseased"
     variants: tuple[str, ...] = ()
     of_network: bool = False
+    uses_zero: bool = False
+    zero_free: tuple[str, ...] = ()
+    of_curve: Literal["", "relative", "absolute"] = ""
+
+    def reads_zero(self, variant: str) -> bool:
+        """Returns whether the score with this variant depends on the zero of the map."""
+        return self.uses_zero and variant not in self.zero_free
 
 
 # --- Data ------------------------------------------------------------------------------------------------------------

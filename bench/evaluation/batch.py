@@ -64,7 +64,7 @@ class EvaluationBatch:
     @cached_property
     def shared(self) -> SharedFeatures:
         """Features, gradients and evidence of the images."""
-        return SharedFeatures(self.context.inference.classifier, self.images)
+        return SharedFeatures(self.context.explained_model, self.images)
 
     @property
     def once(self) -> EvaluationBatch:
@@ -92,8 +92,9 @@ class EvaluationBatch:
         Raises:
             UserError: The explainer did not return one map per image on the grid that it states, or changed the images.
         """
-        inference, batch = self.context.inference, self.once.explainer_input(name, explainer)
-        network = inference.classifier
+        # Both from one context: features are shared only for the very classifier that they were computed with.
+        context, batch = self.once.context, self.once.explainer_input(name, explainer)
+        network = context.explained_model
 
         def call() -> Tensor:
             if self.once is self:
@@ -102,7 +103,7 @@ class EvaluationBatch:
 
         self.left = ["an error"]  # until the call has come to an end
         try:
-            raw, self.left = as_guest(f"explainer {name!r}", call, inference.host, batch)
+            raw, self.left = as_guest(f"explainer {name!r}", call, context.host, batch)
         finally:
             if self.left:
                 self._forget()

@@ -17,7 +17,8 @@ from torch import Tensor
 from bench.contracts import Channels, Classifier, Explainer, Geometry
 from bench.data.selection import Selection
 from bench.data.split import Split
-from bench.evaluation.predictor import Predictor, predict_images
+from bench.evaluation.guests import Host
+from bench.evaluation.predictor import Predictor, contrasts, explained_as, predict_images
 from bench.maps import drawn_by, upsample
 
 if TYPE_CHECKING:  # the digest of a score does not cover how settings are read
@@ -95,6 +96,20 @@ class EvaluationContext:
     def draw(self, explainer: Explainer, maps: Tensor) -> Tensor:
         """Draws an explainer's raw maps (n,h,w) at the resolution of the images: (n,H,W)."""
         return upsample(maps, self.size, self.geometry_of(explainer))
+
+    @cached_property
+    def explained_model(self) -> Classifier:
+        """The classifier that explainers get: its logits are what the maps explain, and not for predictions."""
+        return explained_as(self.section.target, self.inference.classifier)
+
+    @cached_property
+    def host(self) -> Host:
+        """State of ``explained_model`` before any plugin is called with it."""
+        return Host(self.explained_model)
+
+    def explained_scores(self, logits: Tensor) -> Tensor:
+        """Returns what maps of each class explain, (n,C), from logits (n,C): these, or their contrasts."""
+        return contrasts(logits) if self.section.target == "contrast" else logits
 
     @cached_property
     def once(self) -> EvaluationContext:

@@ -58,6 +58,7 @@ class MetricInputs:
         inherent: whether the explainer's family is "inherent".
         signed: whether the explainer's maps are signed.
         geometry: draws the maps; None = the grid convention.
+        explained_logits: (N,C) what the maps explain: the contrasts of the logits, or None for the logits themselves.
     """
 
     native_maps: Tensor
@@ -70,7 +71,11 @@ class MetricInputs:
     inherent: bool
     signed: bool
     geometry: Geometry | None = None
+    explained_logits: Tensor | None = None
     _known: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.explained_logits = self.logits if self.explained_logits is None else self.explained_logits
 
     @property
     def images(self) -> Tensor:

@@ -1,6 +1,7 @@
-"""Trained classifiers prepared for fast inference.
+"""Trained classifiers prepared for fast inference, and as they are explained.
 
-Scoring needs many more passes than training, so it uses a copy that computes the same function faster.
+Scoring needs many more passes than training, so it uses a copy that computes the same function faster. What is
+explained may differ from what is predicted: a logit, or its contrast with the logits of the other classes.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.optimization import fuse
 
-from bench.contracts import Classifier
+from bench.contracts import Classifier, EvidenceClassifier
 from bench.devices import has_fast_bf16
 from bench.errors import UserError
-from bench.evaluation.guests import Host
 from bench.memory import in_batches, is_out_of_memory
 from bench.registry import closest
 
 Precision = Literal["float32", "bf16"]
+#: Explained quantity: the target's logit, or its contrast with the logits of the other classes.
+Target = Literal["logit", "contrast"]
 PRECISIONS = (*get_args(Precision), "auto")
 _SIZES = (4, 8, 16, 32, 64, 128)
 #: Seconds of a pass beyond which larger batches are not tried.
@@ -50,17 +51,89 @@ class Predictor:
         """Type of images that ``predict`` need not convert."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
-    @cached_property
-    def host(self) -> Host:
-        """State of the classifier before any plugin is called with it."""
-        return Host(self.classifier)
-
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
         """Computes logits (n,C) float32 of normalised images (n,3,H,W)."""
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits: Tensor = self.classifier(images.contiguous(memory_format=torch.channels_last)).float()
         return logits
+
+
+def contrasts(logits: Tensor) -> Tensor:
+    """Subtracts from each class the mean of the other classes: ``z_c − Σ_{j≠c} z_j / (C − 1)``.
+
+    With two classes it is their difference. Adding the same number to all classes changes the logits and evidence of a
+    softmax model but none of its predictions; it does not change their contrasts.
+
+    Args:
+        logits: (N,C,...) logits or evidence of all classes; a single class has no other one and is returned as it is.
+
+    Returns:
+        (N,C,...)
+
+    Example:
+        >>> contrasts(torch.tensor([[1.0, 4.0], [6.0, 9.0]]))
+        tensor([[-3.,  3.],
+                [-3.,  3.]])
+    """
+    others = logits.shape[1] - 1
+    if others < 1:
+        return logits
+    if others == 1:
+        return logits - logits.flip(1)  # without the rounding of a sum
+    return logits - (logits.sum(dim=1, keepdim=True) - logits) / others
+
+
+class _Contrasted(Classifier):
+    """Mixin that is put before the class of a classifier, whose methods it calls and contrasts.
+
+    Attributes:
+        plain: the classifier itself; not a submodule, because its parts are submodules already.
+    """
+
+    plain: Classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps images (N,3,H,W) to contrasts of the logits (N,C)."""
+        return contrasts(self.plain(images))
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Maps the feature map (N,D,h,w) to contrasts of the logits (N,C)."""
+        return contrasts(self.plain.forward_head(features))
+
+
+class _ContrastedEvidence(_Contrasted, EvidenceClassifier):
+    """Mixin for classifiers whose evidence is contrasted too."""
+
+    plain: EvidenceClassifier
+
+    def evidence_of(self, features: Tensor) -> Tensor:
+        """Maps the feature map (N,D,h,w) to contrasts of the evidence (N,C,h,w)."""
+        return contrasts(self.plain.evidence_of(features))
+
+
+def explained_as(target: Target, classifier: Classifier) -> Classifier:
+    """Returns a classifier whose logits, gradients and evidence are what the maps explain.
+
+    For "logit" it is the classifier itself. For "contrast" it shares all layers with it and is an instance of the same
+    class, so that explainers treat it alike; ``forward``, ``forward_head`` and ``evidence_of`` return ``contrasts``. It
+    explains and does not predict: the softmax of contrasts is another one.
+
+    Example:
+        >>> from torch import nn
+        >>> plain = Classifier(nn.Identity(), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), num_classes=3)
+        >>> explained_as("contrast", plain)(torch.tensor([0.0, 2.0, 4.0]).reshape(1, 3, 1, 1))
+        tensor([[-3.,  0.,  3.]])
+    """
+    if target == "logit":
+        return classifier
+    mixin = _ContrastedEvidence if isinstance(classifier, EvidenceClassifier) else _Contrasted
+    shared = copy.copy(classifier)
+    # Hooks on the copy must not act on the classifier, which the copy calls.
+    vars(shared).update({name: copy.copy(one) for name, one in vars(classifier).items() if isinstance(one, dict)})
+    shared.__class__ = type(f"Contrast{type(classifier).__name__}", (mixin, type(classifier)), {})
+    vars(shared)["plain"] = classifier
+    return shared
 
 
 def predict_images(predict: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:

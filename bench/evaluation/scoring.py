@@ -123,11 +123,13 @@ def _evaluate(
 
 def _inputs(batch: EvaluationBatch, explainer: Explainer, maps: Tensor, subset: str, at: np.ndarray) -> MetricInputs:
     context, positions = batch.context, batch.positions[at]
+    logits = torch.from_numpy(context.logits[positions]).to(context.device)
     return MetricInputs(
         native_maps=maps[at],
         occluder=batch.occluder(subset, at),
         targets=batch.targets[at],
-        logits=torch.from_numpy(context.logits[positions]).to(context.device),
+        logits=logits,
+        explained_logits=context.explained_scores(logits),
         masks=context.regions(context.split.masks, positions),
         ignored=context.regions(context.split.ignored, positions),
         steps=context.section.steps,

@@ -14,7 +14,7 @@ from bench.maps import finite
 from bench.registry import metric
 
 
-@metric("gini", "complexity", ("maps",), None, (0, 1), "arXiv:1810.06583", images="all")
+@metric("gini", "complexity", ("maps",), None, (0, 1), "arXiv:1810.06583", images="all", uses_zero=True)
 def gini(maps: Tensor) -> Tensor:
     """Computes the Gini index of the positive evidence over pixels: 0 = uniform, near 1 = all in one pixel.
 
@@ -38,7 +38,7 @@ def gini(maps: Tensor) -> Tensor:
     return ((share * weight).sum(dim=1) / pixels).clamp(min=0)  # rounding
 
 
-@metric("entropy", "complexity", ("maps",), None, (0, 1), "arXiv:2005.00631", images="all")
+@metric("entropy", "complexity", ("maps",), None, (0, 1), "arXiv:2005.00631", images="all", uses_zero=True)
 def entropy(maps: Tensor) -> Tensor:
     """Computes the Shannon entropy of the positive evidence over pixels, as a share of the maximum: 1 = uniform.
 

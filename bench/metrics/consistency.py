@@ -16,7 +16,7 @@ from bench.registry import metric
 _SOFTCAM = "arXiv:2505.17748"
 
 
-@metric("positive_ratio", "consistency", ("native_maps",), True, (0, 1), _SOFTCAM)
+@metric("positive_ratio", "consistency", ("native_maps",), True, (0, 1), _SOFTCAM, uses_zero=True)
 def positive_ratio(maps: Tensor) -> Tensor:
     """Computes the share of cells above 0, on diseased images for the disease class: r⁺ of activation consistency.
 
@@ -35,7 +35,9 @@ def positive_ratio(maps: Tensor) -> Tensor:
     return _share(maps > 0, maps)
 
 
-@metric("negative_ratio", "consistency", ("native_maps", "signed"), True, (0, 1), _SOFTCAM, images="healthy")
+@metric(
+    "negative_ratio", "consistency", ("native_maps", "signed"), True, (0, 1), _SOFTCAM, images="healthy", uses_zero=True
+)
 def negative_ratio(maps: Tensor, signed: bool = True) -> Tensor:
     """Computes the share of cells below 0, on healthy images for the disease class: r⁻ of activation consistency.
 
@@ -56,7 +58,7 @@ def negative_ratio(maps: Tensor, signed: bool = True) -> Tensor:
     return share if signed else torch.full_like(share, torch.nan)
 
 
-@metric("false_alarm_area", "consistency", ("native_maps",), False, (0, 1), _SOFTCAM, images="healthy")
+@metric("false_alarm_area", "consistency", ("native_maps",), False, (0, 1), _SOFTCAM, images="healthy", uses_zero=True)
 def false_alarm_area(maps: Tensor) -> Tensor:
     """Computes the share of cells above 0 on healthy images for the disease class: area that misleads a reader.
 
@@ -75,7 +77,16 @@ def false_alarm_area(maps: Tensor) -> Tensor:
     return _share(maps > 0, maps)
 
 
-@metric("largest_evidence", "consistency", ("native_maps", "signed"), None, (-inf, inf), _SOFTCAM, images="healthy")
+@metric(
+    "largest_evidence",
+    "consistency",
+    ("native_maps", "signed"),
+    None,
+    (-inf, inf),
+    _SOFTCAM,
+    images="healthy",
+    uses_zero=True,
+)
 def largest_evidence(maps: Tensor, signed: bool = True) -> Tensor:
     """Returns the largest value on healthy images for the disease class: the strongest false alarm; below 0 = none.
 

@@ -13,7 +13,7 @@ from bench.registry import metric
 @metric(
     "evidence_gap",
     "exactness",
-    ("logits", "targets", "pooled_map"),
+    ("explained_logits", "targets", "pooled_map"),
     False,
     (0, float("inf")),
     "arXiv:2505.17748",
@@ -22,12 +22,13 @@ from bench.registry import metric
 def evidence_gap(logits: Tensor, targets: Tensor, pooled_map: Tensor) -> Tensor:
     """Computes the relative gap between prediction and map: ``|logit − pooled map| / (|logit| + 1e-6)``.
 
-    It is 0 up to rounding if the map *is* the prediction, and undefined for post-hoc explanations.
+    It is 0 up to rounding if the map *is* the prediction, and undefined for post-hoc explanations. If the map explains
+    the contrast of the target with the other classes, the logits are these contrasts.
 
     Source: arXiv:2505.17748 (the logit is the mean of the class evidence).
 
     Args:
-        logits: (N,C).
+        logits: (N,C) what the map explains: logits, or their contrasts.
         targets: (N,) long.
         pooled_map: (N,) sum of the target's map: the mean of the evidence under average pooling.
 

@@ -143,6 +143,9 @@ def insertion_curve(
     _SOFTCAM,
     variants=(*FILLS, *_ORDERS),
     of_network=True,
+    of_curve="relative",
+    uses_zero=True,
+    zero_free=("max", "point", "sum"),
 )
 def audc(curve: Tensor) -> Tensor:
     """Computes the area under the deletion curve relative to the intact image (AUDC).
@@ -175,6 +178,9 @@ def audc(curve: Tensor) -> Tensor:
     "arXiv:1806.07421",
     variants=(*FIXED, *_ORDERS),
     of_network=True,
+    of_curve="absolute",
+    uses_zero=True,
+    zero_free=("max", "point", "sum"),
 )
 def auic(curve: Tensor) -> Tensor:
     """Computes the area under the insertion curve: trapezoids of the target probability over [0, 1].
@@ -207,6 +213,8 @@ def auic(curve: Tensor) -> Tensor:
     _SOFTCAM,
     variants=(*FILLS, *_ORDERS),
     of_network=True,
+    uses_zero=True,
+    zero_free=("max", "point", "sum"),
 )
 def audc_accuracy(hits: Tensor) -> Tensor:
     """Computes the area under the deletion curve of the accuracy; its mean over images is that of the data set.
@@ -238,6 +246,9 @@ def audc_accuracy(hits: Tensor) -> Tensor:
     (-inf, inf),
     "arXiv:2401.06654",
     variants=(*FILLS, *_ORDERS),
+    of_curve="relative",
+    uses_zero=True,
+    zero_free=("max", "point", "sum"),
 )
 def srg(curve: Tensor, reverse_curve: Tensor) -> Tensor:
     """Computes the symmetric relevance gain: AUDC, least important patches first, minus AUDC, most important first.

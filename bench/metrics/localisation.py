@@ -17,7 +17,7 @@ from bench.registry import metric
 _SOFTCAM = "arXiv:2505.17748"
 
 
-@metric("activation_precision", "localisation", ("maps", "masks", "ignored"), True, (0, 1), _SOFTCAM)
+@metric("activation_precision", "localisation", ("maps", "masks", "ignored"), True, (0, 1), _SOFTCAM, uses_zero=True)
 def activation_precision(maps: Tensor, masks: Tensor, ignored: Tensor | None = None) -> Tensor:
     """Computes the share of the positive evidence inside the mask: ``sum(P·M) / sum(P)`` with P = ``positive(maps)``.
 
@@ -50,7 +50,7 @@ def activation_precision(maps: Tensor, masks: Tensor, ignored: Tensor | None = N
     return where_defined(torch.where(total == 0, torch.zeros_like(total), inside / total), maps, masks)
 
 
-@metric("activation_sensitivity", "localisation", ("maps", "masks", "ignored"), True, (0, 1), _SOFTCAM)
+@metric("activation_sensitivity", "localisation", ("maps", "masks", "ignored"), True, (0, 1), _SOFTCAM, uses_zero=True)
 def activation_sensitivity(maps: Tensor, masks: Tensor, ignored: Tensor | None = None) -> Tensor:
     """Computes the mean positive evidence inside the mask: ``sum(P·M) / sum(M)`` with P = ``positive(maps)``.
 

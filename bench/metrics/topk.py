@@ -86,7 +86,16 @@ def topk_patch_hits(
     return where_defined(values, maps, masks)
 
 
-@metric("topk_precision", "localisation", ("topk_hits",), True, (0, 1), _SOFTCAM, variants=("", *RULED))
+@metric(
+    "topk_precision",
+    "localisation",
+    ("topk_hits",),
+    True,
+    (0, 1),
+    _SOFTCAM,
+    variants=("", *RULED),
+    uses_zero=True,
+)
 def topk_precision(hits: Tensor, k: int | None = None) -> Tensor:
     """Computes the share of hits among the first ``k`` patches that exist.
 

@@ -33,7 +33,7 @@ from bench.report.studies import (
 )
 from bench.report.sweeps import domains, figures, tables
 from bench.report.tables.main import all_tables
-from bench.report.tables.notes import note_alignment, note_masks
+from bench.report.tables.notes import mark_unidentified, note_alignment, note_masks
 from bench.report.tables.paper import paper_tables
 from bench.report.tables.table import TableData
 from bench.store.manifest import Manifest
@@ -115,6 +115,7 @@ def every_table(frames: Frames) -> Tables:
     for topic in TOPICS:
         found |= topic.tables(frames)
     soundness.mark_unsound(found, soundness.judgements(frames))
+    mark_unidentified(frames, found)
     note_masks(frames, found)
     note_alignment(frames, found)
     note_missing(frames, found, missing(frames))

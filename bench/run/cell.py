@@ -85,7 +85,7 @@ class Cell:
         self.computed |= self.trained.computed
         explain, explained = self.prepared.explain, self.prepared.explained
         skipped = {one.info.name: why for one in metrics if (why := _why_not_read(one.info, explain, explained))}
-        self.store.note(plan=self.plan_id, metrics_skipped=skipped)
+        self.store.note(plan=self.plan_id, metrics_skipped=skipped, target=self.trained.config.explain.target)
         metrics = [request for request in metrics if request.info.name not in skipped]
         logits = self.trained.predict(classifier, explain, explained.indices)
         write_if_new(self.store.explained, explained_logits(explain, explained, logits))
@@ -201,6 +201,7 @@ class Cell:
             self.parameters[name],
             context.inference.precision,
             context.alignment if explainer.grid == "features" else [],
+            context.section.target,
             code_digest(explainer, score_batch, target_class),
         )
         return f"{main}-{digest(self.part, code_digest(per_class))}" if self.part else main

@@ -91,6 +91,8 @@ def _metric_facts(request: MetricRequest) -> MetricFacts:
         value_range=info.value_range,
         images=info.images,
         of_network=info.of_network,
+        uses_zero=info.reads_zero(request.variant),
+        of_curve=info.of_curve,
         paper=info.paper,
     )
 

@@ -63,7 +63,12 @@ class MachineFacts(_Record):
 
 
 class MetricFacts(_Record):
-    """Registered facts of a metric with one occlusion operator; see ``bench.contracts.MetricInfo``."""
+    """Registered facts of a metric with one occlusion operator; see ``bench.contracts.MetricInfo``.
+
+    Attributes:
+        estimand: images that a comparison reads: "" = all, "right" = those that the classifier gets right. The report
+            sets it (``bench.report.frames.estimands``); a run stores scores of all images.
+    """
 
     name: str
     variant: str = ""
@@ -72,6 +77,9 @@ class MetricFacts(_Record):
     value_range: tuple[float, float] = (-math.inf, math.inf)
     images: Literal["diseased", "healthy", "all"] = "diseased"
     of_network: bool = False
+    uses_zero: bool = False
+    of_curve: Literal["", "relative", "absolute"] = ""
+    estimand: Literal["", "right"] = ""
     paper: str = ""
 
 
@@ -244,6 +252,7 @@ class CellRecord(_Record):
         align: how feature maps were drawn, ``receptive-field`` or ``grid``.
         lesion_reliance: None where no counterfactual images can be rendered.
         metrics_skipped: metric -> why it is not read here.
+        target: what the maps explain, the target's "logit" or its "contrast" with the other classes.
         explainers: name -> outcome.
         studies: name -> explainer, or "" for the whole cell -> outcome.
     """
@@ -267,6 +276,7 @@ class CellRecord(_Record):
     align: str = "grid"
     lesion_reliance: LesionReliance | None = None
     metrics_skipped: dict[str, str] = {}
+    target: Literal["logit", "contrast"] = "logit"
     inference: InferenceFacts | None = None
     explainers: dict[str, ExplainerOutcome] = {}
     studies: dict[str, dict[str, StudyOutcome]] = {}

@@ -39,7 +39,7 @@ class Agreement(Study):
         if explainer is None:
             raise UserError("agreement is studied per explainer, but none was given")
         subset = Subset.of(subject, name, explainer, self.images)
-        maps = self._placed(subject, explainer, torch.from_numpy(subset.maps(subject.classifier, "intact")))
+        maps = self._placed(subject, explainer, torch.from_numpy(subset.maps(subject.explained_model, "intact")))
         small = F.interpolate(maps[:, None], (self.grid, self.grid), mode="area").flatten(1).float()
         return subset.about.assign(map=list(small.numpy()))
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench.contracts import Classifier, Explainer
 from bench.errors import UserError
+from bench.evaluation.predictor import explained_as
 from bench.registry import STUDIES
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ class Subject:
     def classifier(self) -> Classifier:
         """The trained classifier in evaluation mode."""
         return self.context.classifier
+
+    @property
+    def explained_model(self) -> Classifier:
+        """The trained classifier as it is explained: its logits are what the maps explain."""
+        return self.explained(self.classifier)
+
+    def explained(self, classifier: Classifier) -> Classifier:
+        """Returns another classifier of the same classes as it is explained."""
+        return explained_as(self.context.section.target, classifier)
 
     @property
     def prepared(self) -> Prepared:

@@ -26,7 +26,7 @@ class Intervened:
     Attributes:
         position: position among the explained images.
         masks: (L,H,W) bool, exact masks of the L visible lesions.
-        effects: (L,) logit of the target on the intact image minus its logit without the lesion.
+        effects: (L,) explained score of the target on the intact image minus that without the lesion.
     """
 
     position: int
@@ -40,7 +40,7 @@ class Counterfactual(Study):
 
     The mass is the sum of the positive values over the lesion's exact mask, not their mean, because the whole lesion
     causes the effect: a large faint lesion may matter more than a small bright one. The effect is the change of the
-    target's logit, which the maps explain.
+    target's logit, or of its contrast with the other classes: of what the maps explain.
 
     Args:
         images: number of images that are read: the first explained diseased ones with at least two visible lesions.
@@ -96,9 +96,10 @@ def _index(subject: Subject, position: int) -> int:
 
 
 def _effects(subject: Subject, position: int, lesions: list[int]) -> Tensor:
-    """Computes the decrease (L,) of the target's logit when one of these lesions is removed."""
+    """Computes the decrease (L,) of the target's explained score when one of these lesions is removed."""
     context, index = subject.context, _index(subject, position)
     rendered = [subject.prepared.samples.counterfactual(index, lesion) for lesion in lesions]  # type: ignore[union-attr]
     images = torch.stack([context.split.batch([index])[0], *rendered]).to(context.device)
-    logits = context.predict(normalise(images, context.mean, context.std))[:, context.targets[position]].cpu().double()
-    return logits[0] - logits[1:]
+    logits = context.predict(normalise(images, context.mean, context.std)).cpu().double()
+    scores = context.explained_scores(logits)[:, context.targets[position]]
+    return scores[0] - scores[1:]

@@ -38,7 +38,6 @@ UPSAMPLINGS: dict[str, dict[str, Any]] = {
 #: Bicubic, with each cell where it looks: how this benchmark draws maps unless a config asks for the convention.
 ALIGNED = "bicubic, receptive-field"
 BY_THE_LIBRARY = "by the library"
-TARGETS = ("logit", "probability")
 DIFFERENCES = ("max_difference", "mean_difference", "rank_correlation")
 
 
@@ -72,10 +71,10 @@ class _Images:
 class Implementations(Study):
     """Maps and localisation scores of every implementation of a method × target × enlargement, on the black box.
 
-    Each map is compared with the map of the main scores: this benchmark's implementation, logit, bicubic, drawn as the
-    config asks (``align``). Differences
-    are taken between maps in [0, 1]: as the library scales them, otherwise cut at zero and scaled per image. The rank
-    correlation (Spearman) is taken over the pixels of the unscaled maps.
+    Each map is compared with the map of the main scores: this benchmark's implementation, the run's target, bicubic,
+    drawn as the config asks (``align``). Differences are taken between maps in [0, 1]: as the library scales them,
+    otherwise cut at zero and scaled per image. The rank correlation (Spearman) is taken over the pixels of the
+    unscaled maps.
 
     Args:
         images: number of explained diseased images that are read, from the first.
@@ -115,7 +114,7 @@ class Implementations(Study):
         """
         assert explainer is not None
         studied = _images_of(subject, self.images)
-        own = _explain(subject, subject.classifier, explainer, studied)
+        own = _explain(subject, subject.explained_model, explainer, studied)
         reference = subject.context.draw(explainer, own)
         rows = []
         for one in (explainer, *(EXPLAINERS[variant]() for variant in variants_of(explainer.name))):
@@ -146,8 +145,10 @@ def _images_of(subject: Subject, count: int) -> _Images:
 
 def _settings(subject: Subject, explainer: Explainer, studied: _Images) -> Iterator[tuple[str, str, Tensor]]:
     """Yields target, upsampling and maps (N,H,W) of one implementation."""
-    for target in TARGETS:
-        classifier = subject.classifier if target == "logit" else Probabilities(subject.classifier)
+    # Libraries explain the logit or the probability; the maps of the main scores explain the run's target.
+    targets: dict[str, Classifier] = {subject.context.section.target: subject.explained_model}
+    targets |= {"logit": subject.classifier, "probability": Probabilities(subject.classifier)}
+    for target, classifier in targets.items():
         maps = _explain(subject, classifier, explainer, studied)
         if maps.shape[1:] == studied.images.shape[2:]:
             yield target, BY_THE_LIBRARY, maps
@@ -186,11 +187,13 @@ def _localisation(subject: Subject, explainer: Explainer, studied: _Images, maps
     context = subject.context
     if studied.masks is None:
         return {}
+    logits = torch.from_numpy(context.logits[studied.positions]).to(context.device)
     inputs = MetricInputs(
         native_maps=maps,
         occluder=Occluder(context.predict, studied.images, patch_at(studied.images.shape[-1])),
         targets=studied.targets,
-        logits=torch.from_numpy(context.logits[studied.positions]).to(context.device),
+        logits=logits,
+        explained_logits=context.explained_scores(logits),
         masks=studied.masks,
         ignored=studied.ignored,
         steps=context.section.steps,

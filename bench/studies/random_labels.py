@@ -62,7 +62,8 @@ class RandomLabels(Study):
         if self._last is None or self._last[0] != trained.fingerprint:
             self._last = trained.fingerprint, *train_on_random_labels(trained, self.epochs)
         subset = Subset.of(subject, name, explainer, self.images)
-        maps = (subset.maps(one, run) for one, run in ((subject.classifier, "intact"), (self._last[1], "permuted")))
+        runs = ((subject.classifier, "intact"), (self._last[1], "permuted"))
+        maps = (subset.maps(subject.explained(one), run) for one, run in runs)
         epochs = self.epochs or trained.config.training.epochs
         return subset.about.assign(value=rank_correlation(*maps), train_accuracy=self._last[2], epochs=epochs)
 

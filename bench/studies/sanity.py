@@ -59,7 +59,7 @@ class Sanity(Study):
         if explainer is None:
             raise UserError("sanity is studied per explainer, but none was given")
         subset = Subset.of(subject, name, explainer, self.images)
-        intact = subset.maps(subject.classifier, "intact")
+        intact = subset.maps(subject.explained_model, "intact")
         noisy = max_sensitivity(subject, subset, intact, self.noise_draws, self.radius)
         rows = [
             *self._cascade(subject, subset, intact),
@@ -73,7 +73,7 @@ class Sanity(Study):
         parts = np.array_split(np.arange(len(intact)), min(self.weight_draws, len(intact)))
         for draw, positions in enumerate(parts):
             part, before = subset.part(slice(positions[0], positions[-1] + 1)), intact[positions]
-            stages = cascade(subject.classifier, subset.batch.images, self.blocks, *names, "cascade", draw)
+            stages = cascade(subject.explained_model, subset.batch.images, self.blocks, *names, "cascade", draw)
             maps = before
             for stage, (fresh, classifier) in enumerate(stages, start=1):
                 maps = part.maps(classifier, fresh)
@@ -111,7 +111,7 @@ def max_sensitivity(subject: Subject, subset: Subset, intact: Floats, draws: int
     for draw in range(draws):
         noise = torch.stack([_noise(image, draw, subset.batch.images.shape[1:]) for image in subset.about["image"]])
         images = subset.batch.images + (radius * noise / deviation).to(subset.batch.images)
-        changes.append(relative_change(intact, subset.maps(subject.classifier, f"noise {draw}", images=images)))
+        changes.append(relative_change(intact, subset.maps(subject.explained_model, f"noise {draw}", images=images)))
     largest: Floats = np.max(changes, axis=0)
     return largest
 
@@ -129,7 +129,7 @@ def class_sensitivity(subject: Subject, subset: Subset, intact: Floats) -> Float
     others = subset.logits.copy()
     others[np.arange(len(others)), subset.about["target"]] = -np.inf
     rivals = torch.from_numpy(others.argmax(axis=1)).to(subset.batch.targets)
-    return 1 - rank_correlation(intact, subset.maps(subject.classifier, "other class", targets=rivals))
+    return 1 - rank_correlation(intact, subset.maps(subject.explained_model, "other class", targets=rivals))
 
 
 def _rows(subset: Subset, check: str, values: Floats, stage: int = 0, fresh: str = "") -> pd.DataFrame:

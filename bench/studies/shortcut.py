@@ -189,5 +189,5 @@ def _explain(subject: Subject, name: str, explainer: Explainer, scenes: Scenes, 
         masks=scenes.lesions.to(context.device) if explainer.needs_masks else None,
         seeds=tuple(seed_of(*context.seed_names, name, image) for image in ids),
     )
-    maps = explain_images(context.classifier, name, explainer, batch, context.section.batch_size)
+    maps = explain_images(subject.explained_model, name, explainer, batch, context.section.batch_size)
     return context.draw(explainer, maps.float().cpu())

@@ -49,6 +49,7 @@ def complete(inputs, ids):
     return inputs | {
         "maps": maps,
         "logits": predict(images),
+        "explained_logits": predict(images),
         "pooled_map": inputs["native_maps"].mean(dim=(1, 2)),
         "signed": True,
         "predict": predict,
@@ -120,3 +121,26 @@ def test_facts_are_stated(name):
     assert info.paper.startswith(("arXiv:", "doi:"))
     assert info.function.__doc__
     assert (info.higher_is_better is None) == (info.family == "complexity" or name == "largest_evidence")
+
+
+def shifted(by: float) -> dict[str, object]:
+    """Inputs of ordinary maps to all of whose pixels a constant is added, in float64 so that nothing else changes."""
+    inputs = make_inputs()
+    ordinary = [0, 6]
+    native = torch.randn(2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    chosen = {name: value[ordinary] for name, value in inputs.items()} | {"native_maps": native + by}
+    chosen["masks"][1, 5:9] = False  # a mask of the whole image would hide a difference
+    chosen["targets"] = predict(chosen["images"]).argmax(dim=1)
+    return complete(chosen, ordinary)
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if METRICS[name].family != "exactness"])
+def test_metrics_state_whether_they_use_the_zero_of_the_map(name):
+    info, before = METRICS[name], call(name, shifted(0))
+    after = [call(name, shifted(by)).nan_to_num(nan=1e9) for by in (-3.0, -0.8, 0.4)]
+    changes = [(one - before).abs().max().item() for one in after]
+    assert before.isfinite().all()
+    if info.reads_zero(next(iter(info.variants), "")):
+        assert max(changes) > 1e-3
+    else:
+        assert max(changes) < 1e-6

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report.figures.style import BLACK, GREY, STRONG, WIDTH, Drawing
+from bench.report.frames.identified import is_identified
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import label, levelled, main_metrics, own_maps, pairs, post_hoc, title
 from bench.report.gaps import Missing
@@ -35,7 +36,8 @@ def block_means(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     for dataset, backbone, paired in pairs(frames, metric):
         own = own_maps(frames, paired.methods)
         methods = [*own, *post_hoc(frames, paired.methods)]
-        if not methods:  # only controls were scored
+        # without methods, only controls were scored
+        if not methods or not is_identified(frames, metric, dataset):
             continue
         scores, _ = levelled(frames, metric, paired, methods)
         names = [(label(frames, one), one in own) for one in methods]

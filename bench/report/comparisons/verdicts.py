@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.report.comparisons.verdict_sentences import FAMILY, disagreement, sentence, tally, too_few
+from bench.report.frames.estimands import named
+from bench.report.frames.identified import explained_by_logit, is_identified
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import (
     Method,
@@ -65,9 +67,11 @@ def verdict_frame(frames: Frames) -> pd.DataFrame:
     found, judged = [], judgements(frames)
     for metric in directed(frames):
         for dataset, backbone, paired in pairs(frames, metric):
+            if not is_identified(frames, metric, dataset):
+                continue
             about: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "family": metric.family}
             about |= {"metric": title(metric), "higher_is_better": metric.higher_is_better, "margin": margin(metric)}
-            sound = words(judged, dataset).get(title(metric), NOT_TRIED)
+            sound = words(judged, dataset).get(named(metric, ""), NOT_TRIED)
             found.append(_comparisons(frames, metric, paired).assign(**about, sound=sound))
     found = [rows for rows in found if len(rows)]
     if not found:
@@ -118,13 +122,27 @@ def missing_verdicts(frames: Frames) -> Iterator[Missing]:
     if not len(verdict_frame(frames)):
         remedy = "They need an inherent head, its black box and a post-hoc method on the same images."
         yield Missing("verdicts and strata", remedy)
+    yield from unidentified(frames)
+
+
+def unidentified(frames: Frames) -> Iterator[Missing]:
+    """Yields verdicts as missing on metrics that read the zero of maps of logits."""
+    datasets = explained_by_logit(frames)
+    names = [title(metric) for metric in directed(frames) if metric.uses_zero]
+    if datasets and names:
+        remedy = (
+            "They depend on the zero of the map, which a softmax model does not identify if its maps explain a logit; "
+            'set target = "contrast" in [explain].'
+        )
+        yield Missing(f"verdicts on {', '.join(names)} on {', '.join(datasets)}", remedy)
 
 
 def verdict_table(frames: Frames, verdicts: pd.DataFrame) -> FrameTable:
     """Returns every comparison."""
     left_out = [title(metric) for metric in frames.record.metrics if metric.higher_is_better is None]
     compared = set(verdicts["metric"])
-    alone = [title(metric) for metric in directed(frames) if title(metric) not in compared]
+    known = [metric for metric in directed(frames) if not (metric.uses_zero and explained_by_logit(frames))]
+    alone = [title(metric) for metric in known if title(metric) not in compared]
     reasons = [f"{', '.join(left_out)} (neither direction is better)"] if left_out else []
     reasons += [f"{', '.join(alone)} (no post-hoc map of a black box has it)"] if alone else []
     keys = ["dataset", "backbone", "metric", "method", "against", "verdict", "floor", "groups", "seeds"]

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.metrics import RULED
+from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
@@ -56,8 +57,8 @@ def pair(rows: pd.DataFrame) -> Paired:
 
 
 def title(metric: MetricFacts) -> str:
-    """Returns the name of a metric with its variant."""
-    return f"{metric.name}@{metric.variant}" if metric.variant else str(metric.name)
+    """Returns the name of a metric with its estimand and operator."""
+    return named(metric, metric.estimand)
 
 
 def margin(metric: MetricFacts) -> float:
@@ -109,8 +110,13 @@ def main_variants(frames: Frames) -> list[MetricFacts]:
 
 
 def directed(frames: Frames) -> list[MetricFacts]:
-    """Returns the metrics of main tables and verdicts that have a better direction."""
-    return [metric for metric in main_variants(frames) if metric.higher_is_better is not None]
+    """Returns the metrics of main tables and verdicts that have a better direction, as comparisons read them.
+
+    Areas under curves are compared on images that both classifiers get right: on others the ratio to a small intact
+    probability would decide.
+    """
+    metrics = [metric for metric in main_variants(frames) if metric.higher_is_better is not None]
+    return [metric.changed(estimand=RIGHT) if metric.of_curve else metric for metric in metrics]
 
 
 def main_metrics(frames: Frames) -> dict[str, MetricFacts]:
@@ -131,9 +137,10 @@ def comparable(frames: Frames, family: str) -> list[str]:
 
 
 def metric_rows(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
-    """Returns the rows of one metric, of the explainers that can be compared by it."""
+    """Returns the rows of one metric and estimand, of the explainers that can be compared by it."""
     rows = _by_metric(frames).get((metric.name, metric.variant), frames.scores[:0])
-    return rows[rows["explainer"].isin(comparable(frames, metric.family))] if len(rows) else rows
+    rows = rows[rows["explainer"].isin(comparable(frames, metric.family))] if len(rows) else rows
+    return right_only(rows) if metric.estimand == RIGHT and len(rows) else rows
 
 
 @lru_cache(maxsize=1)

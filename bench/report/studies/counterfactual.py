@@ -41,8 +41,16 @@ SCORES: dict[str, Callable[[Floats, Floats], float]] = {
     "counterfactual_tau": lesion_rank_correlation,
     "counterfactual_share": effect_share,
 }
+# The mass on a lesion is that of the positive part of the map.
 _FACTS = [
-    MetricFacts(name=name, family=FAMILY, higher_is_better=True, value_range=(-1, 1), paper="arXiv:2308.06248")
+    MetricFacts(
+        name=name,
+        family=FAMILY,
+        higher_is_better=True,
+        value_range=(-1, 1),
+        uses_zero=True,
+        paper="arXiv:2308.06248",
+    )
     for name in SCORES
 ]
 _BY_AREA = "share_by_area"

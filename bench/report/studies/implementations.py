@@ -134,10 +134,10 @@ def _spread(ranks: TableData) -> Iterator[str]:
 
 
 _SETTINGS = (
-    "The rows are all installed implementations of a method, explaining the logit or the probability of the target, "
-    "and enlarged as stated (by the library: it enlarges maps itself). The first row of a method is what the other "
-    "tables score: our own implementation, of the logit, bicubic. receptive-field: each cell is drawn where it looks; "
-    "all other enlargements draw cells evenly over the image."
+    "The rows are all installed implementations of a method, explaining the run's target (if it is the contrast), the "
+    "logit or the probability, and enlarged as stated (by the library: it enlarges maps itself). The first row of a "
+    "method is what the other tables score: our own implementation, of the run's target, bicubic. receptive-field: "
+    "each cell is drawn where it looks; all other enlargements draw cells evenly over the image."
 )
 _SCORES_READING = (
     f"{_SETTINGS} Columns: largest and mean absolute difference from that map, both in [0, 1] (as the library scales, "

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from bench.report.frames.estimands import names_of
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
 from bench.report.gaps import Missing, has_counterfactuals, without_studies
@@ -198,8 +199,8 @@ def _mark_rows(table: FrameTable, found: list[Judgement]) -> dict[str, str]:
 
 
 def _failing(found: list[Judgement]) -> dict[str, str]:
-    """Returns metric -> the pairs at which it fails, as text."""
-    return {one.metric: ", ".join(pairs) for one in found if (pairs := one.pairs(FAILS))}
+    """Returns metric, with each of its estimands -> the pairs at which it fails, as text."""
+    return {name: ", ".join(pairs) for one in found if (pairs := one.pairs(FAILS)) for name in names_of(one.metric)}
 
 
 def _names(metric: str) -> tuple[str, str]:

@@ -32,7 +32,8 @@ _READINGS = {
     "classification": OVERALL,
     "localisation": "The controls are the floor (a random map, a centred Gaussian), an edge map that ignores the "
     "model, and the ceilings (the mask itself, and the mask averaged over the cells of the feature map).",
-    "faithfulness": "An @ separates a metric from its occlusion operator. Two networks must not be compared by AUDC or "
+    "faithfulness": "An @ separates a metric from its occlusion operator. _curve and _right are other estimands of the "
+    "same scores, explained in the table estimands; verdicts use _right. Two networks must not be compared by AUDC or "
     "AUIC alone, because the network's own curve sets the level; the table verdicts subtracts it.",
     "per_class": "Every image is explained, and occluded, for its own class. Controls that read masks find none on "
     "healthy images and delete in random order.",

@@ -17,6 +17,7 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import comparable, main_variants, title
 from bench.report.tables.captions import PER_CLASS, captioned
 from bench.report.tables.classification import classification_table, cost_table
+from bench.report.tables.estimands import add_estimands, estimands_table
 from bench.report.tables.table import Column, TableData, is_number
 from bench.statistics.intervals import estimate_means
 
@@ -39,6 +40,7 @@ def _all_tables(frames: Frames) -> dict[str, TableData]:
         on_all.caption = f"{on_all.caption.removesuffix('.')}, on every classifier."
         if family in PER_CLASS:
             tables[PER_CLASS[family]] = per_class_table(frames, family)
+    tables["estimands"] = estimands_table(frames)
     tables["cost"] = cost_table(frames)
     return {name: table for name, table in tables.items() if table.rows}
 
@@ -96,5 +98,5 @@ def _fill(
         name = found[place]["explainer"]
         table.rows.append(found[place])
         table.competes.append(explainers[name].family != "control" and name in compared)
-    used = columns.values()
+    used = add_estimands(frames, [*columns.values()], found, wanted, metrics, keys)
     table.columns = [column for column in used if any(is_number(row.get(column.name)) for row in table.rows)]

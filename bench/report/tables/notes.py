@@ -1,9 +1,11 @@
-"""Notes below tables and figures of localisation: what the masks cover, and how maps are drawn."""
+"""Notes below tables: what masks cover, how maps are drawn, and metrics that are not identified."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from bench.report.frames.identified import explained_by_logit
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
 from bench.report.tables.paper import PRECISIONS
@@ -11,6 +13,8 @@ from bench.report.tables.table import TableData
 from bench.store.records import CellRecord
 
 FAMILY = "localisation"
+#: Refers to the note about a metric that the run does not identify.
+MARK = "‡"
 
 
 def masks_note(frames: Frames, datasets: Iterable[str]) -> str:
@@ -56,6 +60,25 @@ def note_masks(frames: Frames, tables: dict[str, TableData]) -> None:
         shown = {str(row["dataset"]) for row in rows if "dataset" in row} | across
         note = masks_note(frames, [name for name in frames.record.datasets if name in shown])
         table.notes += [note] if note else []
+
+
+def mark_unidentified(frames: Frames, tables: dict[str, TableData]) -> None:
+    """Marks metrics that read the zero of maps of logits, in columns and rows, and adds a note below the table."""
+    datasets = explained_by_logit(frames)
+    unidentified = [title(metric) for metric in frames.record.metrics if metric.uses_zero] if datasets else []
+    for table in tables.values():
+        named = [column.name for column in table.columns if column.name in unidentified]
+        table.columns = [replace(one, mark=one.mark + MARK) if one.name in named else one for one in table.columns]
+        if "metric" in table.keys:
+            for text in dict.fromkeys(str(row["metric"]) for row in table.rows):
+                if (bare := text.rstrip(" ↑↓†").replace(" ", "_")) in unidentified:
+                    table.marked[text] = table.marked.get(text, text) + MARK
+                    named.append(bare)
+        if named:
+            table.notes.append(
+                f"{MARK} not identified on {', '.join(datasets)}: {', '.join(dict.fromkeys(named))}. Adding a constant "
+                'to the evidence of all classes changes them, but no prediction; target = "contrast" identifies them.'
+            )
 
 
 def _metric(row: dict[str, object]) -> str:

@@ -20,6 +20,7 @@ from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames
 from bench.store.folders import RunStore
 from bench.store.scores import read_metadata
+from tests.oracles.contrast import contrast
 from tests.support.class_run import cell_of, class_config, one_image, trained
 from tests.support.made import run_tiny
 
@@ -44,8 +45,9 @@ def test_maps_of_every_class_are_those_of_the_model(class_run: Path, tmp_path: P
                     np.testing.assert_allclose(maps[label], main[f"arr_{at}"], atol=1e-6)
                 if explainer == "softcam":
                     with torch.no_grad():
-                        evidence = classifier.forward_evidence(one_image(prepared, name))[0]
-                    np.testing.assert_allclose(maps, evidence.numpy(), atol=1e-5)
+                        evidence = classifier.forward_evidence(one_image(prepared, name))[0].numpy()
+                    expected = np.stack([contrast(evidence, target) for target in range(3)])
+                    np.testing.assert_allclose(maps, expected, atol=1e-5)
 
 
 def test_saved_maps_hold_every_class_and_stay(tmp_path: Path) -> None:
@@ -118,7 +120,8 @@ def test_figures_of_the_classes(class_run: Path, class_frames: Frames, tmp_path:
     method = methods_in(class_frames, compared_rows(class_frames))[0]
     found = load_class_maps(class_frames, "shapes", method, images, 3)
     assert found is not None
-    logits = np.stack([maps.mean(axis=(1, 2)) for maps in found.maps.maps])  # an inherent map adds up to the prediction
+    contrasts = np.stack([maps.mean(axis=(1, 2)) for maps in found.maps.maps])  # what an inherent map adds up to
+    logits = contrasts * (3 - 1) / 3  # up to a constant for all three classes
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
     shutil.copytree(class_run, tmp_path / "run")

@@ -68,7 +68,7 @@ def test_probability_target_is_the_softmax_of_the_logits() -> None:
 
 
 def test_the_first_setting_is_what_the_run_scores(frames: Frames) -> None:
-    own = rows_of(frames, implementation="gradcam", target="logit", upsampling=ALIGNED)
+    own = rows_of(frames, implementation="gradcam", target="contrast", upsampling=ALIGNED)
     scores = frames.scores.query("explainer == 'gradcam' and head == 'blackbox'")
     localisation = [one.name for one in frames.record.metrics if one.family == "localisation"]
     assert set(own["measure"]) == {"max_difference", "mean_difference", "rank_correlation", *localisation}
@@ -88,7 +88,7 @@ def test_every_implementation_target_and_enlargement_is_there(frames: Frames) ->
         assert set(found["implementation"]) == {method, *variants_of(method)}
         for name, part in found[found["reason"] == ""].groupby("implementation"):
             by_the_library = str(name).endswith("@pytorch-grad-cam")
-            assert set(part["target"]) == {"logit", "probability"}
+            assert set(part["target"]) == {"contrast", "logit", "probability"}
             assert set(part["upsampling"]) == ({BY_THE_LIBRARY} if by_the_library else {ALIGNED, *UPSAMPLINGS})
     assert set(frames.studies["implementations"]["explainer"]) == {"gradcam", "layercam", "xgradcam"}
     assert set(frames.studies["implementations"]["head"]) == {"blackbox"}
@@ -99,9 +99,9 @@ def test_every_implementation_target_and_enlargement_is_there(frames: Frames) ->
 def test_scaling_leaves_ranks_alone_and_enlargement_does_not(frames: Frames) -> None:
     if "" not in set(rows_of(frames, implementation="gradcam@torchcam")["reason"]):
         pytest.skip("torchcam is not installed")
-    scaled = rows_of(frames, implementation="gradcam@torchcam", target="logit", upsampling=ALIGNED)
+    scaled = rows_of(frames, implementation="gradcam@torchcam", target="contrast", upsampling=ALIGNED)
     assert scaled.query("measure == 'rank_correlation'")["value"].min() > 0.9999
-    nearest = rows_of(frames, implementation="gradcam", target="logit", upsampling="nearest")
+    nearest = rows_of(frames, implementation="gradcam", target="contrast", upsampling="nearest")
     assert nearest.query("measure == 'rank_correlation'")["value"].max() < 0.999
     assert nearest.query("measure == 'max_difference'")["value"].min() > 0.05
 

@@ -1,0 +1,96 @@
+"""Estimands of scores that are areas under curves of the target's probability.
+
+A run stores one score per image. Its mean over all images is the paper's estimand; images that the classifier misses
+have a small intact probability and may dominate it, so two others are derived from the same scores.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frames.load import CELL, Frames
+from bench.statistics.classification import softmax
+from bench.statistics.estimands import ratio_of_means
+from bench.statistics.intervals import Estimate, Floats
+from bench.store.records import CellKey, MetricFacts
+
+#: Area of the mean curve, relative to the mean intact probability; mean over images that the classifier gets right.
+CURVE, RIGHT = "curve", "right"
+
+
+def named(metric: MetricFacts, estimand: str) -> str:
+    """Returns the name of a metric with an estimand ("" = the mean over all images) and its operator."""
+    name = f"{metric.name}_{estimand}" if estimand else metric.name
+    return f"{name}@{metric.variant}" if metric.variant else name
+
+
+def names_of(title: str) -> list[str]:
+    """Returns the names of all estimands of a metric, from the name of its mean over all images."""
+    name, at, variant = title.partition("@")
+    return [title, *(f"{name}_{estimand}{at}{variant}" for estimand in (CURVE, RIGHT))]
+
+
+def right_only(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns rows whose values are nan on images that the classifier misses.
+
+    A difference of two classifiers is therefore defined on the images that both get right.
+    """
+    return rows.assign(value=rows["value"].where(rows["predicted"] == rows["label"]))
+
+
+def curve_estimates(
+    frames: Frames, metric: MetricFacts, rows: pd.DataFrame, by: list[str]
+) -> dict[tuple[Any, ...], Estimate]:
+    """Computes the area under the mean curve divided by the mean intact probability p₀.
+
+    For a score relative to p₀ the area of an image is ``p₀ · score``; otherwise it is the score. Hence no curve is
+    read. p₀ is that of the float32 logits.
+
+    Args:
+        frames: the run.
+        metric: with ``of_curve``.
+        rows: of this metric and operator.
+        by: columns that name a method; without those whose cells did not store their logits.
+    """
+    known = intact(frames, rows)
+    areas = rows["value"] * known if metric.of_curve == "relative" else rows["value"]
+    # A relative score is undefined where p₀ is 0; so is the image in both means.
+    table = rows.assign(area=areas, intact=known.where(rows["value"].notna()))
+    found: dict[tuple[Any, ...], Estimate] = {}
+    for key, part in table.groupby(by, sort=False):
+        groups = part.groupby("image", sort=True)["group"].first().to_numpy(dtype=object)
+        over, under = _by_seed(part, "area"), _by_seed(part, "intact")
+        if np.isfinite(under).any():
+            found[key] = ratio_of_means(over, under, groups)
+    return found
+
+
+def _by_seed(rows: pd.DataFrame, column: str) -> Floats:
+    """Returns values (S,N) in the order of seeds and images; nan where absent."""
+    return rows.pivot(index="seed", columns="image", values=column).sort_index(axis=1).to_numpy(dtype=float)
+
+
+def intact(frames: Frames, rows: pd.DataFrame) -> pd.Series:
+    """Returns the target's probability on the intact image of each row; nan where a cell did not store its logits."""
+    found = pd.Series(np.nan, index=rows.index)
+    for (dataset, backbone, head, seed), part in rows.groupby(CELL, sort=False):
+        probabilities = _probabilities(frames, str(dataset), str(backbone), str(head), int(str(seed)))
+        if len(probabilities):
+            places = probabilities.index.get_indexer(pd.Index(part["image"]))
+            values = probabilities.to_numpy()[places, part["target"].to_numpy(dtype=int)]
+            found[part.index] = np.where(places >= 0, values, np.nan)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _probabilities(frames: Frames, dataset: str, backbone: str, head: str, seed: int) -> pd.DataFrame:
+    """Returns the probabilities (N,C) of the explained images of a cell, by image; empty if they are not stored."""
+    file = frames.store.cell(CellKey(dataset, backbone, head, seed)).explained
+    if not file.exists():
+        return pd.DataFrame()
+    stored = pd.read_parquet(file).set_index("image")
+    return pd.DataFrame(softmax(stored.filter(like="logit_").to_numpy(dtype=float)), index=stored.index)

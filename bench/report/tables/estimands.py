@@ -1,0 +1,106 @@
+"""Columns and table of the estimands of deletion, insertion and SRG.
+
+They answer different questions about the same scores, so they are shown next to each other, each with its n.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from bench.report.frames.compared import main_rows, row_order
+from bench.report.frames.estimands import CURVE, RIGHT, curve_estimates, named, right_only
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import title
+from bench.report.tables.table import Column, TableData, is_number
+from bench.statistics.intervals import Estimate, estimate_means
+from bench.store.records import MetricFacts
+
+_KEYS = ["dataset", "backbone", "metric", "explainer", "head"]
+_ALL = "all images"
+_CAPTION = "Three estimands of the areas under deletion and insertion curves."
+_READING = (
+    "all images is the mean of the scores of images: for AUDC and SRG a mean of ratios to the intact probability p₀, "
+    "as published, in which an image that the classifier misses can have a small p₀ and a large weight. curve is the "
+    "area under the mean curve, divided by the mean of p₀: the mean of ratios weighted by p₀, and for AUIC the mean "
+    "area divided by the mean of p₀. right is the mean of the scores of images that the classifier gets right; "
+    "comparisons of two classifiers use it, on images that both get right. Intervals are 95 % bootstrap intervals over "
+    "groups."
+)
+
+
+def estimands(
+    frames: Frames, metric: MetricFacts, rows: pd.DataFrame, by: list[str]
+) -> dict[str, dict[tuple[Any, ...], Estimate]]:
+    """Computes the estimands of a metric other than the mean over all images.
+
+    Args:
+        frames: the run.
+        metric: with ``of_curve``.
+        rows: of this metric and operator.
+        by: columns that name a method; two or more.
+
+    Returns:
+        Estimand -> method -> estimate, clipped to the possible range.
+    """
+    lowest, highest = metric.value_range
+    curve = curve_estimates(frames, metric, rows, by)
+    # Divided by the mean of p₀, an area may exceed 1.
+    most = highest if metric.of_curve == "relative" else float("inf")
+    return {
+        CURVE: {key: one.within(lowest, most) for key, one in curve.items()},
+        RIGHT: {key: one.within(lowest, highest) for key, one in estimate_means(right_only(rows), by).items()},
+    }
+
+
+def add_estimands(
+    frames: Frames,
+    columns: list[Column],
+    found: dict[Any, dict[str, Any]],
+    rows: pd.DataFrame,
+    metrics: list[MetricFacts],
+    keys: list[str],
+) -> list[Column]:
+    """Adds the estimands of the first operator of each metric to rows of a table.
+
+    Args:
+        frames: the run.
+        columns: of the table, one per metric.
+        found: keys of a row -> the row, which is changed.
+        rows: scores.
+        metrics: of the table.
+        keys: columns that name a row.
+
+    Returns:
+        The columns, each metric followed by its estimands.
+    """
+    further: dict[str, list[Column]] = {}
+    for metric in {one.name: one for one in reversed(metrics) if one.of_curve}.values():
+        part = rows[(rows["metric"] == metric.name) & (rows["variant"] == metric.variant)]
+        for estimand, estimates in estimands(frames, metric, part, keys).items() if len(part) else ():
+            column = Column(named(metric, estimand), metric.higher_is_better)
+            further.setdefault(title(metric), []).append(column)
+            for key, estimate in estimates.items():
+                found[key][column.name] = estimate
+    return [one for column in columns for one in (column, *further.get(column.name, []))]
+
+
+def estimands_table(frames: Frames) -> TableData:
+    """Returns one row per metric, operator and method of the main comparison, one column per estimand."""
+    table = TableData(_CAPTION, _KEYS, [Column(_ALL, None), Column(CURVE, None), Column(RIGHT, None)], within=3)
+    table.reading, place, scores = _READING, row_order(frames), main_rows(frames)
+    by = [key for key in _KEYS if key != "metric"]
+    for metric in [metric for metric in frames.record.metrics if metric.of_curve and len(scores)]:
+        rows = scores[(scores["metric"] == metric.name) & (scores["variant"] == metric.variant)]
+        if not len(rows):
+            continue
+        means = {key: one.within(*metric.value_range) for key, one in estimate_means(rows, by).items()}
+        columns = {_ALL: means} | estimands(frames, metric, rows, by)
+        for key in sorted(means, key=place):
+            row = dict(zip(by, key, strict=True)) | {"metric": title(metric)}
+            table.rows.append(row | {name: of.get(key) for name, of in columns.items()})
+            table.competes.append(frames.record.explainers[str(row["explainer"])].family != "control")
+            table.directions.append(metric.higher_is_better)
+    table.columns = [one for one in table.columns if any(is_number(row.get(one.name)) for row in table.rows)]
+    return table
