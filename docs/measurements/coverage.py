@@ -13,7 +13,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics.comparison import ALPHA, holm, mean_differences
+from bench.statistics.comparison import ALPHA, mean_differences
+from bench.statistics.decisions import holm
 from bench.statistics.intervals import Floats
 from bench.statistics.sign_flip import sign_flip_tests
 
