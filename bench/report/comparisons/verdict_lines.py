@@ -72,7 +72,8 @@ def margins(rows: pd.DataFrame) -> str:
 
 def against_controls(rows: pd.DataFrame) -> Iterator[str]:
     """Yields one sentence per verdict of an own map on the controls, in one metric."""
-    for verdict, part in rows.groupby("verdict", sort=False):
+    for word, part in rows.groupby("verdict", sort=False):
+        verdict = str(word)
         first = part.iloc[0].to_dict()
         named = [
             f"{row['against']} ({', '.join([difference_text(row), p_value(row), *reason(row)])})"
