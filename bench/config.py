@@ -107,6 +107,21 @@ class ExplainSection(_Section):
     every_class: bool = True
 
 
+class ReportSection(_Section):
+    """Comparisons that are fixed before any score is seen; they change verdicts and no stored result.
+
+    Attributes:
+        reference: post-hoc explainer that every own map is compared with first; empty for none.
+        head: head whose own map has the primary comparison of a family; empty for the first trained one.
+        primary: metric family -> metric of its primary comparison, such as ``audc@zero``; otherwise, the first metric
+            of the family that does not fail on maps of known quality.
+    """
+
+    reference: str = "gradcam"
+    head: str = ""
+    primary: dict[str, str] = {}
+
+
 class BackboneOverrides(_Section):
     """Settings of one backbone on one data set that differ, any subset of keys."""
 
@@ -138,6 +153,7 @@ class Config(_Section):
     data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
     explain: ExplainSection = ExplainSection()
+    report: ReportSection = ReportSection()
     heads: dict[str, dict[str, Any]] = {}
     explainers: dict[str, dict[str, Any]] = {}
     studies: dict[str, dict[str, Any]] = {}
@@ -247,6 +263,15 @@ def _describe(error: ValidationError) -> str:
     key = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']}"
-    sections = (Config, RunSection, DataSection, TrainingSection, ExplainSection, Overrides, BackboneOverrides)
+    sections = (
+        Config,
+        RunSection,
+        DataSection,
+        TrainingSection,
+        ExplainSection,
+        ReportSection,
+        Overrides,
+        BackboneOverrides,
+    )
     known = sorted({name for section in sections for name in section.model_fields})
     return f"unknown key {key!r}; {closest(str(first['loc'][-1]), known)}"

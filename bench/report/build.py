@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.memory import give_memory_back
-from bench.report.comparisons.verdicts import print_verdicts, verdict_frame
+from bench.report.comparisons.verdict_lines import print_verdicts
+from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.contents import COMPARISONS, OTHERS, draw_figures, every_table, missing
 from bench.report.failure_modes import Signature, add_notes, signatures
 from bench.report.figures.style import Caption

@@ -9,13 +9,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.config import Config
+from bench.config import Config, ReportSection
 from bench.contracts import DatasetInfo, Explainer, Head
 from bench.data.sources.folder import folder_dataset
 from bench.errors import UserError
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
-from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry
+from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry, closest
 from bench.specs import all_parameters, parse_spec
 from bench.store.records import CellKey
 from bench.training.classifier import PlannedHead
@@ -110,6 +110,8 @@ def _check_tables(config: Config) -> None:
         EXPLAINERS[name]
     for name in config.studies:
         STUDIES[name]
+    if config.report != ReportSection():
+        _check_report(config.report, config.run.heads)
     for name, overrides in config.datasets.items():
         if name != "folder":
             DATASETS[name]
@@ -117,6 +119,18 @@ def _check_tables(config: Config) -> None:
             BACKBONES[backbone]
             for head in changes.heads:
                 HEADS[head]
+
+
+def _check_report(report: ReportSection, heads: list[str]) -> None:
+    """Raises ``UserError`` if the report compares with something that is unknown."""
+    if report.reference:
+        EXPLAINERS[report.reference]
+    if report.head and report.head not in heads:
+        raise UserError(f"[report] head = {report.head!r} is not one of the run: {closest(report.head, heads)}")
+    for family, name in report.primary.items():
+        (found,) = resolve_metrics([name])
+        if found.info.family != family:
+            raise UserError(f"[report] primary: {name} belongs to {found.info.family}, not to {family}")
 
 
 def _why_no_shortcut(info: DatasetInfo) -> str:

@@ -70,7 +70,7 @@ def new_record(config: Config, plan: Plan, options: RunOptions, workers: int) ->
 def _plan_id(config: Config, plan: Plan, options: RunOptions) -> str:
     """Hashes what is asked for and of which images: cells with another hash are not shown with these."""
     return digest(
-        config.model_dump(),
+        config.model_dump(exclude={"report"}),  # what is compared changes nothing that is computed
         [asdict(key) for key in plan.cells],
         list(plan.explainers),
         options.root.resolve(),

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from bench.statistics.bootstrap_t import half_width, standard_errors, stretches, studentised
 from bench.statistics.intervals import (
     ABSOLUTE,
     LEVEL,
@@ -21,6 +22,7 @@ from bench.statistics.intervals import (
     limits,
     mean_over,
     ratio,
+    variance_of_seeds,
     weighted_means,
 )
 from bench.statistics.sign_flip import sign_flip_tests
@@ -75,15 +77,17 @@ def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples
         resamples: number of bootstrap samples.
 
     Returns:
-        One row per comparison: difference, low, high (nan for few groups, see ``limits``), n images with a value,
-        undefined images, and the numbers of groups and seeds with a value.
+        One row per comparison: difference, low, high (nan for few groups, see ``half_width``), n images with a value,
+        undefined images, the numbers of groups and seeds with a value, and the columns ``SPREAD``, from which
+        ``half_width`` computes intervals at other levels.
     """
     image = mean_over(differences, axis=0)
     n, parts = np.isfinite(image).sum(axis=0), _Parts(differences, groups)
-    low, high = limits(parts.mean, parts.drawn(resamples), parts.count, parts.by_seed, parts.drawn_by_seed(resamples))
     seeds = np.isfinite(differences).any(axis=1).sum(axis=0)
     facts = {"n": n, "undefined": len(groups) - n, "groups": parts.count, "seeds": seeds}
-    return pd.DataFrame({"difference": parts.mean, "low": low, "high": high} | facts)
+    rows = pd.DataFrame({"difference": parts.mean} | facts | parts.spread(resamples))
+    half = half_width(rows)
+    return rows.assign(low=rows["difference"] - half, high=rows["difference"] + half)
 
 
 def mean_ratios(over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -130,6 +134,17 @@ class _Parts:
         self.count = np.isfinite(self._all).sum(axis=0)
         self.mean, self.by_seed = mean_over(self._all, axis=0), mean_over(self._each, axis=1)
 
+    def spread(self, resamples: int) -> dict[str, Floats]:
+        """Computes the standard errors of groups and seeds, and how much wider than Student's intervals must be."""
+        weights = bootstrap_weights(self._names, resamples)
+        alone, joint = stretches(studentised(weights, self._all), self.count)
+        of_seeds = np.zeros(len(self.count))
+        if len(self._each) > 1:
+            with np.errstate(invalid="ignore", divide="ignore"):  # a single seed or group with a value
+                of_seeds = np.sqrt(variance_of_seeds(self.by_seed, self.drawn_by_seed(resamples), self.count))
+        error = np.where(self.count > 1, standard_errors(self._all), np.nan)
+        return {"error": error, "seed_error": of_seeds, "stretch": alone, "joint_stretch": joint}
+
     def drawn(self, resamples: int) -> Floats:
         """Draws B bootstrap samples of the mean (B,M)."""
         return weighted_means(bootstrap_weights(self._names, resamples), self._all)
@@ -161,50 +176,6 @@ def signed_rank(differences: Floats) -> tuple[float, float]:
     """
     p, effect = sign_flip_tests(differences[:, None])
     return float(p[0]), float(effect[0])
-
-
-def holm(p: Floats) -> Floats:
-    """Adjusts the p-values (M,) of one family by Holm's method; nan remains nan and does not count.
-
-    Source: Holm 1979, Scandinavian Journal of Statistics 6(2), 65-70.
-    """
-    adjusted = np.full(len(p), np.nan)
-    order = np.argsort(p)[: np.isfinite(p).sum()]
-    factors = np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
-    return adjusted
-
-
-def decide(comparisons: pd.DataFrame, family: list[str], higher_is_better: str, margin: str) -> pd.DataFrame:
-    """Adds ``p_holm``, ``needed`` and ``verdict`` to rows of ``compare``, and orients the effect: positive is better.
-
-    "better" and "worse" need a Holm-adjusted p below 0.05, an interval without 0, an effect of the same sign and a
-    difference beyond the margin. An interval within the margin is "no relevant difference" (equivalence). If that p
-    cannot be reached at Holm's first step even if all groups agree, the verdict is "too few images"; ``needed`` groups
-    would suffice. The number of groups is known before any score, so this choice favours no method.
-
-    Args:
-        comparisons: rows of ``compare`` with the columns named below.
-        family: columns that name the family over which p-values are adjusted.
-        higher_is_better: name of the column with the direction.
-        margin: name of the column with the smallest relevant difference.
-
-    Source: equivalence by an interval within a margin, Schuirmann 1987, doi:10.1007/BF01068419.
-    Deviation: the 95 % interval instead of the 90 % one, which is stricter.
-    """
-    sizes = comparisons.groupby(family)["p"].transform("count")
-    adjusted = comparisons.groupby(family)["p"].transform(lambda p: holm(p.to_numpy()))
-    direction = np.where(comparisons[higher_is_better], 1, -1)
-    gain, effect = comparisons["difference"] * direction, comparisons["effect"] * direction
-    low, high, least = (comparisons[name] for name in ("low", "high", margin))
-    apart = ((low > 0) | (high < 0)) & (gain * effect > 0) & (gain.abs() > least)
-    decided = (adjusted < ALPHA) & apart
-    needed = np.floor(1 + np.log2(sizes / ALPHA)).astype(int) + 1  # smallest first p, ties or not: sizes · 2^(1-groups)
-    hopeless, same = comparisons["groups"] < needed, (low > -least) & (high < least)
-    verdict = np.select(
-        [hopeless, same, decided & (gain > 0), decided & (gain < 0)], [TOO_FEW, SAME, BETTER, WORSE], NO_EVIDENCE
-    )
-    return comparisons.assign(effect=effect, p_holm=adjusted, needed=needed, verdict=verdict)
 
 
 def non_inferiority(low: float, high: float, margin: float) -> str:

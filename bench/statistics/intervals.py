@@ -182,7 +182,7 @@ def limits(
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = _spread(samples, axis=0)
         of_groups = spread * groups / (groups - 1)
-        of_seeds = _variance_of_seeds(by_seed, seed_samples, groups)
+        of_seeds = variance_of_seeds(by_seed, seed_samples, groups)
         variance = of_groups + of_seeds
         seeds = np.isfinite(by_seed).sum(axis=0)
         students = [stdtrit(np.maximum(count - 1, 1), (1 + LEVEL) / 2) for count in (groups, seeds)]
@@ -242,7 +242,7 @@ def with_ties(values: Floats, share: float = RELATIVE) -> Floats:
     return found
 
 
-def _variance_of_seeds(by_seed: Floats, seed_samples: Floats, groups: Floats) -> Floats:
+def variance_of_seeds(by_seed: Floats, seed_samples: Floats, groups: Floats) -> Floats:
     """Estimates the variance (M,) that seeds add to a mean over the seeds with a value; 0 for a single one."""
     seeds = np.isfinite(by_seed).sum(axis=0)
     by_images = mean_over(_spread(seed_samples - by_seed, axis=1), axis=0) * groups / (groups - 1)

@@ -2,20 +2,29 @@
 
 Prints the tables of docs/statistics.md:
 
-    python docs/measurements/coverage.py          # a few minutes on one core
+    python docs/measurements/coverage.py              # a few minutes on one core
+    python docs/measurements/coverage.py RUN          # also resamples the AUDC differences of a finished run
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.comparison import ALPHA, holm, mean_differences
+from bench.statistics.bootstrap_t import half_width
+from bench.statistics.comparison import ALPHA, mean_differences
+from bench.statistics.decisions import holm
 from bench.statistics.intervals import Floats
 from bench.statistics.sign_flip import sign_flip_tests
+
+#: Images that a stored pair of maps must have.
+LEAST_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -88,18 +97,65 @@ def error_rate(groups: int, steps: int, studies: int = 20000) -> float:
     return float((sign_flip_tests(np.round(differences * steps) / steps)[0] < ALPHA).mean())
 
 
+def stored_coverage(run: Path, groups: int, studies: int = 2000) -> float:
+    """Coverage of intervals of AUDC differences resampled from a finished run, one pair of maps per study.
+
+    Each study draws images of one pair of black-box maps with replacement; the mean of the pair is the truth.
+    """
+    rows = pd.concat([pd.read_parquet(file).assign(cell=str(file.parent), map=file.stem) for file in _score_files(run)])
+    rows = rows[(rows["metric"] == "audc") & (rows["step"] < 0)]
+    pairs = []
+    for _, part in rows.groupby(["cell", "variant"]):
+        wide = part.pivot(index="image", columns="map", values="value").dropna(axis=1).to_numpy(dtype=float)
+        pairs += [wide[:, one] - wide[:, other] for one in range(wide.shape[1]) for other in range(one)]
+    known = [pair for pair in pairs if pair.std() > 1e-6 and len(pair) >= LEAST_IMAGES]
+    generator = np.random.default_rng(0)
+    chosen = [known[place] for place in generator.integers(len(known), size=studies)]
+    drawn = np.stack([generator.choice(pair, groups) - pair.mean() for pair in chosen], axis=1)
+    found = mean_differences(drawn[None], np.arange(groups).astype(str).astype(object))
+    return float(((found["low"] <= 0) & (found["high"] >= 0)).mean())
+
+
+def _score_files(run: Path) -> list[Path]:
+    return sorted(run.glob("cells/*-phantom/*-blackbox-*/scores/*.parquet"))
+
+
+def choice_coverage(groups: int, rivals: int, studies: int = 400) -> tuple[float, float]:
+    """Coverage of the difference from the best of equal rivals, when it is chosen by the same data.
+
+    Returns:
+        of the interval that ignores the choice, and of the one that covers it (``joint``).
+    """
+    generator, names = np.random.default_rng(0), np.arange(groups).astype(str).astype(object)
+    covered = np.zeros(2)
+    for _ in range(studies):
+        ours = generator.normal(size=(groups, 1))
+        rows = mean_differences((ours - generator.normal(size=(groups, rivals)))[None], names, 500)
+        gain, best = rows["difference"].to_numpy(), rows["difference"].argmin()
+        alone, joint = half_width(rows), half_width(rows, joint=True)
+        covered += [abs(gain[best]) <= alone[best], (gain - joint).min() <= 0 <= (gain + joint).min()]
+    return float(covered[0] / studies), float(covered[1] / studies)
+
+
 def main() -> None:
     """Prints one Markdown row per number of seeds, groups and images, with the lowest and highest coverage."""
     rows: dict[tuple[int, int, int, bool], list[float]] = {}
     for number, study in enumerate(grid()):
         key = (study.seeds, study.groups, study.images, bool(study.skewed))
-        rows.setdefault(key, []).append(coverage(study, 4000, seed=number))
+        rows.setdefault(key, []).append(coverage(study, 1000, seed=number))
     print("| seeds | groups | images per group | differences | settings | lowest coverage | highest coverage |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for (seeds, groups, images, skewed), found in rows.items():
         kind = "skewed" if skewed else "normal"
         print(f"| {seeds} | {groups} | {images} | {kind} | {len(found)} | {min(found):.1%} | {max(found):.1%} |")
     print(f"\nHolm, 1,000 families of 20 comparisons on 30 groups: {family_error(1000, 20, 30):.1%} with an error")
+    for groups, rivals in product((16, 32), (3, 12)):
+        alone, joint = choice_coverage(groups, rivals)
+        print(
+            f"Best of {rivals}, {groups} groups: covered in {alone:.1%} if the choice is ignored, in {joint:.1%} if not"
+        )
+    for groups in (10, 16, 32) if len(sys.argv) > 1 else ():
+        print(f"Stored AUDC differences, {groups} groups: covered in {stored_coverage(Path(sys.argv[1]), groups):.1%}")
     for groups, steps in product((10, 16, 32, 60, 61, 100), (1, 3, 12, 10**6)):
         print(f"One test, {groups} groups, steps of 1/{steps}: p < 0.05 in {error_rate(groups, steps):.1%}")
 

@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bench.report.comparisons.verdicts import PRINTED, printed, verdict_frame
+from bench.report.comparisons.choices import printed
+from bench.report.comparisons.verdicts import PRINTED, verdict_frame
 from bench.report.figures.looks import head_look
 from bench.report.figures.style import BLACK, Drawing, Look, by_backbone, legend_below, panels
 from bench.report.frames.load import Frames

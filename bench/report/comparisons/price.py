@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bench.report.comparisons.verdicts import chosen, verdict_frame
+from bench.report.comparisons.choices import chosen
+from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.figures.looks import head_look
 from bench.report.figures.style import GREY, LIGHT, Drawing, by_backbone, legend_below, panels
 from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits

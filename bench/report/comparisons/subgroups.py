@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.report.comparisons.verdicts import against_best, verdict_frame
+from bench.report.comparisons.choices import against_best
+from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Paired, levelled, main_metrics, metric_rows, pair, possible, title
 from bench.report.gaps import Missing

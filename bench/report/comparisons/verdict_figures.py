@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from bench.report.comparisons.verdicts import leading, verdict_frame
+from bench.report.comparisons.choices import leading
+from bench.report.comparisons.opponents import CONTROLS
+from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.figures.style import STRONG, WIDTH, Drawing
 from bench.report.frames.load import Frames
 from bench.statistics.comparison import BETTER, TOO_FEW, WORSE
@@ -40,6 +42,7 @@ def win_matrix(frames: Frames) -> Iterator[Drawing]:
 def draw_wins(verdicts: pd.DataFrame) -> Iterator[Drawing]:
     """Draws the leading metric of each family; nothing without verdicts."""
     rows = leading(verdicts) if len(verdicts) else verdicts
+    rows = rows[rows["question"] != CONTROLS] if len(rows) else rows
     if not len(rows):
         return
     families = list(dict.fromkeys(rows["family"]))

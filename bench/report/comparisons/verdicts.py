@@ -11,31 +11,38 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.text import Text
 
-from bench.report.comparisons.verdict_sentences import FAMILY, disagreement, sentence, tally, too_few
+from bench.report.comparisons.choices import printed, spoken
+from bench.report.comparisons.opponents import (
+    CONTROLS,
+    POST_HOC,
+    REFERENCE,
+    coinciding,
+    opponents,
+    primary_rows,
+    relevant,
+)
+from bench.report.comparisons.verdict_sentences import FAMILY, disagreement, sentence
 from bench.report.frames.estimands import named
 from bench.report.frames.identified import explained_by_logit, is_identified
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import (
+    NOT_NEEDED,
     Method,
     Paired,
     directed,
     label,
     levelled,
-    main_metrics,
-    margin,
     own_maps,
     pairs,
     possible,
-    post_hoc,
     title,
 )
 from bench.report.gaps import Missing
-from bench.report.studies.soundness import FAILS, MARK, NOT_TRIED, judgements, words
+from bench.report.studies.soundness import NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table
-from bench.statistics.comparison import TOO_FEW, compare, decide, means, paired_differences
+from bench.statistics.comparison import compare, paired_differences
+from bench.statistics.decisions import decide
 from bench.store.records import MetricFacts
 
 #: How to read tables whose rows are ``printed``.
@@ -45,15 +52,18 @@ PRINTED = (
 )
 _CAPTION = "Verdicts: inherent maps minus post-hoc maps of the black box, image by image."
 _READING = (
-    "Both maps belong to the same data set, backbone and seed. Columns: mean difference (images averaged within "
-    "groups, groups weighted alike) with its 95 % bootstrap interval over groups, widened for few groups and for "
-    "seeds; p of the Wilcoxon signed-rank test on group means, adjusted by Holm over all comparisons of a data set, "
-    "backbone and metric family; and the matched-pairs rank-biserial effect, positive in favour of the inherent map. "
-    "floor: if subtracted, each score is relative to random maps on the same network, because the network sets the "
-    "level of the metric; if missing, there are no random maps and the scores are raw. Better or worse: the adjusted "
-    "p is below 0.05, the interval excludes 0 and the difference exceeds the margin (0.01 of the metric's range, or "
-    "0.01). No relevant difference: the interval lies within the margin. Too few images: even if all groups pointed "
-    f"in one direction, p would not be small enough at Holm's first step. {PRINTED}"
+    "Own and other maps belong to the same data set, backbone and seed. question: controls (maps that do not "
+    "explain), the reference that the config names, or the other post-hoc maps; post-hoc maps with the same scores "
+    "are entered once. Columns: mean difference (images averaged within groups, groups weighted alike) with its "
+    "interval (symmetric bootstrap-t over groups, and seeds); p of the Wilcoxon signed-rank test on group means; and "
+    "the matched-pairs rank-biserial effect, positive in favour of the inherent map. p and intervals are adjusted for "
+    "all comparisons of a data set, backbone, metric family and question: the primary comparison is tested first, the "
+    "others by Holm if it passes, with intervals that cover all at once in 95 %. floor: if subtracted, each score is "
+    "relative to random maps on the same network, because the network sets the level of the metric; if missing, there "
+    "are no random maps and the scores are raw. Better or worse: the adjusted p is below 0.05, the interval excludes "
+    "0 and the difference exceeds the margin of the metric on that data set. No relevant difference: the interval "
+    "lies within the margin. Too few images: even if all groups pointed in one direction, p would not be small "
+    f"enough; such comparisons are not part of the family. {PRINTED}"
 )
 
 
@@ -70,34 +80,62 @@ def verdict_frame(frames: Frames) -> pd.DataFrame:
             if not is_identified(frames, metric, dataset):
                 continue
             about: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "family": metric.family}
-            about |= {"metric": title(metric), "higher_is_better": metric.higher_is_better, "margin": margin(metric)}
+            about |= {"metric": title(metric), "higher_is_better": metric.higher_is_better}
             sound = words(judged, dataset).get(named(metric, ""), NOT_TRIED)
-            found.append(_comparisons(frames, metric, paired).assign(**about, sound=sound))
+            found.append(_comparisons(frames, metric, paired, (dataset, backbone)).assign(**about, sound=sound))
     found = [rows for rows in found if len(rows)]
     if not found:
         return pd.DataFrame()
-    verdicts = decide(pd.concat(found, ignore_index=True), FAMILY, "higher_is_better", "margin")
+    families = pd.concat(found, ignore_index=True)
+    own = families.groupby(FAMILY[:3])["method"].transform("nunique")
+    verdicts = decide(families.assign(own_maps=own, primary=primary_rows(frames, families, FAMILY)), FAMILY)
     several = verdicts["backbone"].nunique() > 1
     return verdicts.assign(sentence=[sentence(row, several) for row in verdicts.to_dict("records")])
 
 
-def _comparisons(frames: Frames, metric: MetricFacts, paired: Paired) -> pd.DataFrame:
-    ours, theirs = own_maps(frames, paired.methods), post_hoc(frames, paired.methods)
-    if not ours or not theirs:
-        return pd.DataFrame()
+def _comparisons(frames: Frames, metric: MetricFacts, paired: Paired, place: tuple[str, str]) -> pd.DataFrame:
+    """Compares every own map with its opponents in one metric; the primary comparison is marked."""
     found = []
-    for one in ours:
-        values, floor = levelled(frames, metric, paired, [one, *theirs])
-        scored = np.isfinite(values).any(axis=(0, 2))
-        if not scored.any():
-            continue
-        rows = compare(paired_differences(values[..., :1], values[..., 1:])[:, scored], paired.groups[scored])
-        lowest, highest = possible(metric, floor)
-        rows[["low", "high"]] = rows[["low", "high"]].clip(lowest - highest, highest - lowest)
-        names = pd.DataFrame([_names(frames, one, other) for other in theirs])
-        found.append(pd.concat([names, rows], axis=1).assign(their_mean=means(paired.of(theirs)), floor=floor))
+    least, source = relevant(frames, metric, paired)
+    for one in own_maps(frames, paired.methods):
+        against = opponents(frames, paired, place, one)
+        for questions in ((CONTROLS,), (REFERENCE, POST_HOC)):  # joint intervals cover all post-hoc maps
+            theirs = [(question, other) for question in questions for other in against[question]]
+            if not theirs:
+                continue
+            rows = _rows(frames, metric, paired, one, [other for _, other in theirs])
+            twins = [", ".join(name for _, name in coinciding(frames)[place].get(other, [])) for _, other in theirs]
+            asked = [question for question, _ in theirs]
+            found.append(rows.assign(question=asked, coincides=twins))
     rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame({"n": []})
-    return rows[rows["n"] > 0]
+    return rows[rows["n"] > 0].assign(margin=least, margin_is=source)
+
+
+def _rows(frames: Frames, metric: MetricFacts, paired: Paired, ours: Method, theirs: list[Method]) -> pd.DataFrame:
+    """Compares an own map with others; scores on one network need no floor."""
+    same_network = {one[0] for one in theirs} == {ours[0]}
+    values, floor = paired.of([ours, *theirs]), NOT_NEEDED
+    if not same_network:
+        values, floor = levelled(frames, metric, paired, [ours, *theirs])
+    scored = np.isfinite(values).any(axis=(0, 2))
+    if not scored.any():
+        return pd.DataFrame({"n": [0] * len(theirs)})
+    rows = compare(paired_differences(values[..., :1], values[..., 1:])[:, scored], paired.groups[scored])
+    lowest, highest = possible(metric, floor)
+    names = pd.DataFrame([_names(frames, ours, other) for other in theirs])
+    return pd.concat([names, rows], axis=1).assign(floor=floor, reach=highest - lowest)
+
+
+def _merged(frames: Frames) -> list[str]:
+    """Returns a line about maps that are entered once because all of their scores agree."""
+    places: dict[str, list[str]] = {}
+    for (dataset, _), groups in coinciding(frames).items():
+        for one, rest in groups.items():
+            if rest:
+                named = f"{label(frames, one)} (also {', '.join(label(frames, other) for other in rest)})"
+                places.setdefault(named, []).append(dataset)
+    texts = [f"{named} on {', '.join(dict.fromkeys(where))}" for named, where in places.items()]
+    return [f"Maps with the same scores, entered once: {'; '.join(texts)}."] if texts else []
 
 
 def _names(frames: Frames, ours: Method, theirs: Method) -> dict[str, str]:
@@ -105,7 +143,7 @@ def _names(frames: Frames, ours: Method, theirs: Method) -> dict[str, str]:
         "head": ours[0],
         "explainer": ours[1],
         "method": label(frames, ours),
-        "against": label(frames, theirs),
+        "against": theirs[1] if frames.record.explainers[theirs[1]].family == "control" else label(frames, theirs),
         "their_head": theirs[0],
         "their_explainer": theirs[1],
     }
@@ -145,80 +183,12 @@ def verdict_table(frames: Frames, verdicts: pd.DataFrame) -> FrameTable:
     alone = [title(metric) for metric in known if title(metric) not in compared]
     reasons = [f"{', '.join(left_out)} (neither direction is better)"] if left_out else []
     reasons += [f"{', '.join(alone)} (no post-hoc map of a black box has it)"] if alone else []
-    keys = ["dataset", "backbone", "metric", "method", "against", "verdict", "floor", "groups", "seeds"]
-    shown = printed(verdicts, verdicts).rename(columns={"p_holm": "p (Holm)"})
-    table = frame_table(_CAPTION, shown, keys, {"difference": ""}, ["p (Holm)", "effect"])
+    keys = ["dataset", "backbone", "metric", "method", "question", "against", "verdict", "floor", "groups", "seeds"]
+    shown = printed(verdicts, verdicts).rename(columns={"p_adjusted": "adjusted p"})
+    table = frame_table(_CAPTION, shown, keys, {"difference": ""}, ["adjusted p", "effect"])
     table.frame = verdicts
     table.reading = _READING
     table.notes = [f"Not compared: {'; '.join(reasons)}."] if reasons else []
+    table.notes += _merged(frames)
     table.notes += [line for row in spoken(verdicts).to_dict("records") for line in disagreement(verdicts, row)]
     return table
-
-
-def chosen(frames: Frames, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Returns each head against the best post-hoc method on that data set, in the main metric of each family."""
-    return against_best(verdicts, [title(metric) for metric in main_metrics(frames).values()])
-
-
-def against_best(verdicts: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Returns the rows of these metrics in which the post-hoc method has the best mean on that data set."""
-    if not len(verdicts):
-        return verdicts
-    rows = verdicts[verdicts["metric"].isin(metrics)]
-    sign = np.where(rows["higher_is_better"], 1, -1)
-    best = (rows["their_mean"] * sign).groupby([rows[key] for key in ("dataset", "backbone", "metric", "method")])
-    return rows.loc[sorted(best.idxmax())]
-
-
-def leading(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Returns the verdicts on the first metric of each family that has enough images on a data set.
-
-    A metric that fails on maps of known quality gives way to one that does not. The number of images of a metric, and
-    its soundness, are known before any score of a method, so that this choice favours no method.
-    """
-    enough = verdicts["metric"].where(verdicts["verdict"] != TOO_FEW)
-    family = [verdicts[key] for key in FAMILY]
-    first, standing = (
-        names.groupby(family).transform("first") for names in (enough, enough.where(verdicts["sound"] != FAILS))
-    )
-    return verdicts[verdicts["metric"] == standing.fillna(first)]
-
-
-def spoken(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Returns the leading verdicts against the post-hoc method that is best in that metric."""
-    rows = leading(verdicts)
-    best = against_best(rows, list(rows["metric"].unique()))
-    return best[best["verdict"] != TOO_FEW]
-
-
-def printed(rows: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows on the leading metric of each family, or on their first metric if none leads.
-
-    Args:
-        rows: with the columns of ``FAMILY`` and metric.
-        verdicts: all verdicts, or none.
-    """
-    first = rows.groupby(FAMILY)["metric"].transform("first")
-    leads = leading(verdicts)[[*FAMILY, "metric"]].drop_duplicates() if len(verdicts) else rows[[*FAMILY, "metric"]][:0]
-    known = rows[FAMILY].merge(leads, how="left", on=FAMILY)["metric"].set_axis(rows.index)
-    return rows[rows["metric"] == known.fillna(first)]
-
-
-def print_verdicts(verdicts: pd.DataFrame, console: Console) -> None:
-    """Prints per data set the main sentences, the metrics with too few images, and the counts of each head."""
-    if not len(verdicts):
-        return
-    title = "Verdicts: the first metric of each family that has enough images, against the best post-hoc method in it"
-    console.print(Text(title, style="italic"))
-    for dataset, rows in verdicts.groupby("dataset", sort=False):
-        lines = []
-        for row in spoken(rows).to_dict("records"):
-            lines += [f"- {row['sentence']}"] + [f"  {one}" for one in disagreement(rows, row)]
-        lines += [f"  {one}" for one in too_few(rows)]
-        for line in lines:
-            console.print(Text(line), soft_wrap=True)
-        for method, part in rows.groupby("method", sort=False):
-            console.print(Text(f"  {dataset}, {method}: {tally(part)}", style="bright_black"), soft_wrap=True)
-    if (verdicts["sound"] == FAILS).any():
-        console.print(Text(f"{MARK} fails on maps of known quality: see metric_soundness"), soft_wrap=True)
-    console.print()

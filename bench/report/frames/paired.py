@@ -72,6 +72,12 @@ def value_range(metric: MetricFacts) -> tuple[float, float]:
     return metric.value_range
 
 
+def range_of(frames: Frames, name: str, variant: str) -> tuple[float, float]:
+    """Returns the range of a metric of the run by its name and operator; unbounded if the run does not have it."""
+    found = (one.value_range for one in frames.record.metrics if (one.name, one.variant) == (name, variant))
+    return next(found, (-np.inf, np.inf))
+
+
 def possible(metric: MetricFacts, floor: str) -> tuple[float, float]:
     """Returns lowest and highest possible score of ``levelled``."""
     lowest, highest = value_range(metric)

@@ -15,6 +15,7 @@ from bench.report.figures.bump import Charts, bump_chart
 from bench.report.figures.style import Drawing
 from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import Frames
+from bench.report.frames.paired import range_of
 from bench.report.gaps import Missing, without_studies
 from bench.report.tables.rankings import TAU, Ranking, add_agreements, rank
 from bench.report.tables.table import Column, TableData
@@ -57,6 +58,7 @@ def fair_resolution_table(frames: Frames) -> TableData:
     for title, dataset, backbone, part, ranking in rankings(frames):
         ranks = {treatment: ranking.ranks(treatment) for treatment in ranking.values}
         scored = estimate_means(part, ["explainer", "head", "treatment"])
+        possible = range_of(frames, *part[["metric", "variant"]].iloc[0])
         of_method: dict[Any, pd.DataFrame] = dict(iter(part.groupby(["explainer", "head"])))
         for explainer, head in sorted(of_method, key=lambda one: place((dataset, backbone, *one))):
             mine = of_method[explainer, head]
@@ -66,7 +68,9 @@ def fair_resolution_table(frames: Frames) -> TableData:
                 name: f"{ranks[treatment][explainer, head]:g}" if (explainer, head) in ranks.get(treatment, {}) else ""
                 for treatment, name in ranked.items()
             }
-            scores = {way: score for (*method, way), score in scored.items() if method == [explainer, head]}
+            scores = {
+                way: score.within(*possible) for (*method, way), score in scored.items() if method == [explainer, head]
+            }
             table.rows.append(about | places | scores)
             table.competes.append(mine["family"].iloc[0] != "control")
             table.directions.append(ranking.higher_is_better)

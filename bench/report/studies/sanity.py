@@ -20,11 +20,12 @@ from bench.report.frames.compared import main_rows, row_order
 from bench.report.frames.load import CELL, Frames
 from bench.report.gaps import Missing, without_studies
 from bench.report.tables.table import Column, TableData
-from bench.statistics.intervals import Estimate, estimate_means
+from bench.statistics.intervals import FEWEST_GROUPS, Estimate, estimate_means
 
 #: Above it, more than half of the variance of the ranks remains when no learned weight is left.
 FAILS = 0.5**0.5
 TOP = 0.1
+_FEWEST_DRAWS = 2
 _CHECK = "randomisation"
 _KEYS = ["dataset", "backbone", "explainer", "head", _CHECK]
 _HEAD, _ALL = "correlation, head fresh", "correlation, all fresh"
@@ -56,17 +57,29 @@ def _table(frames: Frames, values: pd.DataFrame) -> TableData:
     table = TableData(_CAPTION, _KEYS, [], reading=_READING)
     place = row_order(frames)
     names = _KEYS[:-1]
+    draws = int(frames.record.studies.get("sanity", {}).get("weight_draws", 1))
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for (*key, name), estimate in estimate_means(values, [*names, "column"]).items():
         found.setdefault(tuple(key), dict(zip(names, key, strict=True)))[name] = estimate
     for method in sorted(found, key=place):
         row = found[method]
-        last = row[_ALL].mean if _ALL in row else np.nan
-        table.rows.append(row | {_CHECK: "–" if np.isnan(last) else "fails" if last > FAILS else "passes"})
+        table.rows.append(row | {_CHECK: _judged(row.get(_ALL), draws)})
         table.competes.append(False)  # a check is passed or failed; the lowest correlation is that of noise
     table.columns = [column for column in _COLUMNS if any(column.name in row for row in table.rows)]
     table.notes = [*_facts(frames, values), *_failing(table)]
     return table
+
+
+def _judged(remaining: Estimate | None, draws: int) -> str:
+    """Returns the verdict on a mean correlation under fresh weights; none from few images or a single draw of weights.
+
+    One draw may leave a map alike by chance, and every image shares it.
+    """
+    if remaining is None or np.isnan(remaining.mean):
+        return "–"
+    if remaining.n < FEWEST_GROUPS or draws < _FEWEST_DRAWS:
+        return "not judged"
+    return "fails" if remaining.mean > FAILS else "passes"
 
 
 def sanity_values(frames: Frames) -> pd.DataFrame:
@@ -122,7 +135,9 @@ _READING = (
     "Correlations are Spearman's, between raw maps of the same image; entries are means with 95 % bootstrap "
     "intervals over groups. Fresh: correlation of the intact map with that of the same method after the head's "
     "weights, then all weights, are drawn anew (arXiv:1810.03292; batch norms are measured again). A map fails if "
-    f"more than {FAILS:.2f} remains on average, which is half of the ranks' variance. Passing is necessary but not "
+    f"more than {FAILS:.2f} remains on average, which is half of the ranks' variance; no map is "
+    f"judged from fewer than {FEWEST_GROUPS} images or "
+    f"{_FEWEST_DRAWS} draws of weights. Passing is necessary but not "
     "sufficient: noise passes. Complexity rise: relative growth of the entropy of the map's values under fresh "
     "weights (eMPRT, arXiv:2401.06465), about 0 for noise. Random labels: correlation with the map of a second model "
     "trained on permuted labels. Max sensitivity: largest relative change of the map under uniform noise on the "

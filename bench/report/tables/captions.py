@@ -42,8 +42,9 @@ _READINGS = {
     "across methods. Unsigned maps are positive by construction and are not ranked.",
     "exactness": "Only inherent maps are measured; 0 up to rounding means that the map is the prediction.",
     "complexity": "The metrics describe a map; they do not judge it.",
-    "cost": "Seconds are measured while other data sets may be running on other cores; use --workers 1 for a table of "
-    "costs. Memory is the peak above that of the model and the images.",
+    "cost": "A pass is one image through the feature extractor, forward or backward; passes that methods share are "
+    "charged to each. Seconds are measured while other data sets may be running on other cores; use --workers 1 for a "
+    "table of costs. Memory, on a GPU only, is the peak above that of the model and the images.",
 }
 
 #: Main tables whose texts are here; the tables by class are explained with their family.

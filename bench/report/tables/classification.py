@@ -14,11 +14,13 @@ from bench.report.tables.table import Column, TableData
 from bench.statistics.classification import CLASSIFICATION_SCORES
 from bench.statistics.intervals import Estimate
 
+#: Left out without a GPU, where it measures what the allocator happens to keep.
+_MEMORY = "peak_memory_mib"
 _COSTS = {
     "forwards_per_map": "forward passes",
     "backwards_per_map": "backward passes",
     "seconds_per_map": "seconds",
-    "peak_memory_mib": "peak memory [MiB]",
+    _MEMORY: "peak memory [MiB]",
 }
 
 
@@ -41,7 +43,8 @@ def classification_table(frames: Frames) -> TableData:
 def cost_table(frames: Frames) -> TableData:
     """Averages the cost of one map on the machine of this run."""
     keys = ["dataset", "backbone", "explainer", "head"]
-    columns = [Column(name, False) for name in _COSTS.values()]
+    costs = {name: shown for name, shown in _COSTS.items() if name != _MEMORY or frames.record.machine.gpu != "none"}
+    columns = [Column(name, False) for name in costs.values()]
     table = captioned(frames, "cost", keys, columns)
     if not len(frames.cost):
         return table
@@ -50,7 +53,7 @@ def cost_table(frames: Frames) -> TableData:
         means = rows.groupby("metric")["value"].mean()
         seeds = rows["seed"].nunique()
         row: dict[str, Any] = dict(zip(keys, key, strict=True))
-        for name, shown in _COSTS.items():
+        for name, shown in costs.items():
             row[shown] = Estimate(float(means.get(name, np.nan)), np.nan, np.nan, seeds)
         table.rows.append(row)
         table.competes.append(False)

@@ -10,18 +10,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bench.report.comparisons.choices import against_best, leading, printed, spoken
 from bench.report.comparisons.subgroups import strata_frame
 from bench.report.comparisons.verdict_figures import draw_wins, wins
-from bench.report.comparisons.verdicts import (
-    against_best,
-    disagreement,
-    leading,
-    printed,
-    spoken,
-    tally,
-    too_few,
-    verdict_frame,
-)
+from bench.report.comparisons.verdict_sentences import disagreement, tally, too_few
+from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.figures.style import paper_style
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import label, metric_rows
@@ -31,7 +24,7 @@ from tests.support.decided import MEANS, METRICS, NOISE, RECORD, N, floored, mad
 
 def test_verdicts_find_what_was_planted(planted: Frames) -> None:
     rows = verdict_frame(planted)
-    assert len(rows) == 2 * 2 * 2  # two heads, two post-hoc methods, two metrics with a direction
+    assert len(rows) == 2 * 3 * 2  # two heads, two post-hoc methods and one control, two metrics with a direction
     assert verdict(rows, method="soft", against="post_a", metric="precision")["verdict"] == "better"
     assert verdict(rows, method="soft", against="post_a", metric="audc@zero")["verdict"] == "better"  # lower
     assert verdict(rows, method="exact", against="post_b", metric="precision")["verdict"] == "worse"
@@ -142,7 +135,9 @@ def test_best_opponent_is_by_direction(planted: Frames) -> None:
 def test_tally_and_wins(planted: Frames) -> None:
     rows = verdict_frame(planted)
     soft = rows[rows["method"] == "soft"]
-    assert tally(soft).startswith("4 comparisons with 2 post-hoc methods in 2 metrics: 3 better")
+    said = tally(soft[soft["question"] == "post-hoc"])
+    assert said.startswith("against 2 other distinct post-hoc maps: localisation (metrics: 1): 2 better; faithfulness")
+    assert tally(soft[soft["question"] == "controls"]).startswith("against 1 controls: localisation (metrics: 1): 1 b")
     counted = verdict(wins(rows[rows["metric"] == "precision"]), method="soft", against="post_b")
     assert (counted["better"], counted["worse"], counted["all"]) == (1, 0, 1)
 
@@ -181,7 +176,7 @@ def test_the_first_metric_with_enough_images_is_spoken_of(planted: Frames) -> No
     assert spoken(rows)["metric"].tolist() == ["spare", "spare", "audc@zero", "audc@zero"]
     assert set(spoken(rows)["against"]) == {"post_b"}
     (line,) = too_few(rows)
-    assert line == "x: 4 comparisons with too few images (4, 9 needed), in the table only: precision"
+    assert line == "x: 6 comparisons with too few images (4, 7–9 needed), in the table only: precision"
     assert set(printed(rows, rows)["metric"]) == {"spare", "audc@zero"}
     hopeless = rows[rows["metric"] == "precision"]
     assert len(spoken(hopeless)) == 0

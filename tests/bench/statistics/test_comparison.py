@@ -15,14 +15,13 @@ from bench.statistics.comparison import (
     NO_EVIDENCE,
     SAME,
     compare,
-    decide,
-    holm,
     mean_differences,
     mean_ratios,
     non_inferiority,
     paired_differences,
     signed_rank,
 )
+from bench.statistics.decisions import can_be_rejected, decide, holm, primary_first
 from tests.support.files import ROOT
 
 NAN = float("nan")
@@ -127,6 +126,35 @@ def test_holm_by_hand() -> None:
     assert holm(np.array([0.9, 0.8])).max() <= 1
 
 
+def test_primary_comparison_opens_the_others() -> None:
+    """The first test needs no adjustment; the others share the whole level by Holm, and fail if the first fails."""
+    first = np.array([True, False, False])
+    np.testing.assert_allclose(primary_first(np.array([0.04, 0.01, 0.03]), first), [0.04, 0.04, 0.04])
+    np.testing.assert_allclose(primary_first(np.array([0.001, 0.01, 0.03]), first), [0.001, 0.02, 0.03])
+    np.testing.assert_allclose(primary_first(np.array([0.2, 0.001, 0.001]), first), [0.2, 0.2, 0.2])
+    np.testing.assert_allclose(
+        primary_first(np.array([0.04, 0.01, 0.03]), first & False), holm(np.array([0.04, 0.01, 0.03]))
+    )
+
+
+def test_comparisons_that_cannot_be_rejected_leave_the_family() -> None:
+    """By numbers of groups alone: k comparisons of n groups need k·2^(1-n) < 0.05."""
+    nobody = np.zeros(8, bool)
+    few = np.array([8, 8, 8, 8, 8, 8, 5, 7])  # six of 8: 6/128 = .047; with the one of 7: 7/64
+    assert can_be_rejected(few, nobody).tolist() == [True] * 6 + [False] * 2
+    assert not can_be_rejected(np.full(8, 8), nobody).any()  # 8/128
+    first = np.arange(8) == 0
+    assert can_be_rejected(np.array([6, *[8] * 6, 5]), first).tolist() == [True] * 7 + [False]
+
+
+def test_no_primary_test_opens_more_than_one_family_in_twenty() -> None:
+    """No comparison differs: any of the primary one and 9 others is called different in at most 5 % of 2,000."""
+    rng, first = np.random.default_rng(0), np.arange(10) == 0
+    p = rng.uniform(size=(2000, 10))
+    wrong = np.mean([(primary_first(one, first) < 0.05).any() for one in p])
+    assert wrong <= 0.06
+
+
 def test_order_of_images_and_seeds_does_not_matter() -> None:
     rng = np.random.default_rng(0)
     differences, groups = rng.normal(size=(3, 24, 5)), names(8, 3)
@@ -152,7 +180,8 @@ def test_non_inferiority() -> None:
 def judged(ours: np.ndarray, theirs: np.ndarray, higher: bool = True) -> pd.DataFrame:
     """Verdicts on scores (N,A) against (N,B), all of one family."""
     found = compare(paired_differences(ours[None], theirs[None]), names(len(ours)), resamples=500)
-    return decide(found.assign(family=0, higher=higher, margin=0.01), ["family"], "higher", "margin")
+    facts = {"higher_is_better": higher, "margin": 0.01, "reach": 10.0, "primary": False}
+    return decide(found.assign(family=0, **facts), ["family"])
 
 
 def test_planted_better_explainer_is_found_better_and_the_direction_is_respected() -> None:
@@ -180,7 +209,7 @@ def test_differences_within_the_margin_are_no_wins() -> None:
     tiny, near, far = (mean + spread * noise for mean, spread in ((0.005, 0.001), (0.009, 0.02), (0.05, 0.02)))
     found = judged(np.concatenate([tiny, near, far], axis=1), theirs)
     assert found["verdict"].tolist() == [SAME, NO_EVIDENCE, "better"]
-    assert found["p_holm"][0] < 0.001
+    assert found["p_adjusted"][0] < 0.001
     assert found["low"][1] < 0.01 < found["high"][1]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.statistics.comparison import decide
+from bench.statistics.decisions import decide
 from bench.statistics.sign_flip import MOST_EXACT, sign_flip_tests
 from tests.oracles import signed_rank as oracle
 
@@ -116,9 +116,10 @@ def test_ties_do_not_depend_on_the_last_digit() -> None:
 def decided(groups: int, comparisons: int) -> pd.DataFrame:
     """Verdicts of equal comparisons whose tied differences all point in one direction."""
     p, effect = sign_flip_tests(np.repeat([0.1, 0.2], groups)[:groups, None])
-    row = {"difference": 0.1, "low": 0.05, "high": 0.2, "p": p[0], "effect": effect[0], "groups": groups}
-    rows = pd.DataFrame([row | {"family": 0, "higher": True, "margin": 0.01}] * comparisons)
-    return decide(rows, ["family"], "higher", "margin")
+    row = {"difference": 0.1, "p": p[0], "effect": effect[0], "groups": groups, "seeds": 1, "family": 0}
+    row |= {"error": 0.001, "seed_error": 0.0, "stretch": 1.0, "joint_stretch": 1.0}
+    facts = {"higher_is_better": True, "margin": 0.01, "reach": 1.0, "primary": False}
+    return decide(pd.DataFrame([row | facts] * comparisons), ["family"])
 
 
 @pytest.mark.parametrize("comparisons", [1, 2, 20, 300, 2000])
@@ -126,7 +127,7 @@ def test_needed_groups_are_enough_under_ties_and_one_less_is_not(comparisons: in
     needed = int(decided(5, comparisons)["needed"][0])
     enough, lacking = decided(needed, comparisons), decided(needed - 1, comparisons)
     assert set(enough["verdict"]) == {"better"}
-    assert (lacking["p_holm"] >= 0.05).all()
+    assert (lacking["p_adjusted"].isna()).all()
     assert set(lacking["verdict"]) == {"too few images"}
 
 

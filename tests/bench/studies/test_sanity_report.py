@@ -19,7 +19,7 @@ from bench.config import Config
 from bench.report.build import build_report
 from bench.report.frames.load import load_frames
 from bench.report.gaps import note_missing
-from bench.report.studies.sanity import agreement, missing_sanity, randomisation, sanity_tables
+from bench.report.studies.sanity import _judged, agreement, missing_sanity, randomisation, sanity_tables
 from bench.store.folders import CellKey, RunStore
 from tests.support.made import registered_squares, run_tiny, tiny_config
 from tests.support.report_store import make_run
@@ -57,15 +57,17 @@ def row_of(folder: Path, explainer: str) -> dict[str, Any]:
 def test_edges_are_reported_as_failing_and_noise_is_not(folder: Path) -> None:
     table = sanity_tables(load_frames(folder))["sanity"]
     edges, random = row_of(folder, "edges"), row_of(folder, "random")
-    assert (edges["randomisation"], random["randomisation"]) == ("fails", "passes")
+    assert (edges["randomisation"], random["randomisation"]) == ("not judged", "not judged")  # four images
+    judged = [_judged(replace(row["correlation, all fresh"], n=5), draws=2) for row in (edges, random)]
+    assert judged == ["fails", "passes"]
+    assert _judged(replace(edges["correlation, all fresh"], n=5), draws=1) == "not judged"
     for name in ("correlation, head fresh", "correlation, all fresh", "correlation, random labels"):
         assert edges[name].mean == pytest.approx(1)
         assert abs(random[name].mean) < 0.6
     for name in ("seeds: correlation", "seeds: IoU of top"):
         assert edges[name].mean == pytest.approx(1)
     assert edges["class sensitivity"].mean == pytest.approx(0, abs=1e-9)
-    assert [note for note in table.notes if "edges on blackbox" in note]
-    assert not any("random on" in note for note in table.notes)
+    assert not any("hardly depend" in note for note in table.notes)
     (lacking,) = missing_sanity(load_frames(folder))
     assert lacking.what == "agreement between backbones (sanity)"
     assert lacking.below == {"sanity": "agreement between backbones"}

@@ -1,0 +1,88 @@
+"""Symmetric bootstrap-t intervals of means over groups, for small and skewed samples.
+
+Percentiles of a bootstrap cover too rarely if a few images carry a mean, as they do for the occlusion curves of a
+dozen images. Studentised deviations show how much wider an interval must be, and can be joined over several means.
+
+Source: Hall 1988, doi:10.1111/j.2517-6161.1988.tb01735.x (symmetric bootstrap-t, whose coverage error is of order
+G^-2); Cochran 1964, Biometrics 20(1), 191-195 (weighted quantiles of two sources of variance).
+Deviation: the quantile is at least Student's, because resamples of few distinct values have no spread.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit  # quantiles of Student's distribution
+
+from bench.statistics.intervals import FEWEST_GROUPS, LEVEL, Floats, mean_over, ratio
+
+#: Columns from which ``half_width`` computes an interval at any level.
+SPREAD = ["error", "seed_error", "stretch", "joint_stretch", "groups", "seeds"]
+
+
+def standard_errors(values: Floats) -> Floats:
+    """Computes standard errors (M,) of the means of values (G,M), nan if undefined; nan for a single value."""
+    defined = np.isfinite(values).sum(axis=0)
+    variance = mean_over((values - mean_over(values, axis=0)) ** 2, axis=0)
+    error: Floats = np.sqrt(ratio(variance, defined - 1.0))
+    return error
+
+
+def studentised(weights: Floats, values: Floats) -> Floats:
+    """Computes the deviation of resampled means from the mean, in standard errors of the resample.
+
+    Args:
+        weights: (B,G) count of each group in each resample.
+        values: (G,M); nan if undefined.
+
+    Returns:
+        (B,M), at least 0; 0 where a resample has no spread.
+    """
+    deviations = values - mean_over(values, axis=0)
+    defined, known = np.isfinite(deviations), np.nan_to_num(deviations)
+    count = weights @ defined.astype(float)
+    mean, square = (ratio(weights @ known**power, count) for power in (1, 2))
+    with np.errstate(invalid="ignore"):
+        error = np.sqrt(np.maximum(square - mean**2, 0) / (count - 1))
+    spread = error > 1e-9 * np.sqrt(mean_over(deviations**2, axis=0))  # less is rounding
+    found: Floats = np.divide(np.abs(mean), error, out=np.zeros_like(mean), where=spread)
+    return found
+
+
+def stretches(deviations: Floats, groups: Floats) -> tuple[Floats, Floats]:
+    """Computes how much wider than Student's an interval must be: (M,) for each mean alone, and for all M at once.
+
+    The interval for all at once covers all means together, and so any of them that is chosen after looking.
+
+    Args:
+        deviations: (B,M) from ``studentised``.
+        groups: (M,) number of groups.
+    """
+    student = stdtrit(np.maximum(groups - 1, 1), (1 + LEVEL) / 2)
+    scaled = deviations / student
+    alone = np.quantile(scaled, LEVEL, axis=0)
+    joint = np.quantile(scaled.max(axis=1, initial=0), LEVEL)
+    return np.maximum(alone, 1), np.maximum(np.maximum(joint, alone), 1)
+
+
+def half_width(rows: pd.DataFrame, level: float | Floats = LEVEL, joint: bool = False) -> Floats:
+    """Computes half the width (M,) of intervals from the columns ``SPREAD``.
+
+    Both sources of variance have their own Student quantile, and the two are averaged by variance. Other levels than
+    95 % keep the stretch, because a bootstrap has no quantile that far out.
+
+    Args:
+        rows: M rows of ``bench.statistics.comparison.mean_differences``.
+        level: of each interval.
+        joint: whether the intervals hold for all means that were compared together.
+
+    Returns:
+        nan for fewer than ``FEWEST_GROUPS`` groups, 0 if neither groups nor seeds vary.
+    """
+    error, of_seeds, stretch, joint_stretch, groups, seeds = (rows[name].to_numpy(dtype=float) for name in SPREAD)
+    students = [stdtrit(np.maximum(count - 1, 1), (1 + np.asarray(level)) / 2) for count in (groups, seeds)]
+    wider = joint_stretch / stretch if joint else 1.0
+    quantiles = students[0] * stretch * wider, students[1] * wider
+    variance = error**2 + of_seeds**2
+    margin = ratio(quantiles[0] * error**2 + quantiles[1] * of_seeds**2, np.sqrt(variance))
+    return np.where(groups >= FEWEST_GROUPS, np.where(variance > 0, margin, 0.0), np.nan)
