@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.contracts import Explainer, MetricInfo
+from bench.contracts import Classifier, Explainer, MetricInfo
 from bench.data.prepare import Prepared
 from bench.data.selection import Selection, gallery_positions, target_class
 from bench.data.split import Split
@@ -89,20 +89,7 @@ class Cell:
         metrics = [request for request in metrics if request.info.name not in skipped]
         logits = self.trained.predict(classifier, explain, explained.indices)
         write_if_new(self.store.explained, explained_logits(explain, explained, logits))
-        context = EvaluationContext(
-            classifier=classifier,
-            split=explain,
-            explained=explained,
-            section=self.trained.config.explain,
-            targets=target_class(logits, explain.labels[explained.indices], self.prepared.info.healthy),
-            mean=self.trained.data.mean,
-            std=self.trained.data.std,
-            device=self.trained.device,
-            logits=logits,
-            gallery=gallery_positions(explained, explain, self.trained.config.explain.gallery),
-            healthy=self.prepared.info.healthy,
-            seed_names=self.trained.names,
-        )
+        context = self._context(classifier, logits)
         self._note_geometry(context)
         noted = self.store.record.inference
         predictor, facts = choose_predictor(context, self.precision, explainers, metrics, noted)
@@ -124,6 +111,24 @@ class Cell:
         geometry = context.classifier.geometry(context.size)
         facts = None if geometry is None else GeometryFacts(**asdict(geometry))
         self.store.note(geometry=facts, align=context.section.align)
+
+    def _context(self, classifier: Classifier, logits: np.ndarray) -> EvaluationContext:
+        """Returns what all explainers share, from the classifier and its logits (n,C) of the explained images."""
+        trained, explain, explained = self.trained, self.prepared.explain, self.prepared.explained
+        return EvaluationContext(
+            classifier=classifier,
+            split=explain,
+            explained=explained,
+            section=trained.config.explain,
+            targets=target_class(logits, explain.labels[explained.indices], self.prepared.info.healthy),
+            mean=trained.data.mean,
+            std=trained.data.std,
+            device=trained.device,
+            logits=logits,
+            gallery=gallery_positions(explained, explain, trained.config.explain.gallery),
+            healthy=self.prepared.info.healthy,
+            seed_names=trained.names,
+        )
 
     def _explain_part(self, part: per_class.Part, explainers: dict[str, Explainer]) -> list[str]:
         """Explains additional (image, class) pairs and stores their scores in a subfolder of the cell."""

@@ -122,7 +122,7 @@ def test_seconds_are_charged_once_for_each_part() -> None:
 
 
 def test_memory_is_that_of_the_greediest_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = iter([128.0, 1.0])  # what the process really uses hangs on what others free meanwhile
+    measured = iter([128.0, 1.0])  # the real use depends on what other tests free meanwhile
 
     class Listed(PeakMemory):
         def __exit__(self, *exception: object) -> None:

@@ -254,6 +254,3 @@ def test_each_backbone_has_its_own_figures(tmp_path: Path) -> None:
     assert next(iter(captions)) == "topk_precision_small"
     assert "accuracy_by_head_large" in captions
     assert "averaged over 2 seeds" in captions["topk_precision_large"].reading
-
-
-# --- The page --------------------------------------------------------------------------------------------------------

@@ -8,14 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from bench.store.folders import RunStore
 from tests.support.files import ROOT
-
-HERE = ROOT
-CPU = torch.device("cpu")
-
 
 PLUGIN = """
 from bench.contracts import Explainer
@@ -40,22 +35,12 @@ def test_plugins_beside_a_module_of_our_name(tmp_path: Path) -> None:
     plugin.write_text(PLUGIN)
     (tmp_path / "bench.py").write_text("raise RuntimeError('this is not the benchmark')")
     words = ["--config", "smoke", "--plugins", "plugin.py", "--explainers", "sum_of_channels", "--heads", "blackbox"]
-    words += [
-        "--datasets",
-        "squares,shapes",
-        "--workers",
-        "2",
-        "--metrics",
-        "gini",
-        "--out",
-        "run",
-        "--studies",
-        "agreement",
-    ]
+    words += ["--datasets", "squares,shapes", "--workers", "2", "--metrics", "gini", "--out", "run"]
+    words += ["--studies", "agreement"]
     done = subprocess.run(
-        [sys.executable, HERE / "run_benchmark.py", *words],
+        [sys.executable, ROOT / "run_benchmark.py", *words],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(HERE)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

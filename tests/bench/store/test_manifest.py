@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 import run_benchmark
 from bench.cli.main import app
 from bench.contracts import UserError
-from bench.report import build
-from bench.report.contents import COMPARISONS, Topic
-from bench.report.figures.style import Caption
 from bench.store.folders import CellStore
 from bench.store.manifest import NAME, Manifest
 from bench.store.run_folder import check_run_folder
@@ -28,25 +23,6 @@ from tests.support.files import ROOT, contents, put, write
 from tests.support.report_store import make_run
 
 SMALL = {"datasets": ("first",), "explainers": ("post_a", "evidence")}
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file in the place of every figure, which are most of a report's time."""
-
-    def draw(frames: object, files: Manifest, topics: Sequence[Topic]) -> dict[str, Caption]:
-        if topics == COMPARISONS:
-            return {}
-        write(files, "drawn.png")
-        return {"drawn": Caption("A figure.", "")}
-
-    monkeypatch.setattr(build, "draw_figures", draw)
-
-
-def report(folder: Path, **options: bool) -> tuple[list[str], str]:
-    """Lines about what could not be written, and all that is printed."""
-    screen = io.StringIO()
-    return build.build_report(folder, Console(file=screen, width=300), **options), screen.getvalue()
 
 
 # --- The notes -------------------------------------------------------------------------------------------------------
