@@ -78,14 +78,14 @@ def train_on_random_labels(trained: CellClassifier, epochs: int | None = None) -
     """
     data = replace(trained.data, train=permuted(trained.data.train), val=permuted(trained.data.val))
     recipe = trained.config.training.model_copy(update={"epochs": epochs} if epochs else {})
-    head, device = trained.head.head, trained.device
+    head, device = trained.trained_head.head, trained.device
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), TemporaryDirectory() as folder:
         pretrained = trained.config.run.pretrained
         classifier, origin = build_classifier(trained.names, head, len(trained.prepared.classes), pretrained)
         if trained.init:
             trained.init.load_into(classifier, origin)
         loop = TrainingLoop(classifier, head, data, recipe, device)
-        train(loop, trained.names, Path(folder) / "checkpoint.safetensors", lambda row: None)
+        train(loop, trained.batch_names, Path(folder) / "checkpoint.safetensors", lambda row: None)
     classifier.eval().requires_grad_(False)
     every, size = np.arange(len(data.train)), recipe.batch_size
     logits = predict_split(classifier, data.train, every, data.mean, data.std, device, size)

@@ -221,7 +221,7 @@ def test_random_labels_are_the_training_on_labels_permuted_by_hand(tmp_path: Pat
     with torch.random.fork_rng():
         expected, _ = build_classifier(trained.names, trained.head.head, 2, False)
         loop = TrainingLoop(expected, trained.head.head, data, trained.config.training, trained.device)
-        train(loop, trained.names, tmp_path / "x", lambda row: None)
+        train(loop, trained.batch_names, tmp_path / "x", lambda row: None)
     assert all(torch.equal(value, expected.state_dict()[name]) for name, value in classifier.state_dict().items())
     images = (torch.from_numpy(by_hand["train"].images) / 255 - 0.5) / 0.2
     right = expected.eval()(images).argmax(dim=1).numpy() == by_hand["train"].labels
