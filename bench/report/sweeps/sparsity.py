@@ -35,16 +35,17 @@ def sparsity(frames: Frames) -> TableData:
     )
     keys = ["dataset", "backbone", "head", "seed", "lambda", "searched"]
     table = TableData(caption, keys, [Column(name, None, ranked=False) for name in _COLUMNS], reading=reading)
-    for cell in frames.cells[frames.cells["status"] == "ok"].itertuples():
+    cells = _finished(frames)
+    for cell in cells:
         record: CellRecord = cell.record
         if record.near_zero is None or frames.record.heads[cell.head].converts:
             continue
-        dense = _dense_share(frames, cell)
+        dense = _dense_share(frames, cells, cell)
         table.rows.append(_row(cell, record, dense))
         table.competes.append(False)
         if (note := _note(cell, record, dense)) is not None:
             table.notes.append(note)
-    if not any(_penalties(row.record) for row in frames.cells.itertuples()):
+    if not any(_penalties(cell.record) for cell in cells):
         table.rows.clear()
         table.competes.clear()
     return table
@@ -52,11 +53,7 @@ def sparsity(frames: Frames) -> TableData:
 
 def penalty_search(frames: Frames) -> Iterator[Drawing]:
     """Draws validation AUC, balanced accuracy and near-zero share against the λ of each search."""
-    found = [
-        (cell, cell.record.penalty_search)
-        for cell in frames.cells[frames.cells["status"] == "ok"].itertuples()
-        if cell.record.penalty_search is not None
-    ]
+    found = [(cell, cell.record.penalty_search) for cell in _finished(frames) if cell.record.penalty_search]
     if not found:
         return
     figure, axes = panels(len(found), 1.9, "λ (first searched parameter)", "share")
@@ -67,8 +64,8 @@ def penalty_search(frames: Frames) -> Iterator[Drawing]:
     legend_below(figure, {"score": [handle(looks[name], text) for name, text in _SCORES.items()]})
     caption = "Search for the weight λ of a penalty, on the validation images and without masks."
     reading = (
-        "Horizontal dots: the dense head. Vertical dots: the chosen λ, the largest before AUC or balanced accuracy falls "
-        "more than the margin below the dense head's. Each λ continues the training from the one before it."
+        "Horizontal dots: the dense head. Vertical dots: the chosen λ, the largest before AUC or balanced accuracy "
+        "falls more than the margin below the dense head's. Each λ continues the training from the one before it."
     )
     yield Drawing("penalty_search", figure, caption, reading)
 
@@ -125,10 +122,15 @@ def _penalties(record: CellRecord) -> dict[str, float]:
     return {name: parameters[name] for name in PENALTIES if parameters.get(name)}
 
 
-def _dense_share(frames: Frames, cell: Any) -> float | None:
+def _finished(frames: Frames) -> list[Any]:
+    """Returns the finished cells, with the columns of ``frames.cells`` as attributes."""
+    return list(frames.cells[frames.cells["status"] == "ok"].itertuples())
+
+
+def _dense_share(frames: Frames, cells: list[Any], cell: Any) -> float | None:
     """Returns the near-zero share of the head without a penalty of the same method, seed and pooling; None for none."""
     heads, pooling = frames.record.heads, (cell.record.parameters or {}).get("pooling")
-    for other in frames.cells[frames.cells["status"] == "ok"].itertuples():
+    for other in cells:
         same_place = (other.dataset, other.backbone, other.seed) == (cell.dataset, cell.backbone, cell.seed)
         same_method = heads[other.head].paper == heads[cell.head].paper and not heads[other.head].converts
         same_pooling = (other.record.parameters or {}).get("pooling") == pooling
