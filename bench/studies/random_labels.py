@@ -52,7 +52,7 @@ class RandomLabels(Study):
 
     def applies_to(self, subject: Subject) -> str:
         """Returns an empty text if the cell trains a classifier of its own."""
-        return "its classifier is converted, not trained" if subject.trained.source else ""
+        return "its classifier is converted, not trained" if subject.trained.head.head.converts else ""
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """Returns one row per image."""
@@ -69,6 +69,8 @@ class RandomLabels(Study):
 
 def train_on_random_labels(trained: CellClassifier, epochs: int | None = None) -> tuple[Classifier, float]:
     """Trains a classifier from the same initial weights and by the same recipe on permuted labels.
+
+    A head that starts from a trained one is trained without that start, and with the weights that its search chose.
 
     Validation labels are permuted too, because the epoch that is kept must not be the one closest to the truth. The
     caller's random numbers are not changed.

@@ -197,9 +197,11 @@ def cell() -> CellClassifier:
     data = TrainingData(split_of("train"), split_of("val"), "other", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     facts: Any = SimpleNamespace(
         names=("squares", "compact", "blackbox", 0),
+        batch_names=("squares", "compact", 0),
         data=data,
         config=tiny_config(),
         head=SimpleNamespace(head=HEADS["blackbox"]()),
+        trained_head=SimpleNamespace(head=HEADS["blackbox"]()),
         device=torch.device("cpu"),
         prepared=SimpleNamespace(classes=("plain", "square")),
         init=None,

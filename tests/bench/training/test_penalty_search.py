@@ -133,6 +133,15 @@ def test_a_stopped_search_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
+@pytest.mark.usefixtures("squares")
+def test_studies_that_train_use_the_chosen_weight(tmp_path: Path) -> None:
+    config = tiny_config(heads=[AUTO], explainers=["softcam"], studies=["random_labels"])
+    config = config.model_copy(update={"studies": {"random_labels": {"images": 2}}})
+    assert run_tiny(tmp_path / "run", config).problems == []
+    outcomes = RunStore(tmp_path / "run").cell(CellKey("squares", "compact", AUTO, 0)).record.studies
+    assert outcomes["random_labels"]["softcam"].status == "ok"
+
+
 def test_a_weight_must_be_searched_before_it_is_used() -> None:
     with pytest.raises(ValueError, match="l1 = auto must be searched first"):
         HEADS["softcam-sparse"](l1="auto").penalty(torch.ones(1, 2, 2, 2))
