@@ -104,9 +104,9 @@ def _note(cell: Any, record: CellRecord, dense: float | None) -> str | None:
     why = f" The search ended because {search.reason}." if search else ""
     if _penalties(record) and times is not None and times < SPARSER:
         return (
-            f"{place}: not sparse. {record.near_zero:.1%} of its evidence is near zero, {times:.2g} times the "
+            f"{place}: not sparse. {record.near_zero:.1%} of its evidence is near zero, {times:.2f} times the "
             f"{dense:.1%} of the dense head (less than {SPARSER:g} times), so a comparison with the dense head says "
-            f"nothing about sparsity.{why}"
+            f"little about sparsity.{why}"
         )
     if search and not search.steps[search.chosen].within:
         return f"{place}:{why}"
