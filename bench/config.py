@@ -66,7 +66,14 @@ class DataSection(_Section):
 
 
 class TrainingSection(_Section):
-    """SGD with Nesterov momentum; the learning rate falls along a cosine to ``final_lr`` (arXiv:2505.17748, sec. 4)."""
+    """SGD with Nesterov momentum; the learning rate falls along a cosine to ``final_lr`` (arXiv:2505.17748, sec. 4).
+
+    Attributes:
+        penalty_start, penalty_ramp: epochs before the penalty of a head begins, and until it has its full weight; a
+            head's own parameters of this name replace them.
+        search_epochs, search_steps: epochs for each weight of a penalty that is searched, and the most weights tried.
+        search_margin: validation AUC and balanced accuracy that the chosen weight may cost.
+    """
 
     epochs: int = Field(70, ge=1)
     batch_size: int = Field(16, ge=1)
@@ -76,6 +83,11 @@ class TrainingSection(_Section):
     weight_decay: float = 5e-4
     augmentation: Literal["paper", "light", "none"] = "paper"
     class_weights: bool = False
+    penalty_start: float = Field(0.0, ge=0)
+    penalty_ramp: float = Field(0.0, ge=0)
+    search_epochs: int = Field(3, ge=1)
+    search_steps: int = Field(7, ge=1)
+    search_margin: float = Field(0.02, ge=0)
 
 
 class ExplainSection(_Section):

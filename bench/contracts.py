@@ -161,6 +161,13 @@ class Head:
     paper: ClassVar[str]
     #: Name of the head whose trained classifier ``convert`` turns into this one, without training.
     converts: ClassVar[str] = ""
+    #: Name, with parameters, of the head whose trained weights the training of this one starts from.
+    starts: str = ""
+    #: Constructor arguments, weights of the penalty, that are searched on the validation images: given as "auto".
+    searched: tuple[str, ...] = ()
+    #: Epochs before the penalty begins and until it has its full weight; None = as in ``[training]``.
+    penalty_start: float | None = None
+    penalty_ramp: float | None = None
 
     def build(self, model: nn.Module, num_classes: int) -> Classifier:
         """Turns a plain image classifier into a ``Classifier`` of ``num_classes`` with freshly initialised outputs.

@@ -34,10 +34,12 @@ class _SoftCAMHead(Head):
         """Returns the scalar added to the cross-entropy, from evidence (N,C,h,w).
 
         Raises:
-            ValueError: there is no evidence.
+            ValueError: there is no evidence, or a weight is still to be searched.
         """
         if evidence is None:
             raise ValueError(f"head {self.name!r} needs the evidence of its classifier, which returned none")
+        if self.searched:
+            raise ValueError(f"head {self.name!r}: {' and '.join(self.searched)} = auto must be searched first")
         penalty: Tensor = self.elastic_net(evidence)
         return penalty
 
@@ -52,34 +54,94 @@ class Dense(_SoftCAMHead):
         super().__init__(ElasticNet(), pooling)
 
 
+class _Penalised(_SoftCAMHead):
+    """A ``SoftCAM`` with a penalty: its weights (a number or "auto"), its schedule, and where its training starts.
+
+    ``start="dense"`` starts from the trained weights of the dense head with the same pooling. A searched weight needs
+    that head to compare with, so ``auto`` starts there as well.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, float | str],
+        ridge: str,
+        scale: str,
+        pooling: str,
+        start: str,
+        penalty_start: float | None,
+        penalty_ramp: float | None,
+    ) -> None:
+        for name, weight in weights.items():
+            if weight != "auto" and (isinstance(weight, (str, bool)) or not weight >= 0):
+                raise ValueError(f"{name} must be a number of at least 0, or auto, not {weight!r}")
+        if start not in ("", "dense"):
+            raise ValueError(f"unknown start {start!r}; known: dense")
+        for name, epochs in (("penalty_start", penalty_start), ("penalty_ramp", penalty_ramp)):
+            if epochs is not None and not epochs >= 0:
+                raise ValueError(f"{name} must be at least 0 epochs, not {epochs}")
+        known = {name: 0.0 if weight == "auto" else float(weight) for name, weight in weights.items()}
+        super().__init__(ElasticNet(**known, ridge=ridge, scale=scale), pooling)
+        self.searched = tuple(name for name, weight in weights.items() if weight == "auto")
+        if start or self.searched:
+            self.starts = Dense.name if pooling == "avg" else f"{Dense.name}@pooling={pooling}"
+        self.penalty_start, self.penalty_ramp = penalty_start, penalty_ramp
+
+
 @register_head
-class Sparse(_SoftCAMHead):
+class Sparse(_Penalised):
     """SoftCAM with an L1 penalty; the default weight is the paper's for ResNet on fundus images."""
 
     name = "softcam-sparse"
 
-    def __init__(self, l1: float = 5e-5, pooling: str = "avg") -> None:
-        super().__init__(ElasticNet(l1=l1), pooling)
+    def __init__(
+        self,
+        l1: float | str = 5e-5,
+        pooling: str = "avg",
+        scale: str = "sum",
+        start: str = "",
+        penalty_start: float | None = None,
+        penalty_ramp: float | None = None,
+    ) -> None:
+        super().__init__({"l1": l1}, "norm", scale, pooling, start, penalty_start, penalty_ramp)
 
 
 @register_head
-class Ridge(_SoftCAMHead):
+class Ridge(_Penalised):
     """SoftCAM with an L2 penalty; the default weight is the paper's for ResNet on X-rays."""
 
     name = "softcam-ridge"
 
-    def __init__(self, l2: float = 7e-5, ridge: str = "norm", pooling: str = "avg") -> None:
-        super().__init__(ElasticNet(l2=l2, ridge=ridge), pooling)
+    def __init__(
+        self,
+        l2: float | str = 7e-5,
+        ridge: str = "norm",
+        pooling: str = "avg",
+        scale: str = "sum",
+        start: str = "",
+        penalty_start: float | None = None,
+        penalty_ramp: float | None = None,
+    ) -> None:
+        super().__init__({"l2": l2}, ridge, scale, pooling, start, penalty_start, penalty_ramp)
 
 
 @register_head
-class Elastic(_SoftCAMHead):
+class Elastic(_Penalised):
     """SoftCAM with both penalties, with the weight that each has alone."""
 
     name = "softcam-elastic"
 
-    def __init__(self, l1: float = 5e-5, l2: float = 7e-5, ridge: str = "norm", pooling: str = "avg") -> None:
-        super().__init__(ElasticNet(l1, l2, ridge), pooling)
+    def __init__(  # noqa: PLR0913 (options of the head)
+        self,
+        l1: float | str = 5e-5,
+        l2: float | str = 7e-5,
+        ridge: str = "norm",
+        pooling: str = "avg",
+        scale: str = "sum",
+        start: str = "",
+        penalty_start: float | None = None,
+        penalty_ramp: float | None = None,
+    ) -> None:
+        super().__init__({"l1": l1, "l2": l2}, ridge, scale, pooling, start, penalty_start, penalty_ramp)
 
 
 @register_head

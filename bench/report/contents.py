@@ -32,6 +32,7 @@ from bench.report.studies import (
     soundness,
 )
 from bench.report.sweeps import domains, figures, tables
+from bench.report.sweeps import sparsity as sparse
 from bench.report.tables.main import all_tables
 from bench.report.tables.notes import mark_unidentified, note_alignment, note_masks
 from bench.report.tables.paper import paper_tables
@@ -90,6 +91,7 @@ TOPICS = (
     Topic("maps", figures=(galleries, class_maps), place=3),
     Topic("classifiers", figures=(training_curves, accuracy_by_head), place=3),
     Topic("lambda_sweep", _one(tables.lambda_sweep), (figures.lambda_sweep,), place=3),
+    Topic("sparsity", _one(sparse.sparsity), (sparse.penalty_search,), place=3),
     Topic("resolution", _one(tables.resolution), (figures.resolution,), place=3),
     Topic("pooling", _one(tables.pooling), (figures.pooling,), place=3),
     Topic("cross_domain", _one(domains.cross_domain), (figures.cross_domain,), place=3),

@@ -114,8 +114,9 @@ class DatasetRun:
 
     @property
     def cells(self) -> list[CellKey]:
-        """The cells of the data set, in the order of the plan."""
-        return [key for key in self.plan.cells if key.dataset == self.name]
+        """The cells of the data set in the order of the plan; those that start from another's weights come last."""
+        keys = [key for key in self.plan.cells if key.dataset == self.name]
+        return sorted(keys, key=lambda key: bool(self.plan.cells[key].head.starts))
 
     @property
     def steps(self) -> list[str]:
@@ -144,7 +145,8 @@ class DatasetRun:
 
     def _classifier(self, key: CellKey, prepared: Prepared) -> CellClassifier:
         planned = self.plan.cells.get(key) or plan_head(self.config, key)
-        source = replace(key, head=planned.head.converts) if planned.head.converts else None
+        name = planned.head.converts or planned.head.starts
+        source = replace(key, head=name) if name else None
         return CellClassifier(
             key,
             self._store.cell(key),

@@ -18,7 +18,7 @@ from bench.models.initial_weights import InitialWeights, read_initial_weights
 from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry, closest
 from bench.specs import all_parameters, parse_spec
 from bench.store.records import CellKey
-from bench.training.classifier import PlannedHead
+from bench.training.penalty_search import PlannedHead
 
 Plugin = TypeVar("Plugin", Head, Explainer)
 

@@ -236,6 +236,42 @@ class GeometryFacts(_Record):
     receptive_field: tuple[float, float]
 
 
+class SearchStep(_Record):
+    """A classifier of the search for the weight of a penalty, on the validation images.
+
+    Attributes:
+        weights: parameter -> weight; empty for the twin without a penalty.
+        near_zero: share of the evidence below 1 % of an image's largest absolute value.
+        within: whether AUC and balanced accuracy are within the margin of the twin's.
+    """
+
+    weights: dict[str, float]
+    auc: float
+    balanced_accuracy: float
+    near_zero: float
+    within: bool = True
+
+
+class PenaltySearch(_Record):
+    """Search for the weight of a penalty, see ``bench.training.penalty_search``.
+
+    Attributes:
+        parameters: searched parameters of the head.
+        twin: head without a penalty that it started from, whose results are the ``reference``.
+        steps: by rising weight.
+        chosen: index of the chosen step.
+    """
+
+    parameters: list[str]
+    twin: str
+    margin: float
+    epochs: int
+    reference: SearchStep
+    steps: list[SearchStep]
+    chosen: int
+    reason: str
+
+
 class CellRecord(_Record):
     """A cell: the training of its classifier, and what happened to each explainer and study.
 
@@ -250,6 +286,8 @@ class CellRecord(_Record):
         evidence_grid: sides (h, w) of the evidence of a training image; None where the classifier has none.
         geometry: of the feature map of the explained images; None where it is unknown.
         align: how feature maps were drawn, ``receptive-field`` or ``grid``.
+        near_zero: share of its evidence of the test images below 1 % of an image's largest absolute value.
+        penalty_search: None where no weight was searched; ``parameters`` holds the chosen one.
         lesion_reliance: None where no counterfactual images can be rendered.
         metrics_skipped: metric -> why it is not read here.
         target: what the maps explain, the target's "logit" or its "contrast" with the other classes.
@@ -274,6 +312,8 @@ class CellRecord(_Record):
     evidence_grid: tuple[int, int] | None = None
     geometry: GeometryFacts | None = None
     align: str = "grid"
+    near_zero: float | None = None
+    penalty_search: PenaltySearch | None = None
     lesion_reliance: LesionReliance | None = None
     metrics_skipped: dict[str, str] = {}
     target: Literal["logit", "contrast"] = "logit"

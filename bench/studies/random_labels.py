@@ -52,7 +52,7 @@ class RandomLabels(Study):
 
     def applies_to(self, subject: Subject) -> str:
         """Returns an empty text if the cell trains a classifier of its own."""
-        return "its classifier is converted, not trained" if subject.trained.source else ""
+        return "its classifier is converted, not trained" if subject.trained.head.head.converts else ""
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """Returns one row per image."""
@@ -71,6 +71,8 @@ class RandomLabels(Study):
 def train_on_random_labels(trained: CellClassifier, epochs: int | None = None) -> tuple[Classifier, float]:
     """Trains a classifier from the same initial weights and by the same recipe on permuted labels.
 
+    A head that starts from a trained one is trained without that start, and with the weights that its search chose.
+
     Validation labels are permuted too, because the epoch that is kept must not be the one closest to the truth. The
     caller's random numbers are not changed.
 
@@ -79,14 +81,14 @@ def train_on_random_labels(trained: CellClassifier, epochs: int | None = None) -
     """
     data = replace(trained.data, train=permuted(trained.data.train), val=permuted(trained.data.val))
     recipe = trained.config.training.model_copy(update={"epochs": epochs} if epochs else {})
-    head, device = trained.head.head, trained.device
+    head, device = trained.trained_head.head, trained.device
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), TemporaryDirectory() as folder:
         pretrained = trained.config.run.pretrained
         classifier, origin = build_classifier(trained.names, head, len(trained.prepared.classes), pretrained)
         if trained.init:
             trained.init.load_into(classifier, origin)
         loop = TrainingLoop(classifier, head, data, recipe, device)
-        train(loop, trained.names, Path(folder) / "checkpoint.safetensors", lambda row: None)
+        train(loop, trained.batch_names, Path(folder) / "checkpoint.safetensors", lambda row: None)
     classifier.eval().requires_grad_(False)
     every, size = np.arange(len(data.train)), recipe.batch_size
     logits = predict_split(classifier, data.train, every, data.mean, data.std, device, size)

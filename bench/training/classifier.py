@@ -1,13 +1,12 @@
 """Classifier of a cell.
 
-It is trained once, or converted from the classifier of another cell, and loaded from the store afterwards.
+It is trained once, from scratch or from the weights of another cell's classifier, or converted from that, and loaded
+from the store afterwards.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.config import Config
-from bench.contracts import Classifier, EvidenceClassifier, Head
+from bench.contracts import Classifier, EvidenceClassifier
 from bench.data.counterfactuals import render_counterfactuals
 from bench.data.prepare import Prepared, TrainingData
 from bench.data.split import Split
 from bench.devices import has_fast_bf16
-from bench.errors import NotApplicable
+from bench.errors import NotApplicable, UserError, one_line
 from bench.files import replacing
 from bench.memory import with_smaller_batches
 from bench.models.eval_mode import evaluating
@@ -33,7 +32,9 @@ from bench.store.fingerprints import digest
 from bench.store.folders import CellStore
 from bench.store.records import CellKey, CellRecord, LesionReliance
 from bench.training.lesion_reliance import lesion_reliance
-from bench.training.loop import TrainingLoop, predict_split, train
+from bench.training.loop import predict_split, train
+from bench.training.penalty_search import PlannedHead, Search, near_zero_share
+from bench.training.training_run import Training, TrainingRun
 
 
 def step_of(head: PlannedHead) -> str:
@@ -53,7 +54,7 @@ class CellClassifier:
         config: the config, resolved for the cell's data set and backbone.
         device: device to train on.
         progress: shows the training.
-        source: the cell whose trained classifier this one converts; None for a cell that trains its own.
+        source: the cell whose trained classifier this one converts, or whose weights its training starts from.
         init: weights that the training starts from, as far as they fit.
         computed: whether anything was trained or converted.
     """
@@ -71,8 +72,18 @@ class CellClassifier:
 
     @property
     def names(self) -> tuple[str, str, str, int]:
-        """Names that seed the random numbers; without parameters, so that heads that differ in λ start alike."""
+        """Names that seed the initial weights; without parameters, so that heads that differ in λ start alike."""
         return self.prepared.info.name, self.key.backbone, self.head.base, self.key.seed
+
+    @property
+    def batch_names(self) -> tuple[str, str, int]:
+        """Names that seed the batches: all heads of one seed see the same images in the same order."""
+        return self.prepared.info.name, self.key.backbone, self.key.seed
+
+    @property
+    def trained_head(self) -> PlannedHead:
+        """The head with the weights of the penalty that the training used, once it is stored."""
+        return self.head.with_parameters(self.store.record.parameters or {}) if self.head.head.searched else self.head
 
     @property
     def data(self) -> TrainingData:
@@ -104,13 +115,17 @@ class CellClassifier:
     def _code(self) -> list[object]:
         """Code that the weights, the predictions and the facts recorded with them depend on."""
         code = [
+            TrainingRun,
             train,
             predict_split,
             build_classifier,
             BACKBONES[self.key.backbone].build,
             self.head.head,
             lesion_reliance,
+            near_zero_share,
         ]
+        if self.head.head.searched:
+            code.append(Search)
         if hasattr(self.prepared.samples, "counterfactual"):
             code += [render_counterfactuals, self.prepared.info.builder]
         return [*code, *([self.init] if self.init else [])]
@@ -151,12 +166,14 @@ class CellClassifier:
             if self.init and not self.source:
                 origin = self.init.load_into(classifier, origin)
                 self.progress.milestone(f"{self.key}: {origin}")
-            self._finish(classifier, origin, *((None, 0.0) if self.source else self._train(classifier)))
+            if self.source and not self.head.head.converts:
+                origin = self._load_start(classifier, self.source)
+            self._finish(classifier, origin, None if self.head.head.converts else self._train(classifier))
         return classifier.to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def _build(self) -> tuple[Classifier, str]:
         """Returns the classifier before its training, and the origin of its weights."""
-        if self.source:
+        if self.source and self.head.head.converts:
             return self._converted(self.source)
         return build_classifier(self.names, self.head.head, len(self.prepared.classes), self.config.run.pretrained)
 
@@ -170,41 +187,67 @@ class CellClassifier:
                 f"head {self.key.head!r} cannot be converted from {source.key.head!r} on {self.key.backbone!r}: {error}"
             ) from error
 
-    def _train(self, classifier: Classifier) -> tuple[pd.DataFrame, float]:
-        """Trains in place -> history and seconds."""
-        started = time.perf_counter()
-        epochs = self.config.training.epochs
+    def _load_start(self, classifier: Classifier, source: CellClassifier) -> str:
+        """Loads the trained weights of the source -> their origin.
 
-        def show(row: dict[str, float]) -> None:
-            text = f"epoch {row['epoch'] + 1:.0f}/{epochs}, validation AUC {row['val_auc']:.3f}"
+        Raises:
+            UserError: the source could not be trained, or its weights do not fit.
+        """
+        names = f"head {self.key.head!r} starts from the trained weights of {source.key.head!r}"
+        try:
+            trained = source._obtain()
+        except UserError as error:
+            raise UserError(f"{names}, whose training failed: {one_line(error)}") from error
+        self.computed |= source.computed
+        mine, theirs = self.head.parameters, source.head.parameters
+        if differing := [name for name in mine if name in theirs and mine[name] != theirs[name]]:
+            raise UserError(f"{names}, but the two differ in {', '.join(differing)}; give both the same")
+        classifier.load_state_dict(trained.state_dict())
+        return f"{source.key.head}, trained"
+
+    def _train(self, classifier: Classifier) -> Training:
+        def show(row: dict[str, float], epochs: int, what: str) -> None:
+            text = f"{what}epoch {row['epoch'] + 1:.0f}/{epochs}, validation AUC {row['val_auc']:.3f}"
             self.progress.update(f"{self.key}: {text}")
 
-        loop = TrainingLoop(classifier, self.head.head, self.data, self.config.training, self.device)
-        history = train(loop, self.names, self.store.checkpoint, show)
-        self.progress.milestone(f"{self.key}: trained, validation AUC {history['val_auc'].max():.3f}")
-        return history, time.perf_counter() - started
+        recipe = TrainingRun(
+            self.head,
+            self.source.key.head if self.source else "",
+            self.data,
+            self.config.training,
+            self.device,
+            self.batch_names,
+            self.store.checkpoint,
+        )
+        training = recipe.run(classifier, show)
+        self.progress.milestone(f"{self.key}: trained, validation AUC {training.history['val_auc'].max():.3f}")
+        return training
 
-    def _finish(self, classifier: Classifier, origin: str, history: pd.DataFrame | None, seconds: float) -> None:
-        """Stores weights, predictions and record; a conversion has no ``history``."""
-        self._save(classifier, history)
+    def _finish(self, classifier: Classifier, origin: str, training: Training | None) -> None:
+        """Stores weights, predictions and record; a conversion has no ``training``."""
+        self._save(classifier, None if training is None else training.history)
+        search = training.search if training else None
         reliance = lesion_reliance(self.prepared, classifier, self.data, self.device)
         self.store.write_record(
             CellRecord(
                 training=self.fingerprint,
                 status="ok",
                 base=self.head.base,
-                parameters=self.head.parameters,
+                parameters=self.head.parameters | (search.steps[search.chosen].weights if search else {}),
                 weights_from=origin,
                 weights=sum(weight.numel() for weight in classifier.parameters()),
-                seconds=seconds,
+                seconds=training.seconds if training else 0.0,
                 mean=list(self.data.mean),
                 std=list(self.data.std),
-                best_epoch=None if history is None else _best_epoch(history),
+                best_epoch=training.best_epoch if training else None,
                 evidence_grid=self._evidence_grid(classifier),
+                near_zero=self._near_zero(classifier),
+                penalty_search=search,
                 lesion_reliance=None if reliance is None else LesionReliance.model_validate(reliance),
             )
         )
-        self.store.checkpoint.unlink(missing_ok=True)
+        for file in self.store.folder.glob(f"{self.store.checkpoint.stem}*"):  # a search has one per weight
+            file.unlink(missing_ok=True)
 
     def _evidence_grid(self, classifier: Classifier) -> tuple[int, int] | None:
         """Returns the sides (h, w) of the evidence of a training image; None for a classifier without evidence."""
@@ -214,6 +257,16 @@ class CellClassifier:
         with evaluating(classifier), torch.inference_mode():
             height, width = classifier.to(self.device).forward_evidence(image).shape[2:]
         return height, width
+
+    def _near_zero(self, classifier: Classifier) -> float | None:
+        """Returns the share of near-zero evidence of the test images; None for a classifier without evidence."""
+        if not isinstance(classifier, EvidenceClassifier):
+            return None
+        test, data = self.prepared.test, self.data
+        return with_smaller_batches(
+            lambda size: near_zero_share(classifier, test, data.mean, data.std, self.device, size),
+            self.config.explain.batch_size,
+        )[0]
 
     def _save(self, classifier: Classifier, history: pd.DataFrame | None) -> None:
         weights = {name: value.cpu().contiguous() for name, value in classifier.state_dict().items()}
@@ -236,24 +289,3 @@ class CellClassifier:
             lambda size: predict_split(classifier, split, indices, self.data.mean, self.data.std, self.device, size),
             self.config.explain.batch_size,
         )[0]
-
-
-def _best_epoch(history: pd.DataFrame) -> int:
-    """Returns the epoch whose weights were kept: the best validation AUC; on ties, the later one."""
-    backwards = history.iloc[::-1]
-    return int(backwards["epoch"].iloc[backwards["val_auc"].fillna(-1).argmax()])
-
-
-@dataclass(frozen=True)
-class PlannedHead:
-    """A head as one cell trains it.
-
-    Attributes:
-        head: the head.
-        base: its registered name, without parameters.
-        parameters: all its constructor arguments.
-    """
-
-    head: Head
-    base: str
-    parameters: dict[str, Any]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,13 @@ def learning_rate(step: int, steps: int, recipe: TrainingSection) -> float:
     return max(recipe.final_lr, recipe.lr * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
+def penalty_share(position: float, start: float, ramp: float) -> float:
+    """Computes the share in [0, 1] of the penalty at a position in epochs: 0 before ``start``, then a linear ramp."""
+    if position < start:
+        return 0.0
+    return 1.0 if position >= start + ramp else (position - start) / ramp
+
+
 def train(
     loop: TrainingLoop,
     seed_names: tuple[object, ...],
@@ -47,6 +54,10 @@ def train(
     on_epoch: Callable[[dict[str, float]], None],
 ) -> pd.DataFrame:
     """Trains a classifier and loads the weights of the epoch with the best validation AUC (on ties, the later one).
+
+    Epochs before the full penalty of a penalised head do not compete: the classifier without the penalty would
+    otherwise be kept. The images of an epoch, their order and their augmentation depend on ``seed_names`` only,
+    whatever a head draws (dropout) in between.
 
     Every epoch ends with a checkpoint. A second call with the same file continues after the last finished epoch and
     gives the same weights as an uninterrupted one, because each epoch draws its random numbers from its own seed.
@@ -58,7 +69,8 @@ def train(
         on_epoch: called with each row of the history.
 
     Returns:
-        One row per epoch: epoch, lr, train_loss (with penalty), penalty, val_loss, val_auc, val_accuracy, seconds.
+        One row per epoch: epoch, lr, train_loss (with penalty), penalty, penalty_share (of its weight, at the start of
+        the epoch), val_loss, val_auc, val_accuracy, seconds.
 
     Raises:
         UserError: The loss is no longer finite.
@@ -71,7 +83,7 @@ def train(
         row = {"epoch": epoch} | loop.run_epoch(epoch) | validate(classifier, loop.data, loop.device, recipe.batch_size)
         row["seconds"] = time.perf_counter() - started
         history.append(row)
-        if not best or _rank(row) >= max(_rank(old) for old in history[:-1]):
+        if not best or best_row(history) == len(history) - 1:
             best = {name: value.detach().clone() for name, value in classifier.state_dict().items()}
         loop.save(checkpoint, history, best)
         on_epoch(row)
@@ -79,8 +91,15 @@ def train(
     return pd.DataFrame(history)
 
 
-def _rank(row: dict[str, float]) -> float:
-    return -1.0 if math.isnan(row["val_auc"]) else row["val_auc"]
+def best_row(history: Sequence[Mapping[str, float]]) -> int:
+    """Returns the row whose weights are kept: best validation AUC under the full penalty; on ties, the later one."""
+
+    def rank(index: int) -> tuple[bool, float, int]:
+        row = history[index]
+        auc_or_worst = -1.0 if math.isnan(row["val_auc"]) else row["val_auc"]
+        return row["penalty"] > 0 and row["penalty_share"] == 1, auc_or_worst, index
+
+    return max(range(len(history)), key=rank)
 
 
 class TrainingLoop:
@@ -93,7 +112,7 @@ class TrainingLoop:
 
         Args:
             classifier: the classifier to train.
-            head: adds its penalty on the evidence to the cross-entropy.
+            head: adds its penalty on the evidence to the cross-entropy; its schedule replaces that of the recipe.
             data: training and validation images.
             recipe: optimiser, epochs, augmentation and class weights.
             device: device to train on.
@@ -111,6 +130,9 @@ class TrainingLoop:
         if recipe.augmentation != "none":
             self.augment = augmentation(data.modality, recipe.augmentation)
         self.class_weights = self._class_weights() if recipe.class_weights else None
+        self.penalty_start = recipe.penalty_start if head.penalty_start is None else head.penalty_start
+        self.penalty_ramp = recipe.penalty_ramp if head.penalty_ramp is None else head.penalty_ramp
+        self.share = 1.0  # of the penalty, in the current step
         self.parts = 1  # each batch is processed in this many parts, more when memory runs out
 
     def _class_weights(self) -> Tensor:
@@ -122,7 +144,8 @@ class TrainingLoop:
         """Trains on every image once.
 
         Returns:
-            lr of the last step, and means over the images: train_loss (with penalty), penalty.
+            lr of the last step, means over the images of train_loss (with penalty) and penalty, and the share of the
+            penalty at the start of the epoch.
 
         Raises:
             UserError: The loss is no longer finite.
@@ -133,14 +156,22 @@ class TrainingLoop:
         # A last batch of one image has no batch statistics, so this epoch leaves it out.
         batches = [batch for batch in torch.split(order, self.recipe.batch_size) if len(batch) > 1 or images == 1]
         seen = sum(map(len, batches))
+        # A head may draw random numbers, which must not change the next batches of heads with the same seed.
+        seeds = torch.randint(2**62, (len(batches),)).tolist()
         sums, rate = torch.zeros(2, dtype=torch.float64, device=self.device), 0.0
         for number, indices in enumerate(batches):
             rate = learning_rate(epoch * len(batches) + number, self.recipe.epochs * len(batches), self.recipe)
+            self.share = self._share(epoch + number / len(batches))
+            torch.manual_seed(seeds[number])
             sums += self._step(indices, rate) * len(indices)
         total, penalties = sums.tolist()  # only once per epoch, because it waits for the device
         if not math.isfinite(total):
             raise UserError(f"training diverged in epoch {epoch} (loss is {total}); try a smaller lr or penalty")
-        return {"lr": rate, "train_loss": total / seen, "penalty": penalties / seen}
+        share = self._share(epoch)
+        return {"lr": rate, "train_loss": total / seen, "penalty": penalties / seen, "penalty_share": share}
+
+    def _share(self, position: float) -> float:
+        return penalty_share(position, self.penalty_start, self.penalty_ramp)
 
     def _step(self, indices: Tensor, rate: float) -> Tensor:
         images = self.augment(self.data.train.batch(indices).to(self.device, non_blocking=True))
@@ -168,7 +199,7 @@ class TrainingLoop:
             with training_autocast(self.device):
                 logits, evidence = self.classifier.forward_training(part)
             penalty = torch.as_tensor(self.head.penalty(None if evidence is None else evidence.float()))
-            penalty = penalty.to(self.device, non_blocking=True)
+            penalty = penalty.to(self.device, non_blocking=True) * self.share
             loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights) + penalty
             torch.autograd.backward(loss * weight)
             sums += torch.stack([loss.detach(), penalty.detach()]).double() * weight

@@ -168,6 +168,22 @@ def test_penalty_is_the_batch_mean_of_per_image_terms(ridge: str) -> None:
 
 
 @pytest.mark.parametrize("ridge", ["norm", "squared"])
+def test_mean_scale_is_that_of_one_cell(ridge: str) -> None:
+    torch.manual_seed(0)
+    evidence = torch.randn(3, 2, 4, 5)
+    expected = 0.0
+    for image in evidence.double():
+        cells = image.flatten().tolist()
+        square = sum(a * a for a in cells) / len(cells)
+        expected += 0.3 * sum(abs(a) for a in cells) / len(cells)
+        expected += 0.7 * (math.sqrt(square) if ridge == "norm" else square)
+    penalty = softcam.ElasticNet(0.3, 0.7, ridge, scale="mean")
+    assert penalty(evidence).item() == pytest.approx(expected / 3, rel=1e-6)
+    finer = evidence.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert penalty(finer).item() == pytest.approx(expected / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("ridge", ["norm", "squared"])
 def test_penalty_gradient(ridge: str) -> None:
     penalty = softcam.ElasticNet(0.3, 0.7, ridge)
     zero = torch.zeros(2, 3, 4, 4, requires_grad=True)
@@ -190,6 +206,8 @@ def test_penalty_refuses_bad_parameters() -> None:
             softcam.ElasticNet(l1, l2)
     with pytest.raises(ValueError, match="unknown ridge 'cube'; known: norm, squared"):
         softcam.ElasticNet(1.0, 1.0, ridge="cube")
+    with pytest.raises(ValueError, match="unknown scale 'max'; known: sum, mean"):
+        softcam.ElasticNet(1.0, 1.0, scale="max")
 
 
 def test_explainer_returns_the_evidence_of_the_target() -> None:

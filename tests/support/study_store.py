@@ -108,9 +108,10 @@ def set_scores(cell: CellStore, explainer: str, metric: str, values: np.ndarray 
 
 
 def set_validation(cell: CellStore, *aucs: float) -> None:
-    """Overwrite the validation AUC after each epoch."""
+    """Overwrite the validation AUC after each epoch, and with it the epoch that is kept."""
     history = {"epoch": range(len(aucs)), "val_auc": aucs, "val_loss": [0.5] * len(aucs)}
     pd.DataFrame(history).to_csv(cell.training, index=False)
+    cell.note(best_epoch=int(np.argmax(aucs)))
 
 
 def set_accuracy(cell: CellStore, wrong: int) -> None:

@@ -114,6 +114,9 @@ def validation_auc(frames: Frames) -> dict[tuple[str, ...], dict[int, float]]:
     found: dict[tuple[str, ...], dict[int, float]] = {}
     if not len(frames.training):
         return found
-    for row in frames.training.groupby(CELL, sort=False, as_index=False)["val_auc"].max().itertuples():
-        found.setdefault((row.dataset, row.backbone, row.head), {})[int(row.seed)] = float(row.val_auc)
+    kept = dict(zip(map(tuple, frames.cells[CELL].astype(str).to_numpy()), frames.cells["record"], strict=True))
+    for key, rows in frames.training.groupby(CELL, sort=False):
+        dataset, backbone, head, seed = map(str, key)
+        auc = rows.loc[rows["epoch"] == kept[dataset, backbone, head, seed].best_epoch, "val_auc"]
+        found.setdefault((dataset, backbone, head), {})[int(seed)] = float(auc.iloc[0]) if len(auc) else np.nan
     return found

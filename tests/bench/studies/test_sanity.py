@@ -197,9 +197,11 @@ def cell() -> CellClassifier:
     data = TrainingData(split_of("train"), split_of("val"), "other", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     facts: Any = SimpleNamespace(
         names=("squares", "compact", "blackbox", 0),
+        batch_names=("squares", "compact", 0),
         data=data,
         config=tiny_config(),
         head=SimpleNamespace(head=HEADS["blackbox"]()),
+        trained_head=SimpleNamespace(head=HEADS["blackbox"]()),
         device=torch.device("cpu"),
         prepared=SimpleNamespace(classes=("plain", "square")),
         init=None,
@@ -221,7 +223,7 @@ def test_random_labels_are_the_training_on_labels_permuted_by_hand(tmp_path: Pat
     with torch.random.fork_rng():
         expected, _ = build_classifier(trained.names, trained.head.head, 2, False)
         loop = TrainingLoop(expected, trained.head.head, data, trained.config.training, trained.device)
-        train(loop, trained.names, tmp_path / "x", lambda row: None)
+        train(loop, trained.batch_names, tmp_path / "x", lambda row: None)
     assert all(torch.equal(value, expected.state_dict()[name]) for name, value in classifier.state_dict().items())
     images = (torch.from_numpy(by_hand["train"].images) / 255 - 0.5) / 0.2
     right = expected.eval()(images).argmax(dim=1).numpy() == by_hand["train"].labels
