@@ -22,7 +22,7 @@ from bench.evaluation.metric_inputs import OCCLUDED
 from bench.evaluation.predictor import Predictor, choices, fastest_batch, fold_for_inference
 from bench.evaluation.requests import MetricRequest
 from bench.metrics import Occluder, audc, deletion, patch_order, target_probability
-from bench.store.records import InferenceFacts
+from bench.store.cell_facts import InferenceFacts
 
 #: Largest accepted difference between the AUDC in bf16 and in float32: in the mean, and for one map. Two methods whose
 #: mean AUDC differ by at most the first bound count as tied, and may change places.

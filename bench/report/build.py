@@ -33,8 +33,7 @@ from bench.report.summary import print_summary
 from bench.report.tables.reported import FILE as REPORTED
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import html, write_table
-from bench.store.code_digest import code_digest
-from bench.store.fingerprints import digest
+from bench.store.code_digest import code_digest, digest
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
 from bench.store.records import RunRecord

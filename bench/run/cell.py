@@ -22,10 +22,10 @@ from bench.evaluation.requests import MetricRequest
 from bench.evaluation.scoring import score_batch
 from bench.files import write_if_new
 from bench.run.study_jobs import run_studies
-from bench.store.code_digest import code_digest
-from bench.store.fingerprints import digest
+from bench.store.cell_facts import GeometryFacts
+from bench.store.code_digest import code_digest, digest
 from bench.store.folders import CellStore
-from bench.store.records import CellKey, ExplainerOutcome, GeometryFacts
+from bench.store.records import CellKey, ExplainerOutcome
 from bench.store.scores import read_metadata
 from bench.studies.base import Subject
 from bench.training.classifier import CellClassifier

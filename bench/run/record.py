@@ -14,7 +14,7 @@ from bench.devices import describe_machine
 from bench.evaluation.requests import MetricRequest
 from bench.run.dataset_run import RunOptions
 from bench.run.plan import Plan
-from bench.store.fingerprints import digest
+from bench.store.code_digest import digest
 from bench.store.records import (
     DatasetFacts,
     ExplainerFacts,

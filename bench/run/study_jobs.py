@@ -14,8 +14,7 @@ from typing import Any
 from bench.contracts import Explainer
 from bench.errors import one_line
 from bench.evaluation.scoring import score_batch
-from bench.store.code_digest import code_digest
-from bench.store.fingerprints import digest
+from bench.store.code_digest import code_digest, digest
 from bench.store.folders import CellStore
 from bench.store.records import StudyOutcome
 from bench.store.scores import write_study

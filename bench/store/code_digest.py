@@ -1,13 +1,15 @@
-"""Digests of code: results of code that has changed are recomputed, and those of code that is only reworded are kept.
+"""Digests of settings and code, so that stored results are reused only where nothing they depend on has changed.
 
-A digest covers the module of an object and every module that this one imports, directly or not, as long as it belongs
-to the project or, for a plugin, is found next to its file. Libraries are not followed: the run records their versions.
+Code that is only reworded keeps its digest. A digest of code covers the module of an object and every module that this
+one imports, directly or not, as long as it belongs to the project or, for a plugin, is found next to its file.
+Libraries are not followed: the run records their versions.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -16,6 +18,12 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from bench.store.module_closure import closure, is_library
+
+
+def digest(*values: object) -> str:
+    """Returns a short hash of anything JSON can write; equal values give equal digests in every process."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def code_digest(*objects: object) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bench.errors import UserError
-from bench.store.fingerprints import digest
+from bench.store.code_digest import digest
 from bench.store.record_files import CELL_FILE, RUN_FILE, read_record, write_record
 from bench.store.records import CellKey, CellRecord, ExplainerOutcome, RunRecord, StudyOutcome
 from bench.store.scores import read_metadata

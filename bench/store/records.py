@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from bench.store.cell_facts import GeometryFacts, InferenceFacts, LesionReliance, PenaltySearch, Record
 
 #: Layout of the records that this version writes and reads; records without ``format`` have layout 1.
 FORMAT: Final = 2
@@ -28,29 +28,21 @@ class CellKey:
         return f"{self.dataset} · {self.backbone} · {self.head} · seed {self.seed}"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def changed(self, **facts: Any) -> Self:
-        """Returns a copy with other values, which are validated."""
-        return type(self).model_validate(dict(self) | facts)
-
-
-class InitFacts(_Record):
+class InitFacts(Record):
     """File of the weights that every training starts from."""
 
     file: str
     sha256: str
 
 
-class GitState(_Record):
+class GitState(Record):
     """Commit of the code, and whether files differ from it."""
 
     commit: str
     dirty: bool = False
 
 
-class MachineFacts(_Record):
+class MachineFacts(Record):
     """Hardware and threads; timings and the last digits of results depend on them."""
 
     device: str
@@ -62,7 +54,7 @@ class MachineFacts(_Record):
     platform: str
 
 
-class MetricFacts(_Record):
+class MetricFacts(Record):
     """Registered facts of a metric with one occlusion operator; see ``bench.contracts.MetricInfo``.
 
     Attributes:
@@ -83,7 +75,7 @@ class MetricFacts(_Record):
     paper: str = ""
 
 
-class ExplainerFacts(_Record):
+class ExplainerFacts(Record):
     """Registered facts of an explainer; see ``bench.contracts.Explainer``."""
 
     family: str
@@ -94,7 +86,7 @@ class ExplainerFacts(_Record):
     grid: str = "pixels"
 
 
-class HeadFacts(_Record):
+class HeadFacts(Record):
     """Registered facts of a head; ``base`` is its registered name without parameters."""
 
     base: str
@@ -103,7 +95,7 @@ class HeadFacts(_Record):
     converts: str = ""
 
 
-class DatasetFacts(_Record):
+class DatasetFacts(Record):
     """Facts of a data set. Those with a default are known once its images are prepared.
 
     Attributes:
@@ -141,7 +133,7 @@ class DatasetFacts(_Record):
     topk_chance: float | None = None
 
 
-class RunRecord(_Record):
+class RunRecord(Record):
     """A run: what was asked for, facts about it, versions and machine.
 
     Attributes:
@@ -176,7 +168,7 @@ class RunRecord(_Record):
     problems: list[str] = []
 
 
-class StudyOutcome(_Record):
+class StudyOutcome(Record):
     """Result of a study of one explainer or of the whole cell; its rows belong to it if they have its fingerprint."""
 
     status: Literal["ok", "skipped", "failed"]
@@ -197,82 +189,7 @@ class ExplainerOutcome(StudyOutcome):
     problems: dict[str, str] = {}
 
 
-class LesionReliance(_Record):
-    """True positives of a classifier, and the share of them that it calls healthy once the lesions are removed."""
-
-    true_positives: int
-    called_healthy: float
-
-
-class InferenceFacts(_Record):
-    """Precision of the occluded images' predictions, and the comparison that allowed it.
-
-    Attributes:
-        asked, precision: ``--precision``, and the number format that was chosen.
-        agree: whether the scores in bf16 agree with those in float32; None if they were not compared.
-        failed: why they could not be compared.
-        mean_difference, worst_difference: of the AUDC; see ``bench.evaluation.mixed_precision``.
-        changed_ranks: pairs of methods that change places.
-        images, methods: compared.
-    """
-
-    asked: str
-    precision: str
-    batch_size: int
-    agree: bool | None = None
-    failed: str = ""
-    mean_difference: float | None = None
-    worst_difference: float | None = None
-    changed_ranks: int | None = None
-    images: int | None = None
-    methods: int | None = None
-
-
-class GeometryFacts(_Record):
-    """Where the cells of a feature map look, as (rows, columns) in pixels; see ``bench.contracts.Geometry``."""
-
-    start: tuple[float, float]
-    stride: tuple[float, float]
-    receptive_field: tuple[float, float]
-
-
-class SearchStep(_Record):
-    """A classifier of the search for the weight of a penalty, on the validation images.
-
-    Attributes:
-        weights: parameter -> weight; empty for the twin without a penalty.
-        near_zero: share of the evidence below 1 % of an image's largest absolute value.
-        within: whether AUC and balanced accuracy are within the margin of the twin's.
-    """
-
-    weights: dict[str, float]
-    auc: float
-    balanced_accuracy: float
-    near_zero: float
-    within: bool = True
-
-
-class PenaltySearch(_Record):
-    """Search for the weight of a penalty, see ``bench.training.penalty_search``.
-
-    Attributes:
-        parameters: searched parameters of the head.
-        twin: head without a penalty that it started from, whose results are the ``reference``.
-        steps: by rising weight.
-        chosen: index of the chosen step.
-    """
-
-    parameters: list[str]
-    twin: str
-    margin: float
-    epochs: int
-    reference: SearchStep
-    steps: list[SearchStep]
-    chosen: int
-    reason: str
-
-
-class CellRecord(_Record):
+class CellRecord(Record):
     """A cell: the training of its classifier, and what happened to each explainer and study.
 
     Attributes:

@@ -27,10 +27,10 @@ from bench.models.factory import build_classifier, normalisation
 from bench.models.initial_weights import InitialWeights
 from bench.progress import Progress
 from bench.registry import BACKBONES
-from bench.store.code_digest import code_digest
-from bench.store.fingerprints import digest
+from bench.store.cell_facts import LesionReliance
+from bench.store.code_digest import code_digest, digest
 from bench.store.folders import CellStore
-from bench.store.records import CellKey, CellRecord, LesionReliance
+from bench.store.records import CellKey, CellRecord
 from bench.training.lesion_reliance import lesion_reliance
 from bench.training.loop import predict_split, train
 from bench.training.penalty_search import PlannedHead, Search, near_zero_share

@@ -22,7 +22,7 @@ from bench.data.split import Split, normalise
 from bench.errors import UserError
 from bench.models.eval_mode import evaluating
 from bench.statistics.classification import auc, softmax
-from bench.store.records import PenaltySearch, SearchStep
+from bench.store.cell_facts import PenaltySearch, SearchStep
 from bench.training.loop import TrainingLoop, predict_split, train
 
 if TYPE_CHECKING:

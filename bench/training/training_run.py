@@ -13,7 +13,7 @@ import torch
 
 from bench.contracts import Classifier, EvidenceClassifier
 from bench.errors import UserError
-from bench.store.records import PenaltySearch
+from bench.store.cell_facts import PenaltySearch
 from bench.training.loop import TrainingLoop, best_row, train
 from bench.training.penalty_search import PlannedHead, Search
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.store.cell_facts import LesionReliance
 from bench.store.folders import CellStore, RunStore
-from bench.store.records import CellKey, CellRecord, ExplainerOutcome, LesionReliance, MachineFacts, RunRecord
+from bench.store.records import CellKey, CellRecord, ExplainerOutcome, MachineFacts, RunRecord
 from bench.store.scores import write_scores
 
 IMAGES = 5  # the last one is healthy

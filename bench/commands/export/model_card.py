@@ -19,7 +19,7 @@ from bench.report.tables.main import metric_table
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import entry
 from bench.seeds import generator
-from bench.store.fingerprints import digest
+from bench.store.code_digest import digest
 from bench.store.records import CellKey, CellRecord
 
 

@@ -124,9 +124,10 @@ def relevant(frames: Frames, metric: MetricFacts, paired: Paired) -> tuple[float
     of the metric's range.
     """
     roles = {facts.role: name for name, facts in frames.record.explainers.items()}
-    floor, ceiling = roles.get("floor"), next((roles[role] for role in _CEILINGS if role in roles), None)
+    scored = {name for _, name in paired.methods}
+    floor, ceiling = roles.get("floor", ""), next((roles[one] for one in _CEILINGS if roles.get(one) in scored), "")
     heads = [head for head, name in paired.methods if name == floor and (head, ceiling) in paired.methods]
-    if floor and ceiling and heads:
+    if heads:
         ends = [paired.of([(head, name) for head in heads]).mean(axis=-1, keepdims=True) for name in (floor, ceiling)]
         defined = np.isfinite(ends[1] - ends[0]).any(axis=(0, 2))
         way = mean_differences((ends[1] - ends[0])[:, defined], paired.groups[defined]) if defined.any() else None

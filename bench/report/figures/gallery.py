@@ -17,8 +17,8 @@ from bench.report.frames.load import Frames
 from bench.specs import parse_spec
 from bench.statistics.classification import softmax
 from bench.statistics.intervals import Floats
+from bench.store.cell_facts import GeometryFacts
 from bench.store.folders import CellStore
-from bench.store.records import GeometryFacts
 
 SIGNED, UNSIGNED = "RdBu_r", "Purples"  # both white at 0, so that no evidence leaves the image as it is
 SCALE = 0.995

@@ -17,7 +17,8 @@ from bench.report.frames.load import Frames
 from bench.report.frames.settings import PENALTIES
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate
-from bench.store.records import CellRecord, PenaltySearch
+from bench.store.cell_facts import PenaltySearch
+from bench.store.records import CellRecord
 
 SPARSER = 2.0  # times the dense head's share: below, a head with a penalty is not called sparse
 _SCORES = {"auc": "validation AUC", "balanced_accuracy": "validation balanced accuracy", "near_zero": "near-zero share"}

@@ -50,13 +50,14 @@ def test_rows_of_the_healthy_class_equal_a_deletion_by_hand(
     classifier, prepared = trained(class_run, tmp_path, "softcam-sparse")
     image = one_image(prepared, name)
     with torch.no_grad():
-        evidence = classifier.forward_evidence(image)[:, 0]
+        evidence = classifier.forward_evidence(image)
+        contrast = evidence[:, 0] - evidence[:, 1:].mean(dim=1)
         # the compact backbone: cell i is centred at ½ + 8i
-        large = torch.from_numpy(bicubic.draw(evidence[0].numpy(), (32, 32), (0.5, 0.5), (8, 8)))
+        large = torch.from_numpy(bicubic.draw(contrast[0].numpy(), (32, 32), (0.5, 0.5), (8, 8))).clamp(min=0)
         curve = [classifier(image).softmax(dim=1)[0, 0].item()]
         patch = patch_at(32)
         cells = [(row, column) for row in range(0, 32, patch) for column in range(0, 32, patch)]
-        cells.sort(key=lambda at: -large[at[0] : at[0] + patch, at[1] : at[1] + patch].max().item())
+        cells.sort(key=lambda at: -large[at[0] : at[0] + patch, at[1] : at[1] + patch].mean().item())
         for row, column in cells[:STEPS]:
             image[:, :, row : row + patch, column : column + patch] = 0
             curve.append(classifier(image).softmax(dim=1)[0, 0].item())

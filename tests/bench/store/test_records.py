@@ -18,8 +18,9 @@ from bench.commands.export.command import export_cell
 from bench.contracts import OWN_CLASS, UserError
 from bench.report.frames.load import load_frames
 from bench.report.gaps import gaps
+from bench.store.cell_facts import LesionReliance
 from bench.store.folders import CellStore, RunStore
-from bench.store.records import CellRecord, ExplainerOutcome, LesionReliance, StudyOutcome
+from bench.store.records import CellRecord, ExplainerOutcome, StudyOutcome
 from bench.store.run_folder import check_run_folder
 from tests.support.made import registered_squares, run_tiny, tiny_config
 from tests.support.report_store import make_run

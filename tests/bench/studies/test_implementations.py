@@ -15,6 +15,7 @@ from bench.config import Config
 from bench.contracts import Classifier
 from bench.registry import EXPLAINERS
 from bench.report.frames.load import Frames, load_frames
+from bench.report.frames.paired import title
 from bench.report.studies.implementations import implementation_tables
 from bench.store.folders import RunStore
 from bench.store.records import CellKey
@@ -70,10 +71,11 @@ def test_probability_target_is_the_softmax_of_the_logits() -> None:
 def test_the_first_setting_is_what_the_run_scores(frames: Frames) -> None:
     own = rows_of(frames, implementation="gradcam", target="contrast", upsampling=ALIGNED)
     scores = frames.scores.query("explainer == 'gradcam' and head == 'blackbox'")
-    localisation = [one.name for one in frames.record.metrics if one.family == "localisation"]
+    localisation = [title(one) for one in frames.record.metrics if one.family == "localisation"]
     assert set(own["measure"]) == {"max_difference", "mean_difference", "rank_correlation", *localisation}
     for name in localisation:
-        stored = scores[scores["metric"] == name].set_index("image")["value"]
+        metric, _, variant = name.partition("@")
+        stored = scores[(scores["metric"] == metric) & (scores["variant"] == variant)].set_index("image")["value"]
         measured = own[own["measure"] == name].set_index("image")["value"]
         assert len(measured) == IMAGES
         pd.testing.assert_series_equal(measured, stored[measured.index], check_names=False, rtol=1e-5)

@@ -11,8 +11,9 @@ from bench.report.figures.style import paper_style
 from bench.report.frames.load import load_frames
 from bench.report.sweeps.sparsity import penalty_search, sparsity
 from bench.report.tables.table import TableData
+from bench.store.cell_facts import PenaltySearch, SearchStep
 from bench.store.folders import RunStore
-from bench.store.records import CellKey, PenaltySearch, SearchStep
+from bench.store.records import CellKey
 from tests.support.study_store import PLAIN, head, make_grid
 
 
