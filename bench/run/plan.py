@@ -141,8 +141,14 @@ def _why_no_shortcut(info: DatasetInfo) -> str:
 
 
 def plan_head(config: Config, key: CellKey) -> PlannedHead:
-    """Returns the head of a cell, with the parameters that apply to its data set and backbone."""
+    """Returns the head of a cell, with the parameters that apply to its data set and backbone.
+
+    Raises:
+        UserError: unknown parameters, or a head that starts from its own trained weights.
+    """
     head, parameters = _construct(HEADS, key.head, config.for_dataset(key.dataset, key.backbone).heads)
+    if head.starts == key.head:
+        raise UserError(f"head {key.head!r} starts from itself: give its start in its name, not in [heads.{head.name}]")
     return PlannedHead(head, head.name, parameters)
 
 
