@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import bench.training.loop
+from bench.errors import UserError
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
 from bench.store.records import CellKey
