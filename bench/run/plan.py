@@ -84,6 +84,8 @@ def make_plan(config: Config, root: Path) -> Plan:
             raise UserError(f"data set {name!r}: {reason}")
     _check_tables(config)
     heads, backbones = _resolve(config.run.heads, HEADS), _resolve(config.run.backbones, BACKBONES)
+    if config.report != ReportSection():
+        _check_report(config.report, heads)
     explainers = {
         name: _construct(EXPLAINERS, name, config.explainers) for name in _resolve(config.run.explainers, EXPLAINERS)
     }
@@ -110,8 +112,6 @@ def _check_tables(config: Config) -> None:
         EXPLAINERS[name]
     for name in config.studies:
         STUDIES[name]
-    if config.report != ReportSection():
-        _check_report(config.report, config.run.heads)
     for name, overrides in config.datasets.items():
         if name != "folder":
             DATASETS[name]
