@@ -61,8 +61,9 @@ class Search:
     """Search for the searched weights of a head, along a geometric ladder of rising λ.
 
     Each λ trains ``search_epochs`` from the weights of the λ before it, the first one from those of the dense twin.
-    The search ends with the first λ whose validation AUC or balanced accuracy is more than the margin below the twin's,
-    and chooses the λ before it. The weights of the chosen λ are those of the cell, so the margin holds for them.
+    The search chooses the largest λ whose validation AUC and balanced accuracy are at most the margin below the twin's,
+    and ends after two in a row that are not: few validation images make one such result likely by chance. The weights
+    of the chosen λ are those of the cell, so the margin holds for them.
 
     Attributes:
         planned: the head, with weights that are searched.
@@ -97,20 +98,18 @@ class Search:
         """
         reference = self._measured(classifier, {})
         steps: list[SearchStep] = []
-        kept: list[tuple[dict[str, Tensor], pd.DataFrame]] = []
+        kept: tuple[dict[str, Tensor], pd.DataFrame] = {}, pd.DataFrame()
         for number, weights in enumerate(self._ladder(classifier)):
             history = self._train(classifier, number, weights, on_epoch)
             step = self._measured(classifier, weights)
             step = step.changed(within=is_within(step, reference, self.recipe.search_margin))
             steps.append(step)
-            if step.within or not kept:
-                kept.append(
-                    ({name: value.detach().clone() for name, value in classifier.state_dict().items()}, history)
-                )
-            if not step.within:
+            if step.within or number == 0:
+                kept = {name: value.detach().clone() for name, value in classifier.state_dict().items()}, history
+            if not any(one.within for one in steps[-2:]) and number:
                 break
         chosen, reason = choose(steps)
-        classifier.load_state_dict(kept[chosen][0])
+        classifier.load_state_dict(kept[0])
         found = PenaltySearch(
             parameters=list(self.planned.head.searched),
             twin=self.twin,
@@ -121,7 +120,7 @@ class Search:
             chosen=chosen,
             reason=reason,
         )
-        return found, kept[chosen][1]
+        return found, kept[1]
 
     def _state_of(self, number: int) -> Path:
         return self.checkpoint.with_suffix(f".{number}{self.checkpoint.suffix}")
@@ -181,13 +180,13 @@ def is_within(step: SearchStep, reference: SearchStep, margin: float) -> bool:
 
 
 def choose(steps: Sequence[SearchStep]) -> tuple[int, str]:
-    """Returns the step before the first one that is not within the margin, and the reason in words."""
-    outside = next((number for number, step in enumerate(steps) if not step.within), None)
-    if outside is None:
-        return len(steps) - 1, "every weight of the ladder stays within the margin, so the largest is chosen"
-    if outside == 0:
+    """Returns the last step within the margin, the first one if there is none, and the reason in words."""
+    within = [number for number, step in enumerate(steps) if step.within]
+    if not within:
         return 0, "no weight stays within the margin, so the smallest of the ladder is used"
-    return outside - 1, "the next weight of the ladder is not within the margin"
+    if within[-1] == len(steps) - 1:
+        return within[-1], "the largest weight of the ladder stays within the margin"
+    return within[-1], "no larger weight that was tried stays within the margin"
 
 
 def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:

@@ -1,6 +1,8 @@
 """Reference run: copies tables and figures of a run to results/reference, and their numbers into the documents.
 
     python docs/measurements/reference.py results/quick    # copy, then fill in
+    python docs/measurements/reference.py results/grid grid          # its tables go to tables/grid
+    python docs/measurements/reference.py results/control control
     python docs/measurements/reference.py                  # fill in from results/reference
 
 The function NAME below writes what README.md and docs have between ``<!-- numbers: NAME -->`` and ``<!-- end -->``.
@@ -20,7 +22,7 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-import baselines  # noqa: F401 (registers backbones)
+import run_benchmark
 from bench.models.feature_extraction import split_classifier
 from bench.models.geometry import compute_geometry
 from bench.registry import BACKBONES
@@ -32,6 +34,8 @@ REFERENCE = ROOT / "results" / "reference"
 GALLERY = "gallery_cxr-phantom.jpg"
 _BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _LOSSLESS = 90  # quality of a JPEG whose text has no visible artefacts
+#: Folders of ``tables`` with other runs.
+VARIANTS = ("grid", "control")
 #: Shown method -> explainer and head of its row.
 METHODS = {
     "SoftCAM, dense": ("softcam", "softcam-dense"),
@@ -58,7 +62,7 @@ SCORES = {
 def main() -> None:
     """Copies from the run that is named, if any, and fills in the numbers."""
     if sys.argv[1:]:
-        copy(Path(sys.argv[1]))
+        copy(Path(sys.argv[1]), *sys.argv[2:])
     for page in pages():
         text = page.read_text(encoding="utf-8")
         page.write_text(filled(text), encoding="utf-8")
@@ -74,10 +78,18 @@ def filled(text: str) -> str:
     return _BLOCK.sub(lambda block: f"{block[1]}{BLOCKS[block[2]]()}\n{block[3]}", text)
 
 
-def copy(run: Path) -> None:
-    """Replaces every file of results/reference that the run has; of verdicts.csv, the leading metrics only."""
+def copy(run: Path, variant: str = "") -> None:
+    """Replaces every file of results/reference that the run has; of verdicts.csv, the leading metrics only.
+
+    Args:
+        run: run folder.
+        variant: folder of ``tables`` whose files are replaced instead, from the tables of the run.
+    """
+    variants = [one for one in (REFERENCE / "tables").iterdir() if one.is_dir() and one.name in VARIANTS]
     for file in [one for one in REFERENCE.rglob("*") if one.is_file()]:
-        source = run / file.relative_to(REFERENCE)
+        if (file.parent.name if file.parent in variants else "") != variant:
+            continue
+        source = run / "tables" / file.name if variant else run / file.relative_to(REFERENCE)
         if file.name == GALLERY:
             picture = Image.open(source.with_suffix(".png")).convert("RGB")
             picture.save(file, quality=_LOSSLESS, optimize=True)
@@ -132,6 +144,7 @@ def verdicts() -> str:
 def geometry() -> str:
     """Pixels between where the middle cell of a map looks and where even spacing draws it, at 224 pixels."""
     side = 224
+    run_benchmark.register()
     rows = [["backbone", "cells", "stride", "centre of the first cell", "even spacing draws the middle cell off by"]]
     for name in ("compact", "resnet18", "resnet50", "densenet121", "efficientnet_b0", "vgg16"):
         with torch.device("meta"):  # layers are counted, and hold no weights
@@ -198,8 +211,25 @@ def sparse() -> str:
     return markdown(rows)
 
 
+def control() -> str:
+    """Sparse against dense heads, and against dense heads that were trained as long."""
+    classification, localisation = table("control/classification"), table("control/localisation")
+    heads = {
+        "dense": "softcam-dense",
+        "dense, trained once more": "softcam-dense@start=dense",
+        "sparse": "softcam-sparse",
+    }
+    columns = ("activation_precision", "topk_precision", "pixel_auprc")
+    rows = [["data set", "head", "test AUC", *(name.replace("_", " ") for name in columns)]]
+    for dataset in _datasets(localisation):
+        for name, head in heads.items():
+            values = [_value(localisation, dataset, "softcam", head, column) for column in columns]
+            rows.append([dataset, name, _value(classification, dataset, "", head, "auc"), *values])
+    return markdown(rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
-    one.__name__: one for one in (scores, glance, verdicts, geometry, alignment, readout, areas, sparse)
+    one.__name__: one for one in (scores, glance, verdicts, geometry, alignment, readout, areas, sparse, control)
 }
 
 

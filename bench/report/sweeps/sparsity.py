@@ -31,8 +31,8 @@ def sparsity(frames: Frames) -> TableData:
     reading = (
         "Near zero: absolute evidence below 1 % of the largest of the image, over all classes and cells; mean over the "
         "test images. Times dense: relative to the head of the same method and seed without a penalty. λ marked as "
-        "searched was chosen on the validation images without any mask: the largest before AUC or balanced accuracy "
-        "falls more than the margin below the dense head's, whose values are in the last two columns."
+        "searched was chosen on the validation images without any mask: the largest whose AUC and balanced accuracy "
+        "are at most the margin below the dense head's, which are in the last two columns."
     )
     keys = ["dataset", "backbone", "head", "seed", "lambda", "searched"]
     table = TableData(caption, keys, [Column(name, None, ranked=False) for name in _COLUMNS], reading=reading)
@@ -65,8 +65,8 @@ def penalty_search(frames: Frames) -> Iterator[Drawing]:
     legend_below(figure, {"score": [handle(looks[name], text) for name, text in _SCORES.items()]})
     caption = "Search for the weight λ of a penalty, on the validation images and without masks."
     reading = (
-        "Horizontal dots: the dense head. Vertical dots: the chosen λ, the largest before AUC or balanced accuracy "
-        "falls more than the margin below the dense head's. Each λ continues the training from the one before it."
+        "Horizontal dots: the dense head. Vertical dots: the chosen λ, the largest whose AUC and balanced accuracy "
+        "are at most the margin below the dense head's. Each λ continues the training from the one before it."
     )
     yield Drawing("penalty_search", figure, caption, reading)
 

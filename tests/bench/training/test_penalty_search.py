@@ -41,9 +41,9 @@ def test_both_scores_stay_within_the_margin(auc: float, balanced: float, within:
 @pytest.mark.parametrize(
     ("within", "chosen", "reason"),
     [
-        ([True, True, True], 2, "the largest is chosen"),
-        ([True, True, False], 1, "next weight"),
-        ([False], 0, "no weight stays within the margin"),
+        ([True, True, True], 2, "the largest weight of the ladder stays"),
+        ([True, False, True, False, False], 2, "no larger weight that was tried stays"),
+        ([False, False], 0, "no weight stays within the margin"),
     ],
 )
 def test_choice_on_planted_curves(within: list[bool], chosen: int, reason: str) -> None:
@@ -66,16 +66,15 @@ def test_balanced_accuracy_is_the_mean_over_classes() -> None:
 
 @pytest.mark.usefixtures("squares")
 def test_planted_curve_chooses_its_lambda_and_is_in_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fourth λ loses too much; the classifier of the cell is that of the third."""
+    """The third λ and two after the fourth lose too much; the classifier of the cell is that of the fourth."""
+    auc = [0.95, 0.95, 0.94, 0.92, 0.935, 0.92, 0.91]
     calls: list[dict[str, float]] = []
     kept: list[dict[str, Any]] = []
 
     def measured(self: search.Search, classifier: EvidenceClassifier, weights: dict[str, float]) -> SearchStep:
         calls.append(weights)
         kept.append({name: value.clone() for name, value in classifier.state_dict().items()})
-        return SearchStep(
-            weights=weights, auc=[0.95, 0.95, 0.94, 0.931, 0.92][len(calls) - 1], balanced_accuracy=0.9, near_zero=0.1
-        )
+        return SearchStep(weights=weights, auc=auc[len(calls) - 1], balanced_accuracy=0.9, near_zero=0.1)
 
     monkeypatch.setattr(search.Search, "_measured", measured)
     config = tiny_config(heads=[AUTO], explainers=["softcam"])
@@ -85,19 +84,19 @@ def test_planted_curve_chooses_its_lambda_and_is_in_the_record(tmp_path: Path, m
     record = cell.record
     found = record.penalty_search
     assert found is not None
-    assert found.chosen == 2
-    assert [one.within for one in found.steps] == [True, True, True, False]
+    assert found.chosen == 3
+    assert [one.within for one in found.steps] == [True, True, False, True, False, False]
     assert found.twin == "softcam-dense"
     weights = [one.weights["l1"] for one in found.steps]
     assert weights == sorted(weights)
     assert all(later / earlier == pytest.approx(search.FACTOR, rel=0.1) for earlier, later in pairwise(weights))
     assert record.parameters is not None
-    assert record.parameters["l1"] == weights[2]
+    assert record.parameters["l1"] == weights[3]
     assert CellRecord.model_validate_json(record.model_dump_json()) == record
     assert not list(cell.folder.glob("checkpoint*"))
     stored = load_file(cell.weights)
-    assert all(torch.equal(value, stored[name]) for name, value in kept[3].items())  # after the twin, the third λ
-    assert not all(torch.equal(value, stored[name]) for name, value in kept[4].items())
+    assert all(torch.equal(value, stored[name]) for name, value in kept[4].items())  # after the twin, the fourth λ
+    assert not all(torch.equal(value, stored[name]) for name, value in kept[5].items())
     assert record.near_zero is not None
 
 
