@@ -80,7 +80,8 @@ def _curve(axis: Axes, search: PenaltySearch, looks: dict[str, Look]) -> None:
         )
         axis.axhline(getattr(search.reference, score), color=look.color, linewidth=0.8, linestyle=(0, (1, 1.5)))
     axis.axvline(weights[search.chosen], color=BLACK, linewidth=0.9, linestyle=(0, (1, 1.5)))
-    axis.annotate(f"{weights[search.chosen]:g}", (weights[search.chosen], 0.02), color=GREY, fontsize=7)
+    place = (weights[search.chosen], 0.5)  # between the scores and the share
+    axis.annotate(f"{name} = {place[0]:g}", place, (4, 0), textcoords="offset points", color=GREY, fontsize=7)
     axis.set_xscale("log")
     axis.set_ylim(0, 1.02)
 
