@@ -14,7 +14,8 @@ from torch import Tensor
 
 from bench.contracts import SPLITS, DatasetInfo, Sample
 from bench.data.readers.faults import Fault, Kind
-from bench.data.readers.images import SUFFIXES, BadFile, read_image, read_mask
+from bench.data.readers.images import SUFFIXES, BadFile, read_image
+from bench.data.readers.masks import read_mask
 from bench.data.readers.places import CLUTTER
 from bench.data.splitting import grouped_split, require_split, subsample
 from bench.errors import MissingData, UserError
