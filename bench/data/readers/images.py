@@ -87,11 +87,12 @@ def read_image(path: Path, window: Window | None = None, dark: bool = False) -> 
     return torch.from_numpy(decode(path, lambda opened: _to_rgb(opened, window, dark))).permute(2, 0, 1).contiguous()
 
 
-def require_size_of(image: Tensor, mask: Tensor, path: Path) -> None:
-    """Raises BadFile if the mask (H,W) read from ``path`` and its image (3,H,W) have different sizes."""
+def require_size_of(image: Tensor, mask: Tensor, path: Path, name: str = "") -> None:
+    """Raises BadFile if the mask (H,W) read from ``path`` and its image (3,H,W), called ``name``, differ in size."""
     if mask.shape != image.shape[1:]:
         sizes = [f"{width}×{height}" for height, width in (mask.shape, image.shape[1:])]
-        raise BadFile(path, f"is {sizes[0]}, its image {sizes[1]} pixels; they must be equal", Kind.MASK_SIZE)
+        named = name and f"{name} "
+        raise BadFile(path, f"is {sizes[0]}, its image {named}{sizes[1]} pixels; they must be equal", Kind.MASK_SIZE)
 
 
 def decode(path: Path, convert: Callable[[Opened], NDArray[Any]]) -> NDArray[Any]:

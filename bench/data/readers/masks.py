@@ -80,13 +80,15 @@ def read_mask_of(image: Tensor, path: Path) -> Tensor:
     return read_regions_of(image, path)[0]
 
 
-def read_regions_of(image: Tensor, path: Path, values: MaskValues | None = None) -> tuple[Tensor, Tensor | None]:
-    """Reads the mask file of an image (3,H,W) as ``read_regions``.
+def read_regions_of(
+    image: Tensor, path: Path, values: MaskValues | None = None, name: str = ""
+) -> tuple[Tensor, Tensor | None]:
+    """Reads the mask file of an image (3,H,W), called ``name`` in errors, as ``read_regions``.
 
     Raises:
         BadFile: as ``read_regions``, or the mask and the image have different sizes.
     """
-    require_size_of(image, torch.from_numpy(decode(path, lambda opened: np.zeros(opened.image.size[::-1]))), path)
+    require_size_of(image, torch.from_numpy(decode(path, lambda opened: np.zeros(opened.image.size[::-1]))), path, name)
     return read_regions(path, values)
 
 
@@ -166,7 +168,7 @@ def _by_palette(opened: Opened) -> Bools:
     if 0 in colours and (0 in black or not black):
         return index > 0
     if 0 not in colours and len(black) == 1:
-        return index != black[0]
+        return np.asarray(index != black[0])
     hint = f"{_STATE}['index:{int(used[0])}'] or ['index:{int(used[1])}']"
     raise _unknown(path, f"has the palette entries {_some(used)}, and background is not black at index 0; {hint}")
 
@@ -178,14 +180,14 @@ def _by_colour(rgb: NDArray[np.uint8], opened: Opened) -> Bools:
     if opened.lossy or len(colours) >= _SMOOTH:
         return _by_smooth_colour(rgb, opened)
     if len(colours) == 2 and not colours[0].any():
-        return rgb.any(axis=2)
+        return np.asarray(rgb.any(axis=2))
     raise _several_colours(opened.path, [tuple(colour.tolist()) for colour in colours])
 
 
 def _by_smooth_colour(rgb: NDArray[np.uint8], opened: Opened) -> Bools:
     """Two clear colours, one of them black, with values in between only along the outline."""
     codes = (rgb >= 128) @ np.array([4, 2, 1])
-    between = ((rgb > 255 * _LOW) & (rgb < 255 * _HIGH)).any(axis=2)
+    between = np.asarray(((rgb > 255 * _LOW) & (rgb < 255 * _HIGH)).any(axis=2))
     clear = np.unique(codes[~between])
     lesion: Bools = codes != 0
     if len(clear) != 2 or clear[0] != 0 or _strays(between, lesion, _FAR):
@@ -201,7 +203,7 @@ def _by_value(values: NDArray[np.generic], opened: Opened) -> Bools:
     if len(found) == 1:
         if found[0] not in (0, *_FULL):
             raise _unknown(opened.path, f"is {found[0]:g} everywhere: lesion or background is unknown; {_STATE}[255]")
-        return values != 0
+        return np.asarray(values != 0)
     if opened.lossy or len(found) >= _SMOOTH:
         return _by_half(values, opened, _FAR if opened.lossy or len(found) >= _NOISY else _NEAR)
     if len(found) > 2:
@@ -211,7 +213,7 @@ def _by_value(values: NDArray[np.generic], opened: Opened) -> Bools:
     if found[0] != 0:
         reason = f"holds the values {_some(found)} and no 0, so that its background is unknown"
         raise _unknown(opened.path, f"{reason}; {_STATE}[{found[1]:g}]")
-    return values != 0
+    return np.asarray(values != 0)
 
 
 def _by_half(values: NDArray[np.generic], opened: Opened, distance: int) -> Bools:
@@ -259,19 +261,19 @@ def _numbers(opened: Opened) -> NDArray[np.int64]:
     if image.mode == "P" or image.mode.startswith("I"):
         return np.asarray(image).astype(np.int64)
     if image.mode == "F":
-        return np.rint(np.asarray(image)).astype(np.int64)
+        return np.asarray(np.rint(np.asarray(image)).astype(np.int64))
     rgb = _rgb(image).astype(np.int64)
     if opened.lossy:
-        return np.rint(rgb.mean(axis=2)).astype(np.int64)
+        return np.asarray(np.rint(rgb.mean(axis=2)).astype(np.int64))
     if not (rgb == rgb[:, :, :1]).all():
         raise _unknown(opened.path, "is in colour; state its colours, for example [data] mask_values = ['#ff0000']")
     return rgb[:, :, 0]
 
 
 def _nearest(pixels: NDArray[np.int64], wanted: Collection[tuple[int, ...]], lossy: bool) -> Bools:
-    """Compares pixels (H,W,K) with stated values of K numbers; in a lossy file, with the nearest of 0, 255 and these."""
+    """Compares pixels (H,W,K) with stated values; in a lossy file, the nearest of these, 0 and 255 counts."""
     if not lossy:
-        return np.any([(pixels == np.asarray(value)).all(axis=2) for value in wanted], axis=0)
+        return np.asarray(np.any([(pixels == np.asarray(value)).all(axis=2) for value in wanted], axis=0))
     width = pixels.shape[2]
     known = np.array(list(dict.fromkeys((*wanted, (0,) * width, (255,) * width))))
     distances = np.abs(pixels[:, :, None, :] - known).sum(axis=3)
