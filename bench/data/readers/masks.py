@@ -201,7 +201,7 @@ def _by_value(values: NDArray[np.generic], opened: Opened) -> Bools:
     if not np.isfinite(found.astype(np.float64)).all():
         raise _unknown(opened.path, "holds values that are not finite; save it with 8 bit")
     if len(found) == 1:
-        if found[0] not in (0, *_FULL):
+        if found[0] not in (0, *_FULL) or (opened.lossy and found[0] == 1):
             raise _unknown(opened.path, f"is {found[0]:g} everywhere: lesion or background is unknown; {_STATE}[255]")
         return np.asarray(values != 0)
     if opened.lossy or len(found) >= _SMOOTH:
@@ -219,7 +219,8 @@ def _by_value(values: NDArray[np.generic], opened: Opened) -> Bools:
 def _by_half(values: NDArray[np.generic], opened: Opened, distance: int) -> Bools:
     """Half of the range separates lesion and background, and values in between are only allowed along the outline."""
     numbers = values.astype(np.float64)
-    top = next((top for top in (1.0, 255.0, 65535.0) if numbers.max() <= top), numbers.max())
+    tops = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
+    top = next((top for top in tops if numbers.max() <= top), numbers.max())
     share = numbers / top
     if numbers.min() < 0 or share.max() < 0.5:
         kind = "a lossy file" if opened.lossy else "no clear lesion"
@@ -287,8 +288,9 @@ def _some(values: NDArray[np.generic]) -> str:
 
 def _several_colours(path: Path, colours: Collection[Rgb]) -> BadFile:
     names = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in colours][:6]
+    likely = next((name for name in names if name not in ("#000000", "#ffffff")), "#ff0000")
     reason = f"holds the colours {', '.join(names)}, which are not black and one other"
-    return _unknown(path, f"{reason}; {_STATE}['{names[-1] if names else '#ff0000'}']")
+    return _unknown(path, f"{reason}; {_STATE}['{likely}']")
 
 
 def _unknown(path: Path, reason: str) -> BadFile:

@@ -76,7 +76,7 @@ def test_compression_noise_is_recognised_by_content(tmp_path: Path, quality: int
         (labels(1, 255), "the values 0, 1, 255, whose meaning"),
         (labels(1, 2, 3), "0, 1, 2, 3, whose meaning"),
         (labels(60, 120, 180, 240, 255), "several grey levels"),
-        (colour((255, 0, 0), (255, 255, 255)), "the colours #ff0000, #ffffff"),
+        (colour((255, 0, 0), (255, 255, 255)), r"the colours #ff0000, #ffffff.*\['#ff0000'\]"),
         (palette([255, 255, 255, 0, 0, 0]), "not black at index 0"),
         (grey(9, 9), "is 9 everywhere"),
     ],
@@ -89,8 +89,9 @@ def test_other_codings_are_refused(tmp_path: Path, image: Image.Image, reason: s
 
 
 @pytest.mark.parametrize("top", [1, 2, 3])
-def test_labels_in_a_jpeg_are_refused(tmp_path: Path, top: int) -> None:
-    grey(top).save(tmp_path / "a.jpg", quality=100)
+@pytest.mark.parametrize("quality", [75, 95, 100])
+def test_labels_in_a_jpeg_are_refused(tmp_path: Path, top: int, quality: int) -> None:
+    grey(top).save(tmp_path / "a.jpg", quality=quality)
     with pytest.raises(BadFile, match="in a lossy file"):
         read_mask(tmp_path / "a.jpg")
 
