@@ -6,11 +6,20 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+)
 
 from bench.errors import UserError
 from bench.registry import closest
-from bench.specs import parse_shortcut, parse_spec
+from bench.specs import parse_mask_values, parse_shortcut, parse_spec
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
@@ -47,7 +56,11 @@ class RunSection(_Section):
 class DataSection(_Section):
     """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
 
-    ``shortcut`` plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
+    Attributes:
+        shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
+        mask_values: values of mask files that mean lesion, such as ``[2]``, ``["#ff0000"]`` or ``[1, "ignore:255"]``;
+            empty = the common codings. For ``folder:`` only, as is ``window``.
+        window: stored values that become black and white in grey images of more than 8 bits, as ``[low, high]``.
     """
 
     size: int = Field(112, ge=32)
@@ -56,6 +69,23 @@ class DataSection(_Section):
     test: int | None = Field(None, ge=2)
     seed: int = 0
     shortcut: str = ""
+    mask_values: list[StrictInt | StrictStr] = []
+    window: tuple[FiniteFloat, FiniteFloat] | None = None
+
+    @field_validator("mask_values")
+    @classmethod
+    def _known_values(cls, entries: list[int | str]) -> list[int | str]:
+        parse_mask_values(entries)
+        return entries
+
+    @field_validator("window")
+    @classmethod
+    def _rising(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window and not window[0] < window[1]:
+            raise ValueError(
+                f"window: {window[0]:g} is not below {window[1]:g}; give the value of black, then of white"
+            )
+        return window
 
     @field_validator("shortcut")
     @classmethod

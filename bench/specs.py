@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ def all_parameters(constructor: Callable[..., Any], given: dict[str, Any]) -> di
 
 _FORM = re.compile(r"(\w+):([\d.]+)")
 _KINDS = ("tag",)
+_MASK_VALUE = re.compile(r"(ignore:)?(?:(?:index:)?(\d{1,9})|#([0-9a-fA-F]{6}))")
 #: The studies of ``bench.studies.shortcut``, which test for a planted shortcut.
 STUDIES = ("shortcut_use", "shortcut")
 
@@ -105,3 +106,42 @@ def plant(text: str, run: dict[str, Any]) -> None:
     named = (name if "shortcut" in parse_spec(name).parameters else name + planted for name in run["datasets"])
     run["datasets"] = list(dict.fromkeys(named))
     run["studies"] = list(dict.fromkeys([*run["studies"], *STUDIES]))
+
+
+@dataclass(frozen=True)
+class MaskValues:
+    """Stated meaning of the values of mask files; a value is a number (grey value or palette index) or a colour.
+
+    Attributes:
+        lesion: values that mean lesion.
+        ignored: values that mean "undecided": such pixels count neither as lesion nor as background.
+    """
+
+    lesion: tuple[int | tuple[int, int, int], ...] = ()
+    ignored: tuple[int | tuple[int, int, int], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.lesion)
+
+
+def parse_mask_values(entries: Sequence[int | str]) -> MaskValues:
+    """Reads mask values such as ``[1, 2]``, ``["index:1"]``, ``["#ff0000", "ignore:255"]``; empty = not stated.
+
+    Raises:
+        ValueError: an entry is of none of these forms, appears twice, or no lesion is stated.
+    """
+    lesion: list[int | tuple[int, int, int]] = []
+    ignored: list[int | tuple[int, int, int]] = []
+    for entry in entries:
+        match = _MASK_VALUE.fullmatch(str(entry))
+        if match is None or isinstance(entry, bool):
+            forms = "a number, index:NUMBER, #RRGGBB, or one of these after ignore:"
+            raise ValueError(f"mask_values: {entry!r} is not {forms}")
+        colour = match[3]
+        value = (int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:], 16)) if colour else int(match[2])
+        if value in lesion or value in ignored:
+            raise ValueError(f"mask_values: {entry!r} appears twice")
+        (ignored if match[1] else lesion).append(value)
+    if ignored and not lesion:
+        raise ValueError("mask_values: no value of lesions is stated, only ignored ones")
+    return MaskValues(tuple(lesion), tuple(ignored))

@@ -38,6 +38,9 @@ class Request:
         skip_bad: leave bad files out (``Split.excluded``) instead of refusing them.
         splits: folder of the CSV files that assign images to splits; None = the seed assigns them.
         shortcut: the planted shortcut, as ``bench.specs.parse_shortcut`` reads it; empty = none.
+        mask_values: meaning of the values of mask files, as ``bench.specs.parse_mask_values`` reads it; empty = the
+            common codings.
+        window: stored values that become black and white in files of more than 8 bits; None = their full range.
     """
 
     root: Path
@@ -47,6 +50,8 @@ class Request:
     skip_bad: bool = False
     splits: Path | None = None
     shortcut: str = ""
+    mask_values: tuple[int | str, ...] = ()
+    window: tuple[float, float] | None = None
 
     def of(self, split: str) -> dict[str, Any]:
         """Returns the arguments that a builder may ask for by name."""
@@ -57,6 +62,8 @@ class Request:
             "skip_bad": self.skip_bad,
             "splits": self.splits,
             "shortcut": self.shortcut,
+            "mask_values": self.mask_values,
+            "window": self.window,
         }
 
 

@@ -81,7 +81,8 @@ def prepare(
 def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: bool, splits: Path | None) -> Request:
     """Returns the request of a config's section on data; the explained split is as large as the test split."""
     counts = {"train": section.train, "val": section.val, "test": section.test, info.explain_split: section.test}
-    return Request(root, section.size, section.seed, counts, skip_bad, splits, section.shortcut)
+    stated = (section.shortcut, tuple(section.mask_values), section.window)
+    return Request(root, section.size, section.seed, counts, skip_bad, splits, *stated)
 
 
 def facts(prepared: Prepared, size: int) -> DatasetFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,45 @@ class Row:
         except (ValueError, OverflowError):
             raise UserError(f"{self.file}, line {self.line}: {column} is {text!r}, not a whole number") from None
         return int(number)
+
+
+def read_records(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Reads a table as spreadsheets write it: UTF-8, UTF-16 or cp1252, with commas, semicolons or tabs.
+
+    Returns:
+        The column names in lower case, and per row its line and its values without outer spaces.
+
+    Raises:
+        UserError: the file is a workbook or cannot be read; says how to save it.
+    """
+    try:
+        raw = file.read_bytes()
+        lines = _text_of(raw).splitlines(keepends=True)
+        if lines and lines[0].lower().startswith("sep="):  # Excel's own way to state the separator
+            lines[0] = "\n"
+        header = next((line for line in lines if line.strip()), "")
+        separator = max(",;\t", key=header.count)
+        reader = csv.DictReader(lines, delimiter=separator, skipinitialspace=separator != "\t")
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        rows = [
+            (reader.line_num, {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}) for row in reader
+        ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: cannot be read as CSV ({error}); save it as CSV in UTF-8") from error
+    return list(reader.fieldnames), [(line, row) for line, row in rows if any(row.values())]
+
+
+def _text_of(raw: bytes) -> str:
+    if raw.startswith(b"PK"):
+        raise csv.Error("it is a workbook or archive")
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16")
+    if b"\0" in raw[:200]:
+        return raw.decode("utf-16-be" if raw[0] == 0 else "utf-16-le")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252")
 
 
 def read_rows(file: Path, columns: Sequence[str]) -> list[Row]:
