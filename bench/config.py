@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from bench.errors import UserError
 from bench.registry import closest
-from bench.specs import parse_shortcut, parse_spec
+from bench.specs import parse_shortcut, parse_spec, require_distinct, require_numbers
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
 
+#: The largest seed that every random number generator accepts.
+_LARGEST_SEED = 2**32 - 1
+_Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
+_Count = Annotated[int, Field(le=10**9)]
+_Batch = Annotated[int, Field(ge=1, le=2**16)]
+_Side = Annotated[int, Field(ge=32, le=2**13)]
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """A section whose numbers are finite, are not booleans, and whose lists hold distinct values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plausible(cls, value: Any, field: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(field.field_name)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return value  # a section, which checks its own values
+        kind = str(annotation)
+        require_numbers(value, booleans=not re.search(r"\b(int|float)\b", kind))
+        if isinstance(value, list):
+            require_distinct(value)
+        return value
 
 
 class RunSection(_Section):
@@ -37,25 +60,27 @@ class RunSection(_Section):
     explainers: list[str] = ["all"]
     on_inherent: list[str] = ["all"]
     metrics: list[str] = ["all"]
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[_Seed] = Field([0], min_length=1)
     pretrained: bool = False
     studies: list[str] = []
-    sizes: list[int] = []
+    sizes: list[_Side] = []
     init: str | None = None
 
 
 class DataSection(_Section):
     """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
 
-    ``shortcut`` plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
+    ``shortcut`` plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images. ``grades``
+    are the classes of a folder in ascending order; without an order, quadratic kappa is left out.
     """
 
-    size: int = Field(112, ge=32)
-    train: int | None = Field(None, ge=2)
-    val: int | None = Field(None, ge=2)
-    test: int | None = Field(None, ge=2)
-    seed: int = 0
+    size: _Side = 112
+    train: _Count | None = Field(None, ge=2)
+    val: _Count | None = Field(None, ge=2)
+    test: _Count | None = Field(None, ge=2)
+    seed: _Seed = 0
     shortcut: str = ""
+    grades: list[str] = []
 
     @field_validator("shortcut")
     @classmethod
@@ -68,12 +93,12 @@ class DataSection(_Section):
 class TrainingSection(_Section):
     """SGD with Nesterov momentum; the learning rate falls along a cosine to ``final_lr`` (arXiv:2505.17748, sec. 4)."""
 
-    epochs: int = Field(70, ge=1)
-    batch_size: int = Field(16, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    final_lr: float = Field(1e-4, ge=0)
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    epochs: int = Field(70, ge=1, le=10**6)
+    batch_size: _Batch = 16
+    lr: float = Field(1e-3, gt=0, le=100)
+    final_lr: float = Field(1e-4, ge=0, le=100)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0, le=1)
     augmentation: Literal["paper", "light", "none"] = "paper"
     class_weights: bool = False
 
@@ -91,12 +116,12 @@ class ExplainSection(_Section):
             with --save-maps), and score each class on images of its own; with two classes it changes nothing.
     """
 
-    diseased: int | None = Field(None, ge=1)
-    healthy: int | None = Field(None, ge=0)
-    faithful: int | None = Field(None, ge=0)
-    steps: int = Field(30, ge=1)
-    batch_size: int = Field(16, ge=1)
-    gallery: int = Field(4, ge=0)
+    diseased: _Count | None = Field(None, ge=1)
+    healthy: _Count | None = Field(None, ge=0)
+    faithful: _Count | None = Field(None, ge=0)
+    steps: int = Field(30, ge=1, le=10**4)
+    batch_size: _Batch = 16
+    gallery: int = Field(4, ge=0, le=1000)
     every_class: bool = True
 
 
@@ -239,7 +264,7 @@ def _describe(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg']}"
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
     sections = (Config, RunSection, DataSection, TrainingSection, ExplainSection, Overrides, BackboneOverrides)
     known = sorted({name for section in sections for name in section.model_fields})
     return f"unknown key {key!r}; {closest(str(first['loc'][-1]), known)}"

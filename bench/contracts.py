@@ -345,6 +345,7 @@ class DatasetInfo:
             form of the release.
         preprocessing: processing of a file's image before it is resized, as the start of a sentence.
         mask_is: region that a mask covers, if it is not just the lesion.
+        ordered: a higher class index is a higher grade, so that quadratic kappa is defined for more than two classes.
     """
 
     name: str
@@ -365,6 +366,7 @@ class DatasetInfo:
     totals: tuple[tuple[int, ...], ...] = ()
     preprocessing: str = ""
     mask_is: str = ""
+    ordered: bool = False
 
 
 @dataclass(frozen=True)

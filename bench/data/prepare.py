@@ -97,6 +97,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         masks=info.masks,
         mask_is=info.mask_is,
         healthy=info.healthy,
+        ordered=info.ordered,
         source=info.source,
         licence=info.licence,
         citation=info.citation,

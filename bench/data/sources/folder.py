@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from bench.contracts import SPLITS, DatasetInfo, Sample
+from bench.data.readers.class_order import ordered_classes
 from bench.data.readers.faults import Fault, Kind
+from bench.data.readers.groups import columns_of, unchecked_groups
 from bench.data.readers.images import SUFFIXES, BadFile, read_image, read_mask
 from bench.data.readers.places import CLUTTER
 from bench.data.splitting import grouped_split, require_split, subsample
@@ -22,7 +24,7 @@ from bench.errors import MissingData, UserError
 _MASK_NAME = re.compile(r"(.+)_mask(_\d+)?")
 #: Words at the start of a class name that mean "without lesions", the most likely first.
 _HEALTHY_NAMES = ("healthy", "normal", "negative", "control", "functional", "good", "no", "none", "non", "0", "benign")
-_COLUMNS = ("file", "split", "group")
+TABLE = "splits.csv"
 _LAYOUT = "images/<class>/*, and optionally masks/ and splits.csv (docs/data.md)"
 
 
@@ -31,27 +33,33 @@ class Found:
     """Files of a data folder.
 
     Attributes:
-        classes: sorted names of the folders in ``images/``.
+        classes: names of the folders in ``images/``, by grade if they have an order, otherwise sorted.
         masks: image file -> its mask files, whose union is its mask; empty if it has none. The keys are all images.
         bad: files that cannot be used.
+        unused: columns of ``splits.csv`` that nothing reads.
+        ordered: a later class is a higher grade.
     """
 
     classes: tuple[str, ...]
     masks: dict[Path, list[Path]] = field(default_factory=dict)
     bad: list[Fault] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    ordered: bool = False
 
 
-def find_files(folder: Path) -> Found:
-    """Scans ``folder`` by file names only.
+def find_files(folder: Path, grades: Sequence[str] = ()) -> Found:
+    """Scans ``folder`` by file names only; ``grades`` are the classes in ascending order, if stated.
 
     Raises:
         MissingData: there is no class folder in ``folder/images``.
+        UserError: ``grades`` are not exactly the classes.
     """
     images = folder / "images"
     classes = sorted(entry.name for entry in _visible(images) if entry.is_dir())
     if not classes:
         raise MissingData(f"no class folder in {images}; expected in {folder}: {_LAYOUT}")
-    found = Found(tuple(classes))
+    names, ordered = ordered_classes(classes, grades)
+    found = Found(names, ordered=ordered)
     stems: dict[str, list[Path]] = defaultdict(list)  # "class/stem" and "stem" -> images
     beside: list[tuple[str, Path]] = []
     for name in classes:
@@ -153,7 +161,7 @@ def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
     Raises:
         UserError: ``splits.csv`` cannot be used; names the line.
     """
-    table = folder / "splits.csv"
+    table = folder / TABLE
     rows = _read_table(table, folder, found) if table.is_file() else [Row(f, "", "") for f in found.masks]
     rows = [replace(row, group=row.group or row.id) for row in rows]
     unsaid = [row.id for row in rows if not row.split]
@@ -172,10 +180,14 @@ def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
     """Reads ``splits.csv``; a file is relative to ``images/`` or to the folder, and split or group may be missing."""
     with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        columns = set(reader.fieldnames or ())
-        if "file" not in columns or not columns & {"split", "group"}:
-            raise UserError(f"{table}: columns file,split,group expected, found {','.join(reader.fieldnames or ())}")
-        lines = [(reader.line_num, {key: (line.get(key) or "").strip() for key in _COLUMNS}) for line in reader]
+        columns, found.unused = columns_of(table, reader.fieldnames or ())
+        lines = [
+            (
+                reader.line_num,
+                {key: (line.get(columns.get(key, "")) or "").strip() for key in ("file", "split", "group")},
+            )
+            for line in reader
+        ]
     rows: dict[Path, Row] = {}
     for number, line in lines:
         path = next((p for p in (folder / "images" / line["file"], folder / line["file"]) if p in found.masks), None)
@@ -191,16 +203,16 @@ def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
     return list(rows.values())
 
 
-def folder_dataset(path: Path) -> DatasetInfo:
-    """Returns the facts and the builder of the data set ``folder:PATH``.
+def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
+    """Returns the facts and the builder of the data set ``folder:PATH``; ``grades`` as in ``find_files``.
 
     Raises:
         MissingData: there is no class folder in ``path/images``.
     """
-    found = find_files(path)
+    found = find_files(path, grades)
 
     def builder(root: Path, split: str, count: int | None = None, seed: int = 0) -> FolderImages:
-        return FolderImages(path, split, count, seed)
+        return FolderImages(path, split, count, seed, grades)
 
     return DatasetInfo(
         name=f"folder:{path}",
@@ -213,6 +225,7 @@ def folder_dataset(path: Path) -> DatasetInfo:
         citation="",
         healthy=healthy_class(found),
         in_all=False,
+        ordered=found.ordered,
     )
 
 
@@ -223,12 +236,14 @@ class FolderImages:
         UserError: unknown split, or ``splits.csv`` cannot be used.
     """
 
-    def __init__(self, folder: Path, split: str, count: int | None, seed: int) -> None:
+    def __init__(self, folder: Path, split: str, count: int | None, seed: int, grades: Sequence[str] = ()) -> None:
         require_split(f"folder:{folder}", split)
-        found = find_files(folder)
+        found = find_files(folder, grades)
         self.classes, self._masks = found.classes, found.masks
-        rows = [row for row in assign_splits(folder, found, seed) if row.split == split]
+        assigned = assign_splits(folder, found, seed)
+        rows = [row for row in assigned if row.split == split]
         self.groups = {row.id: row.group for row in rows}
+        self.unchecked = unchecked_groups({row.id: row.group for row in assigned}, found.unused)
         kept = subsample([self._label(row) for row in rows], [row.id for row in rows], count, seed)
         self.rows = [rows[index] for index in kept]
         self.files = [file for row in self.rows for file in (row.file, *found.masks[row.file])]

@@ -1,0 +1,100 @@
+"""Search for copies among many images: hashes propose pairs, and thumbnails confirm or reject them.
+
+Images of one modality look alike, so that hashes alone would call two chests copies of each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from bench.data.leaks.looks import ORIENTATIONS, Looks, Thumbs, turned
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+#: Bits of 64 in which the hashes of copies may differ.
+_BITS = 14
+#: Correlation of fine detail from which two images are copies.
+LIKENESS = 0.75
+_ROWS = 256  # of the hash comparison at a time: 256 × 100,000 distances are 26 MB
+_PAIRS = 4096
+#: Width of the neighbourhood whose mean is subtracted: coarser structure is common to all images of an organ.
+_COARSE = 5
+#: Detail is cut off at this multiple of its root mean square: otherwise a few sharp edges, such as a lens rim, decide.
+_CUT = 0.5
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of copies: indices of both images, first < second, and their likeness up to 1."""
+
+    first: Integers
+    second: Integers
+    likeness: Floats
+
+
+def find_copies(looks: Looks) -> Pairs:
+    """Finds all pairs of images that show the same picture, stored anew, resized, mirrored or turned by 90 degrees.
+
+    Args:
+        looks: of N images.
+
+    Returns:
+        The pairs, in the order of their indices.
+    """
+    detail = _details(looks.thumbs)
+    best: dict[tuple[int, int], float] = {}
+    for start in range(0, len(looks), _ROWS):
+        rows, columns, orientations = _candidates(looks, start)
+        for part in range(0, len(rows), _PAIRS):
+            cut = slice(part, part + _PAIRS)
+            alike = _likeness(looks, detail, rows[cut], columns[cut], orientations[cut])
+            for row, column, value in zip(rows[cut].tolist(), columns[cut].tolist(), alike.tolist(), strict=True):
+                if value >= LIKENESS:
+                    best[row, column] = max(value, best.get((row, column), 0.0))
+    ordered = sorted(best)
+    places = np.array(ordered, dtype=np.int64).reshape(-1, 2)
+    return Pairs(places[:, 0], places[:, 1], np.array([best[pair] for pair in ordered], dtype=np.float32))
+
+
+def _candidates(looks: Looks, start: int) -> tuple[Integers, Integers, Integers]:
+    """Finds pairs (row, later column, orientation of the row) with near hashes, for rows from ``start`` on."""
+    found = []
+    upright = looks.hashes[start:, 0]
+    for orientation in range(ORIENTATIONS):
+        rows = looks.hashes[start : start + _ROWS, orientation]
+        near = np.bitwise_count(rows[:, None] ^ upright[None]) <= _BITS
+        row, column = np.nonzero(near)
+        later = column > row
+        found.append((row[later] + start, column[later] + start, np.full(later.sum(), orientation)))
+    rows, columns, orientations = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, columns, orientations
+
+
+def _details(thumbs: Thumbs) -> Floats:
+    """Computes fine detail (N,48,48) of unit length; all zero for an image without any."""
+    details = np.zeros(thumbs.shape, dtype=np.float32)
+    for index, thumb in enumerate(thumbs):
+        values = thumb.astype(np.float32)
+        fine = values - uniform_filter(values, _COARSE, mode="nearest")
+        limit = _CUT * float(np.sqrt((fine**2).mean()))
+        fine = np.clip(fine, -limit, limit)
+        length = float(np.sqrt((fine**2).sum()))
+        details[index] = fine / length if length else 0
+    return details
+
+
+def _likeness(looks: Looks, detail: Floats, rows: Integers, columns: Integers, orientations: Integers) -> Floats:
+    """Correlates the detail of pairs (P,); 1 for identical thumbnails, also for those without detail."""
+    alike = np.zeros(len(rows), dtype=np.float32)
+    for orientation in range(ORIENTATIONS):
+        chosen = orientations == orientation
+        first, second = rows[chosen], columns[chosen]
+        product = np.einsum("nij,nij->n", turned(detail[first], orientation), detail[second])
+        same = (turned(looks.thumbs[first], orientation) == looks.thumbs[second]).all(axis=(1, 2))
+        alike[chosen] = np.where(same, 1, product)
+    return alike
