@@ -74,6 +74,7 @@ def benchmark(
     batch_size: Annotated[int | None, _option("batch size for training and explaining")] = None,
     precision: Annotated[str, _option("precision under occlusion: float32, bf16, auto")] = "auto",
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
+    allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
 ) -> None:
     """Train black boxes and SoftCAM models, explain both, score the explanations, write tables and figures."""
@@ -98,6 +99,10 @@ def benchmark(
             raise UserError("--probes is the old name of --studies; give --studies alone")
         lists["studies"] = _names(probes)
     merged = parse_config(merged_values(name, lists, batch_size, init, shortcut), name)
+    if allow_duplicates:
+        merged = parse_config(
+            merged.model_dump() | {"data": merged.data.model_dump() | {"allow_duplicates": True}}, name
+        )
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)

@@ -13,7 +13,8 @@ from typing import Any
 
 from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.cache import identity_of, open_split, store
-from bench.data.checks import BadFiles, check_leaks, check_splits, checked
+from bench.data.checks import BadFiles, check_leaks, check_splits, checked, refuse
+from bench.data.leaks.copies import copy_faults, stored_looks
 from bench.data.readers.faults import Fault
 from bench.data.readers.images import BadFile, resized
 from bench.data.split import Split
@@ -38,6 +39,7 @@ class Request:
         skip_bad: leave bad files out (``Split.excluded``) instead of refusing them.
         splits: folder of the CSV files that assign images to splits; None = the seed assigns them.
         shortcut: the planted shortcut, as ``bench.specs.parse_shortcut`` reads it; empty = none.
+        allow_duplicates: accept one picture in two splits.
     """
 
     root: Path
@@ -47,6 +49,7 @@ class Request:
     skip_bad: bool = False
     splits: Path | None = None
     shortcut: str = ""
+    allow_duplicates: bool = False
 
     def of(self, split: str) -> dict[str, Any]:
         """Returns the arguments that a builder may ask for by name."""
@@ -87,6 +90,8 @@ def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | N
     if bad:
         raise BadFiles(info.name, bad)
     check_splits(info, splits)
+    looks = {name: stored_looks(split.images, split.digest, cache / "looks") for name, split in splits.items()}
+    refuse(info, copy_faults(info, splits, looks, request.allow_duplicates)[0])
     return splits
 
 

@@ -81,7 +81,9 @@ def prepare(
 def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: bool, splits: Path | None) -> Request:
     """Returns the request of a config's section on data; the explained split is as large as the test split."""
     counts = {"train": section.train, "val": section.val, "test": section.test, info.explain_split: section.test}
-    return Request(root, section.size, section.seed, counts, skip_bad, splits, section.shortcut)
+    return Request(
+        root, section.size, section.seed, counts, skip_bad, splits, section.shortcut, section.allow_duplicates
+    )
 
 
 def facts(prepared: Prepared, size: int) -> DatasetFacts:
