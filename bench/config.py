@@ -71,7 +71,8 @@ class DataSection(_Section):
     """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
 
     ``shortcut`` plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images. ``grades``
-    are the classes of a folder in ascending order; without an order, quadratic kappa is left out. ``allow_duplicates`` accepts one picture in two splits.
+    are the classes of a folder in ascending order; without an order, quadratic kappa is left out.
+    ``allow_duplicates`` accepts one picture in two splits.
     """
 
     size: _Side = 112

@@ -49,6 +49,8 @@ def copy_faults(
         if one != other and {one, other} == {"test", info.explain_split}:
             continue
         copy, original = splits[one].ids[here], splits[other].ids[there]
+        if copy == original:
+            continue  # one file in two splits, which is reported as such
         if splits[one].labels[here] != splits[other].labels[there]:
             reason = f"shows the same picture as {original}, which has another class; remove one, or correct its class"
             faults.append(Fault(copy, reason, Kind.COPY))

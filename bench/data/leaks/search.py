@@ -23,6 +23,10 @@ _BITS = 14
 LIKENESS = 0.7
 _ROWS = 256  # of the hash comparison at a time: 256 × 100,000 distances are 26 MB
 _PAIRS = 4096
+#: An image is plain if fine detail of more than 3 grey levels covers less than a fifth of it.
+_VISIBLE, _PLAIN = 3, 0.2
+#: Mean change in grey levels of a plain image that was stored anew.
+_ROUNDING = 0.5
 #: Patterns that are removed before images are compared, and images from which they are found.
 _PATTERNS, _SAMPLE = 48, 2000
 #: Width of the neighbourhood whose mean is subtracted: coarser structure is common to all images of an organ.
@@ -50,14 +54,14 @@ def find_copies(looks: Looks, likeness: float = LIKENESS) -> Pairs:
     Returns:
         The pairs, in the order of their indices.
     """
-    detail = _details(looks.thumbs)
+    detail, plain = _details(looks.thumbs)
     shared = _shares_of_common(detail)
     best: dict[tuple[int, int], float] = {}
     for start in range(0, len(looks), _ROWS):
         rows, columns, orientations = _candidates(looks, start)
         for part in range(0, len(rows), _PAIRS):
             cut = slice(part, part + _PAIRS)
-            alike = _likeness(looks, detail, shared, rows[cut], columns[cut], orientations[cut])
+            alike = _likeness(looks, (detail, shared, plain), rows[cut], columns[cut], orientations[cut])
             for row, column, value in zip(rows[cut].tolist(), columns[cut].tolist(), alike.tolist(), strict=True):
                 if value >= likeness:
                     best[row, column] = max(value, best.get((row, column), 0.0))
@@ -80,17 +84,18 @@ def _candidates(looks: Looks, start: int) -> tuple[Integers, Integers, Integers]
     return rows, columns, orientations
 
 
-def _details(thumbs: Thumbs) -> Floats:
-    """Computes fine detail (N,48,48) of unit length; all zero for an image without any."""
-    details = np.zeros(thumbs.shape, dtype=np.float32)
+def _details(thumbs: Thumbs) -> tuple[Floats, NDArray[np.bool_]]:
+    """Computes fine detail (N,48,48) of unit length, all zero for an image without any; and which images are plain."""
+    details, plain = np.zeros(thumbs.shape, dtype=np.float32), np.zeros(len(thumbs), dtype=np.bool_)
     for index, thumb in enumerate(thumbs):
         values = thumb.astype(np.float32)
         fine = values - uniform_filter(values, _COARSE, mode="nearest")
+        plain[index] = (np.abs(fine) > _VISIBLE).mean() < _PLAIN
         limit = _CUT * float(np.sqrt((fine**2).mean()))
         fine = np.clip(fine, -limit, limit)
         length = float(np.sqrt((fine**2).sum()))
         details[index] = fine / length if length else 0
-    return details
+    return details, plain
 
 
 def _shares_of_common(detail: Floats) -> Floats:
@@ -109,9 +114,18 @@ def _shares_of_common(detail: Floats) -> Floats:
 
 
 def _likeness(
-    looks: Looks, detail: Floats, shared: Floats, rows: Integers, columns: Integers, orientations: Integers
+    looks: Looks,
+    facts: tuple[Floats, Floats, NDArray[np.bool_]],
+    rows: Integers,
+    columns: Integers,
+    orientations: Integers,
 ) -> Floats:
-    """Correlates the detail of pairs (P,) without common patterns; 1 for identical thumbnails, even without detail."""
+    """Correlates the detail of pairs (P,) without common patterns.
+
+    A plain image, such as a drawn outline, has too little detail for that: it counts as copied (1) if the thumbnails
+    are equal up to rounding, otherwise as not copied (0). An image of one colour shows nothing and is no copy.
+    """
+    detail, shared, plain = facts
     left = np.sqrt(np.clip(1 - (shared**2).sum(axis=2), 1e-3, None))
     alike = np.zeros(len(rows), dtype=np.float32)
     for orientation in range(ORIENTATIONS):
@@ -120,6 +134,8 @@ def _likeness(
         product = np.einsum("nij,nij->n", turned(detail[first], orientation), detail[second])
         product -= (shared[orientation, first] * shared[0, second]).sum(axis=1)
         product /= left[orientation, first] * left[0, second]
-        same = (turned(looks.thumbs[first], orientation) == looks.thumbs[second]).all(axis=(1, 2))
-        alike[chosen] = np.where(same, 1, product)
+        thumbs = looks.thumbs[second].astype(np.float32)
+        change = np.abs(turned(looks.thumbs[first], orientation) - thumbs).mean(axis=(1, 2))
+        same = (change <= _ROUNDING) & (np.ptp(thumbs, axis=(1, 2)) > 0)
+        alike[chosen] = np.where(plain[first] | plain[second], same, np.where(change == 0, 1, product))
     return alike
