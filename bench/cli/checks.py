@@ -26,7 +26,7 @@ class CheckedGroup(TyperGroup):
                 raise UserError(f"{before}: the value is empty; give one, or omit the flag")
             if flag.startswith("--") and equals and not value.strip():
                 raise UserError(f"{flag}: the value is empty; give one, or omit the flag")
-        return super().parse_args(ctx, args)  # type: ignore[arg-type]
+        return super().parse_args(ctx, args)
 
 
 def require_folder(flag: str, path: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +20,9 @@ from bench.files import replacing
 class Named(Protocol):
     """The facts about the images of a split that are needed to name copies."""
 
-    ids: Any
-    groups: Any
+    @property
+    def ids(self) -> Sequence[str]:
+        """N names of images."""
 
     @property
     def labels(self) -> Any:

@@ -80,7 +80,7 @@ def _candidates(looks: Looks, start: int) -> tuple[Integers, Integers, Integers]
         row, column = np.nonzero(near)
         later = column > row
         found.append((row[later] + start, column[later] + start, np.full(later.sum(), orientation)))
-    rows, columns, orientations = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    rows, columns, orientations = (np.concatenate(parts).astype(np.int64) for parts in zip(*found, strict=True))
     return rows, columns, orientations
 
 
