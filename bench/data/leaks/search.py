@@ -79,9 +79,9 @@ def _candidates(looks: Looks, start: int) -> tuple[Integers, Integers, Integers]
         near = np.bitwise_count(rows[:, None] ^ upright[None]) <= _BITS
         row, column = np.nonzero(near)
         later = column > row
-        found.append((row[later] + start, column[later] + start, np.full(later.sum(), orientation)))
-    rows, columns, orientations = (np.concatenate(parts).astype(np.int64) for parts in zip(*found, strict=True))
-    return rows, columns, orientations
+        found.append(np.stack([row[later] + start, column[later] + start, np.full(later.sum(), orientation)]))
+    where: Integers = np.concatenate(found, axis=1).astype(np.int64)
+    return where[0], where[1], where[2]
 
 
 def _details(thumbs: Thumbs) -> tuple[Floats, NDArray[np.bool_]]:

@@ -17,9 +17,23 @@ TABLE = Path("splits.csv")
 
 @pytest.mark.parametrize(
     "name",
-    "group|Group|patient|patient_id|PatientID|Patient ID|subject|SUBJECT_NO|study|StudyInstanceUID|case-id|mrn|donor".split(
-        "|"
-    ),
+    [
+        "group",
+        "Group",
+        "patient",
+        "patient_id",
+        "PatientID",
+        "Patient ID",
+        "subject",
+        "SUBJECT_NO",
+        "study",
+        "StudyInstanceUID",
+        "case-id",
+        "participant",
+        "mrn",
+        "Patienten-ID",
+        "donor",
+    ],
 )
 def test_patients_are_found_under_their_usual_names(name: str) -> None:
     assert columns_of(TABLE, ["File", "split", name, "age"]) == (
