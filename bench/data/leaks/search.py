@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 #: Bits of 64 in which the hashes of copies may differ.
-_BITS = 14
+_BITS = 8
 #: Correlation of fine detail from which two images are copies.
 LIKENESS = 0.7
 _ROWS = 256  # of the hash comparison at a time: 256 × 100,000 distances are 26 MB
@@ -62,9 +62,9 @@ def find_copies(looks: Looks, likeness: float = LIKENESS) -> Pairs:
         for part in range(0, len(rows), _PAIRS):
             cut = slice(part, part + _PAIRS)
             alike = _likeness(looks, (detail, shared, plain), rows[cut], columns[cut], orientations[cut])
-            for row, column, value in zip(rows[cut].tolist(), columns[cut].tolist(), alike.tolist(), strict=True):
-                if value >= likeness:
-                    best[row, column] = max(value, best.get((row, column), 0.0))
+            for place in np.flatnonzero(alike >= likeness).tolist():
+                pair = int(rows[cut][place]), int(columns[cut][place])
+                best[pair] = max(float(alike[place]), best.get(pair, 0.0))
     ordered = sorted(best)
     places = np.array(ordered, dtype=np.int64).reshape(-1, 2)
     return Pairs(places[:, 0], places[:, 1], np.array([best[pair] for pair in ordered], dtype=np.float32))
