@@ -6,9 +6,11 @@ The command line, configs and the names of rows share this syntax, so that a row
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +58,46 @@ def all_parameters(constructor: Callable[..., Any], given: dict[str, Any]) -> di
     arguments = inspect.signature(constructor).bind(**given)
     arguments.apply_defaults()
     return dict(arguments.arguments)
+
+
+def require_numbers(value: Any, booleans: bool = True) -> None:
+    """Raises ValueError for a number that is not finite, at any depth; without ``booleans``, also for true and false.
+
+    Python counts true as 1, so ``seeds = [true]`` would otherwise run as seed 1.
+    """
+    if isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            require_numbers(inner, booleans)
+    elif isinstance(value, bool) and not booleans:
+        raise ValueError(f"{str(value).lower()} is not a number; write a number")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+
+
+def require_distinct(values: Sequence[Any]) -> None:
+    """Raises ValueError if two entries mean the same: equal numbers, names with equal parameters, or one folder.
+
+    An entry that appears twice would be counted twice, for example as a second seed.
+    """
+    seen: dict[str, Any] = {}
+    for value in values:
+        meaning = _meaning(value)
+        if meaning in seen:
+            again = repr(value) if value == seen[meaning] else f"{value!r}, the same as {seen[meaning]!r},"
+            raise ValueError(f"{again} appears twice; name each value once")
+        seen[meaning] = value
+
+
+def _meaning(value: Any) -> str:
+    """Returns a text that is equal for entries of a list that mean the same."""
+    text = str(value).strip()
+    try:
+        return repr(int(text))
+    except ValueError:
+        spec = parse_spec(text)
+    kind, colon, path = spec.base.partition(":")
+    base = f"folder:{os.path.realpath(path)}" if colon and kind == "folder" else spec.base
+    return repr((base, sorted((key, repr(one)) for key, one in spec.parameters.items())))
 
 
 _FORM = re.compile(r"(\w+):([\d.]+)")

@@ -13,7 +13,8 @@ from typing import Any
 
 from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.cache import identity_of, open_split, store
-from bench.data.checks import BadFiles, check_leaks, check_splits, checked
+from bench.data.checks import BadFiles, check_leaks, check_splits, checked, refuse
+from bench.data.leaks.copies import copy_faults, stored_looks
 from bench.data.readers.faults import Fault
 from bench.data.readers.images import BadFile, resized
 from bench.data.split import Split
@@ -41,6 +42,7 @@ class Request:
         mask_values: meaning of the values of mask files, as ``bench.specs.parse_mask_values`` reads it; empty = the
             common codings.
         window: stored values that become black and white in files of more than 8 bits; None = their full range.
+        allow_duplicates: accept one picture in two splits.
     """
 
     root: Path
@@ -52,6 +54,7 @@ class Request:
     shortcut: str = ""
     mask_values: tuple[int | str, ...] = ()
     window: tuple[float, float] | None = None
+    allow_duplicates: bool = False
 
     def of(self, split: str) -> dict[str, Any]:
         """Returns the arguments that a builder may ask for by name."""
@@ -94,6 +97,8 @@ def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | N
     if bad:
         raise BadFiles(info.name, bad)
     check_splits(info, splits)
+    looks = {name: stored_looks(split.images, split.digest, cache / "looks") for name, split in splits.items()}
+    refuse(info, copy_faults(info, splits, looks, request.allow_duplicates)[0])
     return splits
 
 

@@ -81,8 +81,18 @@ def prepare(
 def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: bool, splits: Path | None) -> Request:
     """Returns the request of a config's section on data; the explained split is as large as the test split."""
     counts = {"train": section.train, "val": section.val, "test": section.test, info.explain_split: section.test}
-    stated = (section.shortcut, tuple(section.mask_values), section.window)
-    return Request(root, section.size, section.seed, counts, skip_bad, splits, *stated)
+    return Request(
+        root,
+        section.size,
+        section.seed,
+        counts,
+        skip_bad,
+        splits,
+        shortcut=section.shortcut,
+        mask_values=tuple(section.mask_values),
+        window=section.window,
+        allow_duplicates=section.allow_duplicates,
+    )
 
 
 def facts(prepared: Prepared, size: int) -> DatasetFacts:
@@ -98,6 +108,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         masks=info.masks,
         mask_is=info.mask_is,
         healthy=info.healthy,
+        ordered=info.ordered,
         source=info.source,
         licence=info.licence,
         citation=info.citation,

@@ -101,6 +101,7 @@ class DatasetFacts(Record):
     Attributes:
         base: registered name, without parameters.
         size: input side in pixels.
+        ordered: a higher class index is a higher grade of the disease.
         images: split -> number of images of each class.
         excluded: (file, reason, kind of fault) of the images that were left out.
         side: split, or "explain" -> side of its images in pixels.
@@ -115,6 +116,7 @@ class DatasetFacts(Record):
     masks: str = ""
     mask_is: str = ""
     healthy: int | None = None
+    ordered: bool = False
     source: str = ""
     licence: str = ""
     citation: str = ""

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.commands.check_data.page import write_page
-from bench.commands.check_data.printing import print_counts, print_faults, print_notes, write_faults
+from bench.commands.check_data.printing import print_counts, print_faults, print_notes, write_copies, write_faults
 from bench.commands.check_data.reading import read_dataset
 from bench.contracts import DatasetInfo
 from bench.data.loading import Request
@@ -36,11 +36,14 @@ def check_dataset(info: DatasetInfo, request: Request, page: Path, console: Cons
         raise UserError(f"--out {page}: the page of samples is a PNG file; give a name that ends with .png")
     listed = page.with_name(f"{page.stem}-faults.csv")
     files = Manifest(page.parent)
-    files.require(page.name, listed.name)
+    copies = page.with_name(f"{page.stem}-copies.csv")
+    files.require(page.name, listed.name, copies.name)
     console.print(Text(f"{info.name}: reading every image of every split (source: {info.source})"), soft_wrap=True)
     reading = read_dataset(info, request, console)
     try:
         write_faults(reading, files.replacing(listed.name))
+        if reading.copies:
+            write_copies(reading, files.replacing(copies.name))
         if reading.splits:
             print_counts(info, reading, request.splits is not None, console)
             write_page(info, reading, request.size, files.replacing(page.name))
@@ -48,6 +51,8 @@ def check_dataset(info: DatasetInfo, request: Request, page: Path, console: Cons
         raise UserError(f"cannot write {page} and {listed.name}: {error.strerror or error}") from error
     print_notes(reading, console)
     print_faults(reading, listed, console)
+    if reading.copies:
+        console.print(Text(f"Images with a copy: {len(reading.copies)}, by group in {copies}"), soft_wrap=True)
     samples = f"samples with their masks: {page}" if reading.splits else "no samples"
     console.print(Text(f"All faults: {listed}; {samples}"), soft_wrap=True)
     return not reading.faults

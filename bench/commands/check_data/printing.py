@@ -91,6 +91,12 @@ def print_notes(reading: Reading, console: Console) -> None:
         console.print(Text(f"Not checked: {what}", style="yellow"), soft_wrap=True)
 
 
+def write_copies(reading: Reading, place: Place) -> None:
+    """Writes the CSV file file,group of all images that have a copy."""
+    with place as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("file", "group"), *reading.copies])
+
+
 def print_faults(reading: Reading, listed: Path, console: Console) -> None:
     """Prints the number and the first ten faults of every kind; ``listed`` is the file that contains all of them."""
     if not reading.faults:

@@ -13,6 +13,8 @@ from rich.progress import track
 
 from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.checks import split_faults
+from bench.data.leaks.copies import copy_faults
+from bench.data.leaks.looks import Thumbs, looks_of_thumbs, thumbnail
 from bench.data.loading import Request, build_samples, classes_of, excluded_of, read_sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile, resized
@@ -31,6 +33,7 @@ class ReadSplit:
         ids, groups: N names each.
         has_mask: N values, True if the image was annotated.
         label_list: N indices into ``classes``.
+        thumbs: N thumbnails, by which copies are found.
         shown: class -> up to ``SHOWN`` samples for the page, images with lesions first, otherwise at random.
     """
 
@@ -39,6 +42,7 @@ class ReadSplit:
     groups: list[str] = field(default_factory=list)
     has_mask: list[bool] = field(default_factory=list)
     label_list: list[int] = field(default_factory=list)
+    thumbs: list[Thumbs] = field(default_factory=list)
     shown: dict[int, list[Sample]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -52,6 +56,7 @@ class ReadSplit:
         self.groups.append(sample.group)
         self.has_mask.append(sample.mask is not None)
         self.label_list.append(sample.label)
+        self.thumbs.append(thumbnail(sample.image.numpy()))
         shown = sorted([*self.shown[sample.label], sample], key=_turn)[:SHOWN]
         self.shown[sample.label] = [resized(one, size) if one is sample else one for one in shown]
 
@@ -70,12 +75,14 @@ class Reading:
         faults: all faults, without repetitions.
         left_out: reason -> number of images that no split uses.
         unchecked: checks that were impossible, and why.
+        copies: (file, group) of every image that has a copy; a table of this kind can be used as splits.csv.
     """
 
     splits: dict[str, ReadSplit]
     faults: list[Fault]
     left_out: dict[str, int]
     unchecked: list[str]
+    copies: list[tuple[str, str]] = field(default_factory=list)
 
 
 def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Reading:
@@ -106,7 +113,10 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
         left_out |= getattr(samples, "left_out", {})  # about the whole data set, and thus the same for each split
         unchecked.append(getattr(samples, "unchecked", ""))
     faults += split_faults(info, splits)
-    return Reading(splits, list(dict.fromkeys(faults)), left_out, list(dict.fromkeys(filter(None, unchecked))))
+    looks = {name: looks_of_thumbs(split.thumbs) for name, split in splits.items()}
+    found_copies, copies = copy_faults(info, splits, looks) if splits else ([], [])
+    faults += found_copies
+    return Reading(splits, list(dict.fromkeys(faults)), left_out, list(dict.fromkeys(filter(None, unchecked))), copies)
 
 
 def _read_split(

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     LAYOUT = "files in places where they are not used"
     EMPTY_MASK = "empty masks in a class with lesions"
     DUPLICATE = "images that appear twice"
+    COPY = "one picture in two splits or classes"
     LEAK = "patients or images in more than one split"
     SPLIT = "splits that cannot be used"
     CONTRACT = "samples that break the contract of a data set"

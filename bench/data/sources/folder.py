@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.contracts import SPLITS, DatasetInfo, Sample
 from bench.data.readers.faults import Fault, Kind
+from bench.data.readers.groups import columns_of, unchecked_groups
 from bench.data.readers.images import BadFile, Window, read_image
 from bench.data.readers.masks import read_regions_of, require_plausible
 from bench.data.readers.tables import read_records
@@ -21,7 +22,7 @@ from bench.data.splitting import grouped_split, require_split, split_off_validat
 from bench.errors import UserError
 from bench.specs import parse_mask_values
 
-_COLUMNS = ("file", "split", "group")
+TABLE = "splits.csv"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
     Raises:
         UserError: ``splits.csv`` cannot be used; names the line.
     """
-    table = folder / "splits.csv"
+    table = folder / TABLE
     rows = _read_table(table, folder, found) if table.is_file() else [Row(f, "", "") for f in found.masks]
     if found.splits:
         rows = _by_folders(rows, found, table, seed)
@@ -83,9 +84,11 @@ def _by_folders(rows: Sequence[Row], found: Found, table: Path, seed: int) -> li
 def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
     """Reads ``splits.csv``; a file is relative to ``images/`` or to the folder, and split or group may be missing."""
     header, records = read_records(table)
-    if "file" not in header or not set(header) & {"split", "group"}:
-        raise UserError(f"{table}: columns file,split,group expected, found {','.join(header)}")
-    lines = [(number, {key: record.get(key, "") for key in _COLUMNS}) for number, record in records]
+    columns, found.unread = columns_of(table, header)
+    lines = [
+        (number, {key: record.get(columns.get(key, ""), "") for key in ("file", "split", "group")})
+        for number, record in records
+    ]
     rows: dict[Path, Row] = {}
     by_name = {normal(str(file)): file for file in found.masks}
     for number, line in lines:
@@ -104,13 +107,18 @@ def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
     return list(rows.values())
 
 
-def folder_dataset(path: Path) -> DatasetInfo:
+def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
     """Returns the facts and the builder of the data set ``folder:PATH``.
+
+    Args:
+        path: the folder.
+        grades: as in ``ordered_classes``.
 
     Raises:
         MissingData: there is no class folder in ``path/images``.
+        UserError: ``grades`` are not exactly the class folders.
     """
-    found = find_files(path)
+    found = find_files(path, grades)
     healthy = healthy_class(found)
 
     def builder(
@@ -121,7 +129,7 @@ def folder_dataset(path: Path) -> DatasetInfo:
         mask_values: Sequence[int | str] = (),
         window: Window | None = None,
     ) -> FolderImages:
-        return FolderImages(path, split, count, seed, Reading(mask_values, window, healthy))
+        return FolderImages(path, split, count, seed, Reading(mask_values, window, healthy, tuple(grades)))
 
     return DatasetInfo(
         name=f"folder:{path}",
@@ -134,6 +142,7 @@ def folder_dataset(path: Path) -> DatasetInfo:
         citation="",
         healthy=healthy,
         in_all=False,
+        ordered=found.ordered,
     )
 
 
@@ -144,11 +153,13 @@ class Reading:
     Attributes:
         mask_values, window: as in ``bench.data.loading.Request``.
         healthy: index of the class whose masks must be empty; None if there is no such class.
+        grades: as in ``ordered_classes``.
     """
 
     mask_values: Sequence[int | str] = ()
     window: Window | None = None
     healthy: int | None = None
+    grades: tuple[str, ...] = ()
 
 
 class FolderImages:
@@ -160,11 +171,13 @@ class FolderImages:
 
     def __init__(self, folder: Path, split: str, count: int | None, seed: int, reading: Reading) -> None:
         require_split(f"folder:{folder}", split)
-        found = find_files(folder)
+        found = find_files(folder, reading.grades)
         self.classes, self._masks, self._reading = found.classes, found.masks, reading
         self._values = parse_mask_values(reading.mask_values)
-        rows = [row for row in assign_splits(folder, found, seed) if row.split == split]
+        assigned = assign_splits(folder, found, seed)
+        rows = [row for row in assigned if row.split == split]
         self.groups = {row.id: row.group for row in rows}
+        self.unchecked = unchecked_groups({row.id: row.group for row in assigned}, found.unread)
         kept = subsample([self._label(row) for row in rows], [row.id for row in rows], count, seed)
         self.rows = [rows[index] for index in kept]
         self.files = [file for row in self.rows for file in (row.file, *found.masks[row.file])]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.data.readers.class_order import ordered_classes
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import SUFFIXES
 from bench.data.readers.places import CLUTTER
@@ -31,11 +32,13 @@ class Found:
     """Files of a data folder.
 
     Attributes:
-        classes: sorted names of the class folders.
+        classes: names of the class folders, in the order of grades or of the alphabet.
         masks: image file -> its mask files, whose union is its mask; empty if it has none. The keys are all images.
         splits: image file -> its split, if folders assign splits; otherwise empty.
         bad: files that cannot be used.
         unused: files that are not used although they may have been meant to be.
+        ordered: the classes are grades, in ascending order.
+        unread: columns of ``splits.csv`` that nothing reads.
     """
 
     classes: tuple[str, ...]
@@ -43,18 +46,22 @@ class Found:
     splits: dict[Path, str] = field(default_factory=dict)
     bad: list[Fault] = field(default_factory=list)
     unused: list[Fault] = field(default_factory=list)
+    ordered: bool = False
+    unread: list[str] = field(default_factory=list)
 
 
-def find_files(folder: Path) -> Found:
-    """Scans ``folder`` by file names only.
+def find_files(folder: Path, grades: Sequence[str] = ()) -> Found:
+    """Scans ``folder`` by file names only; for ``grades`` see ``ordered_classes``.
 
     The class folders are in ``images/``, ``images/<split>/``, ``<split>/`` or ``<split>/images/``.
 
     Raises:
         MissingData: there is no class folder, or folders of splits and of classes are mixed.
+        UserError: ``grades`` are not exactly the class folders.
     """
     places, masks = _places(folder)
-    found = Found(tuple(sorted({normal(place.name) for place in places})))
+    names, ordered = ordered_classes({normal(place.name) for place in places}, [normal(one) for one in grades])
+    found = Found(names, ordered=ordered)
     stems: dict[str, list[Path]] = defaultdict(list)  # "split/class/stem", "class/stem", … and "stem" -> images
     doubtful: list[tuple[Place, Path]] = []
     for place in places:
