@@ -14,7 +14,8 @@ from typing import Any
 from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.cache import identity_of, open_split, store
 from bench.data.checks import BadFiles, check_leaks, check_splits, checked, refuse
-from bench.data.leaks.copies import copy_faults, stored_looks
+from bench.data.leaks.copies import copy_faults
+from bench.data.leaks.stored import is_generated, stored_copies
 from bench.data.readers.faults import Fault
 from bench.data.readers.images import BadFile, resized
 from bench.data.split import Split
@@ -97,8 +98,9 @@ def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | N
     if bad:
         raise BadFiles(info.name, bad)
     check_splits(info, splits)
-    looks = {name: stored_looks(split.images, split.digest, cache / "looks") for name, split in splits.items()}
-    refuse(info, copy_faults(info, splits, looks, request.allow_duplicates)[0])
+    generated = all(map(is_generated, built.values()))
+    copies = stored_copies(splits, info.copy_likeness, generated, cache / "copies")
+    refuse(info, copy_faults(info, splits, copies, request.allow_duplicates))
     return splits
 
 

@@ -13,8 +13,10 @@ from rich.progress import track
 
 from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.checks import split_faults
-from bench.data.leaks.copies import copy_faults
+from bench.data.leaks.copies import copy_faults, copy_groups
 from bench.data.leaks.looks import Thumbs, looks_of_thumbs, thumbnail
+from bench.data.leaks.search import equal_images, find_copies
+from bench.data.leaks.stored import is_generated
 from bench.data.loading import Request, build_samples, classes_of, excluded_of, read_sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile, resized
@@ -22,6 +24,7 @@ from bench.errors import MissingData, UserError
 from bench.seeds import seed_of
 
 SHOWN = 6  # samples per class and split that are kept for the page
+PAIRS = 24
 
 
 @dataclass
@@ -76,6 +79,9 @@ class Reading:
         left_out: reason -> number of images that no split uses.
         unchecked: checks that were impossible, and why.
         copies: (file, group) of every image that has a copy; a table of this kind can be used as splits.csv.
+        pairs: names and thumbnails of the first ``PAIRS`` pairs of copies, for a picture.
+        doubts: what may be wrong, but may also be right.
+        generated: the images are drawn by a program, and not read from files.
     """
 
     splits: dict[str, ReadSplit]
@@ -83,6 +89,9 @@ class Reading:
     left_out: dict[str, int]
     unchecked: list[str]
     copies: list[tuple[str, str]] = field(default_factory=list)
+    pairs: list[tuple[tuple[str, Thumbs], tuple[str, Thumbs]]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    generated: bool = False
 
 
 def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Reading:
@@ -100,6 +109,7 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
     faults: list[Fault] = []
     left_out: dict[str, int] = {}
     unchecked: list[str] = []
+    generated = True
     for name in dict.fromkeys((*SPLITS, info.explain_split)):
         try:
             samples = build_samples(info, request, name)
@@ -108,15 +118,28 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
         except UserError as error:  # often the same for each split: a CSV file that cannot be used
             faults.append(Fault(info.name, str(error), Kind.SPLIT))
             continue
+        generated &= is_generated(samples)
         splits[name], found = _read_split(info, samples, name, request.size, console)
         faults += [*found, *getattr(samples, "unused_faults", ())]
         left_out |= getattr(samples, "left_out", {})  # about the whole data set, and thus the same for each split
         unchecked.append(getattr(samples, "unchecked", ""))
     faults += split_faults(info, splits)
-    looks = {name: looks_of_thumbs(split.thumbs) for name, split in splits.items()}
-    found_copies, copies = copy_faults(info, splits, looks) if splits else ([], [])
-    faults += found_copies
-    return Reading(splits, list(dict.fromkeys(faults)), left_out, list(dict.fromkeys(filter(None, unchecked))), copies)
+    result = Reading(splits, faults, left_out, list(dict.fromkeys(filter(None, unchecked))), generated=generated)
+    _find_copies(info, request, result)
+    result.faults = list(dict.fromkeys(faults))
+    return result
+
+
+def _find_copies(info: DatasetInfo, request: Request, reading: Reading) -> None:
+    """Adds the copies among all images, and the faults that follow from them, to ``reading``."""
+    ids = [id_ for split in reading.splits.values() for id_ in split.ids]
+    looks = looks_of_thumbs([thumb for split in reading.splits.values() for thumb in split.thumbs])
+    pairs = equal_images([looks.thumbs]) if reading.generated else find_copies(looks, info.copy_likeness)
+    reading.faults += copy_faults(info, reading.splits, pairs, request.allow_duplicates)
+    reading.copies = copy_groups(pairs, ids)
+    for both in zip(pairs.first[:PAIRS].tolist(), pairs.second[:PAIRS].tolist(), strict=True):
+        first, second = ((ids[index], looks.thumbs[index]) for index in both)
+        reading.pairs.append((first, second))
 
 
 def _read_split(

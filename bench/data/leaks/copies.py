@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,10 +10,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bench.contracts import DatasetInfo
-from bench.data.leaks.looks import Looks, joined, looks_of
-from bench.data.leaks.search import Pairs, find_copies
+from bench.data.leaks.search import Pairs
 from bench.data.readers.faults import Fault, Kind
-from bench.files import replacing
 
 
 class Named(Protocol):
@@ -29,21 +26,18 @@ class Named(Protocol):
         """(N,) class indices."""
 
 
-def copy_faults(
-    info: DatasetInfo, splits: Mapping[str, Named], looks: Mapping[str, Looks], allowed: bool = False
-) -> tuple[list[Fault], list[tuple[str, str]]]:
-    """Finds copies -> faults, and the rows (file, group) of all images that have a copy.
+def copy_faults(info: DatasetInfo, splits: Mapping[str, Named], pairs: Pairs, allowed: bool = False) -> list[Fault]:
+    """Tells which copies are faults.
 
     The explained split may consist of test images, so copies between these two are no leak.
 
     Args:
-        info: the data set; states from which likeness on two images are copies.
+        info: the data set.
         splits: split by name.
-        looks: looks of its images, by split.
+        pairs: copies among the images of all splits, numbered through the splits in their order.
         allowed: copies in two splits are no fault. Copies under two labels always are.
     """
     places = [(name, index) for name, split in splits.items() for index in range(len(split.ids))]
-    pairs = find_copies(joined([looks[name] for name in splits]), info.copy_likeness)
     faults = []
     for first, second in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
         (one, here), (other, there) = places[first], places[second]
@@ -58,10 +52,10 @@ def copy_faults(
         elif one != other and not allowed:
             reason = f"(in {one!r}) shows the same picture as {original} (in {other!r}); keep both in one split"
             faults.append(Fault(copy, f"{reason}, or state --allow-duplicates", Kind.COPY))
-    return faults, _groups(pairs, [splits[name].ids[index] for name, index in places])
+    return faults
 
 
-def _groups(pairs: Pairs, ids: list[str]) -> list[tuple[str, str]]:
+def copy_groups(pairs: Pairs, ids: Sequence[str]) -> list[tuple[str, str]]:
     """Joins copies of copies -> (file, group) of each image with a copy; the group is named by its first image."""
     edges = coo_matrix((np.ones(len(pairs.first)), (pairs.first, pairs.second)), shape=(len(ids), len(ids)))
     part = connected_components(edges, directed=False)[1]
@@ -70,15 +64,3 @@ def _groups(pairs: Pairs, ids: list[str]) -> list[tuple[str, str]]:
         firsts.setdefault(one, ids[index])
     members = sorted({*pairs.first.tolist(), *pairs.second.tolist()})
     return [(ids[index], firsts[int(part[index])]) for index in members]
-
-
-def stored_looks(images: Any, digest: str, folder: Path) -> Looks:
-    """Returns the looks of the images of a split, which are computed once and kept in ``folder`` under its digest."""
-    file = folder / f"looks-1-{digest[:16]}.npz"
-    if file.exists():
-        with np.load(file) as kept:
-            return Looks(kept["hashes"], kept["thumbs"])
-    looks = looks_of(images)
-    with replacing(file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, hashes=looks.hashes, thumbs=looks.thumbs)
-    return looks

@@ -5,7 +5,11 @@ Images of one modality look alike, so that hashes alone would call two chests co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,20 +58,38 @@ def find_copies(looks: Looks, likeness: float = LIKENESS) -> Pairs:
     Returns:
         The pairs, in the order of their indices.
     """
-    detail, plain = _details(looks.thumbs)
-    shared = _shares_of_common(detail)
+    facts = None
     best: dict[tuple[int, int], float] = {}
     for start in range(0, len(looks), _ROWS):
         rows, columns, orientations = _candidates(looks, start)
         for part in range(0, len(rows), _PAIRS):
+            if facts is None:  # images that differ widely need none
+                detail, plain = _details(looks.thumbs)
+                facts = detail, _shares_of_common(detail), plain
             cut = slice(part, part + _PAIRS)
-            alike = _likeness(looks, (detail, shared, plain), rows[cut], columns[cut], orientations[cut])
+            alike = _likeness(looks, facts, rows[cut], columns[cut], orientations[cut])
             for place in np.flatnonzero(alike >= likeness).tolist():
                 pair = int(rows[cut][place]), int(columns[cut][place])
                 best[pair] = max(float(alike[place]), best.get(pair, 0.0))
     ordered = sorted(best)
     places = np.array(ordered, dtype=np.int64).reshape(-1, 2)
     return Pairs(places[:, 0], places[:, 1], np.array([best[pair] for pair in ordered], dtype=np.float32))
+
+
+def equal_images(parts: Sequence[Any]) -> Pairs:
+    """Finds the pairs of equal images in splits (N,3,H,W), numbered through all splits.
+
+    This is for generated images, among which nothing is stored anew. An image of one colour shows nothing and is not a
+    copy.
+    """
+    known: dict[bytes, int] = {}
+    pairs = []
+    for index, image in enumerate(chain.from_iterable(parts)):
+        first = known.setdefault(blake2b(np.ascontiguousarray(image), digest_size=16).digest(), index)
+        if first != index and np.ptp(image):
+            pairs.append((first, index))
+    places = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return Pairs(places[:, 0], places[:, 1], np.ones(len(pairs), dtype=np.float32))
 
 
 def _candidates(looks: Looks, start: int) -> tuple[Integers, Integers, Integers]:
@@ -87,14 +109,15 @@ def _candidates(looks: Looks, start: int) -> tuple[Integers, Integers, Integers]
 def _details(thumbs: Thumbs) -> tuple[Floats, NDArray[np.bool_]]:
     """Computes fine detail (N,48,48) of unit length, all zero for an image without any; and which images are plain."""
     details, plain = np.zeros(thumbs.shape, dtype=np.float32), np.zeros(len(thumbs), dtype=np.bool_)
-    for index, thumb in enumerate(thumbs):
-        values = thumb.astype(np.float32)
-        fine = values - uniform_filter(values, _COARSE, mode="nearest")
-        plain[index] = (np.abs(fine) > _VISIBLE).mean() < _PLAIN
-        limit = _CUT * float(np.sqrt((fine**2).mean()))
+    for start in range(0, len(thumbs), _ROWS):
+        part = slice(start, start + _ROWS)
+        values = thumbs[part].astype(np.float32)
+        fine = values - uniform_filter(values, (1, _COARSE, _COARSE), mode="nearest")
+        plain[part] = (np.abs(fine) > _VISIBLE).mean(axis=(1, 2)) < _PLAIN
+        limit = _CUT * np.sqrt((fine**2).mean(axis=(1, 2), keepdims=True))
         fine = np.clip(fine, -limit, limit)
-        length = float(np.sqrt((fine**2).sum()))
-        details[index] = fine / length if length else 0
+        length = np.sqrt((fine**2).sum(axis=(1, 2), keepdims=True))
+        details[part] = np.divide(fine, length, out=np.zeros_like(fine), where=length > 0)
     return details, plain
 
 

@@ -35,7 +35,7 @@ def eyepacs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def _same_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These files show one drawing for many patients; what follows from copies is tested in ``leaks``."""
-    monkeypatch.setattr("bench.data.loading.copy_faults", lambda *values: ([], []))
+@pytest.fixture
+def one_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accepts copies: these tests show one drawing for all patients, because they check tables, names and layouts."""
+    monkeypatch.setattr("bench.data.loading.copy_faults", lambda *values: [])
