@@ -15,9 +15,10 @@ from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.cache import identity_of, open_split, store
 from bench.data.checks import BadFiles, check_leaks, check_splits, checked, refuse
 from bench.data.leaks.copies import copy_faults
-from bench.data.leaks.stored import is_generated, stored_copies
+from bench.data.leaks.stored import is_generated, stored_look
 from bench.data.readers.faults import Fault
 from bench.data.readers.images import BadFile, resized
+from bench.data.readers.plausibility import judge
 from bench.data.split import Split
 from bench.data.splitting import subsample
 from bench.data.threads import in_order, usable_threads
@@ -71,7 +72,9 @@ class Request:
         }
 
 
-def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | None = None) -> dict[str, Split]:
+def load_splits(
+    info: DatasetInfo, request: Request, cache: Path, tell: Tell | None = None, doubt: Tell | None = None
+) -> dict[str, Split]:
     """Loads and checks the training, validation, test and explained splits; all bad files are in one error.
 
     Args:
@@ -79,6 +82,7 @@ def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | N
         request: which of its images to load, and how.
         cache: folder of decoded splits; may be deleted at any time.
         tell: called from time to time with a line about progress.
+        doubt: called with a line per fact that may be a mistake of the user but does not stop the run.
 
     Returns:
         Split by name.
@@ -99,8 +103,14 @@ def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | N
         raise BadFiles(info.name, bad)
     check_splits(info, splits)
     generated = all(map(is_generated, built.values()))
-    copies = stored_copies(splits, info.copy_likeness, generated, cache / "copies")
-    refuse(info, copy_faults(info, splits, copies, request.allow_duplicates))
+    look = stored_look(splits, info.copy_likeness, generated, cache / "looks")
+    ids = [id_ for split in splits.values() for id_ in split.ids]
+    verdict = judge(info, ids, look.two_valued.tolist(), look.shares.tolist(), bool(request.mask_values))
+    refuse(info, [*verdict.faults, *copy_faults(info, splits, look.pairs, request.allow_duplicates)])
+    unused = [one for name in SPLITS for one in getattr(built[name], "unused_faults", ())]
+    for line in (*verdict.doubts, *(f"{Path(one.file).name} {one.reason}" for one in dict.fromkeys(unused))):
+        if doubt is not None and not generated:
+            doubt(line)
     return splits
 
 

@@ -87,6 +87,8 @@ def print_notes(reading: Reading, console: Console) -> None:
     for reason, number in reading.left_out.items():
         if number:
             console.print(Text(f"Left out: {reason}: {number:,}"), soft_wrap=True)
+    for what in reading.doubts:
+        console.print(Text(f"Please check: {what}", style="yellow"), soft_wrap=True)
     for what in reading.unchecked:
         console.print(Text(f"Not checked: {what}", style="yellow"), soft_wrap=True)
 

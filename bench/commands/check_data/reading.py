@@ -20,6 +20,7 @@ from bench.data.leaks.stored import is_generated
 from bench.data.loading import Request, build_samples, classes_of, excluded_of, read_sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile, resized
+from bench.data.readers.plausibility import has_two_values, judge
 from bench.errors import MissingData, UserError
 from bench.seeds import seed_of
 
@@ -37,6 +38,7 @@ class ReadSplit:
         has_mask: N values, True if the image was annotated.
         label_list: N indices into ``classes``.
         thumbs: N thumbnails, by which copies are found.
+        shares: lesion's share of each image, nan if it is not annotated.
         shown: class -> up to ``SHOWN`` samples for the page, images with lesions first, otherwise at random.
     """
 
@@ -46,6 +48,7 @@ class ReadSplit:
     has_mask: list[bool] = field(default_factory=list)
     label_list: list[int] = field(default_factory=list)
     thumbs: list[Thumbs] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
     shown: dict[int, list[Sample]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -59,6 +62,7 @@ class ReadSplit:
         self.groups.append(sample.group)
         self.has_mask.append(sample.mask is not None)
         self.label_list.append(sample.label)
+        self.shares.append(float("nan") if sample.mask is None else sample.mask.float().mean().item())
         self.thumbs.append(thumbnail(sample.image.numpy()))
         shown = sorted([*self.shown[sample.label], sample], key=_turn)[:SHOWN]
         self.shown[sample.label] = [resized(one, size) if one is sample else one for one in shown]
@@ -126,8 +130,21 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
     faults += split_faults(info, splits)
     result = Reading(splits, faults, left_out, list(dict.fromkeys(filter(None, unchecked))), generated=generated)
     _find_copies(info, request, result)
+    if not generated:
+        _judge(info, request, result)
     result.faults = list(dict.fromkeys(faults))
     return result
+
+
+def _judge(info: DatasetInfo, request: Request, reading: Reading) -> None:
+    """Adds what the images of the data set show together to ``reading``."""
+    splits = reading.splits.values()
+    two_valued = [has_two_values(thumb) for split in splits for thumb in split.thumbs]
+    ids = [id_ for split in splits for id_ in split.ids]
+    shares = [share for split in splits for share in split.shares]
+    verdict = judge(info, ids, two_valued, shares, bool(request.mask_values))
+    reading.faults += verdict.faults
+    reading.doubts += verdict.doubts
 
 
 def _find_copies(info: DatasetInfo, request: Request, reading: Reading) -> None:

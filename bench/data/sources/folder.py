@@ -49,7 +49,11 @@ def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
         UserError: ``splits.csv`` cannot be used; names the line.
     """
     table = folder / TABLE
-    rows = _read_table(table, folder, found) if table.is_file() else [Row(f, "", "") for f in found.masks]
+    if table.is_file():
+        rows = _read_table(table, folder, found)
+    else:
+        rows = [Row(file, "", "") for file in found.masks]
+        found.bad += [_derived_fault(file, base) for file, base in found.derived.items()]
     if found.splits:
         rows = _by_folders(rows, found, table, seed)
     rows = [replace(row, group=row.group or row.id) for row in rows]
@@ -90,7 +94,7 @@ def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
         for number, record in records
     ]
     rows: dict[Path, Row] = {}
-    by_name = {normal(str(file)): file for file in found.masks}
+    by_name = {normal(str(file)): file for file in (*found.masks, *found.derived)}
     for number, line in lines:
         name = line["file"].replace("\\", "/")
         asked = [normal(str(folder / "images" / name)), normal(str(folder / name))]
@@ -100,11 +104,19 @@ def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
         if path is None:
             reason = f"is in {table.name}, line {number}, but not in {folder / 'images'}"
             found.bad.append(Fault(line["file"], reason, Kind.ABSENT))
+        elif path in found.derived:
+            found.bad.append(_derived_fault(path, found.derived[path]))
         elif path in rows:
             raise UserError(f"{table}, line {number}: {line['file']} appears twice")
         else:
             rows[path] = Row(path, line["split"], line["group"])
     return list(rows.values())
+
+
+def _derived_fault(file: Path, base: str) -> Fault:
+    reason = f"has the name of the image {base!r} with a word added, as masks and drawings have"
+    reason += "; move it to masks/ or remove it, or rename it if it is an image of its own"
+    return Fault(str(file), reason, Kind.MASK_AS_IMAGE)
 
 
 def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
@@ -183,6 +195,8 @@ class FolderImages:
         self.files = [file for row in self.rows for file in (row.file, *found.masks[row.file])]
         self.excluded = found.bad if split == "train" else []  # files outside of the splits are counted once
         self.unused_faults = found.unused
+        listed = {row.file for row in assigned}
+        self.left_out = {f"not listed in {TABLE}": sum(file not in listed for file in found.masks)}
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -11,7 +11,7 @@ from bench.data.readers.class_order import ordered_classes
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import SUFFIXES
 from bench.data.readers.places import CLUTTER
-from bench.data.sources.layout.names import bases_of, is_plain_mask, names_masks, normal, split_of
+from bench.data.sources.layout.names import bases_of, derived_from, is_plain_mask, names_masks, normal, split_of
 from bench.errors import MissingData
 
 LAYOUT = "images/<class>/*, and optionally masks/ and splits.csv (docs/data.md)"
@@ -39,6 +39,7 @@ class Found:
         unused: files that are not used although they may have been meant to be.
         ordered: the classes are grades, in ascending order.
         unread: columns of ``splits.csv`` that nothing reads.
+        derived: file -> name of the image that it was probably made from, such as ``a_overlay.png`` from ``a.png``.
     """
 
     classes: tuple[str, ...]
@@ -48,15 +49,17 @@ class Found:
     unused: list[Fault] = field(default_factory=list)
     ordered: bool = False
     unread: list[str] = field(default_factory=list)
+    derived: dict[Path, str] = field(default_factory=dict)
 
 
 def find_files(folder: Path, grades: Sequence[str] = ()) -> Found:
     """Scans ``folder`` by file names only; for ``grades`` see ``ordered_classes``.
 
-    The class folders are in ``images/``, ``images/<split>/``, ``<split>/`` or ``<split>/images/``.
+    The class folders are in ``images/``, ``images/<split>/``, ``<split>/``, ``<split>/images/`` or ``folder`` itself.
 
     Raises:
-        MissingData: there is no class folder, or folders of splits and of classes are mixed.
+        MissingData: there is no class folder; folders of splits and of classes are mixed; folders assign splits, but
+            not for training and test; or a class has the name of a folder of masks.
         UserError: ``grades`` are not exactly the class folders.
     """
     places, masks = _places(folder)
@@ -71,6 +74,9 @@ def find_files(folder: Path, grades: Sequence[str] = ()) -> Found:
             stem = normal(file.stem)
             if is_plain_mask(stem) or any(base in known and base != stem for base in bases_of(stem)):
                 doubtful.append((place, file))
+                continue
+            if base := derived_from(stem, known):
+                found.derived[file] = base
                 continue
             found.masks[file] = []
             if place.split:
@@ -94,16 +100,18 @@ def class_of(file: Path) -> str:
 def _places(folder: Path) -> tuple[list[Place], list[tuple[str, Path]]]:
     """Finds the class folders, and the folders of masks, each with the prefix of the keys of its images."""
     images = folder / "images"
-    top = _folders(images) if images.is_dir() else [one for one in _folders(folder) if split_of(one.name)]
+    top = _folders(images if images.is_dir() else folder)
     splits = [one for one in top if split_of(one.name)]
-    if images.is_dir() and (not splits or not any(_folders(one) for one in splits)):
+    if not images.is_dir():
+        top = splits or [one for one in top if not names_masks(one.name) and _has_pictures(one)]
+    if not splits or not any(_folders(one) for one in splits):
         places = [Place(one, one.name) for one in top]
         masks = [("", folder / "masks")]
     else:
         if len(splits) < len(top):
             other = next(one for one in top if one not in splits)
             raise MissingData(f"{images} mixes folders of splits and of classes ({splits[0].name}, {other.name})")
-        _require_once(splits)
+        _require_splits(splits)
         places, masks = [], [("", folder / "masks")]
         for one in splits:
             inner = one / "images"
@@ -113,17 +121,32 @@ def _places(folder: Path) -> tuple[list[Place], list[tuple[str, Path]]]:
                 if inner.is_dir() or name.name != "masks"
             ]
             masks.append((f"{split_of(one.name)}/", one / "masks"))
-    if not places:
+    if wrong := next((place for place in places if names_masks(place.name)), None):
+        raise MissingData(f"{wrong.folder} has the name of a folder of masks; move it to {folder / 'masks'}")
+    if not places or (places[0].folder.parent == folder and (len(places) < 2 or _share_names(places))):
         raise MissingData(f"no class folder in {images}; expected in {folder}: {LAYOUT}{_seen(folder)}")
     return places, masks
 
 
-def _require_once(splits: Sequence[Path]) -> None:
+def _share_names(places: Sequence[Place]) -> bool:
+    """Tells whether folders next to each other hold files of the same names, as images and their masks do."""
+    names = [{entry.stem for entry in _visible(place.folder) if _is_picture(entry)} for place in places]
+    return len(set().union(*names)) < sum(map(len, names))
+
+
+def _require_splits(splits: Sequence[Path]) -> None:
+    """Raises MissingData for two folders of one split, and without one for training or test."""
     by_split: dict[str, Path] = {}
     for one in splits:
         other = by_split.setdefault(split_of(one.name), one)
         if other != one:
             raise MissingData(f"{other} and {one.name} are the same split; join these folders")
+    for needed in ("train", "test"):
+        if needed not in by_split:
+            there = ", ".join(one.name for one in splits)
+            remedy = "rename the one for validation" if "val" in by_split else "add one"
+            reason = f"the folders {there} assign the splits, but none is for {needed}; {remedy}"
+            raise MissingData(f"{splits[0].parent}: {reason} (without val/, 15 % of train/ are used for validation)")
 
 
 def _seen(folder: Path) -> str:
@@ -147,6 +170,10 @@ def _visible(folder: Path) -> list[Path]:
 
 def _is_picture(entry: Path) -> bool:
     return entry.suffix.lower() in SUFFIXES
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(map(_is_picture, _visible(folder)))
 
 
 def _pictures(folder: Path, found: Found) -> list[Path]:
