@@ -99,11 +99,7 @@ def benchmark(
         if studies is not None:
             raise UserError("--probes is the old name of --studies; give --studies alone")
         lists["studies"] = _names(probes)
-    merged = parse_config(merged_values(name, lists, batch_size, init, shortcut, align), name)
-    if allow_duplicates:
-        merged = parse_config(
-            merged.model_dump() | {"data": merged.data.model_dump() | {"allow_duplicates": True}}, name
-        )
+    merged = parse_config(merged_values(name, lists, batch_size, init, shortcut, align, allow_duplicates), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
@@ -254,12 +250,15 @@ def check_data(
     size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [256]", show_default=False)] = 256,
     seed: Annotated[int, _option("seed of a random split [0]")] = 0,
     plugins: Annotated[str | None, _option("Python files that add data sets")] = None,
+    config: Annotated[str | None, _option("config whose [data] says how to read, except size and seed")] = None,
+    allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
     out: Annotated[Path | None, _option("page of samples [check-<name>.png]")] = None,
 ) -> None:
     """Read every image of a data set, list problems (exit code 1), draw a page of samples."""
     require_folder("--data-root", data_root)
     for problem in _register(context.obj, plugins):
         console.print(Text(problem, style="red"))
+    from bench.cli.overrides import data_values
     from bench.commands.check_data.command import check_dataset
     from bench.config import parse_config
     from bench.data.prepare import request_for
@@ -269,8 +268,7 @@ def check_data(
 
     if parse_spec(name).base == "all":
         raise UserError("check-data takes one data set at a time; run_benchmark.py list shows their names")
-    asked = {"run": {"datasets": [name]}, "data": {"size": size, "seed": seed}}
-    plan = make_plan(parse_config(asked, "check-data"), data_root)
+    plan = make_plan(parse_config(data_values(config, name, size, seed, allow_duplicates), "check-data"), data_root)
     info = plan.datasets[name]
     request = request_for(info, plan.configs[name].data, data_root, skip_bad=True, splits=_folder(splits))
     page = out or Path(f"check-{file_name(name)}.png")

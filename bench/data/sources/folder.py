@@ -132,6 +132,7 @@ def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
     """
     found = find_files(path, grades)
     healthy = healthy_class(found)
+    doubtful = tuple(one for one in found.unused if one.kind == Kind.HEALTHY_LESION)
 
     def builder(
         root: Path,
@@ -141,7 +142,7 @@ def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
         mask_values: Sequence[int | str] = (),
         window: Window | None = None,
     ) -> FolderImages:
-        return FolderImages(path, split, count, seed, Reading(mask_values, window, healthy, tuple(grades)))
+        return FolderImages(path, split, count, seed, Reading(mask_values, window, healthy, tuple(grades), doubtful))
 
     return DatasetInfo(
         name=f"folder:{path}",
@@ -166,12 +167,14 @@ class Reading:
         mask_values, window: as in ``bench.data.loading.Request``.
         healthy: index of the class whose masks must be empty; None if there is no such class.
         grades: as in ``ordered_classes``.
+        doubtful: faults of whole classes, which do not stop a run.
     """
 
     mask_values: Sequence[int | str] = ()
     window: Window | None = None
     healthy: int | None = None
     grades: tuple[str, ...] = ()
+    doubtful: tuple[Fault, ...] = ()
 
 
 class FolderImages:
@@ -194,7 +197,7 @@ class FolderImages:
         self.rows = [rows[index] for index in kept]
         self.files = [file for row in self.rows for file in (row.file, *found.masks[row.file])]
         self.excluded = found.bad if split == "train" else []  # files outside of the splits are counted once
-        self.unused_faults = found.unused
+        self.unused_faults = [*found.unused, *reading.doubtful]
         listed = {row.file for row in assigned}
         self.left_out = {f"not listed in {TABLE}": sum(file not in listed for file in found.masks)}
 

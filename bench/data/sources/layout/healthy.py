@@ -6,12 +6,15 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile
 from bench.data.readers.masks import read_mask
 from bench.data.sources.layout.files import Found, class_of
 
 #: Words at the start of a class name that mean "without lesions", the most likely first.
 _NAMES = ("healthy", "normal", "negative", "control", "functional", "good", "no", "none", "non", "0", "benign")
+#: Those of them that no class with lesions is called.
+_CERTAIN = ("healthy", "normal", "negative", "control", "functional", "good")
 _SAMPLED = 50
 
 
@@ -20,15 +23,21 @@ def healthy_class(found: Found) -> int | None:
 
     It is the class called healthy, normal, … unless at least half of its images have a mask that marks a lesion (fewer
     are faults of these masks), otherwise the only class without masks. None if there is no such class: every class then
-    counts as diseased, and there are no results on healthy images.
+    counts as diseased, and there are no results on healthy images. A class called healthy that has lesions is added to
+    ``found.unused``.
     """
     masks: dict[str, list[list[Path]]] = defaultdict(list)
     for image, files in found.masks.items():
         masks[class_of(image)].append(files)
     for word in _NAMES:
         for index, name in enumerate(found.classes):
-            if re.fullmatch(rf"{word}([\s_.-].*)?", name.lower()) and not _mostly_lesions(masks[name]):
+            if not re.fullmatch(rf"{word}([\s_.-].*)?", name.lower()):
+                continue
+            if not _mostly_lesions(masks[name]):
                 return index
+            if word in _CERTAIN:
+                reason = "has masks with lesions on at least half of its images, and is not taken as the healthy class"
+                found.unused.append(Fault(f"class {name!r}", f"{reason}; check its masks", Kind.HEALTHY_LESION))
     without = [index for index, name in enumerate(found.classes) if not any(masks[name])]
     return without[0] if len(without) == 1 and len(found.classes) > 1 else None
 
