@@ -31,7 +31,6 @@ Examples:
   run_benchmark.py --datasets all
   run_benchmark.py --datasets fundus-phantom,folder:my_images
   run_benchmark.py --config smoke --explainers softcam,gradcam
-  run_benchmark.py --datasets cxr-phantom --shortcut tag:0.9
   run_benchmark.py --plugins my_method.py --out results/mine
   run_benchmark.py check-data cxr --data-root data --splits released
   run_benchmark.py report results/quick

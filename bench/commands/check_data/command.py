@@ -56,9 +56,8 @@ def check_dataset(info: DatasetInfo, request: Request, page: Path, console: Cons
     print_notes(reading, console)
     print_faults(reading, listed, console)
     if reading.copies:
-        console.print(
-            Text(f"Images with a copy: {len(reading.copies)}, by group in {copies}, seen in {picture}"), soft_wrap=True
-        )
+        where = f"by group in {copies}, as a picture in {picture}"
+        console.print(Text(f"Images with a copy: {len(reading.copies)}, {where}"), soft_wrap=True)
     samples = f"samples with their masks: {page}" if reading.splits else "no samples"
     console.print(Text(f"All faults: {listed}; {samples}"), soft_wrap=True)
     return not reading.faults

@@ -25,9 +25,7 @@ def write_copies_page(reading: Reading, place: Place) -> None:
     width, height = _PER_LINE * (2 * _TILE + _GAP) + _GAP, _HEADER + lines * (_TILE + _LABEL)
     with paper_style():
         figure = Figure(figsize=(width, height))
-        title = (
-            f"{len(reading.copies)} images with a copy; the first {len(reading.pairs)} pairs, turned as they are stored"
-        )
+        title = f"{len(reading.copies)} images with a copy; the first {len(reading.pairs)} pairs, not turned"
         figure.text(_GAP / width, 1 - 0.3 / height, title, size=9, color=GREY, va="bottom")
         for number, pair in enumerate(reading.pairs):
             left = _GAP + number % _PER_LINE * (2 * _TILE + _GAP)
