@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import imagehash
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,9 +14,10 @@ from PIL import Image
 from rich.console import Console
 from scipy.ndimage import gaussian_filter
 
+from bench.commands.check_data.command import check_dataset
 from bench.commands.check_data.reading import read_dataset
-from bench.data.leaks.looks import looks_of
-from bench.data.leaks.search import find_copies
+from bench.data.leaks.looks import hashes_of, joined, looks_of, thumbnail, turned
+from bench.data.leaks.search import equal_images, find_copies
 from bench.data.loading import Request, load_splits
 from bench.data.sources.folder import folder_dataset
 from bench.errors import UserError
@@ -91,3 +93,48 @@ def test_one_picture_under_two_labels_is_always_refused(change: str, tmp_path: P
 def test_pictures_that_only_look_alike_are_no_copies() -> None:
     images = np.stack([picture(seed).transpose(2, 0, 1) for seed in range(120)])
     assert len(find_copies(looks_of(images)).first) == 0
+
+
+def test_hashes_are_those_of_imagehash_in_every_orientation() -> None:
+    thumbs = np.stack([thumbnail(picture(seed).transpose(2, 0, 1)) for seed in range(20)])
+    found = hashes_of(thumbs)
+    for orientation in range(8):
+        for thumb, mine in zip(thumbs, found[:, orientation], strict=True):
+            image = Image.fromarray(np.ascontiguousarray(turned(thumb, orientation)))
+            bits = imagehash.phash(image, highfreq_factor=6).hash.reshape(-1)
+            assert np.packbits(bits).view(np.uint64)[0] == mine
+
+
+def test_generated_images_are_compared_exactly() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8)
+    images[4], images[5], images[0] = images[1], 7, 7
+    assert equal_images([images[:3], images[3:]]).first.tolist() == [1]
+    assert equal_images([images[:3], images[3:]]).second.tolist() == [4]
+
+
+def test_copies_are_searched_once_per_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = folder_dataset(folder(tmp_path / "mine", picture(99), "test", "a"))
+    load_splits(info, Request(tmp_path, 64, 0), tmp_path / "cache")
+    searched: list[int] = []
+    monkeypatch.setattr("bench.data.leaks.stored.joined", lambda parts: searched.append(1) or joined(parts))
+    load_splits(info, Request(tmp_path, 64, 0), tmp_path / "cache")
+    assert searched == []
+    for file in (tmp_path / "cache/looks").iterdir():
+        file.write_bytes(b"damaged")
+    load_splits(info, Request(tmp_path, 64, 0), tmp_path / "cache")
+    assert searched == [1]
+
+
+def test_check_data_draws_copies_and_lists_them_by_group(tmp_path: Path) -> None:
+    info = folder_dataset(folder(tmp_path / "mine", CHANGES["mirror"](picture(0)), "test", "a"))
+    page = tmp_path / "page.png"
+    assert not check_dataset(info, Request(tmp_path, 64, 0), page, Console(quiet=True))
+    assert (tmp_path / "page-copies.csv").read_text().splitlines() == [
+        "file,group",
+        "a/0.png,a/0.png",
+        "a/copy.png,a/0.png",
+    ]
+    with Image.open(tmp_path / "page-copies.png") as picture_of_pairs:
+        assert np.ptp(np.asarray(picture_of_pairs.convert("L"))) > 200
+    allowed = Request(tmp_path, 64, 0, allow_duplicates=True)
+    assert check_dataset(info, allowed, page, Console(quiet=True))

@@ -12,8 +12,10 @@ from PIL import Image
 from bench.contracts import MissingData
 from bench.data.checks import BadFiles
 from bench.data.loading import Request, load_splits
+from bench.data.readers.tables import read_records
 from bench.data.sources.folder import folder_dataset
 from bench.data.split import Split
+from bench.errors import UserError
 from tests.support.made_folder import SIDE, box, make_folder, write
 
 SPLITS = ("train", "val", "test")
@@ -120,3 +122,78 @@ def test_stated_values_reach_the_masks(folder: Path) -> None:
         load(folder)
     masks = [split.masks for split in load(folder, mask_values=(2,)).values()]
     assert sum(int(mask.sum()) for mask in masks if mask is not None) == 10 * 16
+
+
+def by_split(folder: Path, names: dict[str, str]) -> None:
+    """Moves the images into ``images/<name of the split>/<class>``."""
+    for index in range(10):
+        for name in ("healthy", "sick"):
+            new = folder / "images" / names[SPLITS[index % 3]] / name / f"{name[0]}{index}.png"
+            new.parent.mkdir(parents=True, exist_ok=True)
+            (folder / "images" / name / new.name).rename(new)
+    for name in ("healthy", "sick"):
+        (folder / "images" / name).rmdir()
+
+
+def test_folders_without_a_test_split_are_explained(folder: Path) -> None:
+    by_split(folder, {"train": "train", "val": "val", "test": "train"})
+    with pytest.raises(MissingData, match="none is for test; rename the one for validation"):
+        folder_dataset(folder)
+
+
+def test_folders_without_validation_split_off_some(folder: Path) -> None:
+    by_split(folder, {"train": "train", "val": "train", "test": "test"})
+    splits = load(folder)
+    assert len(splits["test"]) == 6
+    assert len(splits["val"]) >= 2
+    assert len(splits["train"]) + len(splits["val"]) == 14
+
+
+def test_classes_may_be_in_the_folder_itself(folder: Path) -> None:
+    for name in ("healthy", "sick"):
+        (folder / "images" / name).rename(folder / name)
+    (folder / "images").rmdir()
+    splits = load(folder)
+    assert sum(map(len, splits.values())) == 20
+    assert sum(int(split.has_mask.sum()) for split in splits.values()) == 10
+
+
+def test_folders_with_the_same_names_are_not_classes(folder: Path) -> None:
+    for name in ("photographs", "drawings"):
+        write(folder / f"pairs/{name}/a.png", box(0, 0))
+    with pytest.raises(MissingData, match="found the folders drawings, photographs"):
+        folder_dataset(folder / "pairs")
+
+
+@pytest.mark.parametrize("name", ["masks", "Segmentation", "lesion_masks", "gt", "Ground Truth"])
+def test_a_folder_of_masks_is_not_a_class(folder: Path, name: str) -> None:
+    (folder / "masks").rename(folder / "images" / name)
+    with pytest.raises(MissingData, match="has the name of a folder of masks"):
+        folder_dataset(folder)
+
+
+def test_loops_of_links_end(folder: Path) -> None:
+    (folder / "images/sick/loop").symlink_to(folder / "images")
+    (folder / "images/sick/self.png").symlink_to(folder / "images/sick/self.png")
+    with pytest.raises(BadFiles, match="link that leads nowhere"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["file,Group,Group", "a,b,c"], "the column 'Group' is there twice"),
+        (["file,group,Group", "a,b,c"], "2 columns name the group"),
+        (["file,split", "sick/a,b.png,train"], "line 2: 3 values for 2 columns"),
+        (["sep=;", "file;split;who", "sick/s0.png;train;b"], "unknown column 'who'"),
+    ],
+)
+def test_tables_that_could_be_misread_are_refused(folder: Path, lines: list[str], reason: str) -> None:
+    (folder / "splits.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=reason):
+        load(folder)
+
+
+def test_a_stated_separator_and_lines_before_the_header_are_skipped(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('sep=;\n\nfile;group\n"a;\n1";p\n;\n')
+    assert read_records(tmp_path / "t.csv") == (["file", "group"], [(5, {"file": "a;\n1", "group": "p"})])
