@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from bench.errors import UserError
 from bench.registry import closest
-from bench.specs import parse_shortcut, parse_spec
+from bench.specs import parse_mask_values, parse_shortcut, parse_spec, require_distinct, require_numbers
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
 
+#: The largest seed that every random number generator accepts.
+_LARGEST_SEED = 2**32 - 1
+_Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
+_Count = Annotated[int, Field(le=10**9)]
+_Batch = Annotated[int, Field(ge=1, le=2**16)]
+_Side = Annotated[int, Field(ge=32, le=2**13)]
+_Stored = Annotated[float, Field(ge=-(2**32), le=2**32)]
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """A section whose numbers are finite, are not booleans, and whose lists hold distinct values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plausible(cls, value: Any, field: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(field.field_name)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return value  # a section, which checks its own values
+        kind = str(annotation)
+        require_numbers(value, booleans=not re.search(r"\b(int|float)\b", kind))
+        if isinstance(value, list):
+            require_distinct(value)
+        return value
 
 
 class RunSection(_Section):
@@ -37,25 +70,48 @@ class RunSection(_Section):
     explainers: list[str] = ["all"]
     on_inherent: list[str] = ["all"]
     metrics: list[str] = ["all"]
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[_Seed] = Field([0], min_length=1)
     pretrained: bool = False
     studies: list[str] = []
-    sizes: list[int] = []
+    sizes: list[_Side] = []
     init: str | None = None
 
 
 class DataSection(_Section):
     """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
 
-    ``shortcut`` plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
+    Attributes:
+        shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
+        mask_values: values of mask files that mean lesion, such as ``[2]``, ``["#ff0000"]`` or ``[1, "ignore:255"]``;
+            empty = the common codings. For ``folder:`` only, as are ``window`` and ``grades``.
+        window: stored values that become black and white in grey images of more than 8 bits, as ``[low, high]``.
+        grades: the classes in ascending order; without an order, quadratic kappa is left out.
+        allow_duplicates: accept one picture in two splits.
     """
 
-    size: int = Field(112, ge=32)
-    train: int | None = Field(None, ge=2)
-    val: int | None = Field(None, ge=2)
-    test: int | None = Field(None, ge=2)
-    seed: int = 0
+    size: _Side = 112
+    train: _Count | None = Field(None, ge=2)
+    val: _Count | None = Field(None, ge=2)
+    test: _Count | None = Field(None, ge=2)
+    seed: _Seed = 0
     shortcut: str = ""
+    mask_values: list[StrictInt | StrictStr] = []
+    window: tuple[_Stored, _Stored] | None = None
+    grades: list[str] = []
+    allow_duplicates: bool = False
+
+    @field_validator("mask_values")
+    @classmethod
+    def _known_values(cls, entries: list[int | str]) -> list[int | str]:
+        parse_mask_values(entries)
+        return entries
+
+    @field_validator("window")
+    @classmethod
+    def _rising(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window and not window[0] < window[1]:
+            raise ValueError(f"{window[0]:g} is not below {window[1]:g}; give the value of black, then of white")
+        return window
 
     @field_validator("shortcut")
     @classmethod
@@ -75,19 +131,19 @@ class TrainingSection(_Section):
         search_margin: validation AUC and balanced accuracy that the chosen weight may cost.
     """
 
-    epochs: int = Field(70, ge=1)
-    batch_size: int = Field(16, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    final_lr: float = Field(1e-4, ge=0)
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    epochs: int = Field(70, ge=1, le=10**6)
+    batch_size: _Batch = 16
+    lr: float = Field(1e-3, gt=0, le=100)
+    final_lr: float = Field(1e-4, ge=0, le=100)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0, le=1)
     augmentation: Literal["paper", "light", "none"] = "paper"
     class_weights: bool = False
-    penalty_start: float = Field(0.0, ge=0)
-    penalty_ramp: float = Field(0.0, ge=0)
-    search_epochs: int = Field(3, ge=1)
-    search_steps: int = Field(7, ge=1)
-    search_margin: float = Field(0.02, ge=0)
+    penalty_start: float = Field(0.0, ge=0, le=10**6)
+    penalty_ramp: float = Field(0.0, ge=0, le=10**6)
+    search_epochs: int = Field(3, ge=1, le=10**6)
+    search_steps: int = Field(7, ge=1, le=100)
+    search_margin: float = Field(0.02, ge=0, le=1)
 
 
 class ExplainSection(_Section):
@@ -108,14 +164,14 @@ class ExplainSection(_Section):
             with --save-maps), and score each class on images of its own; with two classes it changes nothing.
     """
 
-    diseased: int | None = Field(None, ge=1)
-    healthy: int | None = Field(None, ge=0)
-    faithful: int | None = Field(None, ge=0)
-    steps: int = Field(30, ge=1)
+    diseased: _Count | None = Field(None, ge=1)
+    healthy: _Count | None = Field(None, ge=0)
+    faithful: _Count | None = Field(None, ge=0)
+    steps: int = Field(30, ge=1, le=10**4)
     align: Literal["receptive-field", "grid"] = "receptive-field"
     target: Literal["logit", "contrast"] = "contrast"
-    batch_size: int = Field(16, ge=1)
-    gallery: int = Field(4, ge=0)
+    batch_size: _Batch = 16
+    gallery: int = Field(4, ge=0, le=1000)
     every_class: bool = True
 
 
@@ -274,7 +330,7 @@ def _describe(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg']}"
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
     sections = (
         Config,
         RunSection,

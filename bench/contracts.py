@@ -419,6 +419,9 @@ class DatasetInfo:
             form of the release.
         preprocessing: processing of a file's image before it is resized, as the start of a sentence.
         mask_is: region that a mask covers, if it is not just the lesion.
+        ordered: a higher class index is a higher grade, so that quadratic kappa is defined for more than two classes.
+        copy_likeness: likeness (``bench.data.leaks.search``) from which two images are copies; higher where different
+            objects look alike.
     """
 
     name: str
@@ -439,6 +442,8 @@ class DatasetInfo:
     totals: tuple[tuple[int, ...], ...] = ()
     preprocessing: str = ""
     mask_is: str = ""
+    ordered: bool = False
+    copy_likeness: float = 0.7
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,10 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        if device.type == "cpu" and device.index:
+            raise ValueError("there is one CPU, without a number")
+        torch.zeros(1, device=device).item()  # fails on devices that hold no values, such as meta
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"device {name!r} is not usable here ({reason}); try cpu, cuda or auto") from error
     return device

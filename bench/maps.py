@@ -20,6 +20,8 @@ from torchvision.transforms.functional import gaussian_blur
 _HALF_AT_NYQUIST = math.sqrt(2 * math.log(2)) / math.pi
 #: Parameter of the cubic convolution kernel: that of torch and OpenCV.
 _CUBIC = -0.75
+_SHORT = (torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8, torch.int16)
+_LARGE, _LARGEST = 1e30, 1e200
 
 
 class Grid(Protocol):
@@ -195,3 +197,28 @@ def positive(maps: Tensor, ignored: Tensor | None = None) -> Tensor:
 def finite(maps: Tensor) -> Tensor:
     """Returns (N,) bool for maps (N,...): False for a map with a NaN or an infinity, where no metric is defined."""
     return maps.isfinite().flatten(1).all(dim=1)
+
+
+def exact(values: Tensor) -> Tensor:
+    """Converts numbers of any real type to one in which the sums of metrics neither overflow nor lose digits.
+
+    Half precision, booleans and integers of up to 16 bits become float32, longer integers float64. float32 stays unless
+    a finite value is beyond ±1e30, in which case it becomes float64. float64 stays.
+
+    Raises:
+        ValueError: the values are complex, or a finite one is beyond ±1e200.
+
+    Example:
+        >>> exact(torch.tensor([3e38])).sum() + 3e38
+        tensor(6.0000e+38, dtype=torch.float64)
+    """
+    if values.is_complex():
+        raise ValueError(f"values are {values.dtype}; real numbers are expected, such as their absolute values")
+    if values.dtype in _SHORT:
+        return values.float()
+    if not values.is_floating_point():
+        return values.double()
+    peak = values.detach().abs().nan_to_num(0, 0, 0).max().item() if values.numel() else 0.0
+    if peak > _LARGEST:
+        raise ValueError(f"a value is {peak:.3g}, the largest that metrics take is {_LARGEST:g}; scale the values down")
+    return values.double() if peak > _LARGE else values

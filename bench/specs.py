@@ -6,9 +6,11 @@ The command line, configs and the names of rows share this syntax, so that a row
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +60,49 @@ def all_parameters(constructor: Callable[..., Any], given: dict[str, Any]) -> di
     return dict(arguments.arguments)
 
 
+def require_numbers(value: Any, booleans: bool = True) -> None:
+    """Raises ValueError for a number that is not finite, at any depth; without ``booleans``, also for true and false.
+
+    Python counts true as 1, so ``seeds = [true]`` would otherwise run as seed 1.
+    """
+    if isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            require_numbers(inner, booleans)
+    elif isinstance(value, bool) and not booleans:
+        raise ValueError(f"{str(value).lower()} is not a number; write a number")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+
+
+def require_distinct(values: Sequence[Any]) -> None:
+    """Raises ValueError if two entries mean the same: equal numbers, names with equal parameters, or one folder.
+
+    An entry that appears twice would be counted twice, for example as a second seed.
+    """
+    seen: dict[str, Any] = {}
+    for value in values:
+        meaning = _meaning(value)
+        if meaning in seen:
+            again = repr(value) if value == seen[meaning] else f"{value!r}, the same as {seen[meaning]!r},"
+            raise ValueError(f"{again} appears twice; name each value once")
+        seen[meaning] = value
+
+
+def _meaning(value: Any) -> str:
+    """Returns a text that is equal for entries of a list that mean the same."""
+    text = str(value).strip()
+    try:
+        return repr(int(text))
+    except ValueError:
+        spec = parse_spec(text)
+    kind, colon, path = spec.base.partition(":")
+    base = f"folder:{os.path.realpath(path)}" if colon and kind == "folder" else spec.base
+    return repr((base, sorted((key, repr(one)) for key, one in spec.parameters.items())))
+
+
 _FORM = re.compile(r"(\w+):([\d.]+)")
 _KINDS = ("tag",)
+_MASK_VALUE = re.compile(r"(ignore:)?(?:(?:index:)?(\d{1,9})|#([0-9a-fA-F]{6}))")
 #: The studies of ``bench.studies.shortcut``, which test for a planted shortcut.
 STUDIES = ("shortcut_use", "shortcut")
 
@@ -105,3 +148,42 @@ def plant(text: str, run: dict[str, Any]) -> None:
     named = (name if "shortcut" in parse_spec(name).parameters else name + planted for name in run["datasets"])
     run["datasets"] = list(dict.fromkeys(named))
     run["studies"] = list(dict.fromkeys([*run["studies"], *STUDIES]))
+
+
+@dataclass(frozen=True)
+class MaskValues:
+    """Stated meaning of the values of mask files; a value is a number (grey value or palette index) or a colour.
+
+    Attributes:
+        lesion: values that mean lesion.
+        ignored: values that mean "undecided": such pixels count neither as lesion nor as background.
+    """
+
+    lesion: tuple[int | tuple[int, int, int], ...] = ()
+    ignored: tuple[int | tuple[int, int, int], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.lesion)
+
+
+def parse_mask_values(entries: Sequence[int | str]) -> MaskValues:
+    """Reads mask values such as ``[1, 2]``, ``["index:1"]``, ``["#ff0000", "ignore:255"]``; empty = not stated.
+
+    Raises:
+        ValueError: an entry is of none of these forms, appears twice, or no lesion is stated.
+    """
+    lesion: list[int | tuple[int, int, int]] = []
+    ignored: list[int | tuple[int, int, int]] = []
+    for entry in entries:
+        match = _MASK_VALUE.fullmatch(str(entry))
+        if match is None or isinstance(entry, bool):
+            forms = "a number, index:NUMBER, #RRGGBB, or one of these after ignore:"
+            raise ValueError(f"mask_values: {entry!r} is not {forms}")
+        colour = match[3]
+        value = (int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:], 16)) if colour else int(match[2])
+        if value in lesion or value in ignored:
+            raise ValueError(f"mask_values: {entry!r} appears twice")
+        (ignored if match[1] else lesion).append(value)
+    if ignored and not lesion:
+        raise ValueError("mask_values: no value of lesions is stated, only ignored ones")
+    return MaskValues(tuple(lesion), tuple(ignored))

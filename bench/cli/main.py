@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.cli.checks import CheckedGroup, require_folder
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins, load_plugins
 from bench.errors import UserError
@@ -30,7 +31,6 @@ Examples:
   run_benchmark.py --datasets all
   run_benchmark.py --datasets fundus-phantom,folder:my_images
   run_benchmark.py --config smoke --explainers softcam,gradcam
-  run_benchmark.py --datasets cxr-phantom --shortcut tag:0.9
   run_benchmark.py --plugins my_method.py --out results/mine
   run_benchmark.py check-data cxr --data-root data --splits released
   run_benchmark.py report results/quick
@@ -40,7 +40,7 @@ Examples:
 #: Options that take several names; the config's section ``run`` has the same keys.
 _LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "studies")
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(cls=CheckedGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 #: A file or pipe has no width; the tables need about 150 columns.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
@@ -74,11 +74,14 @@ def benchmark(
     precision: Annotated[str, _option("precision under occlusion: float32, bf16, auto")] = "auto",
     align: Annotated[str | None, _option("draw feature maps by receptive-field or by grid")] = None,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
+    allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
 ) -> None:
     """Train black boxes and SoftCAM models, explain both, score the maps."""
     if context.invoked_subcommand is not None:
         return
+    require_folder("--data-root", data_root)
+    require_folder("--cache", cache)
     problems = _register(context.obj, plugins)
     from bench.cli.overrides import merged_values
     from bench.config import parse_config
@@ -89,13 +92,13 @@ def benchmark(
     from bench.store.run_folder import check_run_folder
 
     chosen_device = choose_device(device)
-    name = config or ("standard" if chosen_device.type == "cuda" else "quick")
+    name = config if config is not None else ("standard" if chosen_device.type == "cuda" else "quick")
     lists = {key: _names(context.params[key]) for key in _LISTS}
     if probes is not None:
         if studies is not None:
             raise UserError("--probes is the old name of --studies; give --studies alone")
         lists["studies"] = _names(probes)
-    merged = parse_config(merged_values(name, lists, batch_size, init, shortcut, align), name)
+    merged = parse_config(merged_values(name, lists, batch_size, init, shortcut, align, allow_duplicates), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
@@ -160,6 +163,7 @@ def list_everything(
     plugins: Annotated[str | None, _option("Python files that add methods, metrics or data sets")] = None,
 ) -> None:
     """List everything that a run can name, and which data sets are missing."""
+    require_folder("--data-root", data_root)
     problems, tables = _listing(context, data_root, plugins)
     for problem in problems:
         console.print(Text(problem, style="red"))
@@ -245,11 +249,15 @@ def check_data(
     size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [256]", show_default=False)] = 256,
     seed: Annotated[int, _option("seed of a random split [0]")] = 0,
     plugins: Annotated[str | None, _option("Python files that add data sets")] = None,
+    config: Annotated[str | None, _option("config whose [data] says how to read, except size and seed")] = None,
+    allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
     out: Annotated[Path | None, _option("page of samples [check-<name>.png]")] = None,
 ) -> None:
     """Read every image of a data set, list problems (exit code 1), draw a page of samples."""
+    require_folder("--data-root", data_root)
     for problem in _register(context.obj, plugins):
         console.print(Text(problem, style="red"))
+    from bench.cli.overrides import data_values
     from bench.commands.check_data.command import check_dataset
     from bench.config import parse_config
     from bench.data.prepare import request_for
@@ -259,8 +267,7 @@ def check_data(
 
     if parse_spec(name).base == "all":
         raise UserError("check-data takes one data set at a time; run_benchmark.py list shows their names")
-    asked = {"run": {"datasets": [name]}, "data": {"size": size, "seed": seed}}
-    plan = make_plan(parse_config(asked, "check-data"), data_root)
+    plan = make_plan(parse_config(data_values(config, name, size, seed, allow_duplicates), "check-data"), data_root)
     info = plan.datasets[name]
     request = request_for(info, plan.configs[name].data, data_root, skip_bad=True, splits=_folder(splits))
     page = out or Path(f"check-{file_name(name)}.png")

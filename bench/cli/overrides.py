@@ -16,6 +16,7 @@ def merged_values(
     init: Path | None,
     shortcut: str | None,
     align: str | None = None,
+    allow_duplicates: bool = False,
 ) -> dict[str, Any]:
     """Returns the values of a config, overridden by flags; None keeps the value of the config.
 
@@ -29,6 +30,9 @@ def merged_values(
     if init is not None:
         values["run"]["init"] = str(init)
     overrides = values["datasets"].values()
+    if allow_duplicates:
+        for section in (values, *overrides):
+            section["data"]["allow_duplicates"] = True
     if align is not None:
         for section in (values, *overrides):
             section["explain"]["align"] = align
@@ -38,3 +42,20 @@ def merged_values(
         for backbone in (backbone for section in overrides for backbone in section["backbones"].values()):
             backbone["training"]["batch_size"] = batch_size
     return values
+
+
+def data_values(config: str | None, name: str, size: int, seed: int, allow_duplicates: bool) -> dict[str, Any]:
+    """Returns the values by which ``check-data`` reads a data set: what a config says about data, and its own flags.
+
+    The whole data set is read, so the numbers of images of the config do not count.
+
+    Raises:
+        UserError: there is no such config.
+    """
+    values = load_config(config).model_dump() if config else {"data": {}, "datasets": {}}
+    for section in (values, *values["datasets"].values()):
+        section["data"] |= {"size": size, "seed": seed, "train": None, "val": None, "test": None}
+        if allow_duplicates:
+            section["data"]["allow_duplicates"] = True
+    datasets = {key: {"data": overrides["data"]} for key, overrides in values["datasets"].items()}
+    return {"run": {"datasets": [name]}, "data": values["data"], "datasets": datasets}

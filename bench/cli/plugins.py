@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -26,7 +27,11 @@ def load_plugins(files: list[Path]) -> list[str]:
 
     Returns:
         One line per plugin that failed, with its name and the reason.
+
+    Raises:
+        UserError: a file does not exist, is not a Python file, or is named twice; nothing is computed without it.
     """
+    _require_files(files)
     problems = []
     for point in installed_plugins():
         problems.append(_attempt(f"{point.name} ({point.value})", point.load))
@@ -35,9 +40,26 @@ def load_plugins(files: list[Path]) -> list[str]:
     return [problem for problem in problems if problem]
 
 
+def _require_files(files: list[Path]) -> None:
+    for number, file in enumerate(files):
+        where = f"--plugins {file}"
+        if file.is_dir():
+            raise UserError(f"{where}: is a folder; name the Python files in it")
+        if not file.is_file():
+            near = _closest(file.name, sorted(one.name for one in file.parent.glob("*.py")))
+            raise UserError(f"{where}: no such file; {near if file.parent.is_dir() else 'no such folder'}")
+        if file.suffix != ".py":
+            raise UserError(f"{where}: not a Python file; its name must end with .py")
+        if file.resolve() in [other.resolve() for other in files[:number]]:
+            raise UserError(f"{where}: named twice; name each file once")
+
+
+def _closest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else "check its name"
+
+
 def _import_file(file: Path) -> None:
-    if not file.is_file():
-        raise UserError("no such file")
     name = f"softcam_bench_plugin_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:

@@ -136,10 +136,11 @@ def check_splits(info: DatasetInfo, splits: Mapping[str, Listed]) -> None:
     Raises:
         UserError: one line with the first five faults.
     """
-    _refuse(info, split_faults(info, splits))
+    refuse(info, split_faults(info, splits))
 
 
-def _refuse(info: DatasetInfo, wrong: Sequence[Fault]) -> None:
+def refuse(info: DatasetInfo, wrong: Sequence[Fault]) -> None:
+    """Raises UserError with the first five faults in one line, if there are any."""
     if wrong:
         raise UserError(f"data set {info.name}: " + listing([f"{fault.file} {fault.reason}" for fault in wrong], "; "))
 
@@ -163,7 +164,7 @@ def check_leaks(info: DatasetInfo, listed: Mapping[str, Mapping[str, str]]) -> N
     Raises:
         UserError: one line with the first five faults.
     """
-    _refuse(info, _leaks(info, listed))
+    refuse(info, _leaks(info, listed))
 
 
 def _leaks(info: DatasetInfo, splits: Mapping[str, Mapping[str, str]]) -> list[Fault]:

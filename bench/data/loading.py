@@ -13,9 +13,12 @@ from typing import Any
 
 from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.cache import identity_of, open_split, store
-from bench.data.checks import BadFiles, check_leaks, check_splits, checked
+from bench.data.checks import BadFiles, check_leaks, check_splits, checked, refuse
+from bench.data.leaks.copies import copy_faults
+from bench.data.leaks.stored import is_generated, stored_look
 from bench.data.readers.faults import Fault
 from bench.data.readers.images import BadFile, resized
+from bench.data.readers.plausibility import judge
 from bench.data.split import Split
 from bench.data.splitting import subsample
 from bench.data.threads import in_order, usable_threads
@@ -38,6 +41,10 @@ class Request:
         skip_bad: leave bad files out (``Split.excluded``) instead of refusing them.
         splits: folder of the CSV files that assign images to splits; None = the seed assigns them.
         shortcut: the planted shortcut, as ``bench.specs.parse_shortcut`` reads it; empty = none.
+        mask_values: meaning of the values of mask files, as ``bench.specs.parse_mask_values`` reads it; empty = the
+            common codings.
+        window: stored values that become black and white in files of more than 8 bits; None = their full range.
+        allow_duplicates: accept one picture in two splits.
     """
 
     root: Path
@@ -47,6 +54,9 @@ class Request:
     skip_bad: bool = False
     splits: Path | None = None
     shortcut: str = ""
+    mask_values: tuple[int | str, ...] = ()
+    window: tuple[float, float] | None = None
+    allow_duplicates: bool = False
 
     def of(self, split: str) -> dict[str, Any]:
         """Returns the arguments that a builder may ask for by name."""
@@ -57,10 +67,14 @@ class Request:
             "skip_bad": self.skip_bad,
             "splits": self.splits,
             "shortcut": self.shortcut,
+            "mask_values": self.mask_values,
+            "window": self.window,
         }
 
 
-def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | None = None) -> dict[str, Split]:
+def load_splits(
+    info: DatasetInfo, request: Request, cache: Path, tell: Tell | None = None, doubt: Tell | None = None
+) -> dict[str, Split]:
     """Loads and checks the training, validation, test and explained splits; all bad files are in one error.
 
     Args:
@@ -68,6 +82,7 @@ def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | N
         request: which of its images to load, and how.
         cache: folder of decoded splits; may be deleted at any time.
         tell: called from time to time with a line about progress.
+        doubt: called with a line per fact that may be a mistake of the user but does not stop the run.
 
     Returns:
         Split by name.
@@ -87,6 +102,15 @@ def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | N
     if bad:
         raise BadFiles(info.name, bad)
     check_splits(info, splits)
+    generated = all(map(is_generated, built.values()))
+    look = stored_look(splits, info.copy_likeness, generated, cache / "looks")
+    ids = [id_ for split in splits.values() for id_ in split.ids]
+    verdict = judge(info, ids, look.two_valued.tolist(), look.shares.tolist(), bool(request.mask_values))
+    refuse(info, [*verdict.faults, *copy_faults(info, splits, look.pairs, request.allow_duplicates)])
+    unused = [one for name in SPLITS for one in getattr(built[name], "unused_faults", ())]
+    for line in (*verdict.doubts, *(f"{Path(one.file).name} {one.reason}" for one in dict.fromkeys(unused))):
+        if doubt is not None and not generated:
+            doubt(line)
     return splits
 
 

@@ -34,6 +34,7 @@ class Prepared:
         explain: the split that holds the explained images.
         explained: the explained images.
         samples: the samples that the builder returned for that split; phantoms render counterfactual images with them.
+        doubts: lines about what may be a mistake of the user.
     """
 
     info: DatasetInfo
@@ -42,6 +43,7 @@ class Prepared:
     explain: Split
     explained: Selection
     samples: Sequence[Sample] | Samples
+    doubts: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,19 +71,31 @@ def prepare(
         UserError: missing or bad files, leakage between splits, or a split that cannot be used for training.
     """
     request = request_for(info, config.data, root, skip_bad, splits)
-    loaded = load_splits(info, request, cache, tell)
+    doubts: list[str] = []
+    loaded = load_splits(info, request, cache, tell, doubts.append)
     samples = build_samples(info, request, info.explain_split)
     mean, std = (info.mean, info.std) if info.mean and info.std else channel_statistics(loaded["train"])
     data = TrainingData(loaded["train"], loaded["val"], info.modality, mean, std)
     explain = loaded[info.explain_split]
     explained = choose_explained(info, explain, config.explain)
-    return Prepared(info, data, loaded["test"], explain, explained, samples)
+    return Prepared(info, data, loaded["test"], explain, explained, samples, tuple(doubts))
 
 
 def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: bool, splits: Path | None) -> Request:
     """Returns the request of a config's section on data; the explained split is as large as the test split."""
     counts = {"train": section.train, "val": section.val, "test": section.test, info.explain_split: section.test}
-    return Request(root, section.size, section.seed, counts, skip_bad, splits, section.shortcut)
+    return Request(
+        root,
+        section.size,
+        section.seed,
+        counts,
+        skip_bad,
+        splits,
+        shortcut=section.shortcut,
+        mask_values=tuple(section.mask_values),
+        window=section.window,
+        allow_duplicates=section.allow_duplicates,
+    )
 
 
 def facts(prepared: Prepared, size: int) -> DatasetFacts:
@@ -97,6 +111,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         masks=info.masks,
         mask_is=info.mask_is,
         healthy=info.healthy,
+        ordered=info.ordered,
         source=info.source,
         licence=info.licence,
         citation=info.citation,
@@ -112,6 +127,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         explained_healthy=int((~explained.diseased).sum()),
         explained_faithful=explained.faithful,
         side={name: int(split.images.shape[-1]) for name, split in (splits | {"explain": prepared.explain}).items()},
+        doubts=list(prepared.doubts),
         brightness_auc=brightness_auc(prepared.data.train, prepared.test),
         **_mask_facts(prepared),
     )

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from bench.maps import finite
+from bench.maps import exact, finite
 from bench.registry import metric
 
 
@@ -62,5 +62,6 @@ def entropy(maps: Tensor) -> Tensor:
 
 def _shares(maps: Tensor) -> Tensor:
     """Scales the positive evidence (N,P) to a sum of 1; nan if there is none (0/0) or a map is not finite."""
+    maps = exact(maps)
     evidence = maps.relu().flatten(1)
     return (evidence / evidence.sum(dim=1, keepdim=True)).masked_fill(~finite(maps).unsqueeze(1), torch.nan)

@@ -10,7 +10,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from bench.maps import finite
+from bench.maps import exact, finite
 from bench.registry import metric
 
 _SOFTCAM = "arXiv:2505.17748"
@@ -104,6 +104,7 @@ def largest_evidence(maps: Tensor, signed: bool = True) -> Tensor:
         >>> largest_evidence(torch.tensor([[[1.0, -1.0], [-2.0, 0.0]]]))
         tensor([1.])
     """
+    maps = exact(maps)
     largest = maps.amax(dim=(1, 2)).masked_fill(~finite(maps), torch.nan)
     return largest if signed else torch.full_like(largest, torch.nan)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bench.maps import exact
 from bench.registry import metric
 
 
@@ -40,5 +41,6 @@ def evidence_gap(logits: Tensor, targets: Tensor, pooled_map: Tensor) -> Tensor:
         >>> evidence_gap(torch.tensor([[0.0, 2.0]]), targets=torch.tensor([1]), pooled_map=torch.tensor([1.0]))
         tensor([0.5000])
     """
+    logits, pooled_map = exact(logits), exact(pooled_map)
     logit = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
     return (logit - pooled_map).abs() / (logit.abs() + 1e-6)

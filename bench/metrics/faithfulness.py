@@ -14,6 +14,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from bench.maps import exact
 from bench.metrics.fills import FILLS, FIXED
 from bench.metrics.occlusion import Occluder, Predict, target_probability
 from bench.metrics.patches import RULES, deletion, insertion, patch_order
@@ -165,6 +166,7 @@ def audc(curve: Tensor) -> Tensor:
         >>> audc(torch.tensor([[0.8, 0.4, 0.0]]))
         tensor([0.5000])
     """
+    curve = exact(curve)
     intact = curve[:, :1]
     return _area(curve / intact.where(intact > 0, torch.nan))
 
@@ -273,6 +275,7 @@ def srg(curve: Tensor, reverse_curve: Tensor) -> Tensor:
 
 def _area(curve: Tensor) -> Tensor:
     """Computes the area (N,) under a curve (N,K+1) at k/K, k = 0…K, by the trapezoid rule."""
+    curve = exact(curve)
     return torch.trapezoid(curve, dim=1) / (curve.shape[1] - 1)
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.maps import finite, positive
+from bench.maps import exact, finite, positive
 from bench.registry import metric
 
 _SOFTCAM = "arXiv:2505.17748"
@@ -43,6 +43,7 @@ def activation_precision(maps: Tensor, masks: Tensor, ignored: Tensor | None = N
         >>> activation_precision(maps, masks)
         tensor([0.5000])
     """
+    maps = exact(maps)
     masks, ignored = regions(maps, masks, ignored)
     evidence = positive(maps, ignored)
     total = evidence.sum(dim=(1, 2))
@@ -75,6 +76,7 @@ def activation_sensitivity(maps: Tensor, masks: Tensor, ignored: Tensor | None =
         >>> activation_sensitivity(maps, masks)
         tensor([0.7500])
     """
+    maps = exact(maps)
     masks, ignored = regions(maps, masks, ignored)
     inside = (positive(maps, ignored) * masks).sum(dim=(1, 2))
     return where_defined(inside / masks.sum(dim=(1, 2)), maps, masks)
@@ -106,6 +108,7 @@ def pointing_game(maps: Tensor, masks: Tensor, ignored: Tensor | None = None) ->
         >>> pointing_game(maps, masks)
         tensor([0.5000])
     """
+    maps = exact(maps)
     masks, ignored = regions(maps, masks, ignored)
     values = torch.where(ignored, -torch.inf, maps)
     peak = values == values.amax(dim=(1, 2), keepdim=True)
@@ -137,6 +140,7 @@ def pixel_auroc(maps: Tensor, masks: Tensor, ignored: Tensor | None = None) -> T
         >>> pixel_auroc(maps, masks)
         tensor([0.5000])
     """
+    maps = exact(maps)
     masks, ignored = regions(maps, masks, ignored)
     inside, first, last = _ranking(maps, masks, ignored)
     pixels, lesion = (~ignored).sum(dim=(1, 2)), inside.sum(dim=1)
@@ -171,6 +175,7 @@ def pixel_auprc(maps: Tensor, masks: Tensor, ignored: Tensor | None = None) -> T
         >>> pixel_auprc(maps, masks)
         tensor([0.5000])
     """
+    maps = exact(maps)
     masks, ignored = regions(maps, masks, ignored)
     inside, _, last = _ranking(maps, masks, ignored)
     precision = inside.cumsum(dim=1).gather(1, last) / (last + 1)
@@ -202,6 +207,7 @@ def iou_at_area(maps: Tensor, masks: Tensor, ignored: Tensor | None = None) -> T
         >>> iou_at_area(maps, masks)
         tensor([0.3333])
     """
+    maps = exact(maps)
     masks, ignored = regions(maps, masks, ignored)
     inside, first, last = _ranking(maps, masks, ignored)
     area = inside.sum(dim=1, keepdim=True)

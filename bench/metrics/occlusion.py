@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.maps import exact
 from bench.memory import with_smaller_batches
 from bench.metrics.fills import fill_images
 from bench.metrics.imputation import LinearImputation
@@ -251,6 +252,7 @@ def target_probability(logits: Tensor, targets: Tensor) -> Tensor:
         >>> target_probability(torch.zeros(1, 3, 2), targets=torch.tensor([0]))
         tensor([[0.5000, 0.5000, 0.5000]])
     """
+    logits = exact(logits)
     index = targets.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
     return logits.softmax(dim=2).gather(2, index).squeeze(2)
 
@@ -262,5 +264,6 @@ def still_target(logits: Tensor, targets: Tensor) -> Tensor:
         >>> still_target(torch.tensor([[[2.0, 1.0], [1.0, 2.0]]]), targets=torch.tensor([0]))
         tensor([[1., 0.]])
     """
+    logits = exact(logits)
     hits = (logits.argmax(dim=2) == targets.unsqueeze(1)).float()
     return hits.masked_fill(logits.isnan().any(dim=2), torch.nan)

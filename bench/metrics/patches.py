@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.maps import finite
+from bench.maps import exact, finite
 from bench.seeds import generator
 
 #: Pixels that replace occluded patches: images (n,), steps (n,) -> (n,3,H,W).
@@ -60,6 +60,7 @@ def patch_max(values: Tensor, patch: int) -> Tensor:
         >>> patch_max(torch.tensor([[[1.0, 2.0, 3.0]]]), patch=2)
         tensor([[[2., 3.]]])
     """
+    values = exact(values)
     return F.max_pool2d(values.unsqueeze(1), patch, patch, ceil_mode=True).squeeze(1)
 
 
@@ -94,6 +95,7 @@ def patch_scores(
         >>> patch_scores(torch.tensor([[[4.0, -2.0, 3.0]]]), patch=2)
         tensor([[[2., 3.]]])
     """
+    maps = exact(maps)
     if rule not in RULES:
         raise ValueError(f"no patch rule {rule!r}; known: {', '.join(RULES)}")
     if rule == "max":
@@ -161,6 +163,7 @@ def patch_order(
         >>> patch_order(torch.tensor([[[1.0, 3.0, 2.0]]]), patch=1)
         tensor([[1, 2, 0]])
     """
+    maps = exact(maps)
     scores = patch_scores(maps, patch, rule=rule).flatten(1)
     outside = ~finite(maps).unsqueeze(1).expand_as(scores)
     if fov is not None:

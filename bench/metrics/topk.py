@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.maps import upsample
+from bench.maps import exact, upsample
 from bench.metrics.localisation import regions, where_defined
 from bench.metrics.patches import RULES, patch_scores
 from bench.registry import metric
@@ -73,6 +73,7 @@ def topk_patch_hits(
         >>> topk_patch_hits(maps, masks, k=3, patch=1, stride=1)
         tensor([[1., 0., nan]])
     """
+    maps = exact(maps)
     resize = rule == "resize"
     masks, unknown = regions(maps, masks, ignored, same_size=ignored is not None or not resize)
     hits = _patch_hits(masks, unknown, patch, stride)
@@ -112,6 +113,7 @@ def topk_precision(hits: Tensor, k: int | None = None) -> Tensor:
         >>> topk_precision(torch.tensor([[1.0, 0.0, torch.nan]]))
         tensor([0.5000])
     """
+    hits = exact(hits)
     return hits[:, :k].nanmean(dim=1)
 
 

@@ -96,9 +96,10 @@ def _key(table: TableData, row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def model_lines(frames: Frames) -> list[str]:
-    """Returns lines per data set about the use of the lesions by the models, and about brightness alone."""
+    """Returns lines per data set about doubts, the use of the lesions by the models, and brightness alone."""
     lines = []
     for name, facts in frames.record.datasets.items():
+        lines += [f"{name}: please check: {line}" for line in facts.doubts]
         if facts.brightness_auc is not None:
             lines.append(f"{name}: brightness statistics alone reach an AUC of {number(facts.brightness_auc)}")
         cells = frames.cells[frames.cells["dataset"] == name]

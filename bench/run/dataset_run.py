@@ -138,6 +138,8 @@ class DatasetRun:
             self.options.splits,
             self.progress.update,
         )
+        for line in prepared.doubts:
+            self.progress.say(f"{self.name}: {line}", style="yellow")
         write_gallery_images(self._store.images_file(self.name), prepared, config.explain.gallery)
         write_if_new(self._store.lesions_file(self.name), lesion_facts(prepared.explain, prepared.explained))
         self.note(self.name, facts(prepared, config.data.size))

@@ -79,9 +79,11 @@ def make_plan(config: Config, root: Path) -> Plan:
     """
     datasets, absent = resolve_datasets(config.run.datasets, root, config.run.sizes)
     configs = {name: config.for_dataset(name) for name in datasets}
-    for name, info in datasets.items():
+    for name, info in list(datasets.items()):
         if configs[name].data.shortcut and (reason := _why_no_shortcut(info)):
             raise UserError(f"data set {name!r}: {reason}")
+        if grades := configs[name].data.grades:
+            datasets[name] = _graded(name, info, grades)
     _check_tables(config)
     heads, backbones = _resolve(config.run.heads, HEADS), _resolve(config.run.backbones, BACKBONES)
     if config.report != ReportSection():
@@ -102,6 +104,16 @@ def make_plan(config: Config, root: Path) -> Plan:
         absent=absent,
         init=read_initial_weights(Path(config.run.init)) if config.run.init else None,
     )
+
+
+def _graded(name: str, info: DatasetInfo, grades: Sequence[str]) -> DatasetInfo:
+    """Returns the data set with its classes in the order of ``grades``."""
+    path = parse_spec(name).base
+    if path.startswith("folder:"):
+        return folder_dataset(Path(path.removeprefix("folder:")), grades)
+    if tuple(grades) != info.classes:
+        raise UserError(f"data set {name!r}: data.grades applies to folder:PATH; remove it, or set it for folder only")
+    return info
 
 
 def _check_tables(config: Config) -> None:

@@ -28,20 +28,26 @@ CLASSIFICATION_SCORES = {
 
 
 def classification_scores(
-    logits: Floats, labels: Integers, weights: Floats | None = None, healthy: int | None = 0
+    logits: Floats,
+    labels: Integers,
+    weights: Floats | None = None,
+    healthy: int | None = 0,
+    ordered: bool = True,
 ) -> dict[str, Floats]:
     """Computes the scores of ``CLASSIFICATION_SCORES``.
 
     Sensitivity is the share of diseased images predicted as any disease class, specificity the share of healthy images
     predicted as healthy (both nan if no class is healthy). For two classes precision and F1 are those of the disease
     (of the second class if none is healthy); for more they are macro averages, and AUC is one-against-rest macro. Kappa
-    is quadratically weighted, which for two classes is Cohen's kappa.
+    is quadratically weighted, which for two classes is Cohen's kappa; it is nan for more than two classes without an
+    order, because the distance between their indices then means nothing.
 
     Args:
         logits: (N,C).
         labels: (N,) class indices.
         weights: (B,N) count of each image in each of B samples; None = every image once.
         healthy: index of the healthy class; None = there is none.
+        ordered: True if a higher class index is a higher grade; two classes need no order.
 
     Returns:
         Name -> (B,) values, nan if undefined.
@@ -52,6 +58,8 @@ def classification_scores(
     with np.errstate(divide="ignore", invalid="ignore"):
         counts = confusion(labels, predicted, weights, logits.shape[1])
         scores = _from_confusion(counts, healthy)
+    if not ordered and logits.shape[1] > 2:
+        scores["kappa"] = np.full(len(counts), np.nan)
     scores["auc"] = auc(probabilities, labels, weights)
     scores["ece"] = expected_calibration_error(probabilities, labels, weights)
     return {name: scores[name] for name in CLASSIFICATION_SCORES}

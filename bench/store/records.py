@@ -101,9 +101,11 @@ class DatasetFacts(Record):
     Attributes:
         base: registered name, without parameters.
         size: input side in pixels.
+        ordered: a higher class index is a higher grade of the disease.
         images: split -> number of images of each class.
         excluded: (file, reason, kind of fault) of the images that were left out.
         side: split, or "explain" -> side of its images in pixels.
+        doubts: lines about what may be a mistake of the user, such as files that are not used.
         brightness_auc: of a logistic regression on brightness statistics.
         prevalence, topk_chance: chance of a random pixel, or patch, to hit a lesion; None without lesions.
     """
@@ -115,6 +117,7 @@ class DatasetFacts(Record):
     masks: str = ""
     mask_is: str = ""
     healthy: int | None = None
+    ordered: bool = False
     source: str = ""
     licence: str = ""
     citation: str = ""
@@ -128,6 +131,7 @@ class DatasetFacts(Record):
     explained_healthy: int | None = None
     explained_faithful: int | None = None
     side: dict[str, int] = {}
+    doubts: list[str] = []
     brightness_auc: float | None = None
     prevalence: float | None = None
     topk_chance: float | None = None

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from bench.commands.check_data.reading import SHOWN, Reading
 from bench.contracts import DatasetInfo, Sample
@@ -24,6 +26,7 @@ _BETWEEN_SPLITS = 0.25
 _PER_LINE = 3
 _LONGEST_ID = 27
 _DPI = 200
+_TINT = 0.3
 
 
 def write_page(info: DatasetInfo, reading: Reading, size: int, place: Place) -> None:
@@ -66,7 +69,7 @@ def _write_frame(figure: Figure, info: DatasetInfo, size: int) -> None:
     _write(figure, 0.1, 0.30, info.name, weight="bold", size=11)
     about = (
         f"Samples of each class and split at {size}×{size} pixels, images with lesions first, otherwise at random. "
-        "Check that the outlines match the lesions and that the classes are right."
+        "Check that the tinted areas are the lesions and that the classes are right."
     )
     _write(figure, 0.1, height - 0.08, about, color=GREY)
     handles = [
@@ -86,7 +89,7 @@ def _draw_samples(figure: Figure, samples: Sequence[Sample], left: float, top: f
         y = top + place // _PER_LINE * (_TILE + _LABELS) + _LABELS
         axis = figure.add_axes((x / width, 1 - (y + _TILE) / height, _TILE / width, _TILE / height))
         _draw_sample(axis, sample)
-        _write(figure, x, y - 0.04, f"{_shortened(sample.id)}\n{_annotation(sample)}", size=6.5, linespacing=1.1)
+        _write(figure, x, y - 0.04, f"{shortened(sample.id)}\n{_annotation(sample)}", size=6.5, linespacing=1.1)
 
 
 def _draw_sample(axis: Axes, sample: Sample) -> None:
@@ -94,9 +97,18 @@ def _draw_sample(axis: Axes, sample: Sample) -> None:
     for region, color in ((sample.fov, FIELD), (sample.mask, LESION)):
         if region is not None:
             lines = outlines(region.numpy())
+            if region is sample.mask:
+                axis.imshow(_tint(region.numpy()), interpolation="nearest", extent=_extent(sample))
             for line_color, width in ((BLACK, 2.0), (color, 1.0)):
                 axis.add_collection(LineCollection(lines, colors=line_color, linewidths=width), autolim=False)
     axis.set_axis_off()
+
+
+def _tint(region: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Colours a region (H,W) -> (H,W,4), so that a mask with lesion and background swapped is seen at once."""
+    tint = np.zeros((*region.shape, 4))
+    tint[region] = to_rgba(LESION, _TINT)
+    return tint
 
 
 def _extent(sample: Sample) -> tuple[float, float, float, float]:
@@ -112,6 +124,6 @@ def _annotation(sample: Sample) -> str:
     return f"lesion: {covered:.2g} % of the image" if covered else "annotated: no lesion"
 
 
-def _shortened(id_: str) -> str:
+def shortened(id_: str) -> str:
     """Shortens a long id to its end, because its beginning is often a folder."""
     return id_ if len(id_) <= _LONGEST_ID else "…" + id_[1 - _LONGEST_ID :]

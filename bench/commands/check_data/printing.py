@@ -87,8 +87,16 @@ def print_notes(reading: Reading, console: Console) -> None:
     for reason, number in reading.left_out.items():
         if number:
             console.print(Text(f"Left out: {reason}: {number:,}"), soft_wrap=True)
+    for what in reading.doubts:
+        console.print(Text(f"Please check: {what}", style="yellow"), soft_wrap=True)
     for what in reading.unchecked:
         console.print(Text(f"Not checked: {what}", style="yellow"), soft_wrap=True)
+
+
+def write_copies(reading: Reading, place: Place) -> None:
+    """Writes the CSV file file,group of all images that have a copy."""
+    with place as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("file", "group"), *reading.copies])
 
 
 def print_faults(reading: Reading, listed: Path, console: Console) -> None:

@@ -13,13 +13,19 @@ from rich.progress import track
 
 from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
 from bench.data.checks import split_faults
+from bench.data.leaks.copies import copy_faults, copy_groups
+from bench.data.leaks.looks import Thumbs, looks_of_thumbs, thumbnail
+from bench.data.leaks.search import equal_images, find_copies
+from bench.data.leaks.stored import is_generated
 from bench.data.loading import Request, build_samples, classes_of, excluded_of, read_sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile, resized
+from bench.data.readers.plausibility import has_two_values, judge
 from bench.errors import MissingData, UserError
 from bench.seeds import seed_of
 
 SHOWN = 6  # samples per class and split that are kept for the page
+PAIRS = 24
 
 
 @dataclass
@@ -31,6 +37,8 @@ class ReadSplit:
         ids, groups: N names each.
         has_mask: N values, True if the image was annotated.
         label_list: N indices into ``classes``.
+        thumbs: N thumbnails, by which copies are found.
+        shares: lesion's share of each image, nan if it is not annotated.
         shown: class -> up to ``SHOWN`` samples for the page, images with lesions first, otherwise at random.
     """
 
@@ -39,6 +47,8 @@ class ReadSplit:
     groups: list[str] = field(default_factory=list)
     has_mask: list[bool] = field(default_factory=list)
     label_list: list[int] = field(default_factory=list)
+    thumbs: list[Thumbs] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
     shown: dict[int, list[Sample]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -52,6 +62,8 @@ class ReadSplit:
         self.groups.append(sample.group)
         self.has_mask.append(sample.mask is not None)
         self.label_list.append(sample.label)
+        self.shares.append(float("nan") if sample.mask is None else sample.mask.float().mean().item())
+        self.thumbs.append(thumbnail(sample.image.numpy()))
         shown = sorted([*self.shown[sample.label], sample], key=_turn)[:SHOWN]
         self.shown[sample.label] = [resized(one, size) if one is sample else one for one in shown]
 
@@ -70,12 +82,20 @@ class Reading:
         faults: all faults, without repetitions.
         left_out: reason -> number of images that no split uses.
         unchecked: checks that were impossible, and why.
+        copies: (file, group) of every image that has a copy; a table of this kind can be used as splits.csv.
+        pairs: names and thumbnails of the first ``PAIRS`` pairs of copies, for a picture.
+        doubts: what may be wrong, but may also be right.
+        generated: the images are drawn by a program, and not read from files.
     """
 
     splits: dict[str, ReadSplit]
     faults: list[Fault]
     left_out: dict[str, int]
     unchecked: list[str]
+    copies: list[tuple[str, str]] = field(default_factory=list)
+    pairs: list[tuple[tuple[str, Thumbs], tuple[str, Thumbs]]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    generated: bool = False
 
 
 def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Reading:
@@ -93,6 +113,7 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
     faults: list[Fault] = []
     left_out: dict[str, int] = {}
     unchecked: list[str] = []
+    generated = True
     for name in dict.fromkeys((*SPLITS, info.explain_split)):
         try:
             samples = build_samples(info, request, name)
@@ -101,12 +122,41 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
         except UserError as error:  # often the same for each split: a CSV file that cannot be used
             faults.append(Fault(info.name, str(error), Kind.SPLIT))
             continue
+        generated &= is_generated(samples)
         splits[name], found = _read_split(info, samples, name, request.size, console)
         faults += [*found, *getattr(samples, "unused_faults", ())]
         left_out |= getattr(samples, "left_out", {})  # about the whole data set, and thus the same for each split
         unchecked.append(getattr(samples, "unchecked", ""))
     faults += split_faults(info, splits)
-    return Reading(splits, list(dict.fromkeys(faults)), left_out, list(dict.fromkeys(filter(None, unchecked))))
+    result = Reading(splits, faults, left_out, list(dict.fromkeys(filter(None, unchecked))), generated=generated)
+    _find_copies(info, request, result)
+    if not generated:
+        _judge(info, request, result)
+    result.faults = list(dict.fromkeys(faults))
+    return result
+
+
+def _judge(info: DatasetInfo, request: Request, reading: Reading) -> None:
+    """Adds what the images of the data set show together to ``reading``."""
+    splits = reading.splits.values()
+    two_valued = [has_two_values(thumb) for split in splits for thumb in split.thumbs]
+    ids = [id_ for split in splits for id_ in split.ids]
+    shares = [share for split in splits for share in split.shares]
+    verdict = judge(info, ids, two_valued, shares, bool(request.mask_values))
+    reading.faults += verdict.faults
+    reading.doubts += verdict.doubts
+
+
+def _find_copies(info: DatasetInfo, request: Request, reading: Reading) -> None:
+    """Adds the copies among all images, and the faults that follow from them, to ``reading``."""
+    ids = [id_ for split in reading.splits.values() for id_ in split.ids]
+    looks = looks_of_thumbs([thumb for split in reading.splits.values() for thumb in split.thumbs])
+    pairs = equal_images([looks.thumbs]) if reading.generated else find_copies(looks, info.copy_likeness)
+    reading.faults += copy_faults(info, reading.splits, pairs, request.allow_duplicates)
+    reading.copies = copy_groups(pairs, ids)
+    for both in zip(pairs.first[:PAIRS].tolist(), pairs.second[:PAIRS].tolist(), strict=True):
+        first, second = ((ids[index], looks.thumbs[index]) for index in both)
+        reading.pairs.append((first, second))
 
 
 def _read_split(

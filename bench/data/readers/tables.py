@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
 from bench.data.readers.images import SUFFIXES
@@ -35,6 +38,50 @@ class Row:
         return int(number)
 
 
+def read_records(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Reads a table as spreadsheets write it: UTF-8, UTF-16 or cp1252, with commas, semicolons or tabs.
+
+    Returns:
+        The column names, and per row its line and its values, all without outer spaces; empty rows are left out.
+
+    Raises:
+        UserError: the file is a workbook or cannot be read; a column is there twice; or a row has more values
+            than there are columns.
+    """
+    try:
+        lines = list(io.StringIO(_text_of(file.read_bytes()), newline=""))
+        if lines and lines[0].lower().startswith("sep="):  # Excel's own way to state the separator
+            lines[0] = "\n"
+        header = next((line for line in lines if line.strip()), "")
+        separator = max(",;\t", key=header.count)
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t")
+        rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: cannot be read as CSV ({error}); save it as CSV in UTF-8") from error
+    rows = [(line, row) for line, row in rows if any(row)]
+    names = rows[0][1] if rows else []
+    if again := next((name for name in names if name and names.count(name) > 1), ""):
+        raise UserError(f"{file}: the column {again!r} is there twice; keep one")
+    for line, row in rows[1:]:
+        if any(row[len(names) :]):
+            reason = f"{len(row)} values for {len(names)} columns; quote values that contain a separator"
+            raise UserError(f"{file}, line {line}: {reason}")
+    return names, [(line, dict(zip_longest(names, row[: len(names)], fillvalue=""))) for line, row in rows[1:]]
+
+
+def _text_of(raw: bytes) -> str:
+    if raw.startswith(b"PK"):
+        raise csv.Error("it is a workbook or archive")
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16")
+    if b"\0" in raw[:200]:
+        return raw.decode("utf-16-be" if raw[0] == 0 else "utf-16-le")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252")
+
+
 def read_rows(file: Path, columns: Sequence[str]) -> list[Row]:
     """Reads the rows of a CSV file, with the values of these columns stripped of spaces; empty rows are left out.
 
@@ -42,21 +89,12 @@ def read_rows(file: Path, columns: Sequence[str]) -> list[Row]:
         MissingData: the file does not exist.
         UserError: the file cannot be read, or lacks a column.
     """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            reader = csv.DictReader(text, skipinitialspace=True)
-            found = {name.strip(): name for name in reader.fieldnames or ()}
-            absent = [column for column in columns if column not in found]
-            if absent:
-                raise UserError(f"{file}: no column {', '.join(absent)}; found {', '.join(found) or 'nothing'}")
-            rows = [
-                Row(file, reader.line_num, {column: (line[found[column]] or "").strip() for column in columns})
-                for line in reader
-            ]
-    except FileNotFoundError:
-        raise MissingData(f"{file} not found; a CSV file with the columns {', '.join(columns)} is expected") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: cannot be read as CSV ({error})") from error
+    if not file.exists():
+        raise MissingData(f"{file} not found; a CSV file with the columns {', '.join(columns)} is expected")
+    found, records = read_records(file)
+    if absent := [column for column in columns if column not in found]:
+        raise UserError(f"{file}: no column {', '.join(absent)}; found {', '.join(found) or 'nothing'}")
+    rows = [Row(file, line, {column: record[column] for column in columns}) for line, record in records]
     return [row for row in rows if any(row.values.values())]  # spreadsheets append empty ones
 
 

@@ -153,6 +153,7 @@ class Mosaics:
     "Deitsch et al., Machine Vision and Applications 32(4), 2021, doi:10.1007/s00138-021-01191-9; "
     "Deitsch et al., Solar Energy 185, 455-468, 2019, doi:10.1016/j.solener.2019.02.067",
     explain_split="mosaic",
+    copy_likeness=0.999,  # cells of neighbouring wafers look alike
     mask_is="the quadrant of the defective cell in a mosaic of four cells, not the defect in it",
     missing=lambda root: "" if _data_folder() else _HOW_TO_GET,
 )

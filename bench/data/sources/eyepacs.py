@@ -222,6 +222,7 @@ def _register(name: str, task: Task, classes: tuple[str, ...], published: Mappin
         published=published,
         totals=(_by_class(task), (_WITH_TEST_SET,)),
         preprocessing=PREPROCESSING,
+        ordered=task.onset is None,
     )
     def build(
         root: Path, split: str, count: int | None = None, seed: int = 0, splits: Path | None = None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,121 +11,18 @@ from torch import Tensor
 
 from bench.contracts import SPLITS, DatasetInfo, Sample
 from bench.data.readers.faults import Fault, Kind
-from bench.data.readers.images import SUFFIXES, BadFile, read_image, read_mask
-from bench.data.readers.places import CLUTTER
-from bench.data.splitting import grouped_split, require_split, subsample
-from bench.errors import MissingData, UserError
+from bench.data.readers.groups import columns_of, unchecked_groups
+from bench.data.readers.images import BadFile, Window, read_image
+from bench.data.readers.masks import read_regions_of, require_plausible
+from bench.data.readers.tables import read_records
+from bench.data.sources.layout.files import Found, class_of, find_files
+from bench.data.sources.layout.healthy import healthy_class
+from bench.data.sources.layout.names import normal
+from bench.data.splitting import grouped_split, require_split, split_off_validation, subsample
+from bench.errors import UserError
+from bench.specs import parse_mask_values
 
-_MASK_NAME = re.compile(r"(.+)_mask(_\d+)?")
-#: Words at the start of a class name that mean "without lesions", the most likely first.
-_HEALTHY_NAMES = ("healthy", "normal", "negative", "control", "functional", "good", "no", "none", "non", "0", "benign")
-_COLUMNS = ("file", "split", "group")
-_LAYOUT = "images/<class>/*, and optionally masks/ and splits.csv (docs/data.md)"
-
-
-@dataclass
-class Found:
-    """Files of a data folder.
-
-    Attributes:
-        classes: sorted names of the folders in ``images/``.
-        masks: image file -> its mask files, whose union is its mask; empty if it has none. The keys are all images.
-        bad: files that cannot be used.
-    """
-
-    classes: tuple[str, ...]
-    masks: dict[Path, list[Path]] = field(default_factory=dict)
-    bad: list[Fault] = field(default_factory=list)
-
-
-def find_files(folder: Path) -> Found:
-    """Scans ``folder`` by file names only.
-
-    Raises:
-        MissingData: there is no class folder in ``folder/images``.
-    """
-    images = folder / "images"
-    classes = sorted(entry.name for entry in _visible(images) if entry.is_dir())
-    if not classes:
-        raise MissingData(f"no class folder in {images}; expected in {folder}: {_LAYOUT}")
-    found = Found(tuple(classes))
-    stems: dict[str, list[Path]] = defaultdict(list)  # "class/stem" and "stem" -> images
-    beside: list[tuple[str, Path]] = []
-    for name in classes:
-        for file in _pictures(images / name, found.bad):
-            if match := _MASK_NAME.fullmatch(file.stem):
-                beside.append((f"{name}/{match[1]}", file))
-                continue
-            found.masks[file] = []
-            stems[f"{name}/{file.stem}"].append(file)
-            stems[file.stem].append(file)
-    for key, file in [*beside, *_mask_folder(folder / "masks", stems, found.bad)]:
-        _attach(file, stems.get(key, []), found)
-    return found
-
-
-def _visible(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    hidden = (".", "~")
-    return sorted(e for e in folder.iterdir() if not e.name.startswith(hidden) and e.name.lower() not in CLUTTER)
-
-
-def _pictures(folder: Path, bad: list[Fault]) -> list[Path]:
-    """Returns the image files of a folder; other files are added to ``bad``."""
-    files = [entry for entry in _visible(folder) if entry.is_file()]
-    bad += [Fault(str(file), "is not PNG, JPEG, TIFF or BMP") for file in files if file.suffix.lower() not in SUFFIXES]
-    return [file for file in files if file.suffix.lower() in SUFFIXES]
-
-
-def _mask_folder(folder: Path, stems: Mapping[str, object], bad: list[Fault]) -> Iterable[tuple[str, Path]]:
-    """Yields the files of ``masks/`` and ``masks/<class>/``, each with the key of its image."""
-    places = [("", folder)] + [(f"{entry.name}/", entry) for entry in _visible(folder) if entry.is_dir()]
-    for prefix, place in places:
-        for file in _pictures(place, bad):
-            match = _MASK_NAME.fullmatch(file.stem)
-            plain = f"{prefix}{file.stem}" in stems or match is None
-            yield f"{prefix}{file.stem if plain or match is None else match[1]}", file
-
-
-def _attach(mask: Path, images: Sequence[Path], found: Found) -> None:
-    if len(images) == 1:
-        found.masks[images[0]].append(mask)
-    elif images:
-        both = f"{images[0].parent.name}/{images[0].name} and {images[1].parent.name}/{images[1].name}"
-        reason = f"belongs to both {both}; rename them, or put masks into masks/<class>/"
-        found.bad.append(Fault(str(mask), reason, Kind.STRAY_MASK))
-    else:
-        found.bad.append(
-            Fault(
-                str(mask), "belongs to no image, because no image has this name; rename or remove it", Kind.STRAY_MASK
-            )
-        )
-
-
-def healthy_class(found: Found) -> int | None:
-    """Finds the class without lesions.
-
-    It is the class called healthy, normal, … none of whose masks marks a lesion, otherwise the only class without
-    masks. None if there is no such class: every class then counts as diseased, and there are no results on healthy
-    images.
-    """
-    masks: dict[str, list[Path]] = defaultdict(list)
-    for image, files in found.masks.items():
-        masks[image.parent.name] += files
-    for word in _HEALTHY_NAMES:
-        for index, name in enumerate(found.classes):
-            if re.fullmatch(rf"{word}([\s_.-].*)?", name.lower()) and not any(map(_marks_something, masks[name])):
-                return index
-    without = [index for index, name in enumerate(found.classes) if not masks[name]]
-    return without[0] if len(without) == 1 and len(found.classes) > 1 else None
-
-
-def _marks_something(mask: Path) -> bool:
-    try:
-        return bool(read_mask(mask).any())
-    except BadFile:  # reported when its image is read
-        return False
+TABLE = "splits.csv"
 
 
 @dataclass(frozen=True)
@@ -138,11 +32,12 @@ class Row:
     file: Path
     split: str
     group: str
+    place: str = ""
 
     @property
     def id(self) -> str:
-        """Path below ``images/``."""
-        return f"{self.file.parent.name}/{self.file.name}"
+        """Class and name of the file, after its split if folders assign splits."""
+        return f"{self.place}{self.file.parent.name}/{self.file.name}"
 
 
 def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
@@ -153,8 +48,14 @@ def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
     Raises:
         UserError: ``splits.csv`` cannot be used; names the line.
     """
-    table = folder / "splits.csv"
-    rows = _read_table(table, folder, found) if table.is_file() else [Row(f, "", "") for f in found.masks]
+    table = folder / TABLE
+    if table.is_file():
+        rows = _read_table(table, folder, found)
+    else:
+        rows = [Row(file, "", "") for file in found.masks]
+        found.bad += [_derived_fault(file, base) for file, base in found.derived.items()]
+    if found.splits:
+        rows = _by_folders(rows, found, table, seed)
     rows = [replace(row, group=row.group or row.id) for row in rows]
     unsaid = [row.id for row in rows if not row.split]
     if not unsaid:
@@ -163,27 +64,48 @@ def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
         raise UserError(
             f"{table}: {unsaid[0]} has no split although other files have one; fill the column for all files or none"
         )
-    labels = [found.classes.index(row.file.parent.name) for row in rows]
+    labels = [found.classes.index(class_of(row.file)) for row in rows]
     splits = grouped_split(labels, [row.group for row in rows], seed)
     return [replace(row, split=split) for row, split in zip(rows, splits, strict=True)]
 
 
+def _by_folders(rows: Sequence[Row], found: Found, table: Path, seed: int) -> list[Row]:
+    """Takes the splits from folders; without one for validation, 15 % of the training groups are split off."""
+    if any(row.split for row in rows):
+        raise UserError(f"{table}: folders assign splits already; keep only the columns file,group")
+    splits = [found.splits[row.file] for row in rows]
+    rows = [replace(row, split=s, place=f"{s}/") for row, s in zip(rows, splits, strict=True)]
+    rows = [replace(row, group=row.group or row.id) for row in rows]
+    if "val" in splits:
+        return rows
+    train = [row for row in rows if row.split == "train"]
+    labels = [found.classes.index(class_of(row.file)) for row in train]
+    drawn = split_off_validation(labels, [row.group for row in train], seed)
+    chosen = dict(zip((row.file for row in train), drawn, strict=True))
+    return [replace(row, split=chosen.get(row.file, row.split)) for row in rows]
+
+
 def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
     """Reads ``splits.csv``; a file is relative to ``images/`` or to the folder, and split or group may be missing."""
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = set(reader.fieldnames or ())
-        if "file" not in columns or not columns & {"split", "group"}:
-            raise UserError(f"{table}: columns file,split,group expected, found {','.join(reader.fieldnames or ())}")
-        lines = [(reader.line_num, {key: (line.get(key) or "").strip() for key in _COLUMNS}) for line in reader]
+    header, records = read_records(table)
+    columns, found.unread = columns_of(table, header)
+    lines = [
+        (number, {key: record.get(columns.get(key, ""), "") for key in ("file", "split", "group")})
+        for number, record in records
+    ]
     rows: dict[Path, Row] = {}
+    by_name = {normal(str(file)): file for file in (*found.masks, *found.derived)}
     for number, line in lines:
-        path = next((p for p in (folder / "images" / line["file"], folder / line["file"]) if p in found.masks), None)
+        name = line["file"].replace("\\", "/")
+        asked = [normal(str(folder / "images" / name)), normal(str(folder / name))]
+        path = next((by_name[one] for one in asked if one in by_name), None)
         if line["split"] not in (*SPLITS, ""):
             raise UserError(f"{table}, line {number}: split {line['split']!r} is not one of {', '.join(SPLITS)}")
         if path is None:
             reason = f"is in {table.name}, line {number}, but not in {folder / 'images'}"
             found.bad.append(Fault(line["file"], reason, Kind.ABSENT))
+        elif path in found.derived:
+            found.bad.append(_derived_fault(path, found.derived[path]))
         elif path in rows:
             raise UserError(f"{table}, line {number}: {line['file']} appears twice")
         else:
@@ -191,16 +113,36 @@ def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
     return list(rows.values())
 
 
-def folder_dataset(path: Path) -> DatasetInfo:
+def _derived_fault(file: Path, base: str) -> Fault:
+    reason = f"has the name of the image {base!r} with a word added, as masks and drawings have"
+    reason += "; move it to masks/ or remove it, or rename it if it is an image of its own"
+    return Fault(str(file), reason, Kind.MASK_AS_IMAGE)
+
+
+def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
     """Returns the facts and the builder of the data set ``folder:PATH``.
+
+    Args:
+        path: the folder.
+        grades: as in ``ordered_classes``.
 
     Raises:
         MissingData: there is no class folder in ``path/images``.
+        UserError: ``grades`` are not exactly the class folders.
     """
-    found = find_files(path)
+    found = find_files(path, grades)
+    healthy = healthy_class(found)
+    doubtful = tuple(one for one in found.unused if one.kind == Kind.HEALTHY_LESION)
 
-    def builder(root: Path, split: str, count: int | None = None, seed: int = 0) -> FolderImages:
-        return FolderImages(path, split, count, seed)
+    def builder(
+        root: Path,
+        split: str,
+        count: int | None = None,
+        seed: int = 0,
+        mask_values: Sequence[int | str] = (),
+        window: Window | None = None,
+    ) -> FolderImages:
+        return FolderImages(path, split, count, seed, Reading(mask_values, window, healthy, tuple(grades), doubtful))
 
     return DatasetInfo(
         name=f"folder:{path}",
@@ -211,9 +153,28 @@ def folder_dataset(path: Path) -> DatasetInfo:
         source=str(path),
         licence="the user's own",
         citation="",
-        healthy=healthy_class(found),
+        healthy=healthy,
         in_all=False,
+        ordered=found.ordered,
     )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Settings by which the files of a folder are read.
+
+    Attributes:
+        mask_values, window: as in ``bench.data.loading.Request``.
+        healthy: index of the class whose masks must be empty; None if there is no such class.
+        grades: as in ``ordered_classes``.
+        doubtful: faults of whole classes, which do not stop a run.
+    """
+
+    mask_values: Sequence[int | str] = ()
+    window: Window | None = None
+    healthy: int | None = None
+    grades: tuple[str, ...] = ()
+    doubtful: tuple[Fault, ...] = ()
 
 
 class FolderImages:
@@ -223,35 +184,45 @@ class FolderImages:
         UserError: unknown split, or ``splits.csv`` cannot be used.
     """
 
-    def __init__(self, folder: Path, split: str, count: int | None, seed: int) -> None:
+    def __init__(self, folder: Path, split: str, count: int | None, seed: int, reading: Reading) -> None:
         require_split(f"folder:{folder}", split)
-        found = find_files(folder)
-        self.classes, self._masks = found.classes, found.masks
-        rows = [row for row in assign_splits(folder, found, seed) if row.split == split]
+        found = find_files(folder, reading.grades)
+        self.classes, self._masks, self._reading = found.classes, found.masks, reading
+        self._values = parse_mask_values(reading.mask_values)
+        assigned = assign_splits(folder, found, seed)
+        rows = [row for row in assigned if row.split == split]
         self.groups = {row.id: row.group for row in rows}
+        self.unchecked = unchecked_groups({row.id: row.group for row in assigned}, found.unread)
         kept = subsample([self._label(row) for row in rows], [row.id for row in rows], count, seed)
         self.rows = [rows[index] for index in kept]
         self.files = [file for row in self.rows for file in (row.file, *found.masks[row.file])]
         self.excluded = found.bad if split == "train" else []  # files outside of the splits are counted once
+        self.unused_faults = [*found.unused, *reading.doubtful]
+        listed = {row.file for row in assigned}
+        self.left_out = {f"not listed in {TABLE}": sum(file not in listed for file in found.masks)}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Sample:
         row = self.rows[index]
-        image = read_image(row.file)
-        masks = [_fitting_mask(file, image, row.file) for file in self._masks[row.file]]
-        mask = torch.stack(masks).any(dim=0) if masks else None
-        return Sample(image, self._label(row), mask, row.id, row.group)
+        image = read_image(row.file, self._reading.window)
+        regions = [self._regions(file, image, row.file.name) for file in self._masks[row.file]]
+        if not regions:
+            return Sample(image, self._label(row), None, row.id, row.group)
+        mask = torch.stack([lesion for lesion, _ in regions]).any(dim=0)
+        if self._label(row) == self._reading.healthy and mask.any():
+            reason = f"marks a lesion, but the class {self.classes[self._label(row)]!r} has none"
+            raise BadFile(self._masks[row.file][0], reason, Kind.HEALTHY_LESION)
+        undecided = [ignored for _, ignored in regions if ignored is not None]
+        ignored = torch.stack(undecided).any(dim=0) & ~mask if undecided else None
+        return Sample(image, self._label(row), mask, row.id, row.group, ignored=ignored)
+
+    def _regions(self, file: Path, image: Tensor, name: str) -> tuple[Tensor, Tensor | None]:
+        regions = read_regions_of(image, file, self._values, name)
+        if not self._values:
+            require_plausible(regions[0], file)
+        return regions
 
     def _label(self, row: Row) -> int:
-        return self.classes.index(row.file.parent.name)
-
-
-def _fitting_mask(file: Path, image: Tensor, image_file: Path) -> Tensor:
-    mask = read_mask(file)
-    if mask.shape != image.shape[1:]:
-        sizes = [f"{width}×{height}" for height, width in (mask.shape, image.shape[1:])]
-        reason = f"is {sizes[0]}, its image {image_file.name} {sizes[1]} pixels; they must be equal"
-        raise BadFile(file, reason, Kind.MASK_SIZE)
-    return mask
+        return self.classes.index(class_of(row.file))

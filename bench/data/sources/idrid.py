@@ -18,7 +18,8 @@ from torch import Tensor
 
 from bench.contracts import Sample
 from bench.data.readers.faults import Fault, Kind
-from bench.data.readers.images import SUFFIXES, read_image, read_mask_of
+from bench.data.readers.images import SUFFIXES, read_image
+from bench.data.readers.masks import read_mask_of
 from bench.data.readers.places import first_below, home_of
 from bench.data.readers.tables import key_of, read_labels
 from bench.data.sources.eyepacs import GRADES, PREPROCESSING, cropped

@@ -16,7 +16,8 @@ import torch
 
 from bench.contracts import SPLITS, Sample
 from bench.data.readers.faults import Fault, Kind
-from bench.data.readers.images import SUFFIXES, read_image, read_mask_of
+from bench.data.readers.images import SUFFIXES, read_image
+from bench.data.readers.masks import read_mask_of
 from bench.data.readers.places import CLUTTER, first_below, home_of
 from bench.data.readers.released import Released, read_released, unlisted
 from bench.data.readers.tables import key_of

@@ -111,7 +111,7 @@ class Radiographs:
 
 def _read(file: Path) -> Tensor:
     """Reads a DICOM file, or an image file exported from one -> (3,H,H) uint8."""
-    image = read_dicom(file) if file.suffix.lower() == ".dcm" else read_image(file)
+    image = read_dicom(file) if file.suffix.lower() == ".dcm" else read_image(file, dark=True)
     height, width = image.shape[1:]
     if height != width:
         raise BadFile(file, f"is {width}×{height} pixels; the challenge's images are square, and exports must be too")

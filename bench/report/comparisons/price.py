@@ -24,6 +24,7 @@ from bench.report.tables.notes import masks_note
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import CLASSIFICATION_SCORES
 from bench.statistics.comparison import non_inferiority
+from bench.store.records import DatasetFacts
 
 MARGIN = 0.02
 SCORES = ("auc", "accuracy", "kappa", "ece")
@@ -49,16 +50,16 @@ def price_frame(frames: Frames) -> pd.DataFrame:
         black_boxes = [head for head in heads if families[head] != "inherent"]
         for head in [head for head in heads if families[head] == "inherent" and black_boxes]:
             about = {"dataset": dataset, "backbone": backbone, "head": head, "black_box": black_boxes[0]}
-            healthy = frames.record.datasets[str(dataset)].healthy
-            price = _price(rows[rows["head"] == head], rows[rows["head"] == black_boxes[0]], healthy)
+            facts = frames.record.datasets[str(dataset)]
+            price = _price(rows[rows["head"] == head], rows[rows["head"] == black_boxes[0]], facts)
             found.append(about | price | _gains(frames, gains, about))
     return pd.DataFrame(found)
 
 
-def _price(ours: pd.DataFrame, theirs: pd.DataFrame, healthy: int | None) -> dict[str, Any]:
+def _price(ours: pd.DataFrame, theirs: pd.DataFrame, facts: DatasetFacts) -> dict[str, Any]:
     """Computes the differences of every score over the seeds that both have, with intervals and verdicts."""
     seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
-    first, second = (seed_scores(one, seeds, healthy)[..., _PLACES] for one in (ours, theirs))
+    first, second = (seed_scores(one, seeds, facts)[..., _PLACES] for one in (ours, theirs))
     groups = ours["group"].nunique()
     mean, *ends = with_limits(first - second, groups)
     apart = np.diff(POSSIBLE, axis=0)[0, _PLACES]

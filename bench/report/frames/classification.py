@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.statistics.classification import CLASSIFICATION_SCORES, classification_scores
 from bench.statistics.intervals import Floats, bootstrap_weights, limits
+from bench.store.records import DatasetFacts
 
 #: Lowest and highest possible scores, in the order of ``CLASSIFICATION_SCORES``.
 POSSIBLE = np.array([[-1 if name == "kappa" else 0, 1] for name in CLASSIFICATION_SCORES]).T
@@ -16,17 +17,18 @@ _RESAMPLES = 500
 _PARTS = 10  # of the resamples, one after the other: each takes several numbers per image and resample
 
 
-def seed_scores(rows: pd.DataFrame, seeds: Iterable[int], healthy: int | None) -> Floats:
+def seed_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts) -> Floats:
     """Scores the predictions of one head: (1+B,S,scores), of all images, then of B bootstrap samples of groups."""
-    return np.stack([_scores(rows[rows["seed"] == seed], healthy) for seed in seeds], axis=1)
+    return np.stack([_scores(rows[rows["seed"] == seed], facts) for seed in seeds], axis=1)
 
 
-def _scores(rows: pd.DataFrame, healthy: int | None) -> Floats:
+def _scores(rows: pd.DataFrame, facts: DatasetFacts) -> Floats:
     rows = rows.sort_values("image")
     logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
     weights = np.concatenate([np.ones((1, len(rows))), bootstrap_weights(rows["group"], _RESAMPLES)])
     labels = rows["label"].to_numpy(dtype=int)
-    parts = [classification_scores(logits, labels, some, healthy) for some in np.array_split(weights, _PARTS)]
+    about = (facts.healthy, facts.ordered)
+    parts = [classification_scores(logits, labels, some, *about) for some in np.array_split(weights, _PARTS)]
     return np.concatenate([np.stack(list(scores.values()), axis=1) for scores in parts])
 
 

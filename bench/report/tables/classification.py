@@ -30,8 +30,8 @@ def classification_table(frames: Frames) -> TableData:
     keys = ["dataset", "backbone", "head"]
     table = captioned(frames, "classification", keys, columns)
     for key, rows in frames.predictions.groupby(keys, sort=False):
-        healthy = frames.record.datasets[str(key[0])].healthy
-        scores = with_limits(seed_scores(rows, sorted(rows["seed"].unique()), healthy), rows["group"].nunique())
+        facts = frames.record.datasets[str(key[0])]
+        scores = with_limits(seed_scores(rows, sorted(rows["seed"].unique()), facts), rows["group"].nunique())
         row: dict[str, Any] = dict(zip(keys, key, strict=True))
         for column, mean, low, high, possible in zip(columns, *scores, POSSIBLE.T, strict=True):
             row[column.name] = Estimate(float(mean), low, high, rows["image"].nunique()).within(*possible)

@@ -184,7 +184,8 @@ def test_photographs_of_one_patient_in_two_released_splits(tmp_path: Path) -> No
         lines = [f"{key}.png,{int(key[0]) % 2},{int(key[0]) % 2}" for key in keys]
         table(tmp_path / f"released/kaggle/kaggle_gradable_{name}.csv", "filename,level,onset1", *lines)
     _, said, faults = check(DATASETS["fundus"], tmp_path, splits=tmp_path / "released")
-    assert [row[:2] for row in faults] == [[Kind.ABSENT, "8_left"], [Kind.LEAK, "1_left"]]
+    others = [row[:2] for row in faults if row[0] != Kind.COPY]  # the photographs are equal
+    assert others == [[Kind.ABSENT, "8_left"], [Kind.LEAK, "1_left"]]
     assert "differs from the published" in said
 
 

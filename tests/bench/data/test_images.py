@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data.readers.images import BadFile, read_image, read_mask, resize_image, resize_mask, resize_region
+from bench.data.readers.images import BadFile, read_image, resize_image, resize_mask, resize_region
+from bench.data.readers.masks import read_mask
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]

@@ -88,7 +88,7 @@ def test_wrong_table(tmp_path: Path, lines: tuple[str, ...], message: str) -> No
 
 
 def test_table_that_is_no_text_or_not_there(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes(b"image,level\n\xff\xfe,1\n")
+    (tmp_path / "t.csv").write_bytes(b"image,level\n\x81\x8d,1\n")
     with pytest.raises(UserError, match=r"t.csv: cannot be read as CSV"):
         read_labels(tmp_path / "t.csv", "image", "level", 2)
     with pytest.raises(MissingData, match=r"none.csv not found; a CSV file with the columns image, level is expected"):

@@ -19,6 +19,8 @@ from bench.registry import DATASETS
 from tests.support.files import REAL
 from tests.support.made_fundus import by_id, disc, load, photograph, save, table
 
+pytestmark = pytest.mark.usefixtures("one_drawing")
+
 FUNDUS = REAL / "samples" / "fundus"
 
 

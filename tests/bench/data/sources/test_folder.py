@@ -65,7 +65,7 @@ def test_masks_of_all_places_and_names_are_united(folder: Path) -> None:
 
 def test_images_of_any_size_and_depth_are_resized(folder: Path) -> None:
     write(folder / "images/sick/s0.png", np.full((30, 50), 65535, dtype=np.uint16))
-    write(folder / "masks/s0.png", np.full((30, 50), 1, dtype=np.uint8))
+    write(folder / "masks/s0.png", np.pad(np.ones((20, 40), dtype=np.uint8), 5))
     for split in load(folder).values():
         assert split.images.shape[1:] == (3, SIDE, SIDE)
         if "sick/s0.png" in split.ids:

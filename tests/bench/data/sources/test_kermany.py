@@ -19,6 +19,8 @@ from bench.data.split import Split
 from bench.registry import DATASETS
 from tests.support.made_oct import CLASSES, SIZES, make_oct, scan, write_mask
 
+pytestmark = pytest.mark.usefixtures("one_drawing")
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:

@@ -13,6 +13,8 @@ from bench.contracts import MissingData
 from bench.data.checks import BadFiles
 from tests.support.made_fundus import by_id, disc, load, photograph, save
 
+pytestmark = pytest.mark.usefixtures("one_drawing")
+
 RL = "retinal-lesions/retinal-lesions-v20191227"
 
 
