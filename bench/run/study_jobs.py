@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.contracts import Explainer
-from bench.errors import one_line
+from bench.errors import disk_fault, is_stop, one_line
 from bench.evaluation.scoring import score_batch
 from bench.store.code_digest import code_digest, digest
 from bench.store.folders import CellStore
@@ -54,10 +54,13 @@ def _study(
     subject: Subject, study: Study, of: str, explainer: Explainer | None, fingerprint: str, store: CellStore
 ) -> str:
     try:
-        write_study(store.study_file(study.name, of), study.measure(subject, of, explainer), fingerprint=fingerprint)
+        rows = study.measure(subject, of, explainer)
+        write_study(store.files.writing(store.study_file(study.name, of)), rows, fingerprint=fingerprint)
         store.note_study(study.name, {of: StudyOutcome(status="ok", fingerprint=fingerprint)})
         return ""
-    except Exception as error:  # a study that fails must not take the scores with it
+    except BaseException as error:  # a study that fails must not take the scores with it
+        if is_stop(error) or disk_fault(error):
+            raise
         reason = one_line(error)
         failed = StudyOutcome(status="failed", reason=reason, traceback=traceback.format_exc())
         store.note_study(study.name, {of: failed})
