@@ -19,6 +19,7 @@ from bench.progress import Progress
 from bench.run.cell import Cell
 from bench.run.plan import Plan, plan_head
 from bench.store.folders import RunStore
+from bench.store.maps import read_arrays
 from bench.store.records import CellKey, DatasetFacts
 from bench.training.classifier import CellClassifier, step_of
 
@@ -139,9 +140,9 @@ class DatasetRun:
             self.options.splits,
             self.progress.update,
         )
-        files = self._store.files
-        place = files.writing(self._store.images_file(self.name))
-        write_gallery_images(place, prepared, config.explain.gallery)
+        files, images = self._store.files, self._store.images_file(self.name)
+        files.is_good(images, read_arrays)  # a damaged file is named before it is replaced
+        write_gallery_images(files.writing(images), prepared, config.explain.gallery)
         files.write_frame(self._store.lesions_file(self.name), lesion_facts(prepared.explain, prepared.explained))
         self.note(self.name, facts(prepared, config.data.size))
         return prepared

@@ -34,7 +34,7 @@ from bench.store.code_digest import digest
 from bench.store.record_files import CELL_FILE, RUN_FILE, read_record, write_record
 from bench.store.records import CellKey, CellRecord, ExplainerOutcome, RunRecord, StudyOutcome
 from bench.store.scores import read_metadata
-from bench.store.stored_files import StoredFiles, require_inside
+from bench.store.stored_files import NOTES, StoredFiles, require_inside
 
 #: Everything in a cell that was computed with its trained weights.
 _SCORED = ("scores", "pieces", "gallery", "maps", "studies", "own_class", "every_class")
@@ -83,7 +83,12 @@ class CellStore:
 
     def read_record(self) -> CellRecord:
         """Returns ``record``; a damaged one is an error whether or not anything listens."""
-        return read_record(self.folder / CELL_FILE, CellRecord) or CellRecord()
+        file = self.folder / CELL_FILE
+        found = read_record(file, CellRecord)
+        if found is None and (self.folder / NOTES).exists():  # the record is written before any other file
+            why = "it is missing"
+            raise DamagedFile(f"{file} is damaged ({why}); repeat the command of the run, which writes it again", why)
+        return found or CellRecord()
 
     def write_record(self, record: CellRecord) -> None:
         """Replaces cell.json."""

@@ -22,7 +22,7 @@ from bench.errors import UserError
 from bench.files import file_digest, replacing, tell_damage, telling
 
 Value = TypeVar("Value")
-NAME = ".digests.jsonl"
+NOTES = ".digests.jsonl"
 #: Noted for a file that was removed, so that a file that somebody else removed is told from it.
 _REMOVED = ""
 _MISSING = "it is missing"
@@ -138,14 +138,14 @@ class StoredFiles:
         if earlier[-1:] == [digest]:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / NAME).open("ab") as file:
+        with (self.folder / NOTES).open("ab") as file:
             file.write(_line(name, digest))
         earlier.append(digest)
-        notes.stamp = _stamp(self.folder / NAME)
-        _KNOWN[self.folder / NAME] = notes
+        notes.stamp = _stamp(self.folder / NOTES)
+        _KNOWN[self.folder / NOTES] = notes
 
     def _notes(self) -> _Notes:
-        file = self.folder / NAME
+        file = self.folder / NOTES
         stamp = _stamp(file)
         if file not in _KNOWN or _KNOWN[file].stamp != stamp:
             _KNOWN[file] = _Notes(stamp, _read_notes(file))
@@ -155,9 +155,9 @@ class StoredFiles:
         """Forgets files that are gone, and all but the last two digests of the others."""
         found = self._notes().digests
         kept = {name: digests[-2:] for name, digests in found.items() if os.path.lexists(self.folder / name)}
-        with replacing(self.folder / NAME) as temporary:
+        with replacing(self.folder / NOTES) as temporary:
             temporary.write_bytes(b"".join(_line(name, one) for name, digests in kept.items() for one in digests))
-        _KNOWN.pop(self.folder / NAME, None)
+        _KNOWN.pop(self.folder / NOTES, None)
 
 
 def require_inside(root: Path, path: Path) -> Path:

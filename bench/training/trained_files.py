@@ -27,8 +27,7 @@ def restore_record(store: CellStore) -> None:
     """Writes an absent or damaged cell.json again, with the facts about the training, if the weights are good."""
     file = store.folder / CELL_FILE
     try:
-        store.read_record()
-        why = "" if file.exists() else "it is missing"
+        why = "" if store.read_record().training else "it lacks the facts about the training"
     except DamagedFile as error:
         why = error.why
     if not why or not store.weights.exists():

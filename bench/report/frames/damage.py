@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.store.folders import CellStore, RunStore
 from bench.store.maps import read_arrays
 from bench.store.stored_files import StoredFiles, collecting
@@ -57,9 +58,11 @@ def lines_of(key: str, cell: CellStore, lost: Mapping[str, str], met: Mapping[Pa
     lines += [_line(key, path, why) for path, why in met.items() if path not in scores]
     with collecting() as further:
         cell.files.is_good(cell.explained, pd.read_parquet)
-        for name, outcome in cell.record.explainers.items():
-            if outcome.status == "ok" and name not in lost:
-                cell.files.is_good(cell.gallery_file(name), read_arrays)
+        for store in (cell, cell.part(OWN_CLASS), cell.part(EVERY_CLASS)):
+            for name, outcome in store.record.explainers.items():
+                if outcome.status == "ok" and name not in lost:
+                    store.metadata(store.scores_file(name))
+                    store.files.is_good(store.gallery_file(name), read_arrays)
     lines += [_line(key, path, why) for path, why in further.items() if path not in met]
     studies = [
         cell.study_file(name, of)

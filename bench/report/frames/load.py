@@ -125,8 +125,8 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         scores=_concat(parts.scores),
         own_class=_concat(parts.own_class),
         cost=_concat(parts.cost),
-        predictions=_concat(parts.predictions),
-        training=_concat(parts.training),
+        predictions=_concat(parts.predictions, "image", "group", "label"),
+        training=_concat(parts.training, "epoch"),
         studies={name: _concat(rows) for name, rows in parts.studies.items() if rows},
         damaged=tuple(damaged),
     )
@@ -195,8 +195,11 @@ def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
     return {"status": record.status, "record": record, "damaged": False}
 
 
-def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+def _concat(frames: list[pd.DataFrame], *columns: str) -> pd.DataFrame:
+    """Joins frames; without any, the result has the cell's columns and these, if they are given."""
+    if frames:
+        return pd.concat(frames, ignore_index=True)
+    return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 
 _ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in (*CELL, "explainer", "family")}
