@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from bench.errors import UserError
 from bench.files import DamagedFile, json_digest, write_text
+from bench.store.code_digest import described
 from bench.store.records import FORMAT, CellRecord, RunRecord
 
 RUN_FILE, CELL_FILE = "run.json", "cell.json"
@@ -24,7 +25,7 @@ Stored = TypeVar("Stored", RunRecord, CellRecord)
 def write_record(file: Path, record: RunRecord | CellRecord) -> None:
     """Replaces a record; that of a cell is written without what is not known."""
     facts = record.model_dump(exclude_defaults=isinstance(record, CellRecord))
-    values = json.loads(json.dumps({"format": FORMAT} | facts, default=str))
+    values = json.loads(json.dumps({"format": FORMAT} | facts, default=described))
     write_text(file, json.dumps(values | {_DIGEST: json_digest(values)}, indent=2) + "\n")
 
 
