@@ -21,7 +21,7 @@ Place = AbstractContextManager[Path]
 
 
 #: Called with the path of a damaged file and the kind of damage.
-Listener = Callable[[Path, str], None]
+Listener = Callable[[Path, str], object]
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 

@@ -135,12 +135,11 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
 def _add_cell(parts: _Parts, record: RunRecord, key: CellKey, cell: CellStore, current: list[str]) -> None:
     """Adds all rows of a finished cell, whose explainers ``current`` have sound scores."""
     about = vars(key)
-    for path, read, rows in (
-        (cell.predictions, pd.read_parquet, parts.predictions),
-        (cell.training, pd.read_csv, parts.training),  # absent for a converted classifier, which was never trained
-    ):
-        frame = cell.files.read(path, read)
-        rows += [] if frame is None else [frame.assign(**about)]
+    if (predictions := cell.files.read(cell.predictions, pd.read_parquet)) is not None:
+        parts.predictions.append(predictions.assign(**about))
+    # A converted classifier was never trained and has no history.
+    if (training := cell.files.read(cell.training, pd.read_csv)) is not None:
+        parts.training.append(training.assign(**about))
     own_class = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
     for rows in _rows(record, key, cell, current):
         parts.scores.append(rows[rows["image"] != ""])
