@@ -25,6 +25,7 @@ from bench.contracts import (
     Samples,
 )
 from bench.errors import UserError
+from bench.specs import MOST_BYTES, is_plain_name
 
 Entry = TypeVar("Entry")
 Info = TypeVar("Info", MetricInfo, DatasetInfo, BackboneInfo)
@@ -39,6 +40,15 @@ def closest(name: str, known: Sequence[str]) -> str:
     """Returns the end of an error line: the known names closest to a wrong one, or all of them if none is close."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def require_plain(what: str, name: object) -> None:
+    """Raises ``UserError`` if a name cannot be part of a path; files and folders are named by it."""
+    if not isinstance(name, str) or not is_plain_name(name):
+        raise UserError(
+            f"{what} {name!r} is not usable: take letters, digits, . _ + @ = - and inner spaces, at most {MOST_BYTES} "
+            "bytes, and not . or .."
+        )
 
 
 class Registry(Generic[Entry]):
@@ -59,8 +69,7 @@ class Registry(Generic[Entry]):
         Raises:
             UserError: the name is taken or not usable as a file name.
         """
-        if not name or name != name.strip() or any(sign in name for sign in "/\\ ,"):
-            raise UserError(f"{self.kind} name {name!r} is not usable: it needs characters other than / \\ , and space")
+        require_plain(f"{self.kind} name", name)
         if name in self._entries:
             raise UserError(f"{self.kind} name {name!r} is taken; choose another")
         self._entries[name] = entry
@@ -164,6 +173,7 @@ def metric(name: str, *values: Any, **facts: Any) -> Callable[[MetricFunction], 
         for need in info.needs:
             if need not in METRIC_INPUTS:
                 raise UserError(f"metric {name!r} needs {need!r}: {closest(need, list(METRIC_INPUTS))}")
+        require_plain(f"metric {name!r}: family", info.family)  # tables are named by it
         METRICS.add(name, info)
         return function
 

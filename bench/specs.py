@@ -14,7 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+#: Characters of names that are paths as they are; ``\\w`` stands for letters, digits and ``_``.
+_PLAIN = re.compile(r"[\w.+@=\- ]+")
+MOST_BYTES = 100
 _PARAMETER = re.compile(r"(\w+)=([^@=]+)")
+
+
+def is_plain_name(name: str) -> bool:
+    """Returns whether a name can be part of a path as it is: letters, digits, ``._+@=-`` and inner spaces.
+
+    It has at most ``MOST_BYTES`` bytes and is neither ``.`` nor ``..``.
+    """
+    is_written_so = _PLAIN.fullmatch(name) is not None and name == name.strip()
+    return is_written_so and name not in (".", "..") and len(name.encode()) <= MOST_BYTES
 
 
 @dataclass(frozen=True)

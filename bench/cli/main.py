@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.checks import CheckedGroup, require_folder
+from bench.cli.checks import require_folder
+from bench.cli.failures import GuardedCommands, line_of
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins, load_plugins
 from bench.errors import UserError
@@ -40,7 +41,7 @@ Examples:
 #: Options that take several names; the config's section ``run`` has the same keys.
 _LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "studies")
 
-app = typer.Typer(cls=CheckedGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(cls=GuardedCommands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 #: A file or pipe has no width; the tables need about 150 columns.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
@@ -275,13 +276,18 @@ def check_data(
 
 
 def main(register: Callable[[], None]) -> None:
-    """Runs the command line; a ``UserError`` is printed as one line and gives exit code 2.
+    """Runs the command line; a ``UserError`` or a fault of the disk is one line and gives exit code 2.
+
+    A failed plugin that leaves nothing to do gives exit code 1.
 
     Args:
         register: imports every module that registers something; not called for ``--help``.
     """
     try:
         app(obj=register)
-    except UserError as error:
-        console.print(Text(f"error: {error}", style="red"), soft_wrap=True)
-        raise SystemExit(2) from None
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        console.print(Text(f"error: {line[0]}", style="red"), soft_wrap=True)
+        raise SystemExit(line[1]) from None

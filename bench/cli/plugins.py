@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
-from bench.errors import UserError, one_line
+from bench.errors import UserError, is_stop, one_line
 
 ENTRY_POINT_GROUP = "softcam_bench.plugins"
 
@@ -75,7 +75,9 @@ def _attempt(name: str, load: Callable[[], object]) -> str:
     before = [set(registry) for registry in ALL_REGISTRIES]
     try:
         load()
-    except Exception as error:  # foreign code can raise anything
+    except BaseException as error:  # foreign code can raise anything, such as the end of the program
+        if is_stop(error):
+            raise
         for registry, known in zip(ALL_REGISTRIES, before, strict=True):
             for added in set(registry) - known:
                 registry.remove(added)

@@ -28,8 +28,9 @@ from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import resized
 from bench.data.split import Split
 from bench.data.splitting import subsample
-from bench.data.writer import META, WRITTEN, SplitWriter
+from bench.data.writer import META, WRITTEN, SplitWriter, content_digest, starts_blank
 from bench.errors import UserError
+from bench.files import json_digest, tell_damage
 from bench.store.code_digest import code_digest
 
 _ABANDONED_AFTER = 7 * 24 * 3600.0
@@ -175,9 +176,65 @@ def _sweep(parent: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def open_sound(folder: Path, split: str) -> Split | None:
+    """Opens the folder of a finished split if it holds what was written; None if it is absent or damaged.
+
+    A damaged folder is moved out of the way, so that the split can be decoded again.
+
+    Raises:
+        UserError: it cannot be moved.
+    """
+    if not os.path.lexists(folder):
+        return None
+    why = _damage(folder)
+    if not why:
+        return open_split(folder, split)
+    tell_damage(folder, why)
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent))
+        with suppress(FileNotFoundError):  # another run was faster
+            folder.rename(aside / "damaged")
+    except OSError as error:
+        raise UserError(f"cannot remove {folder}, which is damaged ({why}): {error.strerror}; remove it") from error
+    shutil.rmtree(aside, ignore_errors=True)
+    return None
+
+
+def _damage(folder: Path) -> str:
+    """Returns the damage of a finished split in words; empty if its content has the digest that was noted."""
+    try:
+        meta = _meta(folder)
+        facts = meta["facts"]
+        if content_digest(folder, facts, meta["first"]) != meta["digest"]:
+            return "its images were changed since they were written"
+        sizes = {"images": 3, **dict.fromkeys(meta["first"], 1)} if facts["ids"] else {}
+        area = len(facts["ids"]) * facts["side"] ** 2
+        lengths = {name: (folder / name).stat().st_size for name in sizes}
+        if lengths != {name: size * area for name, size in sizes.items()}:
+            return "a file has another length"
+        return "" if starts_blank(folder, meta["first"], facts["side"]) else "a region was changed"
+    except OSError as error:
+        return f"{error.filename and Path(error.filename).name}: {error.strerror}"
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return f"{META} is not what was written"
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    """Reads the facts about a split.
+
+    Raises:
+        ValueError: they are not what was written.
+    """
+    meta: dict[str, Any] = json.loads((folder / META).read_text())
+    if meta.pop("sha256") != json_digest(meta):
+        raise ValueError(f"{folder / META} was changed since it was written")
+    return meta
+
+
 def open_split(folder: Path, split: str) -> Split:
     """Opens the folder of a finished split -> ``Split`` of read-only memory maps."""
-    facts = json.loads((folder / META).read_text())
+    meta = _meta(folder)
+    facts = meta["facts"]
     count, side = len(facts["ids"]), facts["side"]
     return Split(
         name=split,
@@ -190,8 +247,8 @@ def open_split(folder: Path, split: str) -> Split:
         ids=tuple(facts["ids"]),
         groups=tuple(facts["groups"]),
         classes=tuple(facts["classes"]),
-        excluded=tuple(Fault(file, reason, Kind(kind)) for file, reason, kind in facts["excluded"]),
-        digest=facts["digest"],
+        excluded=tuple(Fault(file, reason, Kind(kind)) for file, reason, kind in meta["excluded"]),
+        digest=meta["digest"],
     )
 
 

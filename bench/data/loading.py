@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
-from bench.data.cache import identity_of, open_split, store
+from bench.data.cache import identity_of, open_sound, open_split, store
 from bench.data.checks import BadFiles, check_leaks, check_splits, checked, refuse
 from bench.data.leaks.copies import copy_faults
 from bench.data.leaks.stored import is_generated, stored_look
@@ -137,14 +137,13 @@ def _load(
     given = _arguments(info, request, split).items()
     identity = identity_of(info, samples, (request.root, split, request.size, *drawn, *chain.from_iterable(given)))
     parent = cache / re.sub(r"[^\w.-]+", "-", info.name)
-    folder = parent / f"{split}-{identity}"
-    if identity is None or not folder.exists():
+    loaded = open_sound(parent / f"{split}-{identity}", split) if identity else None
+    if loaded is None:
 
         def decode(writer: SplitWriter) -> Iterator[Sample | Fault]:
             return _decoded(info, split, samples, writer, request.size, tell)
 
-        folder = store(parent, split, identity, classes_of(info, samples), decode)
-    loaded = open_split(folder, split)
+        loaded = open_split(store(parent, split, identity, classes_of(info, samples), decode), split)
     loaded = replace(loaded, excluded=(*excluded_of(samples), *loaded.excluded))
     if loaded.excluded and not request.skip_bad:
         raise BadFiles(info.name, loaded.excluded)

@@ -18,7 +18,7 @@ from bench.data.counterfactuals import render_counterfactuals
 from bench.data.loading import Request, Tell, build_samples, load_splits
 from bench.data.selection import Selection, choose_explained, gallery_positions
 from bench.data.split import Split, brightness_auc, channel_statistics
-from bench.files import replacing
+from bench.files import Place
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
 from bench.store.records import DatasetFacts
 
@@ -152,7 +152,7 @@ def _mask_facts(prepared: Prepared) -> dict[str, float]:
     return {"prevalence": (masks / counted).mean().item(), "topk_chance": chance.mean().item()}
 
 
-def write_gallery_images(file: Path, prepared: Prepared, count: int) -> None:
+def write_gallery_images(place: Place, prepared: Prepared, count: int) -> None:
     """Writes images, masks of lesions and tags, labels and ids of the images that the figures show to an NPZ file."""
     split = prepared.explain
     indices = prepared.explained.indices[gallery_positions(prepared.explained, split, count)]
@@ -162,7 +162,7 @@ def write_gallery_images(file: Path, prepared: Prepared, count: int) -> None:
     tags = np.zeros_like(masks)
     for place in np.flatnonzero(tagged):
         tags[place] = samples.tag_mask(indices[place])
-    with replacing(file) as temporary, temporary.open("wb") as stream:
+    with place as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
             images=split.images[indices],

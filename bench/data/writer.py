@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from bench.contracts import Sample
 from bench.data.readers.faults import Fault
+from bench.files import json_digest
 
 META = "meta.json"
 #: One line per finished sample, written after its pixels: pixels without a line do not count.
@@ -63,8 +64,10 @@ class SplitWriter:
             "ids": list(self.ids),
             "groups": list(self.ids.values()),
         }
-        digest = self._digest(facts)
-        (self.folder / META).write_text(json.dumps(facts | {"excluded": self._excluded, "digest": digest}))
+        digest = content_digest(self.folder, facts, self._first)
+        meta = {"facts": facts, "first": self._first, "excluded": self._excluded, "digest": digest}
+        meta = json.loads(json.dumps(meta))
+        (self.folder / META).write_text(json.dumps(meta | {"sha256": json_digest(meta)}))
         return digest
 
     def _append(self, sample: Sample) -> dict[str, Any]:
@@ -123,20 +126,36 @@ class SplitWriter:
         for name in _BLANK:
             _cut(self.folder / name, len(self.ids) * self.side**2 if name in self._first else 0)
 
-    def _digest(self, facts: dict[str, Any]) -> str:
-        """Computes the SHA-256 of the images, of their regions from the first image that has one, and of the facts."""
-        content, area = hashlib.sha256(), self.side**2
-        with ExitStack() as stack:
-            files = {name: stack.enter_context((self.folder / name).open("rb")) for name in self._first}
-            images = stack.enter_context((self.folder / "images").open("rb")) if self.ids else None
-            for name, first in self._first.items():
-                files[name].seek(first * area)
-            for index in range(len(self.ids)):
-                content.update(images.read(3 * area) if images else b"")
-                for name in (name for name in _BLANK if index >= self._first.get(name, len(self.ids))):
-                    content.update(name.encode() + files[name].read(area))
-        content.update(json.dumps(facts).encode())
-        return content.hexdigest()
+
+def content_digest(folder: Path, facts: Mapping[str, Any], first: Mapping[str, int]) -> str:
+    """Computes the SHA-256 of the images, of their regions from the first image that has one, and of the facts.
+
+    Args:
+        folder: of the split.
+        facts: side, ids and everything else about the images.
+        first: file of a region -> the image that it begins with.
+    """
+    content, area, count = hashlib.sha256(), facts["side"] ** 2, len(facts["ids"])
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / name).open("rb")) for name in first}
+        images = stack.enter_context((folder / "images").open("rb")) if count else None
+        for name, start in first.items():
+            files[name].seek(start * area)
+        for index in range(count):
+            content.update(images.read(3 * area) if images else b"")
+            for name in (name for name in _BLANK if index >= first.get(name, count)):
+                content.update(name.encode() + files[name].read(area))
+    content.update(json.dumps(facts).encode())
+    return content.hexdigest()
+
+
+def starts_blank(folder: Path, first: Mapping[str, int], side: int) -> bool:
+    """Returns whether every region is blank before the image that it begins with, where no digest looks."""
+    for name, start in first.items():
+        with (folder / name).open("rb") as file:
+            if any(file.read(side**2) != _BLANK[name] * side**2 for _ in range(start)):
+                return False
+    return True
 
 
 def _cut(path: Path, size: int) -> None:

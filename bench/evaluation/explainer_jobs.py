@@ -6,7 +6,6 @@ Finished work is written to the store as it comes, so that a run that stops lose
 from __future__ import annotations
 
 import json
-import shutil
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,16 +17,15 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Explainer
-from bench.errors import UserError, one_line
+from bench.errors import UserError, disk_fault, is_stop, one_line
 from bench.evaluation.batch import EvaluationBatch, batches
 from bench.evaluation.context import EvaluationContext
 from bench.evaluation.requests import MetricRequest
 from bench.evaluation.result import Cost, ExplainerResult
 from bench.evaluation.scoring import score_batch
-from bench.files import replacing
 from bench.progress import Progress
 from bench.store.folders import CellStore
-from bench.store.maps import MapsWriter, write_geometry
+from bench.store.maps import MapsWriter, read_arrays, write_drawing
 from bench.store.records import ExplainerOutcome
 from bench.store.scores import SCORE_COLUMNS, read_metadata, write_scores
 
@@ -105,7 +103,9 @@ def recording_failure(job: ExplainerJob, store: CellStore) -> Iterator[None]:
     """Records an exception as a failure of the job, so that one explainer does not stop the others."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:  # a plugin may raise anything, such as the end of the program
+        if is_stop(error) or disk_fault(error):
+            raise
         job.failed = one_line(error)
         outcome = ExplainerOutcome(status="failed", reason=job.failed, traceback=traceback.format_exc())
         store.note_explainer(job.name, outcome)
@@ -126,7 +126,7 @@ class _JobWriter:
         """Scores one share, unless the store holds its piece; adds the result to the job."""
         file = self.store.piece_file(job.name, number)
         facts = self._piece_facts(job, batch)
-        if job.failed or (self.shares > 1 and read_metadata(file).items() >= facts.items()):
+        if job.failed or (self.shares > 1 and self._has_piece(file, facts)):
             self.progress.skip(job.title)
         else:
             with self.progress.step(job.title, f"{self.cell}: {job.title}"):
@@ -135,9 +135,29 @@ class _JobWriter:
                 if self.shares == 1:
                     job.result = result
                 else:
-                    _write_piece(file, result, facts)
+                    self._write_piece(file, result, facts)
         if self.shares > 1 and not job.failed:
             job.result.add(_read_facts(file))
+
+    def _has_piece(self, file: Path, facts: dict[str, str]) -> bool:
+        """Returns whether the store holds the rows and maps of a piece of these settings."""
+        has_rows = self.store.metadata(file).items() >= facts.items()
+        return has_rows and self.store.files.is_good(file.with_suffix(".npz"), read_arrays)
+
+    def _write_piece(self, file: Path, result: ExplainerResult, facts: dict[str, str]) -> None:
+        """Writes maps, then rows: the rows mark the piece as complete."""
+        with self.store.files.writing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
+            maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()}
+            np.savez(stream, **maps)
+        came = {
+            "bad_maps": result.bad_maps,
+            "problems": result.problems,
+            "left": result.left,
+            "cost": asdict(result.cost),
+            "kinds": sorted(result.kinds),
+        }
+        rows = pd.concat(result.frames) if result.frames else pd.DataFrame(columns=list(SCORE_COLUMNS))
+        write_scores(self.store.files.writing(file), [rows], **facts, came=json.dumps(came))
 
     def _piece_facts(self, job: ExplainerJob, batch: EvaluationBatch) -> dict[str, str]:
         """Returns the settings that a stored piece must match to be used."""
@@ -158,19 +178,20 @@ class _JobWriter:
         maps: dict[int, np.ndarray] = {}
         computed = {metric: code for metric, code in job.metrics.items() if metric not in job.result.problems}
         rows = self._rows(job, maps)
-        write_scores(self.store.scores_file(job.name), rows, fingerprint=job.fingerprint, metrics=json.dumps(computed))
-        with replacing(self.store.gallery_file(job.name)) as temporary, temporary.open("wb") as stream:
+        place = self.store.files.writing(self.store.scores_file(job.name))
+        write_scores(place, rows, fingerprint=job.fingerprint, metrics=json.dumps(computed))
+        with self.store.files.writing(self.store.gallery_file(job.name)) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, *(maps[at] for at in sorted(maps)))
         bad_maps, problems = job.result.bad_maps, job.result.problems
         outcome = ExplainerOutcome(status="ok", fingerprint=job.fingerprint, bad_maps=bad_maps, problems=problems)
         self.store.note_explainer(job.name, outcome)
-        shutil.rmtree(self.store.piece_file(job.name, 0).parent, ignore_errors=True)
+        self.store.files.remove(self.store.piece_file(job.name, 0).parent)
 
     def _rows(self, job: ExplainerJob, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
         """Yields stored rows that are still valid, then the new ones; fills ``gallery`` and writes maps on the way."""
         file, cost = self.store.scores_file(job.name), job.result.cost_rows
         failed = {(metric.partition("@")[0], metric.partition("@")[2]) for metric in job.result.problems}
-        if read_metadata(file).get("fingerprint") == job.fingerprint:
+        if self.store.metadata(file).get("fingerprint") == job.fingerprint:
             yield _without(pd.read_parquet(file), job.result.kinds | failed | set(_pairs(cost)))
         shown = set(self.context.gallery)
         with self._maps_writer(job) as writer:
@@ -189,20 +210,11 @@ class _JobWriter:
         if not self.save_maps:
             yield None
             return
-        file = self.store.maps_file(job.name)
-        write_geometry(file, job.explainer.grid, self.context.geometry_of(job.explainer))
-        with replacing(file) as temporary, MapsWriter(temporary, self.context.classes) as writer:
+        file, files = self.store.maps_file(job.name), self.store.files
+        with files.writing(file) as temporary, MapsWriter(temporary, self.context.classes) as writer:
             yield writer
-
-
-def _write_piece(file: Path, result: ExplainerResult, facts: dict[str, str]) -> None:
-    """Writes maps, then rows: the rows mark the piece as complete."""
-    with replacing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
-        maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()}
-        np.savez(stream, **maps)
-    came = {"bad_maps": result.bad_maps, "problems": result.problems, "left": result.left, "cost": asdict(result.cost)}
-    rows = pd.concat(result.frames) if result.frames else pd.DataFrame(columns=list(SCORE_COLUMNS))
-    write_scores(file, [rows], **facts, came=json.dumps(came | {"kinds": sorted(result.kinds)}))
+        geometry = self.context.geometry_of(job.explainer)
+        write_drawing(files.writing(file.with_suffix(".json")), writer.members, job.explainer.grid, geometry)
 
 
 def _read_facts(file: Path) -> ExplainerResult:
@@ -213,8 +225,7 @@ def _read_facts(file: Path) -> ExplainerResult:
 
 
 def _read_piece(file: Path) -> ExplainerResult:
-    with np.load(file.with_suffix(".npz")) as maps:
-        kept = {int(at): maps[at] for at in maps.files}
+    kept = {int(at): maps for at, maps in read_arrays(file.with_suffix(".npz")).items()}
     rows = pd.read_parquet(file)
     return ExplainerResult([rows] if len(rows) else [], kept)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Batch, Explainer
-from bench.errors import UserError
+from bench.errors import UserError, one_line
 
 Result = TypeVar("Result")
 #: Name, module and copied attributes of every module of a network.
@@ -101,6 +101,10 @@ def as_guest(
         result = call()
     except SystemExit as error:
         raise UserError(f"{name} tried to end the program with exit code {error.code}") from error
+    except (KeyboardInterrupt, Exception):
+        raise
+    except BaseException as error:
+        raise UserError(f"{name} failed: {one_line(error)}") from error
     finally:
         for restore in generators:
             restore()

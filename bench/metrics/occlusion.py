@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.errors import UserError
 from bench.maps import exact
 from bench.memory import with_smaller_batches
 from bench.metrics.fills import fill_images
@@ -120,6 +121,8 @@ class Occluder:
             return torch.cat([self._predict(schedules, rows[at : at + size], size) for at in starts])
 
         found, self.batch_size = with_smaller_batches(predict, self.batch_size)
+        if not bool(found.isfinite().all()):
+            raise UserError("logits of occluded images are NaN or infinite; try --precision float32")
         known = [] if self._logits is None else [self._logits]
         self._keys, ranked = torch.cat([self._keys, unique[is_new][order]]).sort()
         self._logits = torch.cat([*known, found])[ranked]

@@ -25,6 +25,7 @@ from bench.errors import UserError
 #: also exist in a ResNet-50, so a smaller share could start a mixture under the name of the file.
 NEEDED = 0.9
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
+_MOST_WRAPPERS = 8
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _RESAVE = (
     "; if you trust its source, load it, write its state_dict() with safetensors.torch.save_file and give that file"
@@ -104,14 +105,17 @@ def read_initial_weights(path: Path) -> InitialWeights:
     Raises:
         UserError: the file is absent, damaged or without tensors, or holds objects whose unpickling could execute code.
     """
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise UserError(f"initial weights {path}: it is not a file; give a .safetensors or .pt file")
     try:
         content = path.read_bytes()
     except OSError as error:
         reason = f"{error.strerror}; give a .safetensors or .pt file"
         raise UserError(f"initial weights {path} cannot be read: {reason}") from error
     state = _from_safetensors(path, content) if path.suffix == ".safetensors" else _from_torch(path, content)
-    while isinstance(state, Mapping) and (inner := next((key for key in _WRAPPERS if _is_mapping(state, key)), "")):
-        state = state[inner]
+    for _ in range(_MOST_WRAPPERS):  # a pickled dictionary may hold itself
+        inner = next((key for key in _WRAPPERS if _is_mapping(state, key)), "")
+        state = state[inner] if inner else state
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)} if _is_state(state) else {}
     if not tensors:
         raise UserError(
@@ -143,8 +147,8 @@ def _from_torch(path: Path, content: bytes) -> Any:
         ) from error
 
 
-def _is_mapping(state: Mapping[Any, Any], key: str) -> bool:
-    return isinstance(state.get(key), Mapping)
+def _is_mapping(state: Any, key: str) -> bool:
+    return isinstance(state, Mapping) and isinstance(state.get(key), Mapping)
 
 
 def _is_state(state: Any) -> bool:

@@ -5,7 +5,6 @@ They can be made again at any time, so a run stores scores only once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from bench.files import file_digest
 from bench.memory import give_memory_back
 from bench.report.comparisons.verdict_lines import print_verdicts
 from bench.report.comparisons.verdicts import verdict_frame
@@ -37,6 +37,7 @@ from bench.store.code_digest import code_digest, digest
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
 from bench.store.records import RunRecord
+from bench.store.stored_files import collecting
 
 #: Number of cells from which a second process, which has to read them too, is worth its start.
 MANY_CELLS = 8
@@ -55,13 +56,19 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
         only_if_stale: leave the files alone if this code already made them from these scores.
 
     Returns:
-        A line per file that could not be written because such a file is in its place.
+        A line per stored file that is damaged, and per file that could not be written because another is in its place.
 
     Raises:
-        UserError: this is not a run folder.
+        UserError: this is not a run folder, or a run or another report works in it.
     """
     give_memory_back()
-    record = RunStore(folder).record
+    store = RunStore(folder)
+    record = store.record  # before the lock, which makes the folder if there is none
+    with store.lock(), collecting():  # ``Frames.damaged`` names them
+        return _build(folder, record, console, only_if_stale)
+
+
+def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: bool) -> list[str]:
     state = _state(folder, record)
     is_stale = not (only_if_stale and _stored_state(folder) == state)
     files = Manifest(folder, lenient=True)
@@ -77,7 +84,7 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
     print_verdicts(verdict_frame(frames), console)
     for line in missing_lines(frames, missing(frames)):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
-    return _finish(files, state, console) if is_stale else []
+    return [*frames.damaged, *(_finish(files, state, console) if is_stale else [])]
 
 
 def _write(
@@ -111,6 +118,8 @@ def _finish(files: Manifest, state: dict[str, str], console: Console) -> list[st
     if files.kept:
         files.remove(_STATE)  # the next run then tries again
     else:
+        if files.was_written(_STATE) and _stored_state(files.folder) is None:  # damaged: it holds nothing of the user
+            (files.folder / _STATE).unlink(missing_ok=True)
         with files.replacing(_STATE) as temporary:
             temporary.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     files.compact()
@@ -160,7 +169,8 @@ def _draw(folder: Path) -> tuple[dict[str, Caption], Manifest]:
     """Draws the figures in the second process -> captions, and the notes of what was written."""
     give_memory_back()
     files = Manifest(folder, lenient=True)
-    return draw_figures(_frames(folder), files.inside(_FIGURES), OTHERS), files
+    with collecting():
+        return draw_figures(_frames(folder), files.inside(_FIGURES), OTHERS), files
 
 
 def _stored_state(folder: Path) -> Any:
@@ -173,8 +183,8 @@ def _stored_state(folder: Path) -> Any:
 
 def _state(folder: Path, record: RunRecord) -> dict[str, str]:
     """Returns digests of everything that the derived files depend on."""
-    scores = [(str(file), file.stat().st_mtime_ns) for file in sorted((folder / "cells").rglob("*.*"))]
-    images = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((folder / "data").glob("*.*"))]
+    scores = [(str(file), file.lstat().st_mtime_ns) for file in sorted((folder / "cells").rglob("*.*"))]
+    images = [file_digest(file) for file in sorted((folder / "data").glob("*.*")) if file.is_file()]
     facts = record.model_dump(exclude={"started", "finished"})
     others = [file.read_text(encoding="utf-8") for file in (Path(__file__).with_name("page.html"), REPORTED)]
     code = [code_digest(build_report), *others]

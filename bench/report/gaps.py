@@ -83,9 +83,9 @@ def gaps_table(frames: Frames, missing: list[str]) -> TableData:
 
 
 def gaps(frames: Frames) -> list[str]:
-    """Returns a line per problem: data sets and metrics left out, everything that failed, unusable maps."""
+    """Returns a line per problem: data sets and metrics left out, damaged files, all that failed, unusable maps."""
     lines = [f"left out: {name}: {reason}" for name, reason in frames.record.absent.items()]
-    lines += _skipped_metrics(frames) + _failed_studies(frames)
+    lines += [*frames.damaged, *_skipped_metrics(frames), *_failed_studies(frames)]
     for name, record in zip(map(str, frames.record.cells), frames.cells["record"], strict=True):
         if record.status != "ok":
             status = "not begun" if record.status == "absent" else record.status
@@ -97,7 +97,7 @@ def gaps(frames: Frames) -> list[str]:
                 lines.append(f"{name}: {explainer}: {len(outcome.bad_maps)} maps hold NaN or infinite values")
             for metric, why in outcome.problems.items():
                 lines.append(f"{name}: {explainer}: metric {metric} failed: {why}")
-    return lines
+    return list(dict.fromkeys(lines))
 
 
 def _skipped_metrics(frames: Frames) -> list[str]:

@@ -20,13 +20,13 @@ from bench.evaluation.metric_inputs import NEEDS_MASKS
 from bench.evaluation.mixed_precision import choose_predictor
 from bench.evaluation.requests import MetricRequest
 from bench.evaluation.scoring import score_batch
-from bench.files import write_if_new
+from bench.files import read_json
 from bench.run.study_jobs import run_studies
 from bench.store.cell_facts import GeometryFacts
 from bench.store.code_digest import code_digest, digest
 from bench.store.folders import CellStore
+from bench.store.maps import member_names, read_arrays
 from bench.store.records import CellKey, ExplainerOutcome
-from bench.store.scores import read_metadata
 from bench.studies.base import Subject
 from bench.training.classifier import CellClassifier
 
@@ -88,7 +88,7 @@ class Cell:
         self.store.note(plan=self.plan_id, metrics_skipped=skipped, target=self.trained.config.explain.target)
         metrics = [request for request in metrics if request.info.name not in skipped]
         logits = self.trained.predict(classifier, explain, explained.indices)
-        write_if_new(self.store.explained, explained_logits(explain, explained, logits))
+        self.store.files.write_frame(self.store.explained, explained_logits(explain, explained, logits))
         context = self._context(classifier, logits)
         self._note_geometry(context)
         noted = self.store.record.inference
@@ -184,13 +184,17 @@ class Cell:
         stored = self._stored_metrics(name, fingerprint)
         missing = [request for request in metrics if (stored or {}).get(request.name) != wanted[request.name]]
         if stored is None:
-            self.store.maps_file(name).unlink(missing_ok=True)  # maps of other settings
+            self.store.files.remove(self.store.maps_file(name))  # maps of other settings
         return ExplainerJob(name, self._title(name), explainer, fingerprint, missing, (stored or {}) | wanted)
 
     def _is_done(self, job: ExplainerJob, save_maps: bool) -> bool:
         is_current = self._stored_metrics(job.name, job.fingerprint) is not None and self.store.is_current(job.name)
-        has_maps = not save_maps or self.store.maps_file(job.name).exists()
-        return is_current and not job.missing and has_maps
+        maps, files = self.store.maps_file(job.name), self.store.files
+        has_maps = not save_maps or (
+            files.is_good(maps, member_names) and files.is_good(maps.with_suffix(".json"), read_json)
+        )
+        has_gallery = files.is_good(self.store.gallery_file(job.name), read_arrays)
+        return is_current and not job.missing and has_maps and has_gallery
 
     def _explain_fingerprint(self, context: EvaluationContext, name: str, explainer: Explainer) -> str:
         explained, gallery = self.prepared.explained, self.trained.config.explain.gallery
@@ -213,7 +217,7 @@ class Cell:
 
     def _stored_metrics(self, name: str, fingerprint: str) -> dict[str, str] | None:
         """Returns metric -> digest of its code; None if there are no scores, or only scores of other settings."""
-        metadata = read_metadata(self.store.scores_file(name))
+        metadata = self.store.metadata(self.store.scores_file(name))
         return json.loads(metadata["metrics"]) if metadata.get("fingerprint") == fingerprint else None
 
 

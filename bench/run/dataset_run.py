@@ -13,12 +13,13 @@ import torch
 from bench.config import Config
 from bench.data.prepare import Prepared, facts, prepare, write_gallery_images
 from bench.data.selection import lesion_facts
-from bench.errors import NotApplicable, UserError, one_line
-from bench.files import write_if_new
+from bench.errors import NotApplicable, UserError, disk_fault, is_stop, one_line
+from bench.files import telling
 from bench.progress import Progress
 from bench.run.cell import Cell
 from bench.run.plan import Plan, plan_head
 from bench.store.folders import RunStore
+from bench.store.maps import read_arrays
 from bench.store.records import CellKey, DatasetFacts
 from bench.training.classifier import CellClassifier, step_of
 
@@ -96,6 +97,7 @@ class DatasetRun:
     progress: Progress
     note: Callable[[str, DatasetFacts], None]
     done: DatasetResult = field(default_factory=DatasetResult)
+    _told: set[Path] = field(default_factory=set)
 
     def run(self) -> Iterator[DatasetResult]:
         """Computes what the store does not hold yet; yields the result so far after every cell."""
@@ -140,8 +142,10 @@ class DatasetRun:
         )
         for line in prepared.doubts:
             self.progress.say(f"{self.name}: {line}", style="yellow")
-        write_gallery_images(self._store.images_file(self.name), prepared, config.explain.gallery)
-        write_if_new(self._store.lesions_file(self.name), lesion_facts(prepared.explain, prepared.explained))
+        files, images = self._store.files, self._store.images_file(self.name)
+        files.is_good(images, read_arrays)  # a damaged file is named before it is replaced
+        write_gallery_images(files.writing(images), prepared, config.explain.gallery)
+        files.write_frame(self._store.lesions_file(self.name), lesion_facts(prepared.explain, prepared.explained))
         self.note(self.name, facts(prepared, config.data.size))
         return prepared
 
@@ -182,21 +186,45 @@ class DatasetRun:
 
     @contextmanager
     def guard(self, what: str, cells: list[CellKey]) -> Iterator[None]:
-        """Records an exception, with its traceback, in the cells that it concerns, and suppresses it."""
+        """Records an exception, with its traceback, in the cells that it concerns, and suppresses it.
+
+        Raises:
+            UserError: the disk is full or cannot be written to.
+        """
         try:
-            yield
+            with telling(self._mends):
+                yield
         except NotApplicable as error:
             self._note(cells, status="skipped", reason=one_line(error))
             self.progress.say(f"{what} skipped: {one_line(error)}", style="yellow")
-        except Exception as error:
+        except BaseException as error:  # a plugin may raise anything, such as the end of the program
+            if is_stop(error):
+                raise
+            if fault := disk_fault(error):
+                raise _unwritable(self.options.out, fault) from error
             reason = one_line(error)
             self._note(cells, status="failed", reason=reason, traceback=traceback.format_exc())
             self._problem(f"{what} failed: {reason}")
 
     def _note(self, cells: list[CellKey], **facts: str) -> None:
         for key in cells:
-            with suppress(UserError):  # a record that cannot be read is the failure, and is left as it is
-                self._store.cell(key).note(plan=self.plan_id, **facts)
+            try:
+                with telling(self._mends), suppress(UserError):  # it cannot be read: that is the failure
+                    self._store.cell(key).note(plan=self.plan_id, **facts)
+            except OSError as error:
+                raise _unwritable(self.options.out, str(error.strerror)) from error
+
+    def _mends(self, path: Path, why: str) -> None:
+        """Says once that a damaged file is made again."""
+        if path not in self._told:
+            self._told.add(path)
+            self.progress.say(f"{path} is damaged ({why}) and is made again", style="yellow")
+
+
+def _unwritable(out: Path, why: str) -> UserError:
+    return UserError(
+        f"stopped: {why} while writing to {out}; make room and repeat the command, which continues from what is stored"
+    )
 
 
 def cell_steps(plan: Plan, key: CellKey) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from bench.config import Config, ReportSection
 from bench.contracts import DatasetInfo, Explainer, Head
 from bench.data.sources.folder import folder_dataset
-from bench.errors import UserError
+from bench.errors import PluginError, UserError, is_stop, one_line
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
 from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry, closest
@@ -222,3 +222,7 @@ def _construct(
     except (TypeError, ValueError) as error:
         text = str(error).replace("__init__()", "").strip()
         raise UserError(f"{registry.kind} {name!r} cannot be made with {given}: {text}") from error
+    except BaseException as error:  # a plugin may raise anything, such as the end of the program
+        if is_stop(error):
+            raise
+        raise PluginError(f"{registry.kind} {name!r} cannot be made with {given}: {one_line(error)}") from error

@@ -206,9 +206,17 @@ def _start_server() -> None:
         forkserver.ensure_running()
 
 
+class _Stopped(KeyboardInterrupt):
+    """The first process told this one to end; handled like Ctrl-C, which no failure of a plugin is."""
+
+
+def _stop(*_: object) -> None:
+    raise _Stopped  # through every ``finally``
+
+
 def _work(assignment: WorkerSpec, name: str, connection: Connection) -> None:
     """Works on a data set, in a process of its own."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through every ``finally``
+    signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads_of_each(assignment.workers))
 
@@ -224,7 +232,9 @@ def _work(assignment: WorkerSpec, name: str, connection: Connection) -> None:
         for done in work.run():
             send("done", done, False)
         send("done", work.done, True)
-    except Exception as error:
+    except _Stopped:
+        sys.exit(1)
+    except BaseException as error:  # a plugin may raise anything, such as the end of the program
         send("failed", one_line(error), traceback.format_exc())
 
 

@@ -14,6 +14,7 @@ from bench.run.plan import Plan
 from bench.run.process_pool import WorkerSpec, choose_workers, run_in_processes
 from bench.run.record import new_record, utc_now
 from bench.store.folders import RunStore
+from bench.store.record_files import RUN_FILE
 from bench.store.records import DatasetFacts
 from bench.store.run_folder import check_run_folder
 
@@ -47,7 +48,7 @@ def run(
     Raises:
         UserError: the folder does not hold a run of this version, cannot be written to, or another run works in it.
     """
-    check_run_folder(options.out)
+    damage = check_run_folder(options.out)
     store = RunStore(options.out)
     workers = choose_workers(options, len(plan.datasets)) if register else 1
     with store.lock(), RunProgress(console, [], workers) as progress:
@@ -56,6 +57,8 @@ def run(
         store.write_record(started)
         for problem in problems:
             progress.say(problem, style="red")
+        if damage:
+            progress.say(f"{options.out / RUN_FILE} is damaged ({damage}) and is made again", style="yellow")
 
         def note(name: str, facts: DatasetFacts) -> None:
             datasets[name] = facts

@@ -6,13 +6,12 @@ and shown must not be part of that.
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
 from bench.contracts import Explainer
-from bench.errors import one_line
+from bench.errors import disk_fault, is_stop, one_line
 from bench.evaluation.scoring import score_batch
 from bench.store.code_digest import code_digest, digest
 from bench.store.folders import CellStore
@@ -33,10 +32,16 @@ def run_studies(subject: Subject, studies: dict[str, tuple[Study, dict[str, Any]
         After every computation a line that says why it failed; empty if it did not.
     """
     for name, (study, parameters) in studies.items():
-        concerned = {of: one for of, one in subject.explainers.items() if study.concerns(one)}
-        explainers = concerned if study.per_explainer else {"": None}
         step, progress = f"study {name}", subject.trained.progress
-        if reason := study.applies_to(subject):
+        try:
+            concerned = {of: one for of, one in subject.explainers.items() if study.concerns(one)}
+            reason = study.applies_to(subject)
+        except BaseException as error:
+            yield _failed(subject, study, "", error, store)
+            progress.skip(step)
+            continue
+        explainers = concerned if study.per_explainer else {"": None}
+        if reason:
             store.note_study(name, {"": StudyOutcome(status="skipped", reason=reason)})
             progress.skip(step)
             continue
@@ -54,14 +59,22 @@ def _study(
     subject: Subject, study: Study, of: str, explainer: Explainer | None, fingerprint: str, store: CellStore
 ) -> str:
     try:
-        write_study(store.study_file(study.name, of), study.measure(subject, of, explainer), fingerprint=fingerprint)
+        rows = study.measure(subject, of, explainer)
+        write_study(store.files.writing(store.study_file(study.name, of)), rows, fingerprint=fingerprint)
         store.note_study(study.name, {of: StudyOutcome(status="ok", fingerprint=fingerprint)})
         return ""
-    except Exception as error:  # a study that fails must not take the scores with it
-        reason = one_line(error)
-        failed = StudyOutcome(status="failed", reason=reason, traceback=traceback.format_exc())
-        store.note_study(study.name, {of: failed})
-        return f"{subject.trained.key}: study {study.name!r}{f' of {of!r}' if of else ''} failed: {reason}"
+    except BaseException as error:
+        return _failed(subject, study, of, error, store)
+
+
+def _failed(subject: Subject, study: Study, of: str, error: BaseException, store: CellStore) -> str:
+    """Records what a study raised -> a line; a study that fails must not take the scores with it."""
+    if is_stop(error) or disk_fault(error):
+        raise error
+    reason = one_line(error)
+    outcome = StudyOutcome(status="failed", reason=reason, traceback="".join(traceback.format_exception(error)))
+    store.note_study(study.name, {of: outcome})
+    return f"{subject.trained.key}: study {study.name!r}{f' of {of!r}' if of else ''} failed: {reason}"
 
 
 def _fingerprint(subject: Subject, study: Study, parameters: dict[str, Any], of: str) -> str:
@@ -72,7 +85,7 @@ def _fingerprint(subject: Subject, study: Study, parameters: dict[str, Any], of:
         subject.prepared.explain.digest,
         explained.indices.tolist(),
         study.name,
-        json.dumps(parameters, sort_keys=True, default=str),
+        parameters,
         # the builder: a study may have it render what the split does not hold
         code_digest(study, score_batch, subject.prepared.info.builder, *([explainer] if explainer else [])),
         subject.context.inference.precision,

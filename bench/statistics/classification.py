@@ -50,9 +50,11 @@ def classification_scores(
         ordered: True if a higher class index is a higher grade; two classes need no order.
 
     Returns:
-        Name -> (B,) values, nan if undefined.
+        Name -> (B,) values, nan if undefined; all are nan if a logit is NaN or infinite.
     """
     weights = np.ones((1, len(labels))) if weights is None else weights
+    if not np.isfinite(logits).all():
+        return {name: np.full(len(weights), np.nan) for name in CLASSIFICATION_SCORES}
     probabilities = softmax(logits)
     predicted = probabilities.argmax(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -117,9 +119,11 @@ def _quadratic_kappa(counts: Floats, truly: Floats, called: Floats, total: Float
 def auc(probabilities: Floats, labels: Integers, weights: Floats | None = None) -> Floats:
     """Computes the weighted area under the ROC curve (B,), ties counted half; macro one-against-rest if C > 2.
 
-    It is nan if a class has no weight.
+    It is nan if a class has no weight, or a probability is nan: such images have no rank.
     """
     weights = np.ones((1, len(labels))) if weights is None else weights
+    if np.isnan(probabilities).any():
+        return np.full(len(weights), np.nan)
     classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     areas = [_binary_auc(probabilities[:, one], labels == one, weights) for one in classes]
     mean: Floats = np.mean(areas, axis=0)

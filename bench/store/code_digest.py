@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -19,11 +20,26 @@ from typing import Any
 
 from bench.store.module_closure import closure, is_library
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
 
 def digest(*values: object) -> str:
     """Returns a short hash of anything JSON can write; equal values give equal digests in every process."""
-    text = json.dumps(values, sort_keys=True, default=str)
+    text = json.dumps(values, sort_keys=True, default=described)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def described(value: object) -> object:
+    """Returns what JSON can write in the place of another object, the same in every process.
+
+    Code is known by its digest, a set by its sorted entries, and an instance by its text, without its address.
+    """
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    if isinstance(value, type | FunctionType | MethodType | partial | ModuleType):
+        return code_digest(value)
+    text = _ADDRESS.sub("", str(value))
+    return [text, code_digest(value), vars(value)] if text != str(value) and hasattr(value, "__dict__") else text
 
 
 def code_digest(*objects: object) -> str:

@@ -10,6 +10,7 @@ cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, tra
     gallery/<explainer>.npz                  raw maps of the images that the figures show
     maps/<explainer>.npz, .json              raw maps of every image and how to draw them, only with --save-maps
     studies/<study>/<explainer>.parquet      rows of a study; cell.parquet for one of the whole cell
+    .digests.jsonl                           digests of these files, also in the run folder for those in data/
     own_class/, every_class/                 with more than two classes: scores and maps of further pairs of image and
                                              class, laid out as the cell itself; see bench.evaluation.per_class
 """
@@ -27,23 +28,39 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bench.errors import UserError
+from bench.files import DamagedFile, tell_damage
+from bench.specs import is_plain_name
 from bench.store.code_digest import digest
 from bench.store.record_files import CELL_FILE, RUN_FILE, read_record, write_record
 from bench.store.records import CellKey, CellRecord, ExplainerOutcome, RunRecord, StudyOutcome
 from bench.store.scores import read_metadata
+from bench.store.stored_files import NOTES, StoredFiles, require_inside
+
+#: Everything in a cell that was computed with its trained weights.
+_SCORED = ("scores", "pieces", "gallery", "maps", "studies", "own_class", "every_class")
+_SHOWN = 60  # bytes of a name that is stored under its digest
 
 
 def file_name(name: str) -> str:
     """Turns a name into a part of a path: ``folder:/a/b`` must not become folders; a hash keeps names apart."""
-    plain = re.sub(r"[^\w.+@=-]+", "_", name)
-    return plain if plain == name else f"{plain.strip('_')[-60:]}-{digest(name)[:6]}"
+    if is_plain_name(name):
+        return name
+    shown = re.sub(r"[^\w.+@=-]+", "_", name).strip("_").encode()[-_SHOWN:].decode(errors="ignore")
+    return f"{shown}-{digest(name)[:6]}"
 
 
 class CellStore:
     """Files of one cell."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, root: Path | None = None) -> None:
+        """Names the files in a folder.
+
+        Args:
+            folder: of the cell.
+            root: run folder, which no file may lie outside of; None = the folder of the cell.
+        """
+        self.folder, self.root = folder, root or folder
+        self.files = StoredFiles(folder, self.root)
         self.weights = folder / "weights.safetensors"
         self.checkpoint = folder / "checkpoint.safetensors"
         self.training = folder / "training.csv"
@@ -52,15 +69,30 @@ class CellStore:
 
     @property
     def record(self) -> CellRecord:
-        """Content of cell.json; a record with the status "absent" where there is none.
+        """Content of cell.json; a record with the status "absent" where there is none, or only a damaged one.
 
         Raises:
-            UserError: the file is damaged, or another version wrote it.
+            UserError: another version wrote it.
+            DamagedFile: it is damaged, and nothing listens (``bench.files.telling``).
         """
-        return read_record(self.folder / CELL_FILE, CellRecord) or CellRecord()
+        try:
+            return self.read_record()
+        except DamagedFile as error:
+            tell_damage(self.folder / CELL_FILE, error.why)
+            return CellRecord()
+
+    def read_record(self) -> CellRecord:
+        """Returns ``record``; a damaged one is an error whether or not anything listens."""
+        file = self.folder / CELL_FILE
+        found = read_record(file, CellRecord)
+        if found is None and (self.folder / NOTES).exists():  # the record is written before any other file
+            why = "it is missing"
+            raise DamagedFile(f"{file} is damaged ({why}); repeat the command of the run, which writes it again", why)
+        return found or CellRecord()
 
     def write_record(self, record: CellRecord) -> None:
         """Replaces cell.json."""
+        require_inside(self.root, self.folder)
         write_record(self.folder / CELL_FILE, record)
 
     def activate(self, fingerprint: str) -> None:
@@ -73,7 +105,7 @@ class CellStore:
             return
         if current:
             aside = self._aside(current)
-            if aside.exists() and CellStore(aside).record.training != current:
+            if aside.exists() and CellStore(aside, self.root).record.training != current:
                 raise UserError(f"{aside} is in the way and does not belong to this cell; move it")
             shutil.rmtree(aside, ignore_errors=True)
             self.folder.rename(aside)
@@ -87,7 +119,13 @@ class CellStore:
 
     def part(self, name: str) -> CellStore:
         """Returns the files of a part of the cell, which are in a subfolder."""
-        return CellStore(self.folder / name)
+        return CellStore(self.folder / name, self.root)
+
+    def forget_scores(self) -> None:
+        """Removes everything that was computed with other weights than those that are stored next."""
+        self.files.remove(self.explained)
+        for name in _SCORED:
+            self.files.remove(self.folder / name)
 
     def note(self, **facts: Any) -> None:
         """Adds facts to cell.json unless it holds them. Only cells with the ``plan`` of the run are shown."""
@@ -104,28 +142,32 @@ class CellStore:
         studies = self.record.studies
         self.note(studies=studies | {name: studies.get(name, {}) | outcomes})
 
+    def metadata(self, path: Path) -> dict[str, str]:
+        """Returns the metadata of a scores file; empty if it is absent or damaged."""
+        return self.files.read(path, read_metadata) or {}
+
     def study_is_current(self, name: str, of: str, fingerprint: str | None = None) -> bool:
         """Returns whether there are rows of a study, from its last success, and of this fingerprint if one is given."""
         noted = self.record.studies.get(name, {}).get(of)
-        stored = read_metadata(self.study_file(name, of)).get("fingerprint")
+        stored = self.metadata(self.study_file(name, of)).get("fingerprint")
         is_current = noted is not None and noted.status == "ok" and noted.fingerprint == stored
         return is_current and fingerprint in (None, stored)
 
     def study_file(self, name: str, of: str) -> Path:
         """Returns the file of the rows of a study of an explainer ("" = of the whole cell)."""
-        return self.folder / "studies" / name / f"{file_name(of) if of else 'cell'}.parquet"
+        return self.folder / "studies" / file_name(name) / f"{file_name(of) if of else 'cell'}.parquet"
 
     def is_current(self, explainer: str) -> bool:
         """Returns whether there are scores of this explainer, from its last success on these weights."""
         noted = self.record.explainers.get(explainer)
-        stored = read_metadata(self.scores_file(explainer)).get("fingerprint")
+        stored = self.metadata(self.scores_file(explainer)).get("fingerprint")
         return noted is not None and noted.status == "ok" and noted.fingerprint == stored
 
     def part_is_current(self, part: str, explainer: str) -> bool:
         """Returns whether a part has scores of this explainer by the same settings and code as those of the cell."""
         if not (self.is_current(explainer) and self.part(part).is_current(explainer)):
             return False
-        ours, theirs = (read_metadata(store.scores_file(explainer)) for store in (self, self.part(part)))
+        ours, theirs = (store.metadata(store.scores_file(explainer)) for store in (self, self.part(part)))
         same_metrics = json.loads(theirs["metrics"]).items() <= json.loads(ours["metrics"]).items()
         return same_metrics and theirs["fingerprint"].startswith(ours["fingerprint"])
 
@@ -151,6 +193,7 @@ class RunStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.files = StoredFiles(folder, folder)
 
     @property
     def record(self) -> RunRecord:
@@ -169,9 +212,14 @@ class RunStore:
         write_record(self.folder / RUN_FILE, record)
 
     def cell(self, key: CellKey) -> CellStore:
-        """Returns the files of a cell."""
+        """Returns the files of a cell.
+
+        Raises:
+            UserError: a link leads out of the run folder.
+        """
         name = f"{file_name(key.backbone)}-{file_name(key.head)}-s{key.seed}"
-        return CellStore(self.folder / "cells" / file_name(key.dataset) / name)
+        folder = self.folder / "cells" / file_name(key.dataset) / name
+        return CellStore(require_inside(self.folder, folder), self.folder)
 
     def images_file(self, dataset: str) -> Path:
         """Returns the file of the images and masks that the figures of a data set show."""
@@ -183,17 +231,20 @@ class RunStore:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps a second run out of the folder; the lock ends with the process, however that ends.
+        """Keeps other runs and reports out of the folder; the lock ends with the process, however that ends.
 
         Raises:
-            UserError: another run works here, or the folder cannot be written to.
+            UserError: another run or report works here, or the folder cannot be written to.
         """
-        lock = FileLock(self.folder / "lock", timeout=0)
+        file = self.folder / "lock"
+        if file.is_symlink():
+            raise UserError(f"{file} is a link, which a lock must not be; remove it")
+        lock = FileLock(file, timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as error:
-            raise UserError(f"another run is working in {self.folder}; wait for it or choose --out") from error
+            raise UserError(f"another run or report is working in {self.folder}; wait for it") from error
         except OSError as error:
             raise UserError(f"cannot write to {self.folder}: {error.strerror}; choose another --out") from error
         try:

@@ -60,6 +60,8 @@ class Manifest:
             UserError: the file exists and is not ours, or is reached through a link; not where this is ``lenient``.
         """
         name = self.below + name
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise UserError(f"{name!r} leads out of {self.folder} and is not written")
         if obstacle := self._obstacle(name):
             if not self.lenient:
                 raise UserError(self._refusal(*obstacle))
@@ -87,6 +89,10 @@ class Manifest:
     def is_ours(self, name: str) -> bool:
         """Whether the file was written here and not changed since. A link is not ours."""
         return self._owns(self.below + name)
+
+    def was_written(self, name: str) -> bool:
+        """Whether a file of this name was once written here, and is no link; it may have been changed since."""
+        return name in self._read() and not self._link(name) and (self.folder / name).is_file()
 
     def _owns(self, name: str) -> bool:
         path = self.folder / name

@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from bench.errors import UserError
-from bench.files import write_json
+from bench.files import DamagedFile, json_digest, write_text
+from bench.store.code_digest import described
 from bench.store.records import FORMAT, CellRecord, RunRecord
 
 RUN_FILE, CELL_FILE = "run.json", "cell.json"
 #: Keys of every ``run.json`` of layout 1.
 _FIRST_LAYOUT = {"config", "cells", "datasets"}
+#: Key of the digest of everything else in a record.
+_DIGEST = "sha256"
 
 Stored = TypeVar("Stored", RunRecord, CellRecord)
 
@@ -22,30 +25,41 @@ Stored = TypeVar("Stored", RunRecord, CellRecord)
 def write_record(file: Path, record: RunRecord | CellRecord) -> None:
     """Replaces a record; that of a cell is written without what is not known."""
     facts = record.model_dump(exclude_defaults=isinstance(record, CellRecord))
-    write_json(file, {"format": FORMAT} | facts)
+    values = json.loads(json.dumps({"format": FORMAT} | facts, default=described))
+    write_text(file, json.dumps(values | {_DIGEST: json_digest(values)}, indent=2) + "\n")
 
 
 def read_record(file: Path, kind: type[Stored]) -> Stored | None:
     """Reads a record; None where there is none.
 
     Raises:
-        UserError: the file is damaged, or another version wrote it.
+        DamagedFile: the file is damaged or cannot be read.
+        UserError: another version wrote it.
     """
     try:
+        if file.exists() and not file.is_file():
+            raise _damaged(file, "it is not a file")
         values = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; make it readable or choose another --out") from error
-    except ValueError as error:
-        raise UserError(f"{file} is damaged ({str(error).splitlines()[0]}); {_way_out(file)}") from error
+        raise _damaged(file, str(error.strerror)) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, str(error).splitlines()[0]) from error
+    noted = values.pop(_DIGEST, None) if isinstance(values, dict) else None
+    if noted not in (None, json_digest(values)):
+        raise _damaged(file, "it was changed since it was written")
     check_format(file, values)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{file} is damaged ({key or 'record'}: {first['msg']}); {_way_out(file)}") from error
+        why = f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
+        if noted is None:
+            raise _damaged(file, why) from error
+        raise UserError(
+            f"{file} was written by another version ({why}); choose another --out or use that version"
+        ) from error
 
 
 def check_format(file: Path, values: Any) -> None:
@@ -65,7 +79,11 @@ def check_format(file: Path, values: Any) -> None:
     )
 
 
+def _damaged(file: Path, why: str) -> DamagedFile:
+    return DamagedFile(f"{file} is damaged ({why}); {_way_out(file)}", why)
+
+
 def _way_out(file: Path) -> str:
     if file.name == RUN_FILE:
-        return "delete it and repeat the command of the run, which keeps its cells"
-    return "delete it and repeat the command of the run, which trains this cell again"
+        return "repeat the command of the run, which writes it again and keeps its cells"
+    return "repeat the command of the run, which writes it again"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
+
+from pydantic import model_validator
 
 from bench.store.cell_facts import GeometryFacts, InferenceFacts, LesionReliance, PenaltySearch, Record
 
@@ -171,6 +173,16 @@ class RunRecord(Record):
     finished: str = ""
     problems: list[str] = []
 
+    @model_validator(mode="after")
+    def _states_what_it_names(self) -> Self:
+        """Checks that there are facts about every name in it, because a record may come from anywhere."""
+        for key in self.cells:
+            if key.dataset not in self.datasets or key.head not in self.heads or key.head not in self.explained_by:
+                raise ValueError(f"no facts about the cell {key}")
+        if unknown := {name for names in self.explained_by.values() for name in names} - self.explainers.keys():
+            raise ValueError(f"no facts about explainer {min(unknown)}")
+        return self
+
 
 class StudyOutcome(Record):
     """Result of a study of one explainer or of the whole cell; its rows belong to it if they have its fingerprint."""
@@ -203,6 +215,7 @@ class CellRecord(Record):
         base, parameters: registered name of the head, and all its constructor arguments.
         weights_from: origin of the weights; empty until they are stored.
         weights: number of them.
+        weights_sha256: digest of their names and values, which other weights in the same file do not have.
         best_epoch: whose weights were kept, counted from 0; None if nothing was trained.
         evidence_grid: sides (h, w) of the evidence of a training image; None where the classifier has none.
         geometry: of the feature map of the explained images; None where it is unknown.
@@ -226,6 +239,7 @@ class CellRecord(Record):
     parameters: dict[str, Any] | None = None
     weights_from: str = ""
     weights: int | None = None
+    weights_sha256: str = ""
     seconds: float | None = None
     mean: list[float] = []
     std: list[float] = []

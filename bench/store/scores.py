@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.files import replacing
+from bench.files import Place
 
 SCORE_SCHEMA = pa.schema(
     {
@@ -24,26 +24,28 @@ SCORE_SCHEMA = pa.schema(
 SCORE_COLUMNS = tuple(SCORE_SCHEMA.names)
 
 
-def write_scores(path: Path, parts: Iterable[pd.DataFrame], **metadata: str) -> None:
-    """Writes long rows, part after part, with string metadata, atomically."""
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCORE_SCHEMA.with_metadata(metadata)) as writer:
+def write_scores(place: Place, parts: Iterable[pd.DataFrame], **metadata: str) -> None:
+    """Writes long rows, part after part, with string metadata, to the file of ``place``."""
+    with place as temporary, pq.ParquetWriter(temporary, SCORE_SCHEMA.with_metadata(metadata)) as writer:
         for rows in parts:
             table = pa.Table.from_pandas(rows[list(SCORE_COLUMNS)], schema=SCORE_SCHEMA, preserve_index=False)
             writer.write_table(table.replace_schema_metadata(metadata))
 
 
-def write_study(path: Path, rows: pd.DataFrame, **metadata: str) -> None:
-    """Writes rows of any columns with string metadata, atomically."""
+def write_study(place: Place, rows: pd.DataFrame, **metadata: str) -> None:
+    """Writes rows of any columns with string metadata to the file of ``place``."""
     table = pa.Table.from_pandas(rows, preserve_index=False)
     table = table.replace_schema_metadata((table.schema.metadata or {}) | metadata)
-    with replacing(path) as temporary:
+    with place as temporary:
         pq.write_table(table, temporary)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Reads the metadata of a scores file; empty if the file is absent or unreadable."""
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid):
-        return {}
+    """Reads the metadata of a scores file.
+
+    Raises:
+        OSError: it cannot be read.
+        pyarrow.ArrowInvalid: it is not a parquet file.
+    """
+    metadata = pq.read_schema(path).metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items()}

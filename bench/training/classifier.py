@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 
 from bench.config import Config
 from bench.contracts import Classifier, EvidenceClassifier
@@ -20,9 +18,8 @@ from bench.data.prepare import Prepared, TrainingData
 from bench.data.split import Split
 from bench.devices import has_fast_bf16
 from bench.errors import NotApplicable, UserError, one_line
-from bench.files import replacing
+from bench.files import tell_damage
 from bench.memory import with_smaller_batches
-from bench.models.eval_mode import evaluating
 from bench.models.factory import build_classifier, normalisation
 from bench.models.initial_weights import InitialWeights
 from bench.progress import Progress
@@ -33,7 +30,16 @@ from bench.store.folders import CellStore
 from bench.store.records import CellKey, CellRecord
 from bench.training.lesion_reliance import lesion_reliance
 from bench.training.loop import predict_split, train
-from bench.training.penalty_search import PlannedHead, Search, near_zero_share
+from bench.training.penalty_search import PlannedHead, Search, evidence_grid, near_zero_share
+from bench.training.trained_files import (
+    has_history,
+    has_predictions,
+    restore_record,
+    save_history,
+    save_predictions,
+    save_trained,
+    stored_weights,
+)
 from bench.training.training_run import Training, TrainingRun
 
 
@@ -142,34 +148,53 @@ class CellClassifier:
             UserError: The head does not fit the backbone, or the training diverged.
             NotApplicable: The conversion would not be exact.
         """
-        self.store.activate(self.fingerprint)
-        if self._is_stored():
-            self.progress.skip(self.step)
-            return self._obtain()
-        with self.progress.step(self.step, f"{self.key}: {self.step}"):
-            return self._obtain()
-
-    def _is_stored(self) -> bool:
-        return bool(self.store.record.weights_from)
+        stored = self._stored()
+        if stored is None:
+            with self.progress.step(self.step, f"{self.key}: {self.step}"):
+                return self._ready(self._train_and_save())
+        self.progress.skip(self.step)
+        return self._ready(stored)
 
     def _obtain(self) -> Classifier:
         """Does the work of ``load`` without a step in the progress display, because another cell may call it."""
-        self.store.activate(self.fingerprint)
-        classifier, origin = self._build()
-        if self._is_stored():
-            record = self.store.record
-            if record.status != "ok":  # it failed after the training, and is tried again
-                self.store.write_record(record.changed(status="ok", reason="", traceback=""))
-            classifier.load_state_dict(load_file(self.store.weights))
-        else:
-            self.computed = True
-            if self.init and not self.source:
-                origin = self.init.load_into(classifier, origin)
-                self.progress.milestone(f"{self.key}: {origin}")
-            if self.source and not self.head.head.converts:
-                origin = self._load_start(classifier, self.source)
-            self._finish(classifier, origin, None if self.head.head.converts else self._train(classifier))
+        stored = self._stored()
+        return self._ready(self._train_and_save() if stored is None else stored)
+
+    def _ready(self, classifier: Classifier) -> Classifier:
         return classifier.to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    def _stored(self) -> Classifier | None:
+        """Returns the stored classifier, and mends its other files; None if it must be trained or converted."""
+        restore_record(self.store)
+        self.store.activate(self.fingerprint)
+        found = stored_weights(self.store)
+        if found is None:
+            return None
+        tensors, history = found
+        classifier, _ = self._build()
+        try:
+            classifier.load_state_dict(tensors)
+        except RuntimeError:  # another architecture
+            tell_damage(self.store.weights, "its weights do not fit the classifier")
+            return None
+        if self.store.record.status != "ok":  # it failed after the training, and is tried again
+            self.store.note(status="ok", reason="", traceback="")
+        if history is not None and not has_history(self.store):
+            save_history(self.store, history)
+        if not has_predictions(self.store):
+            self._save_predictions(self._ready(classifier))
+        return classifier
+
+    def _train_and_save(self) -> Classifier:
+        classifier, origin = self._build()
+        self.computed = True
+        if self.init and not self.source:
+            origin = self.init.load_into(classifier, origin)
+            self.progress.milestone(f"{self.key}: {origin}")
+        if self.source and not self.head.head.converts:
+            origin = self._load_start(classifier, self.source)
+        self._finish(classifier, origin, None if self.head.head.converts else self._train(classifier))
+        return classifier
 
     def _build(self) -> tuple[Classifier, str]:
         """Returns the classifier before its training, and the origin of its weights."""
@@ -225,38 +250,28 @@ class CellClassifier:
 
     def _finish(self, classifier: Classifier, origin: str, training: Training | None) -> None:
         """Stores weights, predictions and record; a conversion has no ``training``."""
-        self._save(classifier, None if training is None else training.history)
         search = training.search if training else None
+        self._save_predictions(classifier)
         reliance = lesion_reliance(self.prepared, classifier, self.data, self.device)
-        self.store.write_record(
-            CellRecord(
-                training=self.fingerprint,
-                status="ok",
-                base=self.head.base,
-                parameters=self.head.parameters | (search.steps[search.chosen].weights if search else {}),
-                weights_from=origin,
-                weights=sum(weight.numel() for weight in classifier.parameters()),
-                seconds=training.seconds if training else 0.0,
-                mean=list(self.data.mean),
-                std=list(self.data.std),
-                best_epoch=training.best_epoch if training else None,
-                evidence_grid=self._evidence_grid(classifier),
-                near_zero=self._near_zero(classifier),
-                penalty_search=search,
-                lesion_reliance=None if reliance is None else LesionReliance.model_validate(reliance),
-            )
+        record = CellRecord(
+            training=self.fingerprint,
+            status="ok",
+            base=self.head.base,
+            parameters=self.head.parameters | (search.steps[search.chosen].weights if search else {}),
+            weights_from=origin,
+            weights=sum(weight.numel() for weight in classifier.parameters()),
+            seconds=training.seconds if training else 0.0,
+            mean=list(self.data.mean),
+            std=list(self.data.std),
+            best_epoch=training.best_epoch if training else None,
+            evidence_grid=evidence_grid(classifier, self.data.train, self.device),
+            near_zero=self._near_zero(classifier),
+            penalty_search=search,
+            lesion_reliance=None if reliance is None else LesionReliance.model_validate(reliance),
         )
+        save_trained(self.store, classifier, record, training.history if training else None)
         for file in self.store.folder.glob(f"{self.store.checkpoint.stem}*"):  # a search has one per weight
             file.unlink(missing_ok=True)
-
-    def _evidence_grid(self, classifier: Classifier) -> tuple[int, int] | None:
-        """Returns the sides (h, w) of the evidence of a training image; None for a classifier without evidence."""
-        if not isinstance(classifier, EvidenceClassifier):
-            return None
-        image = torch.zeros(1, *self.data.train.images.shape[1:], device=self.device)
-        with evaluating(classifier), torch.inference_mode():
-            height, width = classifier.to(self.device).forward_evidence(image).shape[2:]
-        return height, width
 
     def _near_zero(self, classifier: Classifier) -> float | None:
         """Returns the share of near-zero evidence of the test images; None for a classifier without evidence."""
@@ -268,23 +283,16 @@ class CellClassifier:
             self.config.explain.batch_size,
         )[0]
 
-    def _save(self, classifier: Classifier, history: pd.DataFrame | None) -> None:
-        weights = {name: value.cpu().contiguous() for name, value in classifier.state_dict().items()}
-        with replacing(self.store.weights) as temporary:
-            save_file(weights, temporary)
-        if history is not None:
-            with replacing(self.store.training) as temporary:
-                history.to_csv(temporary, index=False)
+    def _save_predictions(self, classifier: Classifier) -> None:
         test = self.prepared.test
-        logits = self.predict(classifier, test, np.arange(len(test)))
-        frame = pd.DataFrame({"image": test.ids, "group": test.groups, "label": test.labels})
-        for index in range(logits.shape[1]):
-            frame[f"logit_{index}"] = logits[:, index]
-        with replacing(self.store.predictions) as temporary:
-            frame.to_parquet(temporary, index=False)
+        save_predictions(self.store, test, self.predict(classifier, test, np.arange(len(test))))
 
     def predict(self, classifier: Classifier, split: Split, indices: np.ndarray) -> np.ndarray:
-        """Computes logits (N,C) of images (N,) of a split, in batches that shrink when memory runs out."""
+        """Computes logits (N,C) of images (N,) of a split, in batches that shrink when memory runs out.
+
+        Raises:
+            UserError: a logit is NaN or infinite.
+        """
         return with_smaller_batches(
             lambda size: predict_split(classifier, split, indices, self.data.mean, self.data.std, self.device, size),
             self.config.explain.batch_size,

@@ -15,20 +15,18 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.contracts import Channels, Classifier, Head
 from bench.data.split import Split, normalise
 from bench.devices import training_autocast
 from bench.errors import UserError
-from bench.files import replacing
 from bench.memory import is_out_of_memory
 from bench.models.eval_mode import evaluating
 from bench.seeds import seed_of
 from bench.statistics.classification import auc, softmax
 from bench.training.augmentation import Augmentation, augmentation
+from bench.training.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from bench.config import TrainingSection
@@ -73,14 +71,16 @@ def train(
         the epoch), val_loss, val_auc, val_accuracy, seconds.
 
     Raises:
-        UserError: The loss is no longer finite.
+        UserError: The loss, a weight or a validation logit is no longer finite.
     """
     classifier, recipe = loop.classifier, loop.recipe
     history, best = loop.resume(checkpoint)
     for epoch in range(len(history), recipe.epochs):
         torch.manual_seed(seed_of(*seed_names, "epoch", epoch))
         started = time.perf_counter()
-        row = {"epoch": epoch} | loop.run_epoch(epoch) | validate(classifier, loop.data, loop.device, recipe.batch_size)
+        row = {"epoch": epoch} | loop.run_epoch(epoch)
+        require_finite(classifier, epoch)
+        row |= validate(classifier, loop.data, loop.device, recipe.batch_size)
         row["seconds"] = time.perf_counter() - started
         history.append(row)
         if not best or best_row(history) == len(history) - 1:
@@ -89,6 +89,17 @@ def train(
         on_epoch(row)
     classifier.load_state_dict(best)
     return pd.DataFrame(history)
+
+
+def require_finite(classifier: Classifier, epoch: int) -> None:
+    """Raises ``UserError`` if a weight or statistic is NaN or infinite, which the loss shows one step late."""
+    for name, value in classifier.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise _diverged(epoch, f"{name} is NaN or infinite")
+
+
+def _diverged(epoch: float, why: str) -> UserError:
+    return UserError(f"training diverged in epoch {epoch:.0f} ({why}); try a smaller lr or penalty")
 
 
 def best_row(history: Sequence[Mapping[str, float]]) -> int:
@@ -166,7 +177,7 @@ class TrainingLoop:
             sums += self._step(indices, rate) * len(indices)
         total, penalties = sums.tolist()  # only once per epoch, because it waits for the device
         if not math.isfinite(total):
-            raise UserError(f"training diverged in epoch {epoch} (loss is {total}); try a smaller lr or penalty")
+            raise _diverged(epoch, f"loss is {total}")
         share = self._share(epoch)
         return {"lr": rate, "train_loss": total / seen, "penalty": penalties / seen, "penalty_share": share}
 
@@ -212,18 +223,14 @@ class TrainingLoop:
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors[f"momentum.{number}"] = state["momentum_buffer"]
         tensors["history"] = torch.tensor(pd.DataFrame(history).to_numpy(dtype=np.float64))
-        # Convolution weights have channels_last strides in memory; the file holds them in the standard order.
-        stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        with replacing(path) as temporary:
-            save_file(stored, temporary, metadata={"columns": ",".join(history[0])})
+        write_tensors(path, tensors, {"columns": ",".join(history[0])})
 
     def resume(self, path: Path) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-        """Loads a file of ``save`` -> history and best weights, both empty if there is no file."""
-        if not path.exists():
+        """Loads a file of ``save`` -> history and best weights, both empty if there is no file or a damaged one."""
+        found = read_tensors(path, str(self.device))
+        if found is None:
             return [], {}
-        with safe_open(path, framework="pt", device=str(self.device)) as file:
-            columns = file.metadata()["columns"].split(",")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        tensors, columns = found[0], found[1]["columns"].split(",")
         history = [dict(zip(columns, row.tolist(), strict=True)) for row in tensors.pop("history")]
         self.classifier.load_state_dict(_with_prefix(tensors, "model."))
         state = self.optimizer.state_dict()
@@ -264,10 +271,21 @@ def predict_split(
 def predict_batches(
     classifier: nn.Module, batches: Iterable[Tensor], mean: Channels, std: Channels, device: torch.device
 ) -> np.ndarray:
-    """Computes logits (N,C) float32 of batches of images (n,3,H,W), uint8 or float in [0, 1], in evaluation mode."""
+    """Computes logits (N,C) float32 of batches of images (n,3,H,W), uint8 or float in [0, 1], in evaluation mode.
+
+    Raises:
+        UserError: a logit is NaN or infinite, so that no score could rank the images.
+    """
     rows = []
     with evaluating(classifier), torch.inference_mode():
         for pixels in batches:
             images = normalise(pixels.to(device), mean, std)
             rows.append(classifier(images.contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(rows).numpy()
+    logits = torch.cat(rows)
+    bad = int((~logits.isfinite()).any(dim=1).sum())
+    if bad:
+        raise UserError(
+            f"the logits of {bad} of {len(logits)} images are NaN or infinite; the classifier diverged, try a smaller "
+            "lr or penalty"
+        )
+    return logits.numpy()

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.contracts import Channels, EvidenceClassifier, Head
+from bench.contracts import Channels, Classifier, EvidenceClassifier, Head
 from bench.data.split import Split, normalise
 from bench.errors import UserError
 from bench.models.eval_mode import evaluating
@@ -202,6 +202,16 @@ def evidence_batches(
         for indices in torch.split(torch.arange(len(split)), size):
             images = normalise(split.batch(indices).to(device), mean, std)
             yield classifier.forward_evidence(images.contiguous(memory_format=torch.channels_last)).float()
+
+
+def evidence_grid(classifier: Classifier, split: Split, device: torch.device) -> tuple[int, int] | None:
+    """Returns the sides (h, w) of the evidence of an image of a split; None for a classifier without evidence."""
+    if not isinstance(classifier, EvidenceClassifier):
+        return None
+    image = torch.zeros(1, *split.images.shape[1:], device=device)
+    with evaluating(classifier), torch.inference_mode():
+        height, width = classifier.to(device).forward_evidence(image).shape[2:]
+    return height, width
 
 
 def near_zero(evidence: Tensor) -> Tensor:

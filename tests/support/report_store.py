@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.files import replacing
 from bench.store.cell_facts import LesionReliance
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, ExplainerOutcome, MachineFacts, RunRecord
@@ -120,7 +121,7 @@ def _write_cell(cell: CellStore, key: CellKey, explainers: tuple[str, ...], mask
             outcomes[name] = ExplainerOutcome(status="skipped", reason="no evidence")
             continue
         outcomes[name] = ExplainerOutcome(status="ok", fingerprint="x")
-        write_scores(cell.scores_file(name), [_scores(generator, masks)], fingerprint="x")
+        write_scores(replacing(cell.scores_file(name)), [_scores(generator, masks)], fingerprint="x")
         np.savez(cell.gallery_file(name), *generator.normal(size=(2, 4, 4)))
     cell.write_record(
         CellRecord(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.files import replacing
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, DatasetFacts
 from bench.store.scores import write_scores
@@ -81,7 +82,7 @@ def _write(cell: CellStore, key: CellKey, dataset: DatasetFacts) -> None:
     for name in EXPLAINERS:
         if cell.scores_file(name).exists():
             scores = _scores(generator, labels[:IMAGES])
-            write_scores(cell.scores_file(name), [scores], fingerprint="x")
+            write_scores(replacing(cell.scores_file(name)), [scores], fingerprint="x")
 
 
 def _scores(generator: np.random.Generator, labels: np.ndarray) -> pd.DataFrame:
@@ -104,7 +105,7 @@ def set_scores(cell: CellStore, explainer: str, metric: str, values: np.ndarray 
     """Overwrite one metric of an explainer."""
     scores = pd.read_parquet(cell.scores_file(explainer))
     scores.loc[scores["metric"] == metric, "value"] = values
-    write_scores(cell.scores_file(explainer), [scores], fingerprint="x")
+    write_scores(replacing(cell.scores_file(explainer)), [scores], fingerprint="x")
 
 
 def set_validation(cell: CellStore, *aucs: float) -> None:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
 from bench.commands.export.model_card import model_card
 from bench.commands.export.onnx import require_onnx, write_onnx
@@ -24,6 +25,7 @@ from bench.report.frames.load import Frames, load_frames
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest
 from bench.store.records import CellKey, CellRecord
+from bench.training.tensor_files import read_tensors
 
 WEIGHTS, CARD, ONNX = "model.safetensors", "README.md", "model.onnx"
 
@@ -113,7 +115,7 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
     config = parse_config(frames.record.config, str(run.folder / "run.json")).for_dataset(key.dataset, key.backbone)
     head = _head(record, key)
     side = facts.side["test"]
-    classifier = rebuild(key.backbone, head, load_file(run.cell(key).weights), len(facts.classes))
+    classifier = rebuild(key.backbone, head, _weights(run, key), len(facts.classes))
     geometry = classifier.geometry((side, side))
     about = {
         "dataset": key.dataset,
@@ -129,6 +131,19 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
         "training": record.training,
     }
     return Exported(frames, config, classifier, about)
+
+
+def _weights(run: RunStore, key: CellKey) -> dict[str, Tensor]:
+    """Reads the trained weights of a cell.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    file = run.cell(key).weights
+    found = read_tensors(file)
+    if found is None:
+        raise UserError(f"{file} is missing; repeat the command of the run, which makes it again")
+    return found[0]
 
 
 def _head(record: CellRecord, key: CellKey) -> Head:

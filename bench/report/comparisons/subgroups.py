@@ -92,14 +92,16 @@ def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
 
     A run of an earlier version lacks the columns; the same command adds them without scoring anything again.
     """
-    file = frames.store.lesions_file(dataset)
-    facts = pd.read_parquet(file).set_index("image") if file.exists() else pd.DataFrame()
+    lesions = frames.store.files.read(frames.store.lesions_file(dataset), pd.read_parquet)
+    facts = pd.DataFrame() if lesions is None else lesions.set_index("image")
     cells = frames.cells[(frames.cells["dataset"] == dataset) & (frames.cells["backbone"] == backbone)]
     found = []
     for cell in cells.itertuples():
-        stored = frames.cell(cell).explained
-        if frames.record.heads[str(cell.head)].family != "inherent" and stored.exists():
-            frame = pd.read_parquet(stored)
+        if frames.record.heads[str(cell.head)].family == "inherent":
+            continue
+        store = frames.cell(cell)
+        frame = store.files.read(store.explained, pd.read_parquet)
+        if frame is not None:
             chance = softmax(frame.filter(like="logit_").to_numpy(dtype=float))
             found.append(pd.Series(chance[np.arange(len(frame)), frame["label"]], index=frame["image"]))
     if found:

@@ -22,6 +22,7 @@ from bench.report.tables.notes import alignment_note
 from bench.statistics.classification import softmax
 from bench.statistics.intervals import Floats
 from bench.store.folders import CellStore, file_name
+from bench.store.maps import read_arrays
 
 _POST_HOC = 3  # methods, the first that the run lists; the others' maps are in the store
 _ACROSS = 6  # tiles that fill the page, and more where there are more classes
@@ -66,8 +67,8 @@ def load_class_maps(frames: Frames, dataset: str, method: Method, images: Images
     """Loads the first seed that has maps of all kept images and classes; None if no seed has."""
     for cell in cells_of(frames, dataset, method.head):
         if method.explainer in part_explainers(frames.record, cell, EVERY_CLASS):
-            with np.load(cell.part(EVERY_CLASS).gallery_file(method.explainer)) as kept:
-                maps = [kept[f"arr_{index}"] for index in range(len(kept.files))]
+            part = cell.part(EVERY_CLASS)
+            maps = [*(part.files.read(part.gallery_file(method.explainer), read_arrays) or {}).values()]
             if len(maps) == len(images.ids) * classes:
                 order = np.argsort(images.labels, kind="stable")
                 stacks = [np.stack(maps[at * classes : (at + 1) * classes]) for at in order]
@@ -78,7 +79,10 @@ def load_class_maps(frames: Frames, dataset: str, method: Method, images: Images
 
 
 def _probabilities(cell: CellStore, ids: list[str], classes: int) -> Floats:
-    logits = pd.read_parquet(cell.predictions).set_index("image")[[f"logit_{index}" for index in range(classes)]]
+    predictions = cell.files.read(cell.predictions, pd.read_parquet)
+    if predictions is None:
+        return np.full((len(ids), classes), np.nan)
+    logits = predictions.set_index("image")[[f"logit_{index}" for index in range(classes)]]
     return softmax(logits.reindex(ids).to_numpy(dtype=float))
 
 

@@ -19,6 +19,7 @@ from bench.statistics.classification import softmax
 from bench.statistics.intervals import Floats
 from bench.store.cell_facts import GeometryFacts
 from bench.store.folders import CellStore
+from bench.store.maps import read_arrays
 
 SIGNED, UNSIGNED = "RdBu_r", "Purples"  # both white at 0, so that no evidence leaves the image as it is
 SCALE = 0.995
@@ -59,13 +60,12 @@ class Images:
 
 def load_images(frames: Frames, dataset: str) -> Images | None:
     """Loads the kept images of a data set; None if there are none."""
-    file = frames.store.images_file(dataset)
-    if not file.exists():
+    kept = frames.store.files.read(frames.store.images_file(dataset), read_arrays)
+    if kept is None:
         return None
-    with np.load(file) as kept:
-        masks = kept["masks"]
-        tags = kept["tags"] if "tags" in kept else np.zeros_like(masks)  # a run of before there were any
-        images = Images(kept["images"] / 255.0, masks, tags, kept["labels"], kept["ids"].tolist())
+    masks = kept["masks"]
+    tags = kept.get("tags", np.zeros_like(masks))  # a run of before there were any
+    images = Images(kept["images"] / 255.0, masks, tags, kept["labels"], kept["ids"].tolist())
     return images if len(images.ids) else None
 
 
@@ -80,11 +80,9 @@ class Maps:
 def load_maps(frames: Frames, dataset: str, method: Method, count: int) -> Maps | None:
     """Loads the raw maps of the kept images by the first seed that has them; None if no seed has all ``count``."""
     for cell in cells_of(frames, dataset, method.head):
-        file = cell.gallery_file(method.explainer)
-        if file.exists():
-            with np.load(file) as kept:
-                if len(kept.files) == count:
-                    return Maps([kept[f"arr_{index}"] for index in range(count)], geometry_of(frames, cell, method))
+        kept = cell.files.read(cell.gallery_file(method.explainer), read_arrays) or {}
+        if len(kept) == count:
+            return Maps([kept[f"arr_{index}"] for index in range(count)], geometry_of(frames, cell, method))
     return None
 
 

@@ -89,8 +89,9 @@ def intact(frames: Frames, rows: pd.DataFrame) -> pd.Series:
 @lru_cache(maxsize=64)
 def _probabilities(frames: Frames, dataset: str, backbone: str, head: str, seed: int) -> pd.DataFrame:
     """Returns the probabilities (N,C) of the explained images of a cell, by image; empty if they are not stored."""
-    file = frames.store.cell(CellKey(dataset, backbone, head, seed)).explained
-    if not file.exists():
+    cell = frames.store.cell(CellKey(dataset, backbone, head, seed))
+    stored = cell.files.read(cell.explained, pd.read_parquet)
+    if stored is None:
         return pd.DataFrame()
-    stored = pd.read_parquet(file).set_index("image")
+    stored = stored.set_index("image")
     return pd.DataFrame(softmax(stored.filter(like="logit_").to_numpy(dtype=float)), index=stored.index)

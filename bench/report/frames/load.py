@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.errors import UserError
 from bench.files import Place
+from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
 from bench.store.scores import SCORE_SCHEMA
+from bench.store.stored_files import collecting
 
 CELL = ["dataset", "backbone", "head", "seed"]
 _IS_STEP = pc.field("step") >= 0
@@ -39,6 +41,7 @@ class Frames:
         predictions: one row per cell and test image; logits in ``logit_0`` …, nan if a data set has fewer classes.
         training: one row per cell and epoch.
         studies: name of a study -> its rows, whose further columns are its own.
+        damaged: a line per stored file that should be there and is missing or damaged, with what it lacks.
     """
 
     store: RunStore
@@ -50,6 +53,7 @@ class Frames:
     predictions: pd.DataFrame
     training: pd.DataFrame
     studies: dict[str, pd.DataFrame]
+    damaged: tuple[str, ...] = ()
 
     @cached_property
     def own_explainers(self) -> dict[str, list[str]]:
@@ -79,48 +83,70 @@ class Frames:
         return rows.assign(seed=row.seed)
 
 
+@dataclass
+class _Parts:
+    """Rows of a run, cell by cell; attributes as of ``Frames``."""
+
+    scores: list[pd.DataFrame] = field(default_factory=list)
+    own_class: list[pd.DataFrame] = field(default_factory=list)
+    cost: list[pd.DataFrame] = field(default_factory=list)
+    predictions: list[pd.DataFrame] = field(default_factory=list)
+    training: list[pd.DataFrame] = field(default_factory=list)
+    studies: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
+
+
 def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
-    """Reads every finished cell of the run's last plan, or only one of them.
+    """Reads every finished cell of the run's last plan, or only one of them; damaged files are left out and named.
 
     Raises:
-        UserError: this is not a run folder.
+        UserError: this is not a run folder, or a link in it leads out of it.
     """
     store = RunStore(folder)
     record = store.record
     keys = [key for key in record.cells if only in (None, key)]
-    cells = pd.DataFrame([vars(key) | _cell_facts(store.cell(key), record.plan) for key in keys])
-    scores: list[pd.DataFrame] = []
-    own_class: list[pd.DataFrame] = []
-    cost: list[pd.DataFrame] = []
-    predictions: list[pd.DataFrame] = []
-    training: list[pd.DataFrame] = []
-    studies: dict[str, list[pd.DataFrame]] = {}
-    for key, status in zip(keys, cells["status"], strict=True):
-        if status != "ok":
-            continue
-        cell, about = store.cell(key), vars(key)
-        predictions.append(pd.read_parquet(cell.predictions).assign(**about))
-        if cell.training.exists():  # a converted classifier was never trained
-            training.append(pd.read_csv(cell.training).assign(**about))
-        current = [name for name in record.explained_by[key.head] if cell.is_current(name)]
-        beside = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
-        for rows in _rows(record, key, cell, current):
-            scores.append(rows[rows["image"] != ""])
-            cost.append(rows[rows["image"] == ""])
-        own_class += [rows[rows["image"] != ""] for rows in _rows(record, key, cell.part(OWN_CLASS), beside)]
-        for name in record.studies:
-            studies.setdefault(name, []).extend(_study_rows(record, key, cell, name, current))
+    parts, damaged = _Parts(), list[str]()
+    for dataset in dict.fromkeys(key.dataset for key in keys):
+        damaged += damaged_images(store, dataset)
+    facts = []
+    for key in keys:
+        cell = store.cell(key)
+        facts.append(vars(key) | _cell_facts(cell, record.plan))
+        if facts[-1]["damaged"]:
+            damaged.append(f"{key} failed: {facts[-1]['record'].reason}")
+        if facts[-1]["status"] == "ok":
+            with collecting() as met:
+                current, lost = sound_explainers(cell, record.explained_by[key.head])
+                _add_cell(parts, record, key, cell, current)
+            damaged += lines_of(str(key), cell, lost, met)
     return Frames(
         store=store,
         record=record,
-        cells=cells,
-        scores=_concat(scores),
-        own_class=_concat(own_class),
-        cost=_concat(cost),
-        predictions=_concat(predictions),
-        training=_concat(training),
-        studies={name: _concat(rows) for name, rows in studies.items() if rows},
+        cells=pd.DataFrame(facts).drop(columns="damaged"),
+        scores=_concat(parts.scores),
+        own_class=_concat(parts.own_class),
+        cost=_concat(parts.cost),
+        predictions=_concat(parts.predictions, "image", "group", "label"),
+        training=_concat(parts.training, "epoch"),
+        studies={name: _concat(rows) for name, rows in parts.studies.items() if rows},
+        damaged=tuple(damaged),
     )
+
+
+def _add_cell(parts: _Parts, record: RunRecord, key: CellKey, cell: CellStore, current: list[str]) -> None:
+    """Adds all rows of a finished cell, whose explainers ``current`` have sound scores."""
+    about = vars(key)
+    if (predictions := cell.files.read(cell.predictions, pd.read_parquet)) is not None:
+        parts.predictions.append(predictions.assign(**about))
+    # A converted classifier was never trained and has no history.
+    if (training := cell.files.read(cell.training, pd.read_csv)) is not None:
+        parts.training.append(training.assign(**about))
+    own_class = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
+    for rows in _rows(record, key, cell, current):
+        parts.scores.append(rows[rows["image"] != ""])
+        parts.cost.append(rows[rows["image"] == ""])
+    parts.own_class += [rows[rows["image"] != ""] for rows in _rows(record, key, cell.part(OWN_CLASS), own_class)]
+    for name in record.studies:
+        parts.studies.setdefault(name, []).extend(_study_rows(record, key, cell, name, current))
 
 
 def part_explainers(record: RunRecord, cell: CellStore, part: str) -> list[str]:
@@ -133,8 +159,9 @@ def part_explainers(record: RunRecord, cell: CellStore, part: str) -> list[str]:
 def _rows(record: RunRecord, key: CellKey, cell: CellStore, explainers: list[str]) -> Iterator[pd.DataFrame]:
     """Yields rows of explainers of a cell, or of a part of one, without the steps of curves."""
     for name in explainers:
-        rows = pq.read_table(cell.scores_file(name), filters=~_IS_STEP).to_pandas()
-        yield rows.assign(**vars(key), explainer=name, family=record.explainers[name].family)
+        rows = cell.files.read(cell.scores_file(name), lambda file: pq.read_table(file, filters=~_IS_STEP).to_pandas())
+        if rows is not None:
+            yield rows.assign(**vars(key), explainer=name, family=record.explainers[name].family)
 
 
 def _study_rows(
@@ -144,27 +171,34 @@ def _study_rows(
     families = {"": ""} | {one: record.explainers[one].family for one in explainers}
     for of, family in families.items():
         if cell.study_is_current(name, of):
-            yield pd.read_parquet(cell.study_file(name, of)).assign(**vars(key), explainer=of, family=family)
+            rows = cell.files.read(cell.study_file(name, of), pd.read_parquet)
+            if rows is not None:
+                yield rows.assign(**vars(key), explainer=of, family=family)
 
 
 def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
-    """Returns status and cell.json; a cell that this plan has not reached is absent, whatever an earlier plan left.
+    """Returns status, cell.json and whether that is damaged.
 
+    A cell that this plan has not reached is absent, whatever an earlier plan left.
     A cell has failed if its record, or that of a part of it, cannot be read.
     """
     try:
-        record = cell.record
+        record = cell.read_record()
         for part in (OWN_CLASS, EVERY_CLASS):
-            _ = cell.part(part).record
+            cell.part(part).read_record()
     except UserError as error:
         record = CellRecord(status="failed", plan=plan, reason=str(error))
+        return {"status": record.status, "record": record, "damaged": True}
     if record.plan != plan:
         record = CellRecord()
-    return {"status": record.status, "record": record}
+    return {"status": record.status, "record": record, "damaged": False}
 
 
-def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+def _concat(frames: list[pd.DataFrame], *columns: str) -> pd.DataFrame:
+    """Joins frames; without any, the result has the cell's columns and these, if they are given."""
+    if frames:
+        return pd.concat(frames, ignore_index=True)
+    return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 
 _ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in (*CELL, "explainer", "family")}

@@ -20,6 +20,7 @@ from bench.report.tables.classification import classification_table, cost_table
 from bench.report.tables.estimands import add_estimands, estimands_table
 from bench.report.tables.table import Column, TableData, is_number
 from bench.statistics.intervals import estimate_means
+from bench.store.folders import file_name
 
 _KEYS = ["dataset", "backbone", "explainer", "head"]
 
@@ -35,8 +36,9 @@ def _all_tables(frames: Frames) -> dict[str, TableData]:
     families = dict.fromkeys(metric.family for metric in frames.record.metrics)
     main = main_rows(frames)
     for family in families:
-        tables[family] = metric_table(frames, family, main)
-        tables[f"{family}_all_weights"] = on_all = metric_table(frames, family, frames.scores)
+        stem = file_name(family)
+        tables[stem] = metric_table(frames, family, main)
+        tables[f"{stem}_all_weights"] = on_all = metric_table(frames, family, frames.scores)
         on_all.caption = f"{on_all.caption.removesuffix('.')}, on every classifier."
         if family in PER_CLASS:
             tables[PER_CLASS[family]] = per_class_table(frames, family)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from bench.files import replacing
 from bench.report.build import build_report
 from bench.report.contents import every_table
 from bench.report.frames.load import load_frames
@@ -58,7 +59,7 @@ def test_a_second_rule_has_columns_of_its_own(tmp_path: Path) -> None:
     file = store.cell(CellKey("first", "small", "plain", 0)).scores_file("post_a")
     rows = pd.read_parquet(file)
     hits = rows[rows["metric"] == "topk_hits"]
-    write_scores(file, [rows, hits.assign(variant="point", value=1 - hits["value"])], fingerprint="x")
+    write_scores(replacing(file), [rows, hits.assign(variant="point", value=1 - hits["value"])], fingerprint="x")
     frames = load_frames(tmp_path)
     metrics = [MetricFacts(name="topk_precision", variant=way, family="localisation", higher_is_better=True)
                for way in ("", "point")]  # fmt: skip

@@ -233,7 +233,7 @@ def test_saved_maps_are_raw(tmp_path: Path) -> None:
 
 
 def test_folder_is_locked_while_a_run_works_in_it(tmp_path: Path) -> None:
-    with RunStore(tmp_path).lock(), pytest.raises(UserError, match="another run is working"):
+    with RunStore(tmp_path).lock(), pytest.raises(UserError, match="another run or report is working"):
         run_tiny(tmp_path)
 
 

@@ -181,10 +181,7 @@ CELL = '{"format": 2, "status": "ok"}'
         (lambda folder: put(folder, {"reference/run.json": "{}"}), "is not a run folder and not empty"),
         (lambda folder: put(folder, {"run.json": '{"cells": 3}'}), "holds a run.json that no run wrote"),
         (lambda folder: put(folder, {"run.json": "[1]"}), "holds a run.json that no run wrote"),
-        (
-            lambda folder: put(folder, {"run.json": "{", "cells/a/b/cell.json": CELL}),
-            r"run.json is damaged \(.*\); delete it and repeat the command",
-        ),
+        (lambda folder: put(folder, {"run.json": "{", "cells/a/b/cell.json": CELL}), ""),
         (lambda folder: put(folder, {"cells/a/b/cell.json": CELL}), ""),
     ],
 )

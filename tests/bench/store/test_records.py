@@ -16,6 +16,7 @@ import run_benchmark
 from bench.cli.main import app
 from bench.commands.export.command import export_cell
 from bench.contracts import OWN_CLASS, UserError
+from bench.files import json_digest
 from bench.report.frames.load import load_frames
 from bench.report.gaps import gaps
 from bench.store.cell_facts import LesionReliance
@@ -35,8 +36,8 @@ quiet = Console(quiet=True)
 
 
 def edit(file: Path, **values: Any) -> None:
-    """Replace entries of a JSON file; None removes one."""
-    changed = json.loads(file.read_text()) | values
+    """Replace entries of a JSON file, as a version without digests wrote it; None removes one."""
+    changed = json.loads(file.read_text()) | {"sha256": None} | values
     file.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))
 
 
@@ -76,8 +77,6 @@ def test_a_misspelt_fact_is_an_error(tmp_path: Path) -> None:
         ({"format": None}, EARLIER),
         ({"format": None, "probes": {}, "studies": None}, EARLIER),
         ({"format": 3, "more": 1}, LATER),
-        ({"plan": None}, r"run.json is damaged \(plan: Field required\); delete it and repeat the command of the run"),
-        ({"more": 1}, r"run.json is damaged \(more: Extra inputs are not permitted\); delete it"),
     ],
 )
 def test_another_version_is_one_line_and_loses_nothing(tmp_path: Path, values: dict[str, Any], said: str) -> None:
@@ -98,6 +97,35 @@ def test_another_version_is_one_line_and_loses_nothing(tmp_path: Path, values: d
         assert isinstance(done.exception, UserError)
         assert "writing to" not in done.output
     assert contents(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"plan": None}, r"run.json is damaged \(plan: Field required\); repeat the command of the run"),
+        ({"more": 1}, r"run.json is damaged \(more: Extra inputs are not permitted\); repeat the command"),
+        ({"plan": "x", "sha256": "0"}, r"run.json is damaged \(it was changed since it was written\); repeat"),
+    ],
+)
+def test_a_damaged_record_of_the_run_is_one_line(tmp_path: Path, values: dict[str, Any], said: str) -> None:
+    make_run(tmp_path, datasets=("first",))
+    edit(tmp_path / "run.json", **values)
+    cell = next(tmp_path.glob("cells/*/*"))
+    for ask in (lambda: load_frames(tmp_path), lambda: export_cell(cell, None, onnx=False)):
+        with pytest.raises(UserError, match=said) as caught:
+            ask()
+        assert "\n" not in str(caught.value)
+    assert check_run_folder(tmp_path) in said.replace("\\", "")
+
+
+def test_a_record_with_more_facts_is_of_another_version(tmp_path: Path) -> None:
+    """Its digest is right, so nothing damaged it, and a run must not write over it."""
+    make_run(tmp_path, datasets=("first",))
+    values = json.loads((tmp_path / "run.json").read_text()) | {"more": 1}
+    del values["sha256"]
+    (tmp_path / "run.json").write_text(json.dumps(values | {"sha256": json_digest(values)}))
+    with pytest.raises(UserError, match=r"run.json was written by another version \(more: Extra inputs"):
+        check_run_folder(tmp_path)
 
 
 def test_cells_of_another_version_are_not_taken_over(tmp_path: Path) -> None:
@@ -127,16 +155,15 @@ def test_a_damaged_cell_has_failed_in_the_report(tmp_path: Path, text: str, part
     assert "\n" not in line
 
 
-def test_a_damaged_cell_fails_alone_and_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_cell_of_another_version_fails_alone_and_is_left_as_it_is(tmp_path: Path) -> None:
     config = tiny_config(explainers=["random"], heads=["blackbox", "softcam-sparse"], metrics=["gini"])
     with registered_squares():
         assert run_tiny(tmp_path, config).problems == []
         bad, good = (RunStore(tmp_path).cell(key) for key in RunStore(tmp_path).record.cells)
-        (bad.folder / "cell.json").write_text("{")
+        edit(bad.folder / "cell.json", format=1)
         before = contents(bad.folder)
         (problem,) = run_tiny(tmp_path, config).problems
-        assert f"{bad.folder / 'cell.json'} is damaged" in problem
-        assert "delete it and repeat the command of the run, which trains this cell again" in problem
+        assert f"{bad.folder / 'cell.json'} was written by an earlier version" in problem
         assert contents(bad.folder) == before
         assert good.record.status == "ok"
         (bad.folder / "cell.json").unlink()

@@ -11,11 +11,11 @@ import pytest
 
 from bench.data.selection import Selection, lesion_facts
 from bench.data.split import Split
-from bench.files import write_if_new
 from bench.report.comparisons.model_or_map import model_or_map_frame
 from bench.report.comparisons.subgroups import counts, image_facts, strata_frame, thirds
 from bench.report.frames.load import Frames
 from bench.run.cell import explained_logits
+from bench.store.stored_files import StoredFiles
 from tests.support.decided import DIFFICULTY, NOISE, N, floored, made, verdict
 
 
@@ -103,11 +103,12 @@ def test_lesion_facts_by_hand() -> None:
 
 def test_a_file_that_did_not_change_keeps_its_time(tmp_path: Path) -> None:
     file, frame = tmp_path / "x.parquet", pd.DataFrame({"image": ["a"], "area": [np.nan]})
-    write_if_new(file, frame)
+    files = StoredFiles(tmp_path, tmp_path)
+    files.write_frame(file, frame)
     before = file.stat().st_mtime_ns
-    write_if_new(file, frame.copy())
+    files.write_frame(file, frame.copy())
     assert file.stat().st_mtime_ns == before
-    write_if_new(file, frame.assign(area=1.0))
+    files.write_frame(file, frame.assign(area=1.0))
     assert pd.read_parquet(file)["area"].tolist() == [1.0]
 
 

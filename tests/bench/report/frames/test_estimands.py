@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.files import replacing
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.contents import every_table, missing
 from bench.report.frames.load import Frames, load_frames
@@ -52,7 +53,7 @@ class Made:
             for name, outcome in cell.record.explainers.items():
                 if outcome.status == "ok":
                     scores = self._scores(generator, (key.head, name, key.seed), p0)
-                    write_scores(cell.scores_file(name), [scores], fingerprint="x")
+                    write_scores(replacing(cell.scores_file(name)), [scores], fingerprint="x")
             cell.write_record(CellRecord.model_validate(dict(cell.record) | {"plan": PLAN, "target": target}))
         changed: dict[str, Any] = {"metrics": METRICS}
         store.write_record(store.record.changed(**changed))
