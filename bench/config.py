@@ -102,6 +102,8 @@ class ExplainSection(_Section):
         target: what maps explain: ``contrast``, the target's logit minus the mean of the other classes' logits, or
             ``logit``, as published, which a softmax model does not identify: a constant added to all classes changes no
             prediction.
+        smallest_grid: fewest cells of a side of a feature map whose maps (SoftCAM, CAMs) are computed; coarser ones
+            show no place.
         batch_size: images per forward pass; halved when memory runs out.
         gallery: images whose maps are kept for the figures.
         every_class: with more than two classes also explain the gallery's images for every class (all explained images
@@ -114,6 +116,7 @@ class ExplainSection(_Section):
     steps: int = Field(30, ge=1)
     align: Literal["receptive-field", "grid"] = "receptive-field"
     target: Literal["logit", "contrast"] = "contrast"
+    smallest_grid: int = Field(4, ge=1)
     batch_size: int = Field(16, ge=1)
     gallery: int = Field(4, ge=0)
     every_class: bool = True

@@ -28,7 +28,8 @@ from bench.models.cutting.checks import (
     why_not_linear,
     why_not_plain,
 )
-from bench.models.cutting.graph import Traced, ancestors, is_layer, split, trace, trace_head, way_out
+from bench.models.cutting.graph import Traced, ancestors, is_layer, trace, trace_head, way_out
+from bench.models.cutting.split import split
 from bench.models.cutting.trial import ImageSize, Trial, image_size_of, is_linear, try_out, undisturbed, unwrap
 from bench.models.feature_layout import FeatureMap, Layout, NativeFeatures, TokenClassifier
 

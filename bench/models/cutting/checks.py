@@ -93,9 +93,11 @@ class LinearHead:
         problem: the reason why nothing could be measured; otherwise empty.
     """
 
-    def __init__(self, head: nn.Module, classifying: nn.Module, shape: Sequence[int]) -> None:
+    def __init__(self, head: nn.Module, classifying: nn.Linear | nn.Conv2d, shape: Sequence[int]) -> None:
         self.exact, self.any_grid, self.problem = False, False, ""
         memory: dict[int, Any] = {}
+        if classifying.weight.shape[1] != shape[1]:
+            return  # hidden layers, which may be too large to copy
         try:
             self._copied = copy.deepcopy(head, memory).to(device="cpu", dtype=torch.float64)
             self._last = memory[id(classifying)]
@@ -111,8 +113,6 @@ class LinearHead:
     def _equals_mean(self, scale: float, shape: Sequence[int]) -> bool:
         weight = self._last.weight.flatten(1)
         features = scale * noise((2, *shape[1:]), weight)
-        if weight.shape[1] != features.shape[1]:
-            return False
         expected = F.linear(features.mean((2, 3)), weight, self._last.bias)
         logits = self._copied(features)
         if logits.shape != expected.shape:
