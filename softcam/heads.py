@@ -46,12 +46,24 @@ class _SoftCAMHead(Head):
 
 @register_head
 class Dense(_SoftCAMHead):
-    """SoftCAM without a penalty."""
+    """SoftCAM without a penalty.
+
+    ``start="dense"`` trains it once more from its own trained weights: the control of a penalised head that starts from
+    them, which has then been trained as long.
+    """
 
     name = "softcam-dense"
 
-    def __init__(self, pooling: str = "avg") -> None:
+    def __init__(self, pooling: str = "avg", start: str = "") -> None:
         super().__init__(ElasticNet(), pooling)
+        self.starts = _start(start, pooling)
+
+
+def _start(start: str, pooling: str) -> str:
+    """Returns the name of the head whose trained weights a training starts from; empty if there is none."""
+    if start not in ("", "dense"):
+        raise ValueError(f"unknown start {start!r}; known: dense")
+    return (Dense.name if pooling == "avg" else f"{Dense.name}@pooling={pooling}") if start else ""
 
 
 class _Penalised(_SoftCAMHead):
@@ -74,16 +86,13 @@ class _Penalised(_SoftCAMHead):
         for name, weight in weights.items():
             if weight != "auto" and (isinstance(weight, (str, bool)) or not weight >= 0):
                 raise ValueError(f"{name} must be a number of at least 0, or auto, not {weight!r}")
-        if start not in ("", "dense"):
-            raise ValueError(f"unknown start {start!r}; known: dense")
         for name, epochs in (("penalty_start", penalty_start), ("penalty_ramp", penalty_ramp)):
             if epochs is not None and not epochs >= 0:
                 raise ValueError(f"{name} must be at least 0 epochs, not {epochs}")
         known = {name: 0.0 if weight == "auto" else float(weight) for name, weight in weights.items()}
         super().__init__(ElasticNet(**known, ridge=ridge, scale=scale), pooling)
         self.searched = tuple(name for name, weight in weights.items() if weight == "auto")
-        if start or self.searched:
-            self.starts = Dense.name if pooling == "avg" else f"{Dense.name}@pooling={pooling}"
+        self.starts = _start("dense" if self.searched else start, pooling)
         self.penalty_start, self.penalty_ramp = penalty_start, penalty_ramp
 
 

@@ -19,7 +19,7 @@ from bench.errors import one_line
 from bench.evaluation.batch import EvaluationBatch
 from bench.evaluation.context import EvaluationContext
 from bench.evaluation.metric_inputs import OCCLUDED
-from bench.evaluation.predictor import Predictor, choices, fastest_batch, fold_for_inference
+from bench.evaluation.predictor import Predictor, batch_size_for, choices, fold_for_inference
 from bench.evaluation.requests import MetricRequest
 from bench.metrics import Occluder, audc, deletion, patch_order, target_probability
 from bench.store.cell_facts import InferenceFacts
@@ -64,7 +64,7 @@ def choose_predictor(
         facts |= _compare_if_possible(replace(context, predictor=predictor), best, explainers)
         best = best if facts["agree"] else predictor
         facts["precision"] = best.precision
-    best = replace(best, batch_size=fastest_batch(best.predict, image.to(best.dtype)))
+    best = replace(best, batch_size=batch_size_for(image))
     return best, InferenceFacts(**facts, batch_size=best.batch_size)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -20,7 +19,7 @@ from torch.fx.experimental.optimization import fuse
 from bench.contracts import Classifier, EvidenceClassifier
 from bench.devices import has_fast_bf16
 from bench.errors import UserError
-from bench.memory import in_batches, is_out_of_memory
+from bench.memory import in_batches
 from bench.registry import closest
 
 Precision = Literal["float32", "bf16"]
@@ -28,8 +27,8 @@ Precision = Literal["float32", "bf16"]
 Target = Literal["logit", "contrast"]
 PRECISIONS = (*get_args(Precision), "auto")
 _SIZES = (4, 8, 16, 32, 64, 128)
-#: Seconds of a pass beyond which larger batches are not tried.
-_SLOW = 0.3
+#: Of a batch on a CPU; eight images of 224 × 224.
+_PIXELS = 2**19
 
 
 @dataclass(frozen=True)
@@ -179,33 +178,18 @@ def choices(asked: str, device: torch.device) -> tuple[Precision, ...]:
     return ("bf16",) if asked == "bf16" else ("float32",)
 
 
-def fastest_batch(predict: Callable[[Tensor], Tensor], image: Tensor) -> int:
-    """Finds the smallest power of two (4 to 128) whose predictions take at most 5 % longer per image than the best.
+def batch_size_for(image: Tensor) -> int:
+    """Returns a batch size (4 to 128, a power of two) by the size of an image alone, so that results can be repeated.
 
-    Sizes that do not fit into memory, and sizes above one whose pass takes more than 0.3 s, are not tried.
+    Single precision rounds differently in batches of another size. On a CPU, larger batches leave its caches and gain
+    nothing; on a GPU, memory is the limit, and ``predict_images`` halves a batch that does not fit.
 
     Args:
-        predict: function from images (n,3,H,W) to logits (n,C).
-        image: (1,3,H,W) image of the size, dtype and device that will be predicted.
+        image: (1,3,H,W) on the device that will predict.
+
+    Example:
+        >>> batch_size_for(torch.zeros(1, 3, 96, 96))
+        32
     """
-    seconds: dict[int, float] = {}
-    for size in _SIZES:
-        try:
-            batch = image.repeat(size, 1, 1, 1).contiguous(memory_format=torch.channels_last)
-            seconds[size] = min([_timed(predict, batch) for _ in range(4)][1:]) / size
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            break
-        if seconds[size] * size > _SLOW:
-            break
-    best = min(seconds.values(), default=0.0)
-    return next((size for size, taken in seconds.items() if taken <= 1.05 * best), 1)
-
-
-def _timed(predict: Callable[[Tensor], Tensor], batch: Tensor) -> float:
-    started = time.perf_counter()
-    predict(batch)
-    if batch.is_cuda:
-        torch.cuda.synchronize(batch.device)
-    return time.perf_counter() - started
+    fitting = _PIXELS // image[0, 0].numel()
+    return max(size for size in _SIZES if size <= max(fitting, _SIZES[0]) or image.is_cuda)

@@ -84,6 +84,8 @@ def make_plan(config: Config, root: Path) -> Plan:
             raise UserError(f"data set {name!r}: {reason}")
     _check_tables(config)
     heads, backbones = _resolve(config.run.heads, HEADS), _resolve(config.run.backbones, BACKBONES)
+    if config.report != ReportSection():
+        _check_report(config.report, heads)
     explainers = {
         name: _construct(EXPLAINERS, name, config.explainers) for name in _resolve(config.run.explainers, EXPLAINERS)
     }
@@ -110,8 +112,6 @@ def _check_tables(config: Config) -> None:
         EXPLAINERS[name]
     for name in config.studies:
         STUDIES[name]
-    if config.report != ReportSection():
-        _check_report(config.report, config.run.heads)
     for name, overrides in config.datasets.items():
         if name != "folder":
             DATASETS[name]
@@ -141,8 +141,14 @@ def _why_no_shortcut(info: DatasetInfo) -> str:
 
 
 def plan_head(config: Config, key: CellKey) -> PlannedHead:
-    """Returns the head of a cell, with the parameters that apply to its data set and backbone."""
+    """Returns the head of a cell, with the parameters that apply to its data set and backbone.
+
+    Raises:
+        UserError: unknown parameters, or a head that starts from its own trained weights.
+    """
     head, parameters = _construct(HEADS, key.head, config.for_dataset(key.dataset, key.backbone).heads)
+    if head.starts == key.head:
+        raise UserError(f"head {key.head!r} starts from itself: give its start in its name, not in [heads.{head.name}]")
     return PlannedHead(head, head.name, parameters)
 
 

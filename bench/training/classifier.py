@@ -199,7 +199,7 @@ class CellClassifier:
         except UserError as error:
             raise UserError(f"{names}, whose training failed: {one_line(error)}") from error
         self.computed |= source.computed
-        mine, theirs = self.head.parameters, source.head.parameters
+        mine, theirs = ({**one.parameters, "start": ""} for one in (self.head, source.head))
         if differing := [name for name in mine if name in theirs and mine[name] != theirs[name]]:
             raise UserError(f"{names}, but the two differ in {', '.join(differing)}; give both the same")
         classifier.load_state_dict(trained.state_dict())

@@ -47,8 +47,8 @@ def plan_of(**run: Any) -> Any:
 def test_a_head_gets_the_parameters_of_its_name() -> None:
     plan = plan_of(heads=["softcam-sparse", "softcam-sparse@l1=1e-3"])
     planned = {key.head: one for key, one in plan.cells.items()}
-    assert planned["softcam-sparse"].parameters == {"l1": 5e-5, "pooling": "avg"}
-    assert planned["softcam-sparse@l1=1e-3"].parameters == {"l1": 1e-3, "pooling": "avg"}
+    assert planned["softcam-sparse"].parameters["l1"] == 5e-5
+    assert planned["softcam-sparse@l1=1e-3"].parameters == planned["softcam-sparse"].parameters | {"l1": 1e-3}
     assert planned["softcam-sparse@l1=1e-3"].head.elastic_net.l1 == 1e-3
     assert {one.base for one in planned.values()} == {"softcam-sparse"}
 
@@ -58,7 +58,7 @@ def test_a_head_gets_the_parameters_of_its_name() -> None:
     [
         ({"heads": ["softcam-sparse@l3=1"]}, "head 'softcam-sparse@l3=1' cannot be made with {'l3': 1}"),
         ({"heads": ["softcam-spars@l1=1"]}, "did you mean softcam-sparse"),
-        ({"heads": ["softcam-sparse@l1=-1"]}, "must be at least 0"),
+        ({"heads": ["softcam-sparse@l1=-1"]}, "l1 must be a number of at least 0"),
         ({"datasets": ["cxr-phantom@sise=64"]}, "unknown key 'data.sise'; did you mean size"),
         ({"datasets": ["cxr-phantom@size=8"]}, "data.size: Input should be greater than or equal to 32"),
     ],

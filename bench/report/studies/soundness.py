@@ -175,8 +175,9 @@ def mark_unsound(tables: dict[str, TableData], found: list[Judgement]) -> None:
     """
     pooled = _failing(_of(found, POOLED))
     for table in [table for name, table in tables.items() if name != _TABLE]:
-        table.columns = [replace(one, mark=MARK) if one.name in pooled else one for one in table.columns]
-        named = {column.name: pooled[column.name] for column in table.columns if column.name in pooled}
+        shown = {column.name: metric for column in table.columns if (metric := _metric_of(column)) in pooled}
+        table.columns = [replace(one, mark=MARK) if one.name in shown else one for one in table.columns]
+        named = {metric: pooled[metric] for metric in shown.values()}
         if isinstance(table, FrameTable) and {"dataset", "metric"} <= set(table.keys):
             named |= _mark_rows(table, found)
         elif "metric" in table.keys:
@@ -201,6 +202,11 @@ def _mark_rows(table: FrameTable, found: list[Judgement]) -> dict[str, str]:
 def _failing(found: list[Judgement]) -> dict[str, str]:
     """Returns metric, with each of its estimands -> the pairs at which it fails, as text."""
     return {name: ", ".join(pairs) for one in found if (pairs := one.pairs(FAILS)) for name in names_of(one.metric)}
+
+
+def _metric_of(column: Column) -> str:
+    """Returns the metric of a column, without a reading in parentheses such as ``(grid)``."""
+    return column.name.partition(" (")[0]
 
 
 def _names(metric: str) -> tuple[str, str]:

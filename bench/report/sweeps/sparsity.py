@@ -135,7 +135,8 @@ def _dense_share(frames: Frames, cells: list[Any], cell: Any) -> float | None:
         same_place = (other.dataset, other.backbone, other.seed) == (cell.dataset, cell.backbone, cell.seed)
         same_method = heads[other.head].paper == heads[cell.head].paper and not heads[other.head].converts
         same_pooling = (other.record.parameters or {}).get("pooling") == pooling
-        has_none = other.record.parameters is not None and not _penalties(other.record)
+        own = other.record.parameters
+        has_none = own is not None and not _penalties(other.record) and not own.get("start")
         if same_place and same_method and same_pooling and has_none:
             share: float | None = other.record.near_zero
             return share

@@ -28,7 +28,6 @@ from bench.store.folders import RunStore
 from bench.store.records import CellKey
 from tests.support.made import SIZE, register_squares, registered_squares, run_tiny, tiny_config
 
-
 #: Parameters of ``softcam-sparse`` in the exported run.
 SPARSE = {"l1": 5e-5, "pooling": "avg", "scale": "sum", "start": "", "penalty_start": None, "penalty_ramp": None}
 

@@ -10,7 +10,7 @@ from torchvision.models import resnet18
 
 from bench.contracts import EvidenceClassifier, UserError
 from bench.evaluation.mixed_precision import agreement
-from bench.evaluation.predictor import Predictor, checked_precision, choices, fastest_batch, fold_for_inference
+from bench.evaluation.predictor import Predictor, batch_size_for, checked_precision, choices, fold_for_inference
 from softcam import convert
 from tests.support.tiny import excite, tiny_classifiers, tiny_net
 
@@ -68,13 +68,10 @@ def test_engine_predicts_what_its_network_does() -> None:
     torch.testing.assert_close(half, tiny_net()(images), rtol=0.05, atol=0.05)
 
 
-def test_batch_stops_growing_where_memory_ends() -> None:
-    def predict(images: Tensor) -> Tensor:
-        if len(images) > 8:
-            raise torch.OutOfMemoryError("made up")
-        return images
-
-    assert fastest_batch(predict, torch.rand(1, 3, 8, 8)) <= 8
+@pytest.mark.parametrize(("side", "size"), [(8, 128), (64, 128), (96, 32), (224, 8), (512, 4), (2000, 4)])
+def test_batches_depend_on_the_size_of_images_alone(side: int, size: int) -> None:
+    assert batch_size_for(torch.rand(1, 3, side, side)) == size
+    assert batch_size_for(torch.rand(1, 3, side, side).half()) == size
 
 
 def test_names_of_precisions() -> None:

@@ -178,7 +178,7 @@ def test_training_starts_from_the_file(tmp_path: Path, monkeypatch: pytest.Monke
         started.append({name: value.clone() for name, value in loop.classifier.features.state_dict().items()})
         raise RuntimeError("seen enough")
 
-    monkeypatch.setattr("bench.training.classifier.train", look)
+    monkeypatch.setattr("bench.training.training_run.train", look)
     run_tiny(tmp_path / "run", config(tmp_path / "a.pt", heads=["blackbox", "softcam-sparse"]))
     assert len(started) == 2
     assert all(torch.equal(one[name], plain().state_dict()[name]) for one in started for name in one)

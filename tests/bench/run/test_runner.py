@@ -244,8 +244,6 @@ def test_scores_carry_what_they_belong_to(finished: Path) -> None:
 
 def test_twins_start_from_the_same_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Black box and SoftCAM share their first weights and their recipe; only head and penalty differ."""
-    from bench.training import classifier as classifier_module
-
     started: list[dict[str, Tensor]] = []
     recipes: list[object] = []
 
@@ -254,7 +252,7 @@ def test_twins_start_from_the_same_backbone(tmp_path: Path, monkeypatch: pytest.
         recipes.append(loop.recipe)
         raise RuntimeError("seen enough")
 
-    monkeypatch.setattr(classifier_module, "train", look)
+    monkeypatch.setattr("bench.training.training_run.train", look)
     run_tiny(tmp_path / "run")
     assert len(started) == 2
     assert recipes[0] == recipes[1]

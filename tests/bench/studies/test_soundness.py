@@ -132,13 +132,13 @@ def test_verdict_of_all_data_sets_marks_every_table(tmp_path: Any) -> None:
     }  # fmt: skip
     given.studies["soundness"] = rows_of({"oracle": [0.0] * 9, "random": [0.0] * 9}, "a")
     found = judgements(given)
-    columns = [Column("blind", True), Column("pixel_auroc", True)]
-    tables = {"shows": TableData("", [], columns), "other": TableData("", [], columns[1:])}
+    columns = [Column("blind", True), Column("blind (grid)", True), Column("pixel_auroc", True)]
+    tables = {"shows": TableData("", [], columns), "other": TableData("", [], columns[2:])}
     named = [{"metric": name} for name in ("blind", "blind ↑", "pixel_auroc")]
     tables["rows"] = TableData("", ["metric"], [], named, [False] * 3)
     tables["metric_soundness"] = soundness_table(found)
     mark_unsound(tables, found)
-    assert [column.title for column in tables["shows"].columns] == ["blind† ↑", "pixel auroc ↑"]
+    assert [column.title for column in tables["shows"].columns] == ["blind† ↑", "blind (grid)† ↑", "pixel auroc ↑"]
     assert "† blind fails" in tables["shows"].notes[0]
     assert "oracle over random (tied)" in tables["rows"].notes[0]
     assert [line[0] for line in cells(tables["rows"], str)[1:]] == ["blind†", "blind† ↑", "pixel_auroc"]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import bench.training.loop
+from bench.errors import UserError
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
 from bench.store.records import CellKey
@@ -107,7 +108,10 @@ def test_heads_of_a_seed_see_the_same_batches_and_other_seeds_others(
 
 
 @squares
-def test_start_dense_begins_from_exactly_the_dense_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("head", ["softcam-sparse@start=dense", "softcam-dense@start=dense"])
+def test_start_dense_begins_from_exactly_the_dense_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
     begun: list[dict[str, Tensor]] = []
     real = bench.training.loop.TrainingLoop.run_epoch
 
@@ -117,7 +121,7 @@ def test_start_dense_begins_from_exactly_the_dense_weights(tmp_path: Path, monke
         return real(self, epoch)
 
     monkeypatch.setattr(bench.training.loop.TrainingLoop, "run_epoch", run_epoch)
-    head, folder = "softcam-sparse@start=dense", tmp_path / "run"
+    folder = tmp_path / "run"
     config = tiny_config(heads=[head, "softcam-dense"])
     assert run_tiny(folder, config).problems == []
     store = RunStore(folder)
@@ -148,3 +152,10 @@ def test_twins_that_differ_are_one_line(tmp_path: Path) -> None:
     config = config.model_copy(update={"heads": {"softcam-dense": {"pooling": "max"}}})
     (problem,) = run_tiny(tmp_path / "run", config).problems
     assert "the two differ in pooling; give both the same" in problem
+
+
+@squares
+def test_a_head_cannot_start_from_itself(tmp_path: Path) -> None:
+    config = tiny_config(heads=["softcam-dense"]).model_copy(update={"heads": {"softcam-dense": {"start": "dense"}}})
+    with pytest.raises(UserError, match="head 'softcam-dense' starts from itself"):
+        run_tiny(tmp_path / "run", config)
