@@ -91,10 +91,9 @@ def main() -> None:
     if names:
         table(names)
         return
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    _, after = rest.split(END)
     measured = table([*TORCHVISION.split(), *(f"timm:{name}" for name in TIMM.split())])
+    before, rest = PAGE.read_text(encoding="utf-8").split(START)  # only now: someone may have edited the page
+    _, after = rest.split(END)
     PAGE.write_text(f"{before}{START}\n\n{measured}\n\n{END}{after}", encoding="utf-8")
 
 
