@@ -268,7 +268,7 @@ def test_a_window_averages_one_grid_only() -> None:
     [
         (lambda: Mixed(), "Mixed never pools"),
         (lambda: Behind(), r"keeps 808 of its 2,010 weights; Conv2d 'one' behind it"),
-        (lambda: small_vit(), r"VisionTransformer keeps 3,088 of its [\d,]+ weights; .*'encoder'"),
+        (lambda: small_vit(), r"keeps 3,088 of its [\d,]+ weights; .*'encoder'"),
     ],
 )
 def test_a_cut_that_drops_weights_of_the_backbone_is_refused(make: Callable[[], nn.Module], reason: str) -> None:
