@@ -149,7 +149,9 @@ def _split_graph(model: nn.Module, size: tuple[int, int] | None) -> ClassifierPa
     if is_channels_last(head, shape):
         features, head = split(traced, traced.cut, channels_last=True)
         shape = (shape[0], shape[3], shape[1], shape[2])
-    called = [part for part in map(traced.part, traced.head) if part is not None and is_linear(part)]
+    called: list[Classifying] = [
+        part for part in map(traced.part, traced.head) if isinstance(part, Classifying) and is_linear(part)
+    ]
     if not called:
         raise ValueError(f"{name} has no linear layer as its classifier; one linear layer is needed behind its map")
     return _measured(model, ClassifierParts(features, head, called[-1], why_not_linear(traced), shape, trial))

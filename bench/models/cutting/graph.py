@@ -90,7 +90,8 @@ class Traced:
         part = self.part(node)
         if part is not None:
             return f"{type(part).__name__} {str(node.target).removeprefix('model.')!r}"
-        *_, (owner, kind) = (("", None), *node.meta.get("nn_module_stack", {}).values())
+        stack: dict[str, tuple[str, Any]] = node.meta.get("nn_module_stack", {})
+        owner, kind = [("", None), *stack.values()][-1]
         where = f" in {kind.__name__} {owner.removeprefix('model.')!r}" if owner and isinstance(kind, type) else ""
         return f"{getattr(node.target, '__name__', node.target)}(){where}"
 
@@ -207,7 +208,8 @@ def _last_map(graph: fx.Graph, shapes: dict[fx.Node, Shape], parts: dict[str, nn
 
 def output_of(graph: fx.Graph) -> fx.Node:
     """Returns the last node of a graph."""
-    return next(iter(reversed(graph.nodes)))
+    last: fx.Node = next(iter(reversed(graph.nodes)))
+    return last
 
 
 def depends_on(node: fx.Node, without: fx.Node) -> set[fx.Node]:
