@@ -48,7 +48,8 @@ class BcosConv2d(nn.Module):
     def _norms(self, images: Tensor) -> Tensor:
         """Computes the Euclidean norms (N,1,h,w) of the patches in float32, as half precision is too coarse."""
         kernel, stride = self.linear.kernel_size[0], self.linear.stride
-        with torch.autocast(images.device.type, enabled=False):
+        device = "cpu" if images.is_meta else images.device.type  # there is no autocast for the device meta
+        with torch.autocast(device, enabled=False):
             images = images.to(torch.promote_types(images.dtype, torch.float32))
             squares = (images.detach() if self.frozen else images).square().sum(dim=1, keepdim=True)
             return (F.avg_pool2d(squares, kernel, stride, kernel // 2) * kernel**2 + 1e-6).sqrt()

@@ -5,11 +5,10 @@ The price of an inherently interpretable classifier is measured against it.
 
 from __future__ import annotations
 
-import copy
-
 from torch import nn
 
 from bench.contracts import Classifier, Head
+from bench.models.cutting.trial import own_copy
 from bench.models.feature_extraction import split_classifier
 from bench.registry import register_head
 
@@ -24,9 +23,12 @@ class BlackBox(Head):
         """Builds a ``Classifier`` of ``num_classes`` on a copy of a plain image classifier, which is not changed.
 
         Raises:
-            ValueError: the model cannot be cut into features (N,D,h,w) and a head.
+            ValueError: the model cannot be cut into features (N,D,h,w) and a head, or its last layer is not a plain
+                linear layer whose output is the logits.
         """
-        parts = split_classifier(copy.deepcopy(model))
+        parts = split_classifier(own_copy(model))
+        if parts.fixed_last:
+            raise ValueError(f"the last layer of {type(model).__name__} cannot be replaced: {parts.fixed_last}")
         old = parts.classifying
         place = next(name for name, part in parts.head.named_modules() if part is old)
         parts.head.set_submodule(place, _fresh(old, num_classes))

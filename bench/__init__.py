@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bench.errors import MissingData, UserError
     from bench.models.factory import load_classifier
     from bench.models.shared_features import FeatureExplainer
+    from bench.models.two_classes import as_two_classes
     from bench.registry import backbone, dataset, metric, register_explainer, register_head
 else:
     _CONTRACTS = ("Batch", "Classifier", "EvidenceClassifier", "Explainer", "Head", "Sample")
@@ -22,6 +23,7 @@ else:
         **dict.fromkeys(_ERRORS, "bench.errors"),
         **dict.fromkeys(_REGISTRY, "bench.registry"),
         "FeatureExplainer": "bench.models.shared_features",
+        "as_two_classes": "bench.models.two_classes",
         "load_classifier": "bench.models.factory",
     }
 
@@ -42,6 +44,7 @@ __all__ = [
     "MissingData",
     "Sample",
     "UserError",
+    "as_two_classes",
     "backbone",
     "dataset",
     "load_classifier",

@@ -158,6 +158,8 @@ class ExplainSection(_Section):
         target: what maps explain: ``contrast``, the target's logit minus the mean of the other classes' logits, or
             ``logit``, as published, which a softmax model does not identify: a constant added to all classes changes no
             prediction.
+        smallest_grid: fewest cells of a side of a feature map whose maps (SoftCAM, CAMs) are computed; coarser ones
+            show no place.
         batch_size: images per forward pass; halved when memory runs out.
         gallery: images whose maps are kept for the figures.
         every_class: with more than two classes also explain the gallery's images for every class (all explained images
@@ -170,6 +172,7 @@ class ExplainSection(_Section):
     steps: int = Field(30, ge=1, le=10**4)
     align: Literal["receptive-field", "grid"] = "receptive-field"
     target: Literal["logit", "contrast"] = "contrast"
+    smallest_grid: int = Field(4, ge=1, le=10**4)
     batch_size: _Batch = 16
     gallery: int = Field(4, ge=0, le=1000)
     every_class: bool = True

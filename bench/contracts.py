@@ -81,10 +81,12 @@ class Classifier(nn.Module):
         num_classes: C.
 
     Attributes:
+        in_channels: channels of the images; 3 in the harness.
         beside_map: "" or the reason why the logits are not a function of the feature map, such as a class token. The
             map can then be read, but ``forward_head`` raises, and explainers that need it do not apply.
     """
 
+    in_channels: int = 3
     beside_map: str = ""
 
     def __init__(self, features: nn.Module, head: nn.Module, num_classes: int) -> None:

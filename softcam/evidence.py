@@ -5,16 +5,18 @@ They are modules of their own so that a SoftCAM can be trained outside the bench
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from bench.contracts import EvidenceClassifier
-from bench.models.eval_mode import evaluating
+from bench.models.cutting.trial import ImageSize, own_copy, unwrap
 from bench.models.feature_extraction import ClassifierParts, split_classifier
 from softcam.pooling import POOLINGS, SpatialAttention
+
+#: Fewest cells of a side of an evidence grid that is not asked for: coarser maps show no place.
+SMALLEST_GRID = 4
 
 
 class EvidenceHead(nn.Module):
@@ -95,6 +97,10 @@ class SoftCAM(EvidenceClassifier):
         head: feature map (N,D,h,w) -> logits (N,C).
         num_classes: C.
 
+    Attributes:
+        kept: the weights of the source's that ``features`` holds, such as ``11,176,512 of 11,689,512 weights (96 %)``;
+            "" if it was not built from another model.
+
     Example:
         >>> model = SoftCAM(torch.nn.Conv2d(3, 8, 3, stride=2), EvidenceHead(8, 2), num_classes=2)
         >>> model.forward_evidence(torch.zeros(1, 3, 9, 9)).shape
@@ -102,12 +108,22 @@ class SoftCAM(EvidenceClassifier):
     """
 
     head: EvidenceHead
+    kept: str = ""
 
     def __init__(self, features: nn.Module, head: EvidenceHead, num_classes: int) -> None:
         super().__init__(features, head, num_classes)
 
     @classmethod
-    def from_classifier(cls, model: nn.Module, num_classes: int, pooling: str = "avg") -> SoftCAM:
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def from_classifier(
+        cls,
+        model: nn.Module,
+        num_classes: int,
+        pooling: str = "avg",
+        image_size: ImageSize | None = None,
+        smallest_grid: int = SMALLEST_GRID,
+    ) -> SoftCAM:
         """Builds a SoftCAM on a copy of the backbone of ``model`` with a fresh evidence head.
 
         The head is one 1×1 convolution. If ``model`` flattens its feature map into several linear layers (VGG,
@@ -118,12 +134,18 @@ class SoftCAM(EvidenceClassifier):
         (its patch tokens read them, but they are not cells). The evidence grid of a ViT or Swin is that of its tokens.
 
         Args:
-            model: plain image classifier; it is not changed.
-            num_classes: C.
+            model: plain image classifier for any number of input channels; it is not changed. Wrappers
+                (``DataParallel``, ``torch.compile``) are removed.
+            num_classes: C; 1 for a network with one output, see ``bench.as_two_classes``.
             pooling: a name in ``POOLINGS``.
+            image_size: side or (height, width) of the images that it will read; None = what the model states,
+                otherwise 128 pixels or another common size that it can read.
+            smallest_grid: fewest cells of a side of the evidence for these images.
 
         Raises:
-            ValueError: unknown pooling, or a model that cannot be cut into features (N,D,h,w) and a head.
+            ValueError: unknown pooling, a model that cannot be cut into features (N,D,h,w) and a head that together
+                give its logits, one that computes further maps behind these features, or an evidence grid with fewer
+                cells than ``smallest_grid``.
 
         Source: arXiv:2505.17748 (class evidence layer; VGG with its fully connected layers as 1×1 convolutions).
 
@@ -133,12 +155,19 @@ class SoftCAM(EvidenceClassifier):
             >>> model.forward_evidence(torch.zeros(2, 3, 64, 64)).shape
             torch.Size([2, 2, 2, 2])
         """
-        parts = split_classifier(copy.deepcopy(model))
-        channels = _channels(parts, type(model).__name__)
+        name = type(unwrap(model)).__name__
+        parts = split_classifier(own_copy(model), image_size)
+        parts.require_grid(smallest_grid, name)
+        channels = parts.shape[1]
         head = EvidenceHead(channels, num_classes, _hidden_widths(parts, channels), dropout_of(parts), pooling)
         reference = parts.classifying.weight
         softcam = cls(parts.features, head.to(reference.device, reference.dtype), num_classes)
+        softcam.kept, softcam.in_channels = parts.kept, parts.in_channels
         return softcam.train(model.training)
+
+    def extra_repr(self) -> str:
+        """Returns the share of the source's weights that the features keep, for ``print``."""
+        return f"features keep {self.kept}" if self.kept else ""
 
     def evidence_of(self, features: Tensor) -> Tensor:
         """Maps the feature map (N,D,h,w) to signed class evidence (N,C,h,w)."""
@@ -165,14 +194,3 @@ def _hidden_widths(parts: ClassifierParts, channels: int) -> tuple[int, ...]:
     linears = [part for part in parts.head.modules() if isinstance(part, nn.Linear)]
     flattens = bool(linears) and linears[0].in_features > channels
     return tuple(linear.out_features for linear in linears[:-1]) if flattens else ()
-
-
-def _channels(parts: ClassifierParts, name: str) -> int:
-    """Measures the number of channels of the feature map, because models do not share an attribute for it."""
-    reference = next(parts.features.parameters())
-    with evaluating(parts.features), torch.no_grad():
-        images = torch.zeros(1, 3, *parts.image_size, device=reference.device, dtype=reference.dtype)
-        features: Tensor = parts.features(images)
-    if features.ndim != 4:
-        raise ValueError(f"{name} has features of shape {tuple(features.shape)}; a map (N,D,h,w) was expected")
-    return features.shape[1]

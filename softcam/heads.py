@@ -28,7 +28,7 @@ class _SoftCAMHead(Head):
 
     def build(self, model: nn.Module, num_classes: int) -> SoftCAM:
         """Builds a ``SoftCAM`` of ``num_classes`` on a copy of the backbone of a plain image classifier."""
-        return SoftCAM.from_classifier(model, num_classes, self.pooling)
+        return SoftCAM.from_classifier(model, num_classes, self.pooling, smallest_grid=1)  # see [explain] smallest_grid
 
     def penalty(self, evidence: Tensor | None) -> Tensor:
         """Returns the scalar added to the cross-entropy, from evidence (N,C,h,w).
@@ -165,4 +165,4 @@ class TrainingFree(Head):
 
     def convert(self, trained: Classifier) -> SoftCAM:
         """Converts a trained black box into a ``SoftCAM`` with the same predictions; see ``softcam.convert``."""
-        return convert(trained)
+        return convert(trained, smallest_grid=1)  # see [explain] smallest_grid

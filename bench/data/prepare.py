@@ -160,8 +160,8 @@ def write_gallery_images(place: Place, prepared: Prepared, count: int) -> None:
     samples: Any = prepared.samples
     tagged = [hasattr(samples, "is_tagged") and samples.is_tagged(index) for index in indices]
     tags = np.zeros_like(masks)
-    for place in np.flatnonzero(tagged):
-        tags[place] = samples.tag_mask(indices[place])
+    for position in np.flatnonzero(tagged):
+        tags[position] = samples.tag_mask(indices[position])
     with place as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,

@@ -82,6 +82,19 @@ class EvaluationContext:
         height, width = self.classifier.forward_features(image).shape[2:]
         return height, width
 
+    def why_too_coarse(self, explainer: Explainer) -> str:
+        """Returns why maps on so few cells are not computed; "" for finer grids, maps of pixels and controls."""
+        if explainer.grid != "features" or explainer.family == "control":
+            return ""
+        rows, columns = self.feature_grid
+        if min(rows, columns) >= self.section.smallest_grid:
+            return ""
+        height, width = self.size
+        return (
+            f"the feature map has only {rows}×{columns} cells for images of {height}×{width} pixels; use larger "
+            f"images, or allow it by smallest_grid = {min(rows, columns)} in [explain]"
+        )
+
     def geometry_of(self, explainer: Explainer) -> Geometry | None:
         """Returns the geometry that an explainer's maps are drawn by; None for the grid convention."""
         return drawn_by(explainer.grid, self.classifier.geometry(self.size), self.section.align)

@@ -251,11 +251,15 @@ def occlusion_logits(
 def target_probability(logits: Tensor, targets: Tensor) -> Tensor:
     """Computes the softmax probability (N,K+1) of targets (N,), not of the top class, from logits (N,K+1,C).
 
+    Raises:
+        ValueError: there is one logit per image, whose softmax is always 1.
+
     Example:
         >>> target_probability(torch.zeros(1, 3, 2), targets=torch.tensor([0]))
         tensor([[0.5000, 0.5000, 0.5000]])
     """
     logits = exact(logits)
+    _require_classes(logits)
     index = targets.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
     return logits.softmax(dim=2).gather(2, index).squeeze(2)
 
@@ -263,10 +267,22 @@ def target_probability(logits: Tensor, targets: Tensor) -> Tensor:
 def still_target(logits: Tensor, targets: Tensor) -> Tensor:
     """Returns (N,K+1): 1 if the target (N,) is the top class of logits (N,K+1,C), otherwise 0, nan for nan logits.
 
+    Raises:
+        ValueError: there is one logit per image, which is always the highest.
+
     Example:
         >>> still_target(torch.tensor([[[2.0, 1.0], [1.0, 2.0]]]), targets=torch.tensor([0]))
         tensor([[1., 0.]])
     """
     logits = exact(logits)
+    _require_classes(logits)
     hits = (logits.argmax(dim=2) == targets.unsqueeze(1)).float()
     return hits.masked_fill(logits.isnan().any(dim=2), torch.nan)
+
+
+def _require_classes(logits: Tensor) -> None:
+    if logits.shape[2] < 2:
+        raise ValueError(
+            "the network returns one logit per image, whose softmax is always 1; wrap a network with a sigmoid behind "
+            "its output by bench.as_two_classes, which makes it class 1 (target 1) and its absence class 0"
+        )

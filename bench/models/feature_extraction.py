@@ -1,27 +1,40 @@
 """Separation of an image classifier into ``ClassifierParts``: a feature extractor and a head.
 
 ``split_classifier`` finds the cut from the computation and not from class names, so that it works for foreign models. A
-model that declares its own cut, as all timm models do, is cut there and checked; any other by its computation graph.
+model that declares its own cut, as all timm models do, is cut there; any other by its computation graph. Every cut is
+measured: on random images, both parts in turn must give the logits of the model.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from bench.contracts import Classifier
-from bench.models.eval_mode import evaluating
+from bench.models.cutting.checks import (
+    LinearHead,
+    compare,
+    count_weights,
+    hooked,
+    is_channels_last,
+    other_layers,
+    refuse_dropped_weights,
+    why_not_linear,
+    why_not_plain,
+)
+from bench.models.cutting.graph import Traced, ancestors, is_layer, trace, trace_head, way_out
+from bench.models.cutting.split import split
+from bench.models.cutting.trial import ImageSize, Trial, image_size_of, is_linear, try_out, undisturbed, unwrap
 from bench.models.feature_layout import FeatureMap, Layout, NativeFeatures, TokenClassifier
-from bench.models.graph import IDENTITY_IN_EVAL, HeadTracer, collapses, split, why_not_linear
 
 Classifying = nn.Linear | nn.Conv2d
+_NOT_LAST = "its logits are not the output of its last linear layer, which a fresh one would replace"
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,12 @@ class ClassifierParts:
         head: feature map (N,D,h,w) -> logits (N,C).
         classifying: the last linear layer (or 1×1 convolution, after the pooling), a submodule of ``head``.
         not_linear: "" if the head is global average pooling and that one layer, otherwise the difference.
+        shape: (1, D, h, w) of the feature map of the trial images.
+        trial: random images on which both parts were compared with the model.
+        difference: largest difference of the parts' logits from the model's there, relative to the largest logit.
+        weights: number of weights in ``features``, and in both parts.
+        fixed_last: "" if the output of ``classifying`` is the logits, so that a fresh layer can replace it.
+        any_grid: for a linear head, whether it averages maps of any size, and not only of that of ``shape``.
         beside_map: "" or the reason why the logits are not a function of the feature map; ``features`` is then a
             ``FeatureMap``, and ``head`` reads its ``native`` features (all tokens, including those without a patch).
     """
@@ -41,60 +60,101 @@ class ClassifierParts:
     head: nn.Module
     classifying: Classifying
     not_linear: str
+    shape: tuple[int, ...]
+    trial: Trial = field(repr=False)
+    difference: float = 0.0
+    weights: tuple[int, int] = (0, 0)
+    fixed_last: str = ""
+    any_grid: bool = True
     beside_map: str = ""
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of an image that the features are known to support."""
-        size: tuple[int, int] = getattr(self.features, "image_size", (128, 128))
-        return size
+    def in_channels(self) -> int:
+        """Number of channels of the images."""
+        return self.trial.images.shape[1]
+
+    @property
+    def kept(self) -> str:
+        """The weights that a new head on the features keeps, such as ``11,176,512 of 11,689,512 weights (96 %)``."""
+        features, both = self.weights
+        return f"{features:,} of {both:,} weights ({features / max(both, 1):.0%})"
 
     def classifier(self, num_classes: int) -> Classifier:
         """Joins the two parts to a classifier of ``num_classes``, the number of outputs of ``head``."""
         if self.beside_map and isinstance(self.features, FeatureMap):
-            return TokenClassifier(self.features, self.head, num_classes, self.beside_map)
-        return Classifier(self.features, self.head, num_classes)
+            joined: Classifier = TokenClassifier(self.features, self.head, num_classes, self.beside_map)
+        else:
+            joined = Classifier(self.features, self.head, num_classes)
+        joined.in_channels = self.in_channels
+        return joined
+
+    def require_grid(self, smallest: int, name: str) -> None:
+        """Refuses a feature map that is too coarse to show where anything is.
+
+        Raises:
+            ValueError: a side of the map of the trial images has fewer than ``smallest`` cells.
+        """
+        rows, columns = self.shape[2:]
+        if min(rows, columns) < smallest:
+            size = "×".join(map(str, self.trial.size))
+            raise ValueError(
+                f"the feature map of {name} has {rows}×{columns} cells for images of {size} pixels, too few to explain "
+                f"by; use larger images (image_size says which), or allow it by smallest_grid={min(rows, columns)}"
+            )
 
 
-def split_classifier(model: nn.Module) -> ClassifierParts:
+def split_classifier(model: nn.Module, image_size: ImageSize | None = None) -> ClassifierParts:
     """Cuts ``model`` (images (N,3,H,W) -> logits (N,C)) at its feature map; weights are shared.
 
     A ``Classifier`` is cut already. A model with timm's ``forward_features``, ``forward_head`` and ``get_classifier``
-    is cut between the first two, any other at the input of its first global pooling.
+    is cut between the first two, any other at the last map that all its logits depend on. ``DataParallel``,
+    ``DistributedDataParallel`` and ``torch.compile`` are unwrapped.
+
+    Args:
+        model: reads as many channels as its first convolution has.
+        image_size: side or (height, width) of the images that it will read; None = what it states, otherwise 128
+            pixels or another common size that it can read.
 
     Raises:
-        ValueError: the model has no single linear classifying layer or no feature map, cannot be traced, or differs
-            from its two parts applied in turn.
+        ValueError: the model has no linear classifying layer or no feature map, cannot be traced, differs from its two
+            parts applied in turn, or computes further maps behind its feature map.
     """
+    for wrapper in (model, unwrap(model)):
+        if wrapper._forward_hooks or wrapper._forward_pre_hooks:
+            raise ValueError(f"{type(wrapper).__name__} has forward hooks, which its parts would lose; remove them")
+    model = unwrap(model)
+    name, size = type(model).__name__, image_size_of(image_size)
+    if not any(is_linear(part) for part in model.modules()):
+        raise ValueError(f"{name} has no linear layer as its classifier; one linear layer is needed")
     if isinstance(model, Classifier):
-        return _split_cut(model)
+        return _split_cut(model, size)
     if all(callable(getattr(model, name, None)) for name in ("forward_features", "forward_head", "get_classifier")):
-        return _split_declared(model)
-    return _split_graph(model)
+        return _split_declared(model, size)
+    return _split_graph(model, size)
 
 
-def _split_graph(model: nn.Module) -> ClassifierParts:
-    """Cuts at the input of the first global pooling in the computation graph."""
+def _split_graph(model: nn.Module, size: tuple[int, int] | None) -> ClassifierParts:
+    """Cuts at the last map in the computation graph that all logits depend on."""
     name = type(model).__name__
-    linears = [part for part in model.modules() if isinstance(part, nn.Linear)]
-    if not linears:
-        raise ValueError(f"{name} has no linear layer that could be its classifier")
-    graph = _trace(model, linears[-1], name)
-    modules = dict(model.named_modules())
-    cut = next((node for node in graph.nodes if collapses(node, modules)), None)
-    if cut is None:
-        raise ValueError(f"{name} never pools its feature map; a global pooling before the classifier was expected")
-    feature_map = cut.all_input_nodes[0]
-    features, head = split(model, graph, feature_map)
-    return ClassifierParts(features, head, linears[-1], why_not_linear(cut, graph, modules))
-
-
-def _trace(model: nn.Module, classifying: nn.Module, name: str) -> fx.Graph:
-    try:
-        with evaluating(model):  # a trace keeps the branches it took; dropout must not be among them
-            return HeadTracer(classifying).trace(model)
-    except Exception as error:  # a foreign forward() may raise any error on a proxy
-        raise ValueError(f"the forward pass of {name} cannot be traced: {error}") from error
+    trial = try_out(model, size, name)
+    traced = trace_head(model, trial.images[:1], name)
+    if traced.cut is None:
+        raise ValueError(
+            f"{name} never pools its feature map: its logits do not all depend on one map (N,D,h,w) of several cells "
+            f"behind the images; {way_out(name)}"
+        )
+    refuse_dropped_weights(traced, traced.backbone, name)
+    features, head = split(traced, traced.cut)
+    shape = traced.shapes[traced.cut]
+    if is_channels_last(head, shape):
+        features, head = split(traced, traced.cut, channels_last=True)
+        shape = (shape[0], shape[3], shape[1], shape[2])
+    called: list[Classifying] = [
+        part for part in map(traced.part, traced.head) if isinstance(part, Classifying) and is_linear(part)
+    ]
+    if not called:
+        raise ValueError(f"{name} has no linear layer as its classifier; one linear layer is needed behind its map")
+    return _measured(model, ClassifierParts(features, head, called[-1], why_not_linear(traced), shape, trial))
 
 
 class _DeclaredHead(nn.Module):
@@ -111,75 +171,46 @@ class _DeclaredHead(nn.Module):
         return logits
 
 
-def _split_declared(model: Any) -> ClassifierParts:
+def _split_declared(model: Any, size: tuple[int, int] | None) -> ClassifierParts:
     """Cuts between ``forward_features`` and ``forward_head``; neither part holds modules of the other."""
     name = type(model).__name__
-    classifying = _last_linear(model.get_classifier(), name)
-    image = _example_image(model)
-    logits = _logits(model, image, name)
-    with evaluating(model), torch.no_grad():
-        native = model.forward_features(image)
+    _last_linear(model.get_classifier(), name)
+    trial = try_out(model, size, name)
+    classifying = _called_in(model.get_classifier(), trial, name)
+    with undisturbed(model):
+        native = model.forward_features(trial.images[:1])
     layout = _layout(native, model, name)
-    head = _declared_head(model, classifying, layout)
-    features = FeatureMap(NativeFeatures(_without(model, head)), layout, (image.shape[2], image.shape[3]))
-    with evaluating(features), evaluating(head), torch.no_grad():
-        feature_map = features(image)
+    traced = _declared_head(model, classifying, layout, layout.to_map(native, *trial.size), name)
+    head = fx.GraphModule(traced.model, traced.graph)
+    features = FeatureMap(NativeFeatures(_without(model, head)), layout, trial.size)
+    refuse_dropped_weights(traced, [features], name)
+    with _evaluating(features, head):
+        feature_map = features(trial.images[:1])
         uses_prefix = layout.prefix > 0 and bool(head(feature_map).isnan().any())
-    if feature_map[0, 0].numel() == 1:
+    shape = tuple(feature_map.shape)
+    if shape[2:] == (1, 1):
         raise ValueError(f"{name} returns one feature vector for an image of this size, not a map (N,D,h,w)")
     if uses_prefix:
         reason = "its logits depend on a class or register token, which is not part of the grid of patches"
-        head = _declared_head(model, classifying, None)
-        _check_composition(head, native, logits, name)
-        return ClassifierParts(features, head, classifying, reason, reason)
-    _check_composition(head, feature_map, logits, name)
-    return ClassifierParts(features, head, classifying, _measure_not_linear(head, classifying, feature_map))
+        traced = _declared_head(model, classifying, None, native, name)
+        head = fx.GraphModule(traced.model, traced.graph)
+        return _measured(model, ClassifierParts(features, head, classifying, reason, shape, trial, beside_map=reason))
+    return _measured(model, ClassifierParts(features, head, classifying, "", shape, trial))
 
 
-def _split_cut(model: Classifier) -> ClassifierParts:
-    """Returns the two parts of a ``Classifier``, which is cut already; only its head is measured."""
-    name = type(model).__name__
-    if model.beside_map:
-        raise ValueError(f"the parts of {name} cannot be separated: {model.beside_map}")
-    classifying = _last_linear(model.head, name)
-    parts = ClassifierParts(model.features, model.head, classifying, "")
-    image = _noise((1, 3, *parts.image_size), classifying.weight)
-    logits = _logits(model, image, name)
-    with evaluating(model), torch.no_grad():
-        features = model.features(image)
-    _check_composition(model.head, features, logits, name)
-    return replace(parts, not_linear=_measure_not_linear(model.head, classifying, features))
+def _declared_head(model: nn.Module, last: nn.Module, layout: Layout | None, features: Tensor, name: str) -> Traced:
+    """Traces the model's ``forward_head``, whose graph then has only the modules that it uses."""
+    head = _DeclaredHead(model, layout)
+    unweighted = [part for part in model.modules() if next(part.parameters(), None) is None and not is_layer(part)]
+    return trace(head, features, [head, *ancestors(head, last), *unweighted], name)
 
 
-def _logits(model: nn.Module, image: Tensor, name: str) -> Tensor:
-    try:
-        with evaluating(model), torch.no_grad():
-            logits: Tensor = model(image)
-    except Exception as error:  # a foreign forward() may raise any error
-        reason = " ".join(str(error).split())
-        size = f"{image.shape[2]}×{image.shape[3]}"
-        raise ValueError(f"{name} cannot read the test image of {size} pixels: {reason}") from error
-    return logits
-
-
-def _last_linear(part: object, name: str) -> Classifying:
-    layers = [one for one in part.modules() if isinstance(one, Classifying)] if isinstance(part, nn.Module) else []
-    if not layers or (isinstance(layers[-1], nn.Conv2d) and layers[-1].kernel_size != (1, 1)):
-        what = f"{len(part)} classifiers" if isinstance(part, tuple | list) else "no linear layer as its classifier"
-        raise ValueError(f"{name} has {what}; one linear layer is needed")
-    return layers[-1]
-
-
-def _noise(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Draws normal numbers, on the device and of the type of ``like``, without touching the global random state."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(like)
-
-
-def _example_image(model: nn.Module) -> Tensor:
-    """Returns one image of noise, of the size that the model states, otherwise 128×128."""
-    fixed = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    configured = (getattr(model, "pretrained_cfg", None) or {}).get("input_size", (3, 128, 128))[1:]
-    return _noise((1, 3, *(fixed or configured)), next(model.parameters()))
+def _without(model: nn.Module, head: fx.GraphModule) -> nn.Module:
+    """Returns a copy of ``model`` on the same weights, without the modules of ``head``."""
+    rest = copy.deepcopy(model, {id(weight): weight for weight in chain(model.parameters(), model.buffers())})
+    for node in head.graph.find_nodes(op="call_module"):
+        rest.set_submodule(str(node.target).removeprefix("model."), nn.Identity())
+    return rest
 
 
 def _layout(native: object, model: nn.Module, name: str) -> Layout:
@@ -196,48 +227,66 @@ def _layout(native: object, model: nn.Module, name: str) -> Layout:
     raise ValueError(f"{name} returns {what}; one map or one sequence of tokens was expected")
 
 
-def _declared_head(model: nn.Module, classifying: Classifying, layout: Layout | None) -> fx.GraphModule:
-    """Returns the model's ``forward_head`` with only the modules that it uses."""
-    head = _DeclaredHead(model, layout)
-    graph = _trace(head, classifying, type(model).__name__)
-    return fx.GraphModule(head, graph)
+def _split_cut(model: Classifier, size: tuple[int, int] | None) -> ClassifierParts:
+    """Returns the two parts of a ``Classifier``, which is cut already; only its head is measured."""
+    name = type(model).__name__
+    if model.beside_map:
+        raise ValueError(f"the parts of {name} cannot be separated: {model.beside_map}")
+    _last_linear(model.head, name)
+    trial = try_out(model, size, name)
+    with undisturbed(model):
+        shape = tuple(model.features(trial.images[:1]).shape)
+    if len(shape) != 4:
+        raise ValueError(f"{name} has features of shape {shape}; a map (N,D,h,w) was expected")
+    classifying = _called_in(model.head, trial, name)
+    return _measured(model, ClassifierParts(model.features, model.head, classifying, "", shape, trial))
 
 
-def _without(model: nn.Module, head: fx.GraphModule) -> nn.Module:
-    """Returns a copy of ``model`` on the same weights, without the modules of ``head``."""
-    rest = copy.deepcopy(model, {id(weight): weight for weight in chain(model.parameters(), model.buffers())})
-    for node in head.graph.find_nodes(op="call_module"):
-        rest.set_submodule(str(node.target).removeprefix("model."), nn.Identity())
-    return rest
+def _last_linear(part: object, name: str) -> Classifying:
+    """Returns the last linear layer or 1×1 convolution of a module; ValueError if there is none."""
+    layers = [one for one in part.modules() if isinstance(one, Classifying)] if isinstance(part, nn.Module) else []
+    if not layers or not is_linear(layers[-1]):
+        what = f"{len(part)} classifiers" if isinstance(part, tuple | list) else "no linear layer as its classifier"
+        raise ValueError(f"{name} has {what}; one linear layer is needed")
+    return layers[-1]
 
 
-def _check_composition(head: nn.Module, features: Tensor, logits: Tensor, name: str) -> None:
-    with evaluating(head), torch.no_grad():
-        composed = head(features)
-    if composed.shape != logits.shape or not torch.allclose(composed, logits, rtol=1e-4, atol=1e-5):
-        raise ValueError(f"the head of {name} on its features does not give the logits of its forward pass")
+def _called_in(part: nn.Module, trial: Trial, name: str) -> Classifying:
+    """Returns the linear layer of ``part`` that the forward pass called last, whatever else it holds."""
+    if trial.last is None or not any(one is trial.last for one in part.modules()):
+        raise ValueError(f"{name} never calls {_last_linear(part, name)} last, which it states as its classifier")
+    return trial.last
 
 
-def _measure_not_linear(head: nn.Module, classifying: Classifying, features: Tensor) -> str:
-    """Returns "" if ``head`` is ``classifying`` on the mean over space, otherwise the difference.
+def _measured(model: nn.Module, parts: ClassifierParts) -> ClassifierParts:
+    """Compares the parts with ``model``, and measures what the head computes."""
+    trial, features, head = parts.trial, parts.features, parts.head
+    read = features.native if parts.beside_map and isinstance(features, FeatureMap) else features
+    with _evaluating(features, head):
+        difference = compare(lambda images: head(read(images)), model, trial, type(model).__name__)
+    changed = why_not_plain(parts.classifying)
+    not_linear, any_grid = (parts.beside_map, True) if parts.beside_map else _linearity(parts)
+    return replace(
+        parts,
+        not_linear=not_linear,
+        any_grid=any_grid,
+        difference=difference,
+        weights=(count_weights([features]), count_weights([features, head])),
+        fixed_last=changed or ("" if trial.last is parts.classifying and trial.last_gives_logits else _NOT_LAST),
+    )
 
-    It is measured in float64 on noise of the shape of ``features``, with random weights in the classifying layer, for
-    which nothing cancels by chance.
-    """
-    memory: dict[int, Any] = {}
-    copied = copy.deepcopy(head, memory).double().eval()
-    last = memory[id(classifying)]
-    weight, noise = last.weight, 3 * _noise(features.shape, features.double())
-    with torch.no_grad():
-        weight.copy_(_noise(weight.shape, weight))
-        logits = copied(noise)
-        reads_mean = weight.shape[1] == noise.shape[1]
-        if reads_mean and torch.allclose(logits, F.linear(noise.mean((2, 3)), weight.flatten(1), last.bias), rtol=1e-9):
-            return ""
-    plain = (*IDENTITY_IN_EVAL, nn.AdaptiveAvgPool2d)
-    others = [
-        f"{type(part).__name__} {name.removeprefix('model.')!r}"
-        for name, part in head.named_modules()
-        if part is not classifying and not isinstance(part, plain) and next(part.children(), None) is None
-    ]
-    return f"its head also has {others[0]}" if others else "its feature map is not averaged over space"
+
+def _linearity(parts: ClassifierParts) -> tuple[str, bool]:
+    """Returns ``not_linear`` and ``any_grid`` of parts, whose ``not_linear`` only words what is measured here."""
+    if parts.classifying.weight.is_meta:
+        return parts.not_linear or "its weights are on the device meta, so that nothing can be measured", True
+    linear = LinearHead(parts.head, parts.classifying, parts.shape)
+    if not linear.exact:
+        return parts.not_linear or linear.problem or other_layers(parts.head, parts.classifying), True
+    return hooked(parts.head), linear.any_grid
+
+
+@contextmanager
+def _evaluating(features: nn.Module, head: nn.Module) -> Iterator[None]:
+    with undisturbed(features), undisturbed(head):
+        yield

@@ -92,6 +92,30 @@ class FeatureMap(nn.Module):
         return self.layout.to_map(self.native(images), images.shape[2], images.shape[3])
 
 
+class FixedGrid(nn.Module):
+    """Features of a network that pools by a window of fixed size, which averages maps of ``grid`` cells only."""
+
+    def __init__(self, features: nn.Module, grid: tuple[int, ...]) -> None:
+        super().__init__()
+        self.features, self.grid = features, grid
+        self.training = features.training
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps images (N,3,H,W) to the feature map (N,D,h,w).
+
+        Raises:
+            UserError: the map of images of this size has another grid, which the network would not average.
+        """
+        features: Tensor = self.features(images)
+        if tuple(features.shape[2:]) != self.grid:
+            found, known = ("×".join(map(str, one)) for one in (features.shape[2:], self.grid))
+            raise UserError(
+                f"images of {images.shape[2]}×{images.shape[3]} pixels give {found} cells, but the network averages "
+                f"exactly {known}; convert it with image_size={images.shape[2]} if its pooling fits that"
+            )
+        return features
+
+
 class TokenClassifier(Classifier):
     """Transformer that classifies by a class or register token, with the map of its patch tokens for display.
 

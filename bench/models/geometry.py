@@ -52,7 +52,8 @@ def cell_means(classifier: Classifier, values: Tensor) -> Tensor:
     """
     size = values.shape[1], values.shape[2]
     with evaluating(classifier), torch.no_grad():
-        height, width = classifier.forward_features(_image(size).to(next(classifier.parameters(), values))).shape[2:]
+        image = _image(size, classifier.in_channels).to(next(classifier.parameters(), values))
+        height, width = classifier.forward_features(image).shape[2:]
     geometry = classifier.geometry(size)
     if geometry is None:
         return area_average(values, (height, width))
@@ -63,7 +64,8 @@ def cell_means(classifier: Classifier, values: Tensor) -> Tensor:
 def compute_geometry(classifier: nn.Module, size: tuple[int, int]) -> Geometry | None:
     """``geometry_of`` by the arithmetic of the layers, in one forward pass; None where it does not tell."""
     weight = next(classifier.parameters(), torch.empty(0))
-    image = torch.zeros(1, 3, *size, dtype=weight.dtype, device=weight.device)
+    channels = getattr(classifier, "in_channels", 3)
+    image = torch.zeros(1, channels, *size, dtype=weight.dtype, device=weight.device)
     try:
         rows, columns = computed_fields(classifier, _forward(classifier), image)
     except UnknownLayer:
@@ -75,6 +77,12 @@ def compute_geometry(classifier: nn.Module, size: tuple[int, int]) -> Geometry |
 
 def _forward(classifier: nn.Module) -> Callable[[Tensor], Tensor]:
     return classifier.forward_features if isinstance(classifier, Classifier) else classifier.__call__
+
+
+def _forward_of_one(classifier: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Returns the features of images with three channels for a network that reads another number of them."""
+    forward, channels = _forward(classifier), getattr(classifier, "in_channels", 3)
+    return forward if channels == 3 else lambda images: forward(images[:, :1].expand(-1, channels, -1, -1))
 
 
 @torch.inference_mode(False)
@@ -92,11 +100,11 @@ def measure_geometry(classifier: nn.Module, size: tuple[int, int]) -> Geometry |
     try:
         probe = copy.deepcopy(classifier).to(device="cpu", dtype=torch.float32)
         with evaluating(probe), Local():
-            larger = [_enlarged(_forward(probe), size, axis) for axis in (0, 1)]
+            larger = [_enlarged(_forward_of_one(probe), size, axis) for axis in (0, 1)]
             plant(probe, _NARROW)
-            narrow = [_profiles(_forward(probe), larger[axis], axis, (0, 0.5, 1)) for axis in (0, 1)]
+            narrow = [_profiles(_forward_of_one(probe), larger[axis], axis, (0, 0.5, 1)) for axis in (0, 1)]
             plant(probe, _FLAT)
-            flat = [_profiles(_forward(probe), larger[axis], axis, (0.5,)) for axis in (0, 1)]
+            flat = [_profiles(_forward_of_one(probe), larger[axis], axis, (0.5,)) for axis in (0, 1)]
     except Exception:  # whatever a foreign module raises when it is copied, run or differentiated
         return None
     rows, columns = (_line(profiles) for profiles in narrow)
@@ -209,9 +217,9 @@ def _profiles(
     return found
 
 
-def _image(size: tuple[int, int]) -> Tensor:
+def _image(size: tuple[int, int], channels: int = 3) -> Tensor:
     """Nearly constant, for a gradient that depends on place only; not quite, for there are norms of contrast."""
-    return 1 + 0.01 * torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    return 1 + 0.01 * torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _line(profiles: dict[int, np.ndarray]) -> tuple[float, float] | None:

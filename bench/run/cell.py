@@ -169,7 +169,7 @@ class Cell:
     def _why_not(self, context: EvaluationContext, explainer: Explainer) -> str:
         if explainer.needs_masks and context.split.masks is None:
             return "the data set has no masks"
-        return explainer.applies_to(context.inference.classifier)
+        return explainer.applies_to(context.inference.classifier) or context.why_too_coarse(explainer)
 
     def _job(
         self,

@@ -68,7 +68,13 @@ def classification_scores(
 
 
 def softmax(logits: Floats) -> Floats:
-    """Converts logits (N,C) to probabilities (N,C)."""
+    """Converts logits (N,C) to probabilities (N,C).
+
+    Raises:
+        ValueError: C is 1; softmax over one logit is always 1.
+    """
+    if logits.shape[1] < 2:
+        raise ValueError("softmax needs at least two classes; wrap a network with one output by bench.as_two_classes")
     exponentials: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities

@@ -85,7 +85,7 @@ def equal_images(parts: Sequence[Any]) -> Pairs:
     known: dict[bytes, int] = {}
     pairs = []
     for index, image in enumerate(chain.from_iterable(parts)):
-        first = known.setdefault(blake2b(np.ascontiguousarray(image), digest_size=16).digest(), index)
+        first = known.setdefault(blake2b(np.ascontiguousarray(image).data, digest_size=16).digest(), index)
         if first != index and np.ptp(image):
             pairs.append((first, index))
     places = np.array(pairs, dtype=np.int64).reshape(-1, 2)

@@ -51,9 +51,9 @@ def stored_look(splits: Mapping[str, Split], likeness: float, generated: bool, f
             return Look(Pairs(kept["first"], kept["second"], kept["likeness"]), kept["two_valued"], kept["shares"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         found = _look(splits, likeness, generated)
-    pairs = {"first": found.pairs.first, "second": found.pairs.second, "likeness": found.pairs.likeness}
+    arrays: dict[str, Any] = {"two_valued": found.two_valued, "shares": found.shares} | vars(found.pairs)
     with replacing(file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, two_valued=found.two_valued, shares=found.shares, **pairs)
+        np.savez(stream, **arrays)
     return found
 
 

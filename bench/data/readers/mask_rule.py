@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +188,7 @@ def strays(between: Bools, inside: Bools, outside: Bools, distance: int) -> bool
     return bool((between & ~(near[0] & near[1])).sum() > allowed)
 
 
-def _has_labels(values: NDArray[np.generic], lesion: Bools) -> bool:
+def _has_labels(values: NDArray[Any], lesion: Bools) -> bool:
     """Tells whether lesion or background has further values, such as labels 1 and 2 in an image of 0 and 255.
 
     A label fills an area, or it is away from the outline of the lesion. Compression disturbs neither: it keeps a

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.commands.export.onnx import write_onnx
 from bench.contracts import Classifier, UserError
 from bench.files import replacing
-from bench.registry import BACKBONES
+from bench.registry import BACKBONES, HEADS
 from softcam import SoftCAM
 from tests.support.tiny import excite, small_vgg
 
@@ -49,3 +49,21 @@ def test_file_that_differs_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="its logits differ from PyTorch's"):
         write_onnx(wrong, ABOUT, replacing(tmp_path / "model.onnx"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_onnx_of_every_backbone_that_list_names(tmp_path: Path, name: str) -> None:
+    """The file is kept only if onnxruntime gives PyTorch's logits and evidence, one and three images at a time."""
+    if name == "efficientnet_lite0":
+        pytest.importorskip("efficientnet_lite_pytorch")
+    torch.manual_seed(0)
+    plain = BACKBONES[name].build(False)[0]
+    head = HEADS["bcos"]() if name.startswith("bcos") else HEADS["softcam-dense"]()
+    model = head.build(plain, 3).eval()
+    if not name.startswith("bcos"):  # its norms have no bias
+        excite(model.features, torch.randn(4, 3, 64, 64))
+    about = ABOUT | {"size": 64}
+    said = write_onnx(model.eval(), about, replacing(tmp_path / "model.onnx"))
+    assert "largest difference logits" in said
+    assert (tmp_path / "model.onnx").stat().st_size > 1000

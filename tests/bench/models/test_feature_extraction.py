@@ -67,7 +67,8 @@ POOLS = {
     "shape": (lambda x: (y := F.adaptive_avg_pool2d(x, output_size=(1, 1))).reshape(y.shape[0], 4), True),
     "torch.mean": (lambda x: torch.mean(x, dim=(2, 3)), True),
     "maximum": (nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), False),
-    "one axis": (lambda x: x.mean(3).mean(2), False),
+    "one axis": (lambda x: x.mean(3).mean(2), True),
+    "functional window": (lambda x: F.avg_pool2d(x, x.shape[2:]).flatten(1), True),
     "squared": (lambda x: x.mean((2, 3)) ** 2, False),
 }
 
@@ -109,7 +110,8 @@ def test_refusals_are_one_line() -> None:
     branching = Custom(lambda x: x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3)))
     for model, reason in (
         (torchvision.models.squeezenet1_1(weights=None), "no linear layer"),
-        (NoPool(nn.Conv2d(3, 3, 1), nn.Linear(4, 4)), "never pools"),
+        (NoPool(nn.Conv2d(3, 3, 1), nn.Linear(4, 4)), "NoPool cannot read a test image of 3×128×128 pixels"),
+        (NoPool(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)), "never pools"),
         (branching, "cannot be traced"),
     ):
         with pytest.raises(ValueError, match=reason) as caught:
@@ -130,8 +132,9 @@ def test_a_classifier_is_measured() -> None:
         assert reason in not_linear
         assert bool(not_linear) == bool(reason)
     fixed = Classifier(features, nn.Sequential(nn.Flatten(), nn.Linear(4 * 30 * 30, 2)), 2)
-    with pytest.raises(ValueError, match="Classifier cannot read the test image of 128×128 pixels") as caught:
-        split_classifier(fixed)
+    assert split_classifier(fixed).trial.size == (32, 32), "the only size that it reads"
+    with pytest.raises(ValueError, match="Classifier cannot read a test image of 3×50×50 pixels") as caught:
+        split_classifier(fixed, image_size=50)
     assert "\n" not in str(caught.value)
 
 

@@ -275,3 +275,16 @@ def test_inherent_models_alone_keep_their_controls(tmp_path: Path) -> None:
     config = tiny_config(heads=["softcam-sparse"], on_inherent=["gradcam"])
     run_tiny(tmp_path / "run", config)
     assert "mask_oracle" in set(load_frames(tmp_path / "run").scores["explainer"])
+
+
+def test_maps_of_coarse_grids_are_asked_for(tmp_path: Path) -> None:
+    """The feature map of the tiny run has 4×4 cells."""
+    config = tiny_config()
+    config = config.model_copy(update={"explain": config.explain.model_copy(update={"smallest_grid": 5})})
+    assert run_tiny(tmp_path / "run", config).problems == []
+    skipped = set()
+    for key in iter_keys(tmp_path / "run"):
+        explainers = RunStore(tmp_path / "run").cell(key).record.explainers
+        skipped |= {name for name, one in explainers.items() if "only 4×4 cells for images of 32×32" in one.reason}
+        assert explainers["random"].status == "ok"
+    assert skipped == {"softcam", "gradcam"}

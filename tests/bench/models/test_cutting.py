@@ -1,0 +1,425 @@
+"""Cuts of networks that mislead: parts give the model's logits and keep its weights, or are refused by name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+import softcam
+from bench.contracts import UserError
+from bench.models.feature_extraction import split_classifier
+from bench.registry import HEADS
+from tests.support.tiny import TinyNet, excite, tiny_net
+
+
+class Net(nn.Module):
+    """Convolutions, a way to the pooled features, and what follows."""
+
+    def __init__(self, pool: nn.Module | None = None, fc: nn.Module | None = None, channels: int = 3) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(channels, 8, 3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU())
+        self.pool = pool or nn.AdaptiveAvgPool2d(1)
+        self.fc = fc or nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.pool(self.body(x)).flatten(1))
+
+
+def assert_exact(model: nn.Module, images: Tensor, converted: softcam.SoftCAM | None = None) -> None:
+    converted = converted or softcam.convert(model)
+    with torch.no_grad():
+        expected = model.eval()(images)
+        assert expected.std() > 1e-4, "a constant model would prove nothing"
+        torch.testing.assert_close(converted.eval()(images), expected, rtol=1e-4, atol=1e-5)
+        evidence = converted.forward_evidence(images)
+        assert min(evidence.shape[2:]) >= 4
+        torch.testing.assert_close(evidence.mean((2, 3)), expected, rtol=1e-4, atol=1e-5)
+
+
+# --- The last linear layer ------------------------------------------------------------------------------------------
+
+
+class Auxiliary(Net):
+    """Linear layers that eval mode never calls, registered before and after the classifier."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        if place == "inside":
+            self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.pool.head = nn.Linear(8, 5)
+            self.pool.forward = lambda x: x.mean((2, 3))
+        elif place == "nested":
+            self.extra = nn.ModuleDict({"projection": nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))})
+        else:
+            self.extra = nn.Linear(8, 2, bias=False)
+
+
+class CalledFirst(Net):
+    """A gate from a linear layer that is registered last and called before the classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        return self.fc((x * self.gate(x.mean((2, 3))).sigmoid()[:, :, None, None]).mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [lambda: Auxiliary("inside"), lambda: Auxiliary("nested"), lambda: Auxiliary("last")])
+def test_a_layer_that_is_never_called_is_not_the_classifier(make: Callable[[], nn.Module]) -> None:
+    model = make().eval()
+    assert split_classifier(model).classifying is model.fc
+    assert_exact(model, torch.randn(3, 3, 64, 64))
+    assert HEADS["blackbox"]().build(model, 4)(torch.randn(2, 3, 64, 64)).shape == (2, 4)
+
+
+def test_an_attention_over_channels_is_part_of_the_features() -> None:
+    torch.manual_seed(0)
+    model = CalledFirst().eval()
+    parts = split_classifier(model)
+    assert parts.classifying is model.fc
+    weights = sum(weight.numel() for weight in model.parameters())
+    assert parts.weights == (weights - 18, weights)
+    assert_exact(model, torch.randn(3, 3, 64, 64))
+
+
+# --- Layers that look plain -----------------------------------------------------------------------------------------
+
+
+class Cosine(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
+
+
+class Clipped(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).clamp(-50, 50)
+
+
+class Written(nn.Linear):
+    """A forward pass of its own, and the same values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.T + self.bias
+
+
+class Maximum(nn.AdaptiveAvgPool2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax((2, 3), keepdim=True)
+
+
+class Doubling(nn.Identity):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+def hooked(place: str, hook: Callable[..., object]) -> nn.Module:
+    model = Net()
+    part = model.get_submodule(place) if place else model
+    part.register_forward_hook(hook)
+    return model
+
+
+def double(part: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    return 2 * output
+
+
+IMPOSTORS = {
+    "cosine": (lambda: Net(fc=Cosine(8, 2)), "Cosine 'fc'"),
+    "clipped": (lambda: Net(fc=Clipped(8, 2)), "Clipped 'fc'"),
+    "maximum": (lambda: Net(Maximum(1)), "Maximum 'pool'"),
+    "hook on the classifier": (lambda: hooked("fc", double), "Linear 'fc'.*forward hooks"),
+    "hook on the pooling": (lambda: hooked("pool", double), "AdaptiveAvgPool2d 'pool'.*forward hooks"),
+    "hook that only looks": (lambda: hooked("fc", lambda *_: None), "Linear 'fc'.*forward hooks"),
+    "hook on the model": (lambda: hooked("", double), "Net has forward hooks"),
+    "spectral norm": (lambda: Net(fc=nn.utils.parametrizations.spectral_norm(nn.Linear(8, 2))), "parametrized"),
+    "sigmoid": (lambda: Net(fc=nn.Sequential(nn.Linear(8, 2), nn.Sigmoid())), "Sigmoid 'fc.1'"),
+    "two layers": (lambda: Net(fc=nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 2))), "2 linear layers"),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSTORS)
+def test_layers_that_only_look_plain_are_not_converted(name: str) -> None:
+    make, reason = IMPOSTORS[name]
+    with pytest.raises(ValueError, match=reason) as caught:
+        softcam.convert(make().eval())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cosine", "clipped", "hook on the classifier", "sigmoid", "hook on the model"])
+def test_a_black_box_replaces_plain_last_layers_only(name: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be replaced|has forward hooks"):
+        HEADS["blackbox"]().build(IMPOSTORS[name][0]().eval(), 3)
+
+
+def test_subclasses_that_compute_the_same_are_converted() -> None:
+    torch.manual_seed(0)
+    assert_exact(Net(fc=Written(8, 2)), torch.randn(2, 3, 64, 64))
+    doubled = Net(nn.Sequential(Doubling(), nn.AdaptiveAvgPool2d(1)))
+    assert_exact(doubled, torch.randn(2, 3, 64, 64))  # the map that is averaged is the doubled one
+    model = Net()
+    model.body.register_forward_hook(double)  # part of the features, which keep it
+    assert_exact(model, torch.randn(2, 3, 64, 64))
+
+
+# --- The last feature map -------------------------------------------------------------------------------------------
+
+
+class Standardising(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 1e-5)
+        return super().forward(x)
+
+
+class Mixed(Net):
+    """The last map and a pooled earlier one, so that no map carries all that the logits depend on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(x).mean((2, 3)) + self.body[0](x).mean((2, 3)))
+
+
+class Behind(Net):
+    """Convolutions behind a branch: the last common map is an early one."""
+
+    def __init__(self) -> None:
+        super().__init__(fc=nn.Linear(16, 2))
+        self.one, self.other = nn.Conv2d(8, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        return self.fc(torch.cat([self.one(x).relu().mean((2, 3)), self.other(x).relu().mean((2, 3))], 1))
+
+
+class LastAxis(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(x).permute(0, 2, 3, 1).mean((1, 2)))
+
+
+def small_vit() -> nn.Module:
+    return torchvision.models.VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)
+
+
+class Gem(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(min=1e-6).pow(self.p).mean((2, 3)).pow(1 / self.p)
+
+
+class Whole(nn.Module):
+    """A backbone with its pooling inside, under one name."""
+
+    def __init__(self, backbone: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.encoder, self.head = backbone, nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x))
+
+
+def without_classifier(name: str) -> nn.Module:
+    return nn.Sequential(*list(getattr(torchvision.models, name)(weights=None).children())[:-1])
+
+
+EXACT = {
+    "standardised images": lambda: Standardising(),
+    "channels last": lambda: LastAxis(),
+    "window": lambda: Net(nn.AvgPool2d(28)),
+    "resnet without fc": lambda: Whole(without_classifier("resnet18"), 512),
+    "nested": lambda: nn.Sequential(Whole(nn.Sequential(Net().body, nn.AdaptiveAvgPool2d(1)), 8)),
+    "subclass of Sequential": lambda: type("Mine", (nn.Sequential,), {})(
+        Net().body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_pooling_is_found_where_it_hides(name: str) -> None:
+    torch.manual_seed(0)
+    model = EXACT[name]()
+    if name.startswith("resnet"):
+        excite(model, torch.randn(4, 3, 64, 64))
+    assert_exact(model.eval(), torch.randn(2, 3, 224, 224))
+    fresh = softcam.SoftCAM.from_classifier(model, 2, image_size=224).eval()
+    assert min(fresh.forward_evidence(torch.randn(1, 3, 224, 224)).shape[2:]) >= 7
+    assert "weights" in repr(fresh)
+
+
+def test_a_window_averages_one_grid_only() -> None:
+    converted = softcam.convert(Net(nn.AvgPool2d(28)).eval())
+    with pytest.raises(UserError, match="29×28 cells, but the network averages exactly 28×28"):
+        converted(torch.randn(1, 3, 232, 224))
+    assert softcam.SoftCAM.from_classifier(Net(nn.AvgPool2d(28)), 2)(torch.randn(1, 3, 232, 224)).shape == (1, 2)
+    with pytest.raises(ValueError, match="'pool'"):
+        softcam.convert(Net(nn.AvgPool2d(28)).eval(), image_size=232)  # a corner of the map, not all of it
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Mixed(), "Mixed never pools"),
+        (lambda: Behind(), r"keeps 808 of its 2,010 weights; Conv2d 'one' behind it"),
+        (lambda: small_vit(), r"keeps 3,088 of its [\d,]+ weights; .*'encoder'"),
+    ],
+)
+def test_a_cut_that_drops_weights_of_the_backbone_is_refused(make: Callable[[], nn.Module], reason: str) -> None:
+    for build in (softcam.convert, lambda model: softcam.SoftCAM.from_classifier(model, 2)):
+        with pytest.raises(ValueError, match=reason) as caught:
+            build(make().eval())
+        assert "\n" not in str(caught.value)
+        assert "bench.Classifier" in str(caught.value)
+
+
+def test_other_poolings_are_refused_by_name_and_trained_on_their_map() -> None:
+    model = Net(Gem()).eval()
+    with pytest.raises(ValueError, match="Gem 'pool'"):
+        softcam.convert(model)
+    assert softcam.SoftCAM.from_classifier(model, 2).forward_evidence(torch.rand(1, 3, 64, 64)).shape == (1, 2, 8, 8)
+
+
+# --- Images ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_numbers_of_channels(channels: int) -> None:
+    torch.manual_seed(0)
+    model = Net(channels=channels).eval()
+    images = torch.rand(2, channels, 64, 64)
+    assert_exact(model, images)
+    assert softcam.SoftCAM.from_classifier(model, 5)(images).shape == (2, 5)
+    box = HEADS["blackbox"]().build(model, 3).eval()
+    assert_exact(box, images, softcam.convert(box))
+    assert box.geometry((64, 64)).stride == (8, 8)
+
+
+class Repeating(Net):
+    """One channel that the network repeats."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.repeat(1, 3, 1, 1))
+
+
+def test_channels_are_found_by_trying() -> None:
+    assert_exact(Repeating().eval(), torch.rand(2, 1, 64, 64))
+
+
+def test_coarse_grids_are_asked_for() -> None:
+    model = torchvision.models.resnet18(weights=None).eval()
+    for build in (softcam.convert, lambda *a, **k: softcam.SoftCAM.from_classifier(a[0], 2, **k)):
+        with pytest.raises(ValueError, match=r"ResNet has 3×3 cells for images of 96×96 pixels.*smallest_grid=3"):
+            build(model, image_size=96)
+        assert build(model, image_size=96, smallest_grid=3)(torch.zeros(1, 3, 96, 96)).ndim == 2
+    with pytest.raises(ValueError, match="image_size must be a side"):
+        softcam.convert(model, image_size=(224,) * 2 + (3,))
+
+
+# --- Wrappers, types, and what a cut leaves alone --------------------------------------------------------------------
+
+
+def test_wrappers_are_removed() -> None:
+    model = tiny_net()
+    images = torch.randn(2, 3, 64, 64)
+    inner = tiny_net()
+    inner.conv1 = nn.DataParallel(inner.conv1)
+    for wrapped in (nn.DataParallel(model), torch.compile(model), torch.compile(nn.DataParallel(model)), inner):
+        assert_exact(model, images, softcam.convert(wrapped))
+        assert not any(name.startswith(("module", "_orig")) for name in softcam.convert(wrapped).state_dict())
+        assert softcam.SoftCAM.from_classifier(wrapped, 2)(images).shape == (2, 2)
+
+
+@pytest.mark.parametrize(("dtype", "accepted"), [(torch.float16, 2e-2), (torch.bfloat16, 1e-1), (torch.float64, 1e-9)])
+def test_other_types(dtype: torch.dtype, accepted: float) -> None:
+    model = tiny_net().to(dtype)
+    converted = softcam.convert(model)
+    images = torch.randn(2, 3, 64, 64, dtype=dtype)
+    with torch.no_grad():
+        expected, found = model(images), converted(images)
+    assert found.dtype == dtype
+    assert (found - expected).abs().max() <= accepted * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    "context", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)]
+)
+def test_contexts_do_not_matter(context: Callable[[], object]) -> None:
+    model, images = tiny_net(), torch.randn(2, 3, 64, 64)
+    with context():
+        converted, fresh = softcam.convert(model), softcam.SoftCAM.from_classifier(model, 2)
+    assert_exact(model, images, converted)
+    for trained in (converted, fresh):
+        trained(images).sum().backward()
+        assert all(weight.grad is not None for weight in trained.parameters())
+
+
+class Counting(TinyNet):
+    """A buffer that every forward pass changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("passes", torch.zeros(()))
+        self.register_buffer("replaced", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        self.replaced = self.replaced + 1
+        return super().forward(x)
+
+
+def test_a_cut_leaves_no_trace_in_the_model() -> None:
+    model = Counting().train()
+    model.norm.eval()
+    seen: list[int] = []
+    handle = model.conv2.register_forward_hook(lambda *_: seen.append(1))
+    model.train()(torch.randn(2, 3, 32, 32)).sum().backward()
+    before, grads = copy.deepcopy(model.state_dict()), [weight.grad.clone() for weight in model.parameters()]
+    modes = [part.training for part in model.modules()]
+    state = torch.get_rng_state()
+    split_classifier(model)
+    softcam.convert(model)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert modes == [part.training for part in model.modules()]
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert all(torch.equal(old, weight.grad) for old, weight in zip(grads, model.parameters(), strict=True))
+    assert list(model.conv2._forward_hooks) == [handle.id]
+    assert not model.fc._forward_hooks
+
+
+def test_randomness_in_eval_mode_is_named() -> None:
+    class Random(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.relu(self.conv2(self.relu(self.norm(self.conv1(x)))))
+            return self.fc(F.dropout(x.mean((2, 3)), 0.5))
+
+    with pytest.raises(ValueError, match="Random gives different logits for the same image in eval mode"):
+        softcam.convert(Random().eval())
+
+
+def test_what_is_no_logits_is_named() -> None:
+    class Several(TinyNet):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"logits": super().forward(x)}
+
+    class Squeezed(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)[:, 0]
+
+    class Infinite(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).log()
+
+    for make, reason in (
+        (Several, "returns a dict"),
+        (Squeezed, r"returns shape \(2,\)"),
+        (Infinite, "nan or infinite"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            softcam.convert(make().eval())
