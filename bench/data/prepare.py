@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.config import Config, DataSection
+from bench.config import Config
+from bench.configs.sections import DataSection
 from bench.contracts import Channels, DatasetInfo, Sample, Samples
 from bench.data.counterfactuals import render_counterfactuals
 from bench.data.loading import Request, Tell, build_samples, load_splits

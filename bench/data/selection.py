@@ -15,7 +15,7 @@ from bench.data.split import Split
 from bench.seeds import seed_of
 
 if TYPE_CHECKING:
-    from bench.config import ExplainSection
+    from bench.configs.sections import ExplainSection
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from bench.evaluation.predictor import Predictor, contrasts, explained_as, predi
 from bench.maps import drawn_by, upsample
 
 if TYPE_CHECKING:  # the digest of a score does not cover how settings are read
-    from bench.config import ExplainSection
+    from bench.configs.sections import ExplainSection
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.config import Config, ReportSection
+from bench.config import Config
+from bench.configs.sections import ReportSection
 from bench.contracts import DatasetInfo, Explainer, Head
 from bench.data.sources.folder import folder_dataset
 from bench.errors import PluginError, UserError, is_stop, one_line

@@ -29,7 +29,7 @@ from bench.training.augmentation import Augmentation, augmentation
 from bench.training.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
-    from bench.config import TrainingSection
+    from bench.configs.sections import TrainingSection
     from bench.data.prepare import TrainingData  # not at run time: how images are read does not change the weights
 
 

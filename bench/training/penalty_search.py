@@ -26,7 +26,7 @@ from bench.store.cell_facts import PenaltySearch, SearchStep
 from bench.training.loop import TrainingLoop, predict_split, train
 
 if TYPE_CHECKING:
-    from bench.config import TrainingSection
+    from bench.configs.sections import TrainingSection
     from bench.data.prepare import TrainingData
 
 #: The first λ makes the penalty on the evidence of the dense twin this share of the cross-entropy of a guess, ln C.

@@ -18,7 +18,7 @@ from bench.training.loop import TrainingLoop, best_row, train
 from bench.training.penalty_search import PlannedHead, Search
 
 if TYPE_CHECKING:
-    from bench.config import TrainingSection
+    from bench.configs.sections import TrainingSection
     from bench.data.prepare import TrainingData
 
 #: Shows a row of the history, out of so many epochs, of a part of the training ("" = all of it).

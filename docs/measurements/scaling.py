@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import run_benchmark
 from bench.commands.speed.memory import in_fresh_process
 from bench.commands.speed.scene import synthetic_split
-from bench.config import ExplainSection
+from bench.configs.sections import ExplainSection
 from bench.data.selection import Selection
 from bench.devices import describe_machine
 from bench.evaluation.context import EvaluationContext

@@ -18,6 +18,7 @@ LEVELS = [
     {"evaluation", "training"},
     {"data", "report"},
     {"models", "metrics", "config"},
+    {"configs"},
     {"registry", "memory"},
     {"contracts", "devices", "store", "statistics"},
     {"files"},

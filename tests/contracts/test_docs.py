@@ -111,11 +111,6 @@ def test_wrong_plugin_is_one_line_and_leaves_nothing(tmp_path: Path, code: str, 
     assert before == [set(registry) for registry in ALL_REGISTRIES]
 
 
-def test_absent_plugin_file() -> None:
-    (problem,) = load_plugins([Path("nowhere.py")])
-    assert problem == "plugin nowhere.py skipped: no such file"
-
-
 def test_every_topic_of_the_report_is_explained() -> None:
     """A section of docs/reading.md for each topic with a table, and for each family of scores."""
     sections = set(re.findall(r"^### (\w+)", (DOCS / "reading.md").read_text(encoding="utf-8"), flags=re.MULTILINE))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.config import ExplainSection
+from bench.configs.sections import ExplainSection
 from bench.contracts import Batch, Classifier, Explainer, Sample
 from bench.data.selection import Selection
 from bench.data.split import Split

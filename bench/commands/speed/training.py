@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from bench.commands.speed.scene import CLASSES, Scene, Task, synthetic_split
-from bench.config import TrainingSection
+from bench.configs.sections import TrainingSection
 from bench.contracts import Classifier
 from bench.data.prepare import TrainingData
 from bench.data.split import Split, normalise

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from bench.config import ReportSection
+from bench.configs.sections import ReportSection
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Method, Paired, margin, post_hoc
 from bench.report.studies.soundness import FAILS

@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 import bench.models.geometry
-from bench.config import Config, ExplainSection
+from bench.config import Config
+from bench.configs.sections import ExplainSection
 from bench.contracts import Batch, Classifier, Explainer, Geometry, UserError
 from bench.data.selection import Selection
 from bench.data.split import Split

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import softcam
 from baselines.cams import GradCAMMap, HiResCAMMap
-from bench.config import ExplainSection
+from bench.configs.sections import ExplainSection
 from bench.contracts import Batch, Classifier, EvidenceClassifier
 from bench.evaluation.batch import EvaluationBatch
 from bench.evaluation.context import EvaluationContext

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config import ExplainSection
+from bench.configs.sections import ExplainSection
 from bench.contracts import Batch, Classifier, Explainer
 from bench.data.loading import Request, load_split
 from bench.data.selection import Selection

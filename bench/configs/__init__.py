@@ -1,0 +1,1 @@
+"""Shipped configs, and the sections that a config has."""

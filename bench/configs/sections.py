@@ -1,0 +1,197 @@
+"""Sections of a config: the model that every value is checked against."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo, field_validator
+
+from bench.specs import parse_mask_values, parse_shortcut, require_distinct, require_numbers
+
+#: The largest seed that every random number generator accepts.
+_LARGEST_SEED = 2**32 - 1
+_Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
+_Count = Annotated[int, Field(le=10**9)]
+_Batch = Annotated[int, Field(ge=1, le=2**16)]
+_Side = Annotated[int, Field(ge=32, le=2**13)]
+_Stored = Annotated[float, Field(ge=-(2**32), le=2**32)]
+
+
+class Section(BaseModel):
+    """A section whose numbers are finite, are not booleans, and whose lists hold distinct values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plausible(cls, value: Any, field: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(field.field_name)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return value  # a section, which checks its own values
+        kind = str(annotation)
+        require_numbers(value, booleans=not re.search(r"\b(int|float)\b", kind))
+        if isinstance(value, list):
+            require_distinct(value)
+        return value
+
+
+class RunSection(Section):
+    """The grid: every combination of data set, backbone, head and seed is a cell.
+
+    Attributes:
+        on_inherent: post-hoc explainers and controls that also explain the inherent models; inherent explainers
+            always do.
+        pretrained: start from ImageNet weights where there are any.
+        studies: additional measurements, each on a subset of the images.
+        sizes: input sides; every data set is then run at each of them, in place of ``data.size``.
+        init: file of weights that every training starts from instead, as far as they fit.
+    """
+
+    datasets: list[str] = Field(["all"], min_length=1)
+    backbones: list[str] = Field(["compact"], min_length=1)
+    heads: list[str] = Field(["blackbox", "softcam-dense", "softcam-sparse"], min_length=1)
+    explainers: list[str] = ["all"]
+    on_inherent: list[str] = ["all"]
+    metrics: list[str] = ["all"]
+    seeds: list[_Seed] = Field([0], min_length=1)
+    pretrained: bool = False
+    studies: list[str] = []
+    sizes: list[_Side] = []
+    init: str | None = None
+
+
+class DataSection(Section):
+    """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
+
+    Attributes:
+        shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
+        mask_values: values of mask files that mean lesion, such as ``[2]``, ``["#ff0000"]`` or ``[1, "ignore:255"]``;
+            empty = the common codings. For ``folder:`` only, as are ``window`` and ``grades``.
+        window: stored values that become black and white in grey images of more than 8 bits, as ``[low, high]``.
+        grades: the classes in ascending order; without an order, quadratic kappa is left out.
+        allow_duplicates: accept one picture in two splits.
+    """
+
+    size: _Side = 112
+    train: _Count | None = Field(None, ge=2)
+    val: _Count | None = Field(None, ge=2)
+    test: _Count | None = Field(None, ge=2)
+    seed: _Seed = 0
+    shortcut: str = ""
+    mask_values: list[StrictInt | StrictStr] = []
+    window: tuple[_Stored, _Stored] | None = None
+    grades: list[str] = []
+    allow_duplicates: bool = False
+
+    @field_validator("mask_values")
+    @classmethod
+    def _known_values(cls, entries: list[int | str]) -> list[int | str]:
+        parse_mask_values(entries)
+        return entries
+
+    @field_validator("window")
+    @classmethod
+    def _rising(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window and not window[0] < window[1]:
+            raise ValueError(f"{window[0]:g} is not below {window[1]:g}; give the value of black, then of white")
+        return window
+
+    @field_validator("shortcut")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        if text:
+            parse_shortcut(text)
+        return text
+
+
+class TrainingSection(Section):
+    """SGD with Nesterov momentum; the learning rate falls along a cosine to ``final_lr`` (arXiv:2505.17748, sec. 4).
+
+    Attributes:
+        penalty_start, penalty_ramp: epochs before the penalty of a head begins, and until it has its full weight; a
+            head's own parameters of this name replace them.
+        search_epochs, search_steps: epochs for each weight of a penalty that is searched, and the most weights tried.
+        search_margin: validation AUC and balanced accuracy that the chosen weight may cost.
+    """
+
+    epochs: int = Field(70, ge=1, le=10**6)
+    batch_size: _Batch = 16
+    lr: float = Field(1e-3, gt=0, le=100)
+    final_lr: float = Field(1e-4, ge=0, le=100)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0, le=1)
+    augmentation: Literal["paper", "light", "none"] = "paper"
+    class_weights: bool = False
+    penalty_start: float = Field(0.0, ge=0, le=10**6)
+    penalty_ramp: float = Field(0.0, ge=0, le=10**6)
+    search_epochs: int = Field(3, ge=1, le=10**6)
+    search_steps: int = Field(7, ge=1, le=100)
+    search_margin: float = Field(0.02, ge=0, le=1)
+
+
+class ExplainSection(Section):
+    """How many images are explained (None = all) and how they are occluded.
+
+    Attributes:
+        diseased, healthy: explained images with and without the disease.
+        faithful: how many of the diseased ones go through the occlusion curves.
+        steps: occlusion steps K.
+        align: where the cells of a feature map are drawn: ``receptive-field``, where they look, or ``grid``, evenly
+            over the image (the convention of the paper and of libraries).
+        target: what maps explain: ``contrast``, the target's logit minus the mean of the other classes' logits, or
+            ``logit``, as published, which a softmax model does not identify: a constant added to all classes changes no
+            prediction.
+        smallest_grid: fewest cells of a side of a feature map whose maps (SoftCAM, CAMs) are computed; coarser ones
+            show no place.
+        batch_size: images per forward pass; halved when memory runs out.
+        gallery: images whose maps are kept for the figures.
+        every_class: with more than two classes also explain the gallery's images for every class (all explained images
+            with --save-maps), and score each class on images of its own; with two classes it changes nothing.
+    """
+
+    diseased: _Count | None = Field(None, ge=1)
+    healthy: _Count | None = Field(None, ge=0)
+    faithful: _Count | None = Field(None, ge=0)
+    steps: int = Field(30, ge=1, le=10**4)
+    align: Literal["receptive-field", "grid"] = "receptive-field"
+    target: Literal["logit", "contrast"] = "contrast"
+    smallest_grid: int = Field(4, ge=1, le=10**4)
+    batch_size: _Batch = 16
+    gallery: int = Field(4, ge=0, le=1000)
+    every_class: bool = True
+
+
+class ReportSection(Section):
+    """Comparisons that are fixed before any score is seen; they change verdicts and no stored result.
+
+    Attributes:
+        reference: post-hoc explainer that every own map is compared with first; empty for none.
+        head: head whose own map has the primary comparison of a family; empty for the first trained one.
+        primary: metric family -> metric of its primary comparison, such as ``audc@zero``; otherwise, the first metric
+            of the family that does not fail on maps of known quality.
+    """
+
+    reference: str = "gradcam"
+    head: str = ""
+    primary: dict[str, str] = {}
+
+
+class BackboneOverrides(Section):
+    """Settings of one backbone on one data set that differ, any subset of keys."""
+
+    training: dict[str, Any] = {}
+    heads: dict[str, dict[str, Any]] = {}
+
+
+class Overrides(Section):
+    """Settings of one data set that differ: ``[datasets.<name>.data]`` and so on, any subset of keys.
+
+    ``[datasets.<name>.backbones.<backbone>.heads.<head>]`` is the most specific: λ depends on data set and backbone.
+    """
+
+    data: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    explain: dict[str, Any] = {}
+    heads: dict[str, dict[str, Any]] = {}
+    backbones: dict[str, BackboneOverrides] = {}
