@@ -76,7 +76,7 @@ def test_the_search_is_drawn_with_its_choice(tmp_path: Path) -> None:
     (axis,) = drawing.figure.axes
     curves = [line for line in axis.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [0.1, 0.3]]
     assert [list(line.get_ydata()) for line in curves] == [[0.95, 0.8], [0.9, 0.7], [0.3, 0.6]]
-    assert {text.get_text() for text in axis.texts} == {"0.1"}
+    assert {text.get_text() for text in axis.texts} == {"l1 = 0.1"}
 
 
 def test_nothing_is_drawn_without_a_search(tmp_path: Path) -> None:
