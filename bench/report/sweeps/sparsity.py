@@ -103,7 +103,7 @@ def _note(cell: Any, record: CellRecord, dense: float | None) -> str | None:
     """Returns a sentence about a head with a penalty that is not sparse, or whose search failed; None otherwise."""
     place = f"{cell.dataset} · {cell.backbone} · {cell.head} · seed {cell.seed}"
     times, search = _times(record, dense), record.penalty_search
-    why = f" The search ended because {search.reason}." if search else ""
+    why = f" Search: {search.reason}." if search else ""
     if _penalties(record) and times is not None and times < SPARSER:
         return (
             f"{place}: not sparse. {record.near_zero:.1%} of its evidence is near zero, {times:.2f} times the "

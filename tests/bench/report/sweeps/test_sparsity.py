@@ -54,12 +54,12 @@ def test_shares_are_relative_to_dense(tmp_path: Path) -> None:
 def test_a_penalty_that_does_nothing_is_said_with_the_reason(tmp_path: Path) -> None:
     (note,) = run_with(tmp_path, 0.19, searched()).notes
     assert "19.0% of its evidence is near zero, 1.90 times the 10.0% of the dense head" in note
-    assert note.endswith("The search ended because the next one is too large.")
+    assert note.endswith("Search: the next one is too large.")
 
 
 def test_a_search_that_fails_is_said(tmp_path: Path) -> None:
     (note,) = run_with(tmp_path, 0.3, searched(within=False)).notes
-    assert note.endswith("The search ended because the next one is too large.")
+    assert note.endswith("Search: the next one is too large.")
     assert "not sparse" not in note
 
 
