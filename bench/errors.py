@@ -34,7 +34,7 @@ def one_line(error: BaseException) -> str:
     """Returns the message of a ``UserError`` unchanged, and any other error with its type, on one line."""
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):
-        return f"it tried to end the program with exit code {error.code}"
+        return f"it tried to end the program with exit code {error.code or 0}"
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 

@@ -34,6 +34,12 @@ def squares() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def one_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accepts copies: these tests show one drawing for all patients, because they check tables, names and layouts."""
+    monkeypatch.setattr("bench.data.loading.copy_faults", lambda *values: [])
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an undisturbed tiny run, shared by every test that only reads it: do not write to it."""

@@ -100,7 +100,7 @@ def as_guest(
     try:
         result = call()
     except SystemExit as error:
-        raise UserError(f"{name} tried to end the program with exit code {error.code}") from error
+        raise UserError(f"{name} tried to end the program with exit code {error.code or 0}") from error
     except (KeyboardInterrupt, Exception):
         raise
     except BaseException as error:

@@ -167,6 +167,7 @@ def test_nothing_is_missing_once_the_files_are_there(given: Given) -> None:
 
 
 @every_source
+@pytest.mark.usefixtures("one_drawing")
 def test_splits_share_no_image_and_no_group(given: Given, tmp_path: Path) -> None:
     splits = load(given, tmp_path)
     assert set(splits) == set(splits_of(given[0]))
@@ -179,6 +180,7 @@ def test_splits_share_no_image_and_no_group(given: Given, tmp_path: Path) -> Non
 
 
 @every_source
+@pytest.mark.usefixtures("one_drawing")
 def test_the_seed_alone_decides(given: Given, tmp_path: Path) -> None:
     first, again, other = (
         {name: split.digest for name, split in load(given, tmp_path / cache, seed).items()}

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 import softcam
 from bench.models.feature_extraction import split_classifier
 from bench.registry import HEADS
-from tests.support.cuts import Net, assert_exact
-from tests.support.tiny import TinyNet, tiny_net
+from tests.support.tiny import Net, TinyNet, assert_exact, tiny_net
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -14,8 +14,7 @@ import softcam
 from bench.contracts import UserError
 from bench.models.feature_extraction import split_classifier
 from bench.registry import HEADS
-from tests.support.cuts import Net, assert_exact
-from tests.support.tiny import excite
+from tests.support.tiny import Net, assert_exact, excite
 
 # --- The last linear layer ------------------------------------------------------------------------------------------
 

@@ -244,6 +244,8 @@ def test_every_row_of_the_table_in_the_documents() -> None:
 def test_a_vision_transformer_goes_through_the_harness(tmp_path: Path) -> None:
     with registered_squares():
         config = tiny_config(backbones=["timm:test_vit"], explainers=["all"], on_inherent=[], metrics=["evidence_gap"])
+        coarse = config.explain.model_copy(update={"smallest_grid": 2})
+        config = config.model_copy(update={"explain": coarse})
         assert run_tiny(tmp_path / "run", config).problems == []
     black_box = read_json(next((tmp_path / "run").glob("cells/squares/*blackbox*/cell.json")))
     skipped = {name for name, one in black_box["explainers"].items() if "token" in one.get("reason", "")}

@@ -163,10 +163,13 @@ def test_weights_and_statistics_that_are_not_numbers_stop_a_training(value: floa
             tensor.view(-1)[0] = kept
 
 
-def test_a_last_step_that_diverges_fails_its_cell_and_no_other_data_set(tmp_path: Path, unsaved: None) -> None:
+def test_a_last_step_that_diverges_fails_its_cell_and_no_other_data_set(
+    tmp_path: Path, unsaved: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.training.loop.learning_rate", lambda *step: 1e30)
     register_squares("other")
     config = tiny_config(datasets=["squares", "other"], heads=["blackbox"], explainers=["random"], metrics=["gini"])
-    wild = config.training.model_copy(update={"lr": 1e30, "epochs": 1, "batch_size": 64})
+    wild = config.training.model_copy(update={"epochs": 1, "batch_size": 64})
     config = config.model_copy(update={"training": wild})
     problems = run_tiny(tmp_path / "run", config).problems
     assert len(problems) == 2

@@ -166,7 +166,7 @@ def _product(datasets: tuple[str, ...], heads: tuple[str, ...]) -> Iterator[tupl
 def test_a_process_that_leaves_early_has_failed(tmp_path: Path) -> None:
     outcome = run_apart(tmp_path / "run", "leaving", "squares")
     assert [problem.split(" (")[0] for problem in outcome.problems] == [
-        "leaving failed: worker process exited with code 0"
+        "leaving failed: it tried to end the program with exit code 0"
     ]
 
 

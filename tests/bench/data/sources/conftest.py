@@ -33,9 +33,3 @@ def eyepacs(tmp_path: Path) -> Path:
             lines.append(f"{patient}_{eye},{patient % 5}")
     table(tmp_path / "eyepacs/trainLabels.csv", *lines)
     return tmp_path
-
-
-@pytest.fixture
-def one_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accepts copies: these tests show one drawing for all patients, because they check tables, names and layouts."""
-    monkeypatch.setattr("bench.data.loading.copy_faults", lambda *values: [])
