@@ -5,17 +5,19 @@ Names come from the registries, so that a new head, explainer, metric or study i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from bench.config import parse_config
+from bench.contracts import Sample
 from bench.registry import DATASETS, EXPLAINERS, HEADS, METRICS, STUDIES, dataset
 from bench.run.plan import Plan, make_plan
-from tests.support.made import squares
+from tests.support.made import shapes, squares
 
 #: How an explainer's scores come out.
 VALUES = ("random", "some nan", "all nan", "constant", "zero")
@@ -25,9 +27,14 @@ _KNOWN = {"source": "invented", "licence": "-", "citation": "-", "in_all": False
 
 def register_bare() -> None:
     """Registers data sets without masks, without a healthy class, and with neither, by the names of what they lack."""
-    dataset("no-masks", "other", ("plain", "square"), masks="none", **_KNOWN)(squares)
+    dataset("no-masks", "other", ("plain", "square"), masks="none", **_KNOWN)(partial(_unmasked, squares))
     dataset("no-healthy", "other", ("round", "square"), masks="pixel", healthy=None, **_KNOWN)(squares)
-    dataset("neither", "other", ("one", "two", "three"), masks="none", healthy=None, **_KNOWN)(squares)
+    three = ("plain", "bright", "dark")
+    dataset("neither", "other", three, masks="none", healthy=None, **_KNOWN)(partial(_unmasked, shapes))
+
+
+def _unmasked(build: Callable[[Path, str], list[Sample]], root: Path, split: str) -> list[Sample]:
+    return [replace(sample, mask=None) for sample in build(root, split)]
 
 
 @dataclass(frozen=True)
