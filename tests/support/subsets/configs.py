@@ -19,6 +19,8 @@ from bench.registry import DATASETS, EXPLAINERS, HEADS, METRICS, STUDIES, datase
 from bench.run.plan import Plan, make_plan
 from tests.support.made import shapes, squares
 
+#: Numbers of data sets, backbones, heads and seeds; four cells at most, because each takes its time.
+_SIZES = [(1, 1, 1, 1), (1, 1, 2, 1), (1, 1, 3, 1), (2, 1, 1, 1), (2, 1, 2, 1), (1, 1, 2, 2), (1, 2, 2, 1)]
 #: How an explainer's scores come out.
 VALUES = ("random", "some nan", "all nan", "constant", "zero")
 PREDICTIONS = ("random", "one class", "right", "one image")
@@ -53,6 +55,7 @@ class Drawn:
         kept: images that the gallery shows.
         rendered: whether lesions could be removed from images.
         seed: of the scores.
+        has_figures: whether figures are drawn, which take most of the time.
     """
 
     config: dict[str, Any]
@@ -66,6 +69,7 @@ class Drawn:
     kept: int
     rendered: bool
     seed: int
+    has_figures: bool
 
     @cached_property
     def plan(self) -> Plan:
@@ -95,14 +99,22 @@ def configs(ready: list[str], backbones: list[str], most: int = 3) -> st.SearchS
         backbones: names.
         most: names per key.
     """
+    return st.sampled_from(_SIZES).flatmap(partial(_sections, ready, backbones, most))
+
+
+def _sections(
+    ready: list[str], backbones: list[str], most: int, sizes: tuple[int, int, int, int]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """Draws the sections of configs with these numbers of data sets, backbones, heads and seeds."""
+    datasets, several, heads, seeds = sizes
     run = {
-        "datasets": _some(ready, 2),
-        "backbones": _some(backbones, 2),
-        "heads": _some([*HEADS, "softcam-sparse@l1=0.1"], most),
+        "datasets": _some(ready, datasets, datasets),
+        "backbones": _some(backbones, several, min(several, len(backbones))),
+        "heads": _some([*HEADS, "softcam-sparse@l1=0.1"], heads, heads),
         "explainers": st.one_of(_some(list(EXPLAINERS), most, least=0), _some(_of("control"), 2), _some(_typical(), 4)),
         "on_inherent": st.one_of(st.just(["all"]), st.just([]), _some(list(EXPLAINERS), most)),
         "metrics": st.one_of(_some(_metrics(), most, least=0), _some(_typical_metrics(), 5)),
-        "seeds": st.sampled_from([[0], [0], [3, 1]]),
+        "seeds": st.just([3, 1][:seeds]),
         "studies": st.one_of(st.just([]), _some(list(STUDIES), 2)),
     }
     report = {"reference": st.sampled_from(["gradcam", "", "random"])}
@@ -141,4 +153,5 @@ def drawn_runs() -> st.SearchStrategy[Drawn]:
         kept=st.sampled_from([0, 0, 1, 2]),
         rendered=st.booleans(),
         seed=st.integers(0, 99),
+        has_figures=st.sampled_from([False, False, True]),
     )
