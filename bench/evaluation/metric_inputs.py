@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.contracts import Geometry
+from bench.contracts import Geometry, MetricInfo
+from bench.data.selection import Selection
+from bench.data.split import Split
 from bench.maps import upsample
 from bench.metrics import (
     RULES,
@@ -41,6 +43,16 @@ _SCHEDULES = {
 OCCLUDED = set(_SCHEDULES)
 _VARIED = OCCLUDED | {"topk_hits"}
 NEEDS_MASKS = {"masks", "topk_hits"}
+
+
+def why_not_read(metric: MetricInfo, split: Split, explained: Selection) -> str:
+    """Returns why a metric has no image to be computed on; empty if it has one."""
+    if not NEEDS_MASKS & set(metric.needs):
+        return ""
+    if split.masks is None:
+        return "no masks"
+    annotated = split.has_mask[explained.indices[explained.diseased]]
+    return "" if metric.images != "diseased" or annotated.any() else "no masks of diseased images"
 
 
 @dataclass

@@ -24,6 +24,7 @@ from bench.report.comparisons.verdict_lines import print_verdicts
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.contents import COMPARISONS, OTHERS, draw_figures, every_table, missing
 from bench.report.failure_modes import Signature, add_notes, signatures
+from bench.report.failures import FOLDER, Failures
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames, load_frames, write_long_frame
 from bench.report.gaps import missing_lines
@@ -56,7 +57,8 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
         only_if_stale: leave the files alone if this code already made them from these scores.
 
     Returns:
-        A line per stored file that is damaged, and per file that could not be written because another is in its place.
+        A line per stored file that is damaged, per table or figure that failed, and per file that could not be written
+        because another is in its place.
 
     Raises:
         UserError: this is not a run folder, or a run or another report works in it.
@@ -71,20 +73,47 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
 def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: bool) -> list[str]:
     state = _state(folder, record)
     is_stale = not (only_if_stale and _stored_state(folder) == state)
-    files = Manifest(folder, lenient=True)
+    files, failures = Manifest(folder, lenient=True), Failures()
     if is_stale:
         _make_room(files, console)
-    with _figures(files, record, is_stale) as drawn:
-        frames = _frames(folder)
-        signs, tables = signatures(frames), every_table(frames)
-        add_notes(tables, signs)
+    with _figures(files, record, failures, is_stale) as drawn:
+        frames = _frames(folder, failures)
+        signs, tables = _content(frames, failures)
         if is_stale:
-            _write(files, frames, tables, signs, drawn)
-    print_summary(frames, tables, signs, console)
-    print_verdicts(verdict_frame(frames), console)
-    for line in missing_lines(frames, missing(frames)):
-        console.print(line, style="yellow", markup=False, soft_wrap=True)
-    return [*frames.damaged, *(_finish(files, state, console) if is_stale else [])]
+            _write(files, frames, tables, signs, drawn, failures)
+    _print(frames, tables, signs, console, failures)
+    left = [*frames.damaged, *_said(failures, console)]
+    return [*left, *(_finish(files, state, failures, console) if is_stale else [])]
+
+
+def _content(frames: Frames, failures: Failures) -> tuple[list[Signature], dict[str, TableData]]:
+    """Returns the signs of failure, and every table with those that concern it."""
+    signs: list[Signature] = []
+    with failures.noting("warning signs"):
+        signs = signatures(frames)
+    tables = every_table(frames, failures)
+    add_notes(tables, signs)
+    return signs, tables
+
+
+def _print(
+    frames: Frames, tables: dict[str, TableData], signs: list[Signature], console: Console, failures: Failures
+) -> None:
+    """Prints main scores, verdicts, and what could be added."""
+    with failures.noting("summary"):
+        print_summary(frames, tables, signs, console)
+    with failures.noting("verdicts"):
+        print_verdicts(verdict_frame(frames), console)
+    with failures.noting("lines about missing results"):
+        for line in missing_lines(frames, missing(frames, failures)):
+            console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def _said(failures: Failures, console: Console) -> list[str]:
+    """Prints and returns the line of every failure."""
+    for line in failures.lines:
+        console.print(Text(line, style="red"), soft_wrap=True)
+    return failures.lines
 
 
 def _write(
@@ -93,15 +122,20 @@ def _write(
     tables: dict[str, TableData],
     signs: list[Signature],
     drawn: Callable[[Frames], dict[str, Caption]],
+    failures: Failures,
 ) -> None:
     """Writes tables and page; everything that does not need the figures runs while they are drawn."""
+    pages: dict[str, tuple[str, str, str]] = {}
     for name, table in tables.items():
-        write_table(table, files.inside(_TABLES), name)
-    write_long_frame(frames, counterfactual_rows(frames), files.replacing(_FRAME))
-    pages = {name: (table.caption, table.reading, html(table)) for name, table in tables.items()}
-    ours = draw_figures(frames, files.inside(_FIGURES), COMPARISONS)
+        with failures.noting(f"files of table {name}"):
+            write_table(table, files.inside(_TABLES), name)
+            pages[name] = (table.caption, table.reading, html(table))
+    with failures.noting(_FRAME):
+        write_long_frame(frames, counterfactual_rows(frames), files.replacing(_FRAME))
+    ours = draw_figures(frames, files.inside(_FIGURES), COMPARISONS, failures)
     captions = drawn(frames) | ours
-    write_page(frames, captions, pages, signs, files.replacing(_PAGE))
+    with failures.noting(_PAGE):
+        write_page(frames, captions, pages, signs, files.replacing(_PAGE), failures.lines)
 
 
 def _make_room(files: Manifest, console: Console) -> None:
@@ -112,10 +146,11 @@ def _make_room(files: Manifest, console: Console) -> None:
         console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
-def _finish(files: Manifest, state: dict[str, str], console: Console) -> list[str]:
+def _finish(files: Manifest, state: dict[str, str], failures: Failures, console: Console) -> list[str]:
     """Removes files of an earlier plan, and returns a line per file that could not be written."""
-    foreign = files.tidy(_TABLES, _FIGURES)
-    if files.kept:
+    failures.write(files)
+    foreign = files.tidy(_TABLES, _FIGURES, FOLDER)
+    if files.kept or failures.lines:
         files.remove(_STATE)  # the next run then tries again
     else:
         if files.was_written(_STATE) and _stored_state(files.folder) is None:  # damaged: it holds nothing of the user
@@ -136,41 +171,53 @@ def _finish(files: Manifest, state: dict[str, str], console: Console) -> list[st
     return lines
 
 
-def _frames(folder: Path) -> Frames:
-    return with_counterfactual(load_frames(folder))
+def _frames(folder: Path, failures: Failures) -> Frames:
+    frames = load_frames(folder)
+    return failures.making("scores of the study counterfactual", frames, with_counterfactual) or frames
 
 
 @contextmanager
-def _figures(files: Manifest, record: RunRecord, is_stale: bool) -> Iterator[Callable[[Frames], dict[str, Caption]]]:
+def _figures(
+    files: Manifest, record: RunRecord, failures: Failures, is_stale: bool
+) -> Iterator[Callable[[Frames], dict[str, Caption]]]:
     """Yields a function that returns the captions once the figures are drawn, by a second process if there are many."""
+
+    def draw(frames: Frames) -> dict[str, Caption]:
+        return draw_figures(frames, files.inside(_FIGURES), OTHERS, failures)
+
     if not is_stale:
         yield lambda frames: {}
     elif len(record.cells) < MANY_CELLS:
-        yield lambda frames: draw_figures(frames, files.inside(_FIGURES), OTHERS)
+        yield draw
     else:
         ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
         with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
             drawing = pool.submit(_draw, files.folder)
-            yield lambda frames: _result(drawing, files) or draw_figures(frames, files.inside(_FIGURES), OTHERS)
+            yield lambda frames: _result(drawing, files, failures) or draw(frames)
 
 
-def _result(drawing: Future[tuple[dict[str, Caption], Manifest]], files: Manifest) -> dict[str, Caption]:
+_Drawn = tuple[dict[str, Caption], Manifest, Failures]
+
+
+def _result(drawing: Future[_Drawn], files: Manifest, failures: Failures) -> dict[str, Caption]:
     """Returns the captions, or nothing if the second process died (no main guard in a script, or out of memory)."""
     try:
-        captions, theirs = drawing.result()
+        captions, theirs, failed = drawing.result()
     except BrokenProcessPool:
         return {}
     files.written |= theirs.written
     files.kept |= theirs.kept
+    failures.tracebacks |= failed.tracebacks
     return captions
 
 
-def _draw(folder: Path) -> tuple[dict[str, Caption], Manifest]:
-    """Draws the figures in the second process -> captions, and the notes of what was written."""
+def _draw(folder: Path) -> _Drawn:
+    """Draws the figures in the second process -> captions, the notes of what was written, and what failed."""
     give_memory_back()
-    files = Manifest(folder, lenient=True)
+    files, failures = Manifest(folder, lenient=True), Failures()
     with collecting():
-        return draw_figures(_frames(folder), files.inside(_FIGURES), OTHERS), files
+        frames = _frames(folder, failures)
+        return draw_figures(frames, files.inside(_FIGURES), OTHERS, failures), files, failures
 
 
 def _stored_state(folder: Path) -> Any:

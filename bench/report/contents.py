@@ -6,13 +6,12 @@ Tables, figures and gaps of a run are all made from this one list.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
-import pandas as pd
+from dataclasses import dataclass
+from functools import partial
 
 from bench.report.comparisons import critical_difference, floor_ceiling, model_or_map, price, subgroups, verdicts
 from bench.report.comparisons.verdict_figures import win_matrix
+from bench.report.failures import Failures
 from bench.report.figures.class_maps import class_maps
 from bench.report.figures.classifier_figures import accuracy_by_head, training_curves
 from bench.report.figures.curve_figures import deletion_curves, insertion_curves, topk_precision
@@ -20,6 +19,7 @@ from bench.report.figures.gallery_figure import galleries
 from bench.report.figures.scatter import precision_sensitivity
 from bench.report.figures.style import Caption, Drawing, of_backbone, paper_style, save
 from bench.report.frames.load import Frames
+from bench.report.frames.parts import only_backbone
 from bench.report.gaps import Missing, gaps_table, missing_lines, note_missing
 from bench.report.studies import (
     counterfactual,
@@ -111,57 +111,80 @@ COMPARISONS = tuple(topic for topic in TOPICS if topic.is_comparison)
 OTHERS = tuple(topic for topic in TOPICS if not topic.is_comparison)
 
 
-def every_table(frames: Frames) -> Tables:
-    """Returns every table of a run by its path below the folder of tables; empty tables are left out."""
+#: Errors of a table or figure end the report.
+_RAISED = Failures(are_raised=True)
+
+
+def every_table(frames: Frames, failures: Failures = _RAISED) -> Tables:
+    """Returns every table of a run by its path below the folder of tables; empty tables are left out.
+
+    Args:
+        frames: the run.
+        failures: receives the topics whose tables fail; by default, their errors are raised.
+    """
     found: Tables = {}
     for topic in TOPICS:
-        found |= topic.tables(frames)
-    soundness.mark_unsound(found, soundness.judgements(frames))
-    mark_unidentified(frames, found)
-    note_masks(frames, found)
-    note_alignment(frames, found)
-    note_missing(frames, found, missing(frames))
-    found["gaps"] = gaps_table(frames, missing_lines(frames, missing(frames)))
+        found |= failures.making(f"table {topic.name}", frames, topic.tables) or {}
+    lacking = missing(frames, failures)
+    with failures.noting("marks of metrics that fail on maps of known quality"):
+        soundness.mark_unsound(found, soundness.judgements(frames))
+    with failures.noting("notes below tables"):
+        mark_unidentified(frames, found)
+        note_masks(frames, found)
+        note_alignment(frames, found)
+        note_missing(frames, found, lacking)
+    with failures.noting("table gaps"):
+        found["gaps"] = gaps_table(frames, missing_lines(frames, lacking))
     return {name: table for name, table in found.items() if table.rows}
 
 
-def missing(frames: Frames) -> list[Missing]:
+def missing(frames: Frames, failures: Failures = _RAISED) -> list[Missing]:
     """Returns the results that the run lacks and could add."""
-    return [one for topic in TOPICS for one in topic.missing(frames)]
+    found: list[Missing] = []
+    for topic in TOPICS:
+        with failures.noting(f"list of what {topic.name} lacks"):
+            found += topic.missing(frames)
+    return found
 
 
-def draw_figures(frames: Frames, files: Manifest, topics: Sequence[Topic] = TOPICS) -> dict[str, Caption]:
+def draw_figures(
+    frames: Frames, files: Manifest, topics: Sequence[Topic] = TOPICS, failures: Failures = _RAISED
+) -> dict[str, Caption]:
     """Writes ``<stem>.png`` (200 dpi) and ``<stem>.pdf`` of every figure; one set per backbone if there are several.
+
+    Args:
+        frames: the run.
+        files: folder of the figures.
+        topics: whose figures are drawn.
+        failures: receives the figures that fail; by default, their errors are raised.
 
     Returns:
         stem -> texts below it, in the order of the page, without the figures that the run has no data for.
     """
     captions: dict[str, Caption] = {}
     with paper_style():
-        for drawing in _drawings(frames, sorted(topics, key=lambda topic: (topic.is_comparison, topic.place))):
-            save(drawing.figure, files, drawing.stem)
-            captions[drawing.stem] = Caption(drawing.caption, drawing.reading)
+        for draw, part, backbone in _figures(frames, sorted(topics, key=lambda one: (one.is_comparison, one.place))):
+            name = f"figure {getattr(draw, '__name__', draw)}{f' of {backbone}' if backbone else ''}"
+            captions |= failures.making(name, part, partial(_save_all, draw, backbone, files)) or {}
     return captions
 
 
-def _drawings(frames: Frames, topics: Sequence[Topic]) -> Iterator[Drawing]:
+def _save_all(draw: Draw, backbone: str, files: Manifest, frames: Frames) -> dict[str, Caption]:
+    """Saves the figures of one function -> stem -> texts."""
+    captions: dict[str, Caption] = {}
+    for plain in draw(frames):
+        drawing = of_backbone(plain, backbone) if backbone else plain
+        save(drawing.figure, files, drawing.stem)
+        captions[drawing.stem] = Caption(drawing.caption, drawing.reading)
+    return captions
+
+
+def _figures(frames: Frames, topics: Sequence[Topic]) -> Iterator[tuple[Draw, Frames, str]]:
+    """Yields what draws, the frames that it reads, and their backbone (empty for all backbones at once)."""
     backbones = list(dict.fromkeys(frames.cells["backbone"]))
     for backbone in backbones:
-        part = _part(frames, backbone) if len(backbones) > 1 else frames
+        part = only_backbone(frames, backbone) if len(backbones) > 1 else frames
         for draw in [draw for topic in topics if not topic.is_comparison for draw in topic.figures]:
-            for drawing in draw(part):
-                yield of_backbone(drawing, backbone) if len(backbones) > 1 else drawing
+            yield draw, part, backbone if len(backbones) > 1 else ""
     for draw in [draw for topic in topics if topic.is_comparison for draw in topic.figures]:
-        yield from draw(frames)
-
-
-def _part(frames: Frames, backbone: str) -> Frames:
-    """Returns the frames of one backbone."""
-    names = ("cells", "scores", "own_class", "cost", "predictions", "training")
-
-    def chosen(rows: pd.DataFrame) -> pd.DataFrame:
-        return rows[rows["backbone"] == backbone] if len(rows) else rows
-
-    changes: dict[str, Any] = {name: chosen(getattr(frames, name)) for name in names}
-    changes["studies"] = {name: chosen(rows) for name, rows in frames.studies.items()}
-    return replace(frames, **changes)
+        yield draw, frames, ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def write_page(
     tables: dict[str, tuple[str, str, str]],
     signs: list[Signature],
     place: Place,
+    failed: Sequence[str] = (),
 ) -> None:
     """Writes the page of a run next to its folders ``figures`` and ``tables``, which it links to.
 
@@ -31,6 +32,7 @@ def write_page(
         tables: stem -> (caption, how to read it, HTML table).
         signs: of failure, shown with their advice.
         place: of the page.
+        failed: a line per table or figure that could not be made.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -43,7 +45,7 @@ def write_page(
         title=frames.store.folder.name,
         run=_run_facts(frames),
         datasets=[_dataset_facts(frames, name) for name in frames.record.datasets],
-        problems=_problems(frames),
+        problems=[*_problems(frames), *failed],
         signs=signs,
         skipped=_skipped(frames),
         methods=frames.record.explainers,

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.contracts import Classifier, Explainer, MetricInfo
+from bench.contracts import Classifier, Explainer
 from bench.data.prepare import Prepared
 from bench.data.selection import Selection, gallery_positions, target_class
 from bench.data.split import Split
 from bench.evaluation import per_class
 from bench.evaluation.context import EvaluationContext
 from bench.evaluation.explainer_jobs import ExplainerJob, recording_failure, run_explainers
-from bench.evaluation.metric_inputs import NEEDS_MASKS
+from bench.evaluation.metric_inputs import why_not_read
 from bench.evaluation.mixed_precision import choose_predictor
 from bench.evaluation.requests import MetricRequest
 from bench.evaluation.scoring import score_batch
@@ -84,7 +84,7 @@ class Cell:
         classifier = self.trained.load()
         self.computed |= self.trained.computed
         explain, explained = self.prepared.explain, self.prepared.explained
-        skipped = {one.info.name: why for one in metrics if (why := _why_not_read(one.info, explain, explained))}
+        skipped = {one.info.name: why for one in metrics if (why := why_not_read(one.info, explain, explained))}
         self.store.note(plan=self.plan_id, metrics_skipped=skipped, target=self.trained.config.explain.target)
         metrics = [request for request in metrics if request.info.name not in skipped]
         logits = self.trained.predict(classifier, explain, explained.indices)
@@ -219,16 +219,6 @@ class Cell:
         """Returns metric -> digest of its code; None if there are no scores, or only scores of other settings."""
         metadata = self.store.metadata(self.store.scores_file(name))
         return json.loads(metadata["metrics"]) if metadata.get("fingerprint") == fingerprint else None
-
-
-def _why_not_read(metric: MetricInfo, split: Split, explained: Selection) -> str:
-    """Returns why a metric has no image to be computed on; empty if it has one."""
-    if not NEEDS_MASKS & set(metric.needs):
-        return ""
-    if split.masks is None:
-        return "no masks"
-    annotated = split.has_mask[explained.indices[explained.diseased]]
-    return "" if metric.images != "diseased" or annotated.any() else "no masks of diseased images"
 
 
 def explained_logits(split: Split, explained: Selection, logits: np.ndarray) -> pd.DataFrame:

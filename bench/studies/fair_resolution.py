@@ -18,7 +18,8 @@ from bench.contracts import Batch, Classifier, Explainer, Geometry
 from bench.data.selection import Selection
 from bench.errors import UserError
 from bench.evaluation.context import EvaluationContext
-from bench.evaluation.requests import resolve_metrics
+from bench.evaluation.metric_inputs import why_not_read
+from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.evaluation.scoring import score
 from bench.maps import area_average, blur_to_grid, cell_average, drawn_by
 from bench.store.code_digest import code_digest
@@ -112,8 +113,14 @@ class FairResolution(Study):
         self.images, self.occluded, self.metrics = images, occluded, resolve_metrics(metrics)
 
     def applies_to(self, subject: Subject) -> str:
-        """Requires explained diseased images."""
-        return "" if subject.context.explained.diseased.any() else "no diseased image is explained"
+        """Requires explained diseased images, and a metric that can be read from them."""
+        if not subject.context.explained.diseased.any():
+            return "no diseased image is explained"
+        return "" if self._read(subject.context) else "no masks"
+
+    def _read(self, context: EvaluationContext) -> list[MetricRequest]:
+        """Lists the metrics that these images allow."""
+        return [one for one in self.metrics if not why_not_read(one.info, context.split, context.explained)]
 
     def depends_on(self, subject: Subject, explainer: Explainer | None) -> list[Any]:
         """Lists the metrics with the digests of their code."""
@@ -153,7 +160,7 @@ class FairResolution(Study):
         )
 
     def _rows(self, context: EvaluationContext, name: str, treated: Treated) -> pd.DataFrame:
-        result = score(context, name, treated, self.metrics)
+        result = score(context, name, treated, self._read(context))
         if result.problems:
             raise UserError("; ".join(result.notes))
         rows = result.rows

@@ -29,7 +29,7 @@ LEVEL = {wing: number for number, wings in enumerate(LEVELS) for wing in wings}
 REPORT = [
     {"build"},
     {"contents"},
-    {"page", "summary"},
+    {"page", "summary", "failures"},
     {"sweeps", "comparisons"},
     {"studies"},
     {"figures", "failure_modes"},

@@ -108,9 +108,12 @@ def tiny_config(**run_section: Any) -> Config:
 def run_tiny(out: Path, config: Config | None = None, problems: list[str] | None = None, **options: Any) -> Outcome:
     """Run a config on the CPU without a terminal."""
     config = config or tiny_config()
-    plan = make_plan(config, out)
-    asked = RunOptions(**{"root": out, "out": out, "device": torch.device("cpu"), "precision": "float32"} | options)
-    return run(config, plan, asked, Console(quiet=True), problems or [])
+    return run(config, make_plan(config, out), options_of(out, **options), Console(quiet=True), problems or [])
+
+
+def options_of(out: Path, **options: Any) -> RunOptions:
+    """The options of a run on the CPU."""
+    return RunOptions(**{"root": out, "out": out, "device": torch.device("cpu"), "precision": "float32"} | options)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ SMALL = {"datasets": ("first",), "explainers": ("post_a", "evidence")}
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file in the place of every figure, which are most of a report's time."""
 
-    def draw(frames: object, files: Manifest, topics: Sequence[Topic]) -> dict[str, Caption]:
+    def draw(frames: object, files: Manifest, topics: Sequence[Topic], failures: object) -> dict[str, Caption]:
         if topics == COMPARISONS:
             return {}
         write(files, "drawn.png")

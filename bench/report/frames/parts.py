@@ -1,0 +1,38 @@
+"""Parts of a run: the frames of one backbone, or without some data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from bench.report.frames.load import Frames
+
+_ROWS = ("cells", "scores", "own_class", "cost", "predictions", "training")
+
+
+def only_backbone(frames: Frames, backbone: str) -> Frames:
+    """Returns the rows of one backbone; the record stays that of the whole run."""
+    return replace(frames, **_chosen(frames, lambda rows: rows["backbone"] == backbone))
+
+
+def without_datasets(frames: Frames, datasets: Collection[str]) -> Frames:
+    """Returns the run as if it did not have these data sets."""
+    record = frames.record
+    kept = record.changed(
+        cells=[key for key in record.cells if key.dataset not in datasets],
+        datasets={name: facts for name, facts in record.datasets.items() if name not in datasets},
+    )
+    return replace(frames, record=kept, **_chosen(frames, lambda rows: ~rows["dataset"].isin(list(datasets))))
+
+
+def _chosen(frames: Frames, choose: Callable[[pd.DataFrame], pd.Series]) -> dict[str, Any]:
+    """Returns field of the frames -> its rows that are chosen."""
+
+    def chosen(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[choose(rows)] if len(rows) else rows
+
+    changes: dict[str, Any] = {name: chosen(getattr(frames, name)) for name in _ROWS}
+    return changes | {"studies": {name: chosen(rows) for name, rows in frames.studies.items()}}
