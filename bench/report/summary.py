@@ -38,9 +38,9 @@ def print_summary(frames: Frames, tables: dict[str, TableData], signs: list[Sign
     for line in [*map(str, signs), *gaps(frames)]:
         console.print(Text(line, style="yellow"), soft_wrap=True)
     folder = frames.store.folder
-    console.print(f"tables: {folder / 'tables'}", soft_wrap=True)
-    console.print(f"figures: {folder / 'figures'}", soft_wrap=True)
-    console.print(f"page: {folder / 'report.html'}", soft_wrap=True)
+    console.print(Text(f"tables: {folder / 'tables'}"), soft_wrap=True)
+    console.print(Text(f"figures: {folder / 'figures'}"), soft_wrap=True)
+    console.print(Text(f"page: {folder / 'report.html'}"), soft_wrap=True)
 
 
 def _classification(data: TableData) -> Table:

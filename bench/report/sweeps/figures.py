@@ -24,7 +24,7 @@ from bench.report.figures.panels import (
     strong_look,
     title_of,
 )
-from bench.report.figures.style import BLACK, GREY, MUTED, Drawing, Look, legend_below
+from bench.report.figures.style import BLACK, GREY, MUTED, Drawing, Look, legend_below, number_marker
 from bench.report.frames.load import Frames
 from bench.report.sweeps.domains import cross_domain as cross_domain_table
 from bench.report.sweeps.tables import SCORES, VALIDATION_AUC
@@ -175,7 +175,7 @@ def cross_domain(frames: Frames) -> Iterator[Drawing]:
 def _numbered(label: str, number: str) -> Line2D:
     """Returns a legend entry with a number as its symbol."""
     size = 2.6 * len(number) + 2
-    return Line2D([], [], label=label, marker=f"${number}$", ms=size, mew=0.2, color=BLACK, linestyle="none")
+    return Line2D([], [], label=label, marker=number_marker(number), ms=size, mew=0.2, color=BLACK, linestyle="none")
 
 
 def _best_post_hoc(table: TableData, datasets: list[str]) -> dict[tuple[str, str], dict[str, Any]]:

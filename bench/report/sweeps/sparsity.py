@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bench.report.figures.panels import handle, strong_look
-from bench.report.figures.style import BLACK, GREY, Drawing, Look, legend_below, panels
+from bench.report.figures.style import BLACK, GREY, Drawing, Look, legend_below, log_axis, panels
 from bench.report.frames.load import Frames
 from bench.report.frames.settings import PENALTIES
 from bench.report.tables.table import Column, TableData
@@ -82,7 +82,7 @@ def _curve(axis: Axes, search: PenaltySearch, looks: dict[str, Look]) -> None:
     axis.axvline(weights[search.chosen], color=BLACK, linewidth=0.9, linestyle=(0, (1, 1.5)))
     place = (weights[search.chosen], 0.5)  # between the scores and the share
     axis.annotate(f"{name} = {place[0]:g}", place, (4, 0), textcoords="offset points", color=GREY, fontsize=7)
-    axis.set_xscale("log")
+    log_axis(axis)
     axis.set_ylim(0, 1.02)
 
 
