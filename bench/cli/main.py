@@ -119,7 +119,7 @@ def _execute(config: Any, plan: Any, options: Any, problems: list[str], register
         outcome = run(config, plan, options, console, problems, register)
         from bench.report.build import build_report  # not at the top: other processes of the run do not need it
 
-        left = build_report(options.out, console, only_if_stale=not outcome.computed)
+        left = build_report(options.out, console, only_if_stale=not outcome.computed, said=outcome.problems)
     except KeyboardInterrupt:  # click would say no more than "Aborted!"
         console.print(f"stopped; finished work is in {options.out}, and the same command continues from there")
         raise typer.Exit(130) from None
@@ -284,10 +284,11 @@ def main(register: Callable[[], None]) -> None:
         register: imports every module that registers something; not called for ``--help``.
     """
     try:
-        app(obj=register)
+        code = app(obj=register, standalone_mode=False)  # wrong flags are one line, too
     except Exception as error:
         line = line_of(error)
         if line is None:
             raise
         console.print(Text(f"error: {line[0]}", style="red"), soft_wrap=True)
         raise SystemExit(line[1]) from None
+    raise SystemExit(code or 0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ _TABLES, _FIGURES, _PAGE, _FRAME, _STATE = "tables", "figures", "report.html", "
 _NAMED = 5
 
 
-def build_report(folder: Path, console: Console, only_if_stale: bool = False) -> list[str]:
+def build_report(folder: Path, console: Console, only_if_stale: bool = False, said: Collection[str] = ()) -> list[str]:
     """Writes tables, figures, page and the long frame of a run, and prints the summary.
 
     A file that the report did not write, or that was changed since, is left as it is and named.
@@ -54,6 +54,7 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
         folder: a run folder.
         console: receives the summary.
         only_if_stale: leave the files alone if this code already made them from these scores.
+        said: lines about problems that the caller prints.
 
     Returns:
         A line per stored file that is damaged, and per file that could not be written because another is in its place.
@@ -65,10 +66,10 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
     store = RunStore(folder)
     record = store.record  # before the lock, which makes the folder if there is none
     with store.lock(), collecting():  # ``Frames.damaged`` names them
-        return _build(folder, record, console, only_if_stale)
+        return _build(folder, record, console, only_if_stale, said)
 
 
-def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: bool) -> list[str]:
+def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: bool, said: Collection[str]) -> list[str]:
     state = _state(folder, record)
     is_stale = not (only_if_stale and _stored_state(folder) == state)
     files = Manifest(folder, lenient=True)
@@ -80,7 +81,7 @@ def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: boo
         add_notes(tables, signs)
         if is_stale:
             _write(files, frames, tables, signs, drawn)
-    print_summary(frames, tables, signs, console)
+    print_summary(frames, tables, signs, console, said)
     print_verdicts(verdict_frame(frames), console)
     for line in missing_lines(frames, missing(frames)):
         console.print(line, style="yellow", markup=False, soft_wrap=True)

@@ -39,7 +39,7 @@ def test_facts_are_stated_in_order_or_by_name() -> None:
         (metric, ("exactness",), METRIC, "metric 'x' states its family twice; state it once"),
         (metric, (), {}, "does not state its family, needs, higher_is_better, value_range, paper"),
         (metric, (), METRIC | {"function": print}, "unknown fact 'function'"),
-        (dataset, ("oct",), {"classes": ("a", "b"), "licens": "CC0"}, "unknown fact 'licens'; did you mean licence?"),
+        (dataset, ("oct",), {"classes": ("a", "b"), "licens": "CC0"}, "unknown fact 'licens'; did you mean licence"),
         (dataset, ("oct",), {}, "data set 'x' does not state its classes, masks, source, licence, citation"),
         (backbone, ("small", None, None, True, 1), {}, "states 5 facts; there are 4: description, mean, std, always"),
     ],

@@ -20,6 +20,7 @@ LEVELS = [
     {"models", "metrics", "config"},
     {"configs"},
     {"registry", "memory"},
+    {"registration"},
     {"contracts", "devices", "store", "statistics"},
     {"files"},
     {"errors", "maps", "progress", "seeds", "specs"},
