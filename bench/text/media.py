@@ -24,6 +24,7 @@ _QUOTED = re.compile(r"'+\s*[=+\-@\t\r]")
 #: Signs that Markdown reads anywhere; links, tags and entities only by the combinations that begin them.
 _MARKDOWN = re.compile(r"[\\`*|$]|~(?=~)|\](?=[(:])|<(?=[A-Za-z/!?])|&(?=[#\w]+;)|(?<![^\W_])_|_(?![^\W_])")
 _MARKDOWN_START = re.compile(r"(?=[#>+=-])")
+_LONGEST = 36  # letters of a name in a figure
 _LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -94,6 +95,12 @@ def markdown(text: str) -> str:
 def markdown_paragraph(text: str) -> str:
     """Escapes text that begins a line of Markdown, so that it is neither a heading nor a list."""
     return _MARKDOWN_START.sub(r"\\", markdown(text), count=1) if _MARKDOWN_START.match(text) else markdown(text)
+
+
+def figure_text(name: str) -> str:
+    """Returns the name of a data set or class for a figure; of a long one its end, because paths begin alike."""
+    shown = visible(name)
+    return shown if len(shown) <= _LONGEST else "…" + shown[1 - _LONGEST :]
 
 
 def csv_cell(value: Any) -> Any:
