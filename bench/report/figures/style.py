@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import matplotlib.style
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -132,7 +133,7 @@ def number_marker(number: int | str) -> Path:
     """Returns the outline of a number, centred, as a marker of a line."""
     outline = TextPath((0, 0), str(number), size=10)
     box = outline.get_extents()
-    return Path(outline.vertices - (box.min + box.max) / 2, outline.codes)
+    return Path(np.asarray(outline.vertices) - np.add(box.min, box.max) / 2, outline.codes)
 
 
 def panels(count: int, height: float, x: str, y: str, same_scale: bool = True) -> tuple[Figure, list[Axes]]:
