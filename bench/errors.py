@@ -8,9 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sysconfig
+import traceback
+from pathlib import Path
 
 #: Faults of the disk, which end a run: whatever is written next fails too.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 _NUMBER = re.compile(r"\b(?:errno|os error) (\d+)", re.IGNORECASE)
 
 
@@ -33,9 +37,21 @@ class PluginError(UserError):
 def one_line(error: BaseException) -> str:
     """Returns the message of a ``UserError`` unchanged, and any other error with its type, on one line."""
     text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"out of memory{': ' if text else ''}{text}; try --workers 1, smaller images or a smaller --batch-size"
     if isinstance(error, SystemExit):
         return f"it tried to end the program with exit code {error.code or 0}"
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
+def place_of(error: BaseException) -> str:
+    """Returns file and line of the plugin in which an error occurred, the start of its line; empty if unknown."""
+    if isinstance(error, SyntaxError):  # its text names them
+        return ""
+    ours = str(Path(__file__).parent)
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith((ours, "<"))]
+    own = [one for one in frames if not one.filename.startswith(_LIBRARIES)]
+    return f"{own[-1].filename}, line {own[-1].lineno}: " if own else ""
 
 
 def is_stop(error: BaseException) -> bool:

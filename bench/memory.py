@@ -48,7 +48,8 @@ def with_smaller_batches(compute: Callable[[int], Result], batch_size: int) -> t
             if not is_out_of_memory(error):
                 raise
             if batch_size == 1:
-                raise UserError(f"out of memory even with a batch of one: {str(error).splitlines()[0]}") from error
+                why = next(iter(str(error).splitlines()), "")  # a MemoryError has no message
+                raise UserError(f"out of memory even with a batch of one{': ' if why else ''}{why}") from error
         batch_size //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

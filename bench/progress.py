@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from bench.text.media import visible
+
 
 class _TimeLeft(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -123,7 +125,7 @@ class RunProgress(Progress):
             self._waiting[kind] += 1
         self._seconds: dict[str, list[float]] = defaultdict(list)
         self._started = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _TimeLeft())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _TimeLeft())
         self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._total = len(steps)
         self._task = self._bar.add_task("starting", total=self._total)
@@ -151,7 +153,7 @@ class RunProgress(Progress):
 
     def update(self, text: str) -> None:
         """Changes the description of the current step on the bar."""
-        self._bar.update(self._task, description=text, left=self._left())
+        self._bar.update(self._task, description=visible(text), left=self._left())
 
     def say(self, text: str, style: str = "") -> None:
         """Prints a permanent line above the bar."""

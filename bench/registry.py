@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -17,15 +17,17 @@ from bench.contracts import (
     BackboneInfo,
     DatasetInfo,
     Explainer,
-    Family,
     Head,
-    MapGrid,
     MetricInfo,
     Sample,
     Samples,
 )
 from bench.errors import UserError
+from bench.registration.facts import annotations_of, check_class, check_dataset, check_fact, check_metric
 from bench.specs import MOST_BYTES, is_plain_name
+
+#: A line per plugin that failed to load, with the reason.
+SKIPPED_PLUGINS: list[str] = []
 
 Entry = TypeVar("Entry")
 Info = TypeVar("Info", MetricInfo, DatasetInfo, BackboneInfo)
@@ -87,7 +89,10 @@ class Registry(Generic[Entry]):
         if colon and prefix in self._families:
             return self._families[prefix](rest)
         if name not in self._entries:
-            raise UserError(f"unknown {self.kind} {name!r}; {closest(name, list(self._entries))}")
+            hint = closest(name, list(self._entries))
+            if SKIPPED_PLUGINS:  # one of them would probably have registered it
+                hint = "; ".join([hint] * hint.startswith("did") + SKIPPED_PLUGINS)
+            raise UserError(f"unknown {self.kind} {name!r}; {hint}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
@@ -106,22 +111,24 @@ STUDIES: Registry[Any] = Registry("study")  # classes of bench.studies.base
 ALL_REGISTRIES: tuple[Registry[Any], ...] = (EXPLAINERS, METRICS, DATASETS, HEADS, BACKBONES, STUDIES)
 
 
-def _require(cls: type, names: Sequence[str]) -> None:
+def _require(cls: type, base: type, names: Sequence[str]) -> None:
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        what = getattr(cls, "__name__", repr(cls))
+        raise UserError(f"{what} is not a subclass of bench.{base.__name__}; write class {what}({base.__name__}):")
     absent = [name for name in names if not hasattr(cls, name)]
     if absent:
         raise UserError(f"{cls.__name__} does not state its {', '.join(absent)} (class attributes)")
+    check_class(f"{base.__name__.lower()} {cls.__name__}", cls, base)
 
 
 def register_explainer(cls: ExplainerClass) -> ExplainerClass:
     """Registers the decorated ``Explainer`` class under its ``name``.
 
     Raises:
-        UserError: a class attribute is absent, family or grid is unknown, or the name is taken.
+        UserError: it is not a subclass of ``Explainer``, a class attribute is absent or of another type, family or grid
+            is unknown, or the name is taken.
     """
-    _require(cls, ("name", "family", "signed", "paper"))
-    for fact, known in (("family", get_args(Family)), ("grid", get_args(MapGrid))):
-        if (stated := getattr(cls, fact)) not in known:
-            raise UserError(f"explainer {cls.name!r}: {fact} {stated!r} is not one of {', '.join(known)}")
+    _require(cls, Explainer, ("name", "family", "signed", "paper"))
     EXPLAINERS.add(cls.name, cls)
     return cls
 
@@ -130,9 +137,10 @@ def register_head(cls: HeadClass) -> HeadClass:
     """Registers the decorated ``Head`` class under its ``name``.
 
     Raises:
-        UserError: a class attribute is absent, or the name is taken.
+        UserError: it is not a subclass of ``Head``, a class attribute is absent or of another type, or the name is
+            taken.
     """
-    _require(cls, ("name", "family", "paper"))
+    _require(cls, Head, ("name", "family", "paper"))
     HEADS.add(cls.name, cls)
     return cls
 
@@ -170,6 +178,7 @@ def metric(name: str, *values: Any, **facts: Any) -> Callable[[MetricFunction], 
 
     def register(function: MetricFunction) -> MetricFunction:
         info = _describe(MetricInfo, {"name": name, "function": function}, values, facts)
+        check_metric(info)
         for need in info.needs:
             if need not in METRIC_INPUTS:
                 raise UserError(f"metric {name!r} needs {need!r}: {closest(need, list(METRIC_INPUTS))}")
@@ -193,7 +202,9 @@ def dataset(name: str, *values: Any, **facts: Any) -> Callable[[Builder], Builde
     """
 
     def register(builder: Builder) -> Builder:
-        DATASETS.add(name, _describe(DatasetInfo, {"name": name, "builder": builder}, values, facts))
+        info = _describe(DatasetInfo, {"name": name, "builder": builder}, values, facts)
+        check_dataset(info)
+        DATASETS.add(name, info)
         return builder
 
     return register
@@ -217,6 +228,9 @@ def _describe(info: type[Info], entry: dict[str, Any], values: Sequence[Any], fa
     if absent:
         raise UserError(f"{who} does not state its {', '.join(absent)}")
     frozen: dict[str, Any] = {fact: tuple(one) if isinstance(one, list) else one for fact, one in stated.items()}
+    for fact, annotation in annotations_of(info).items():
+        if fact != "name" and fact in frozen | entry:
+            check_fact(who, fact, annotation, (frozen | entry)[fact])
     return info(**entry, **frozen)
 
 

@@ -47,15 +47,24 @@ class Spec:
 def parse_spec(text: str) -> Spec:
     """Splits trailing ``@key=value`` parts off a name; an ``@`` without ``=`` belongs to the name itself.
 
-    Values are read as TOML (numbers, true, false); anything else is a string.
+    So does an ``@key=value`` of ``folder:PATH`` if there is a folder of that name. Values are read as TOML (numbers,
+    true, false); anything else is a string.
     """
     base, parameters = text, {}
     while match := _PARAMETER.fullmatch(base.rpartition("@")[2]):
-        if "@" not in base:
+        if "@" not in base or _is_folder(base):
             break
         parameters[match[1]] = _value(match[2])
         base = base.rpartition("@")[0]
     return Spec(text, base, dict(reversed(parameters.items())))
+
+
+def _is_folder(text: str) -> bool:
+    kind, _, path = text.partition(":")
+    try:
+        return kind == "folder" and os.path.isdir(path)
+    except ValueError:  # a null character
+        return False
 
 
 def _value(text: str) -> Any:

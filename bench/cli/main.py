@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from bench.cli.failures import GuardedCommands, line_of
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins, load_plugins
 from bench.errors import UserError
+from bench.text.terminal import Terminal
 
 if TYPE_CHECKING:
     from bench.cli.listing import Listing
@@ -43,7 +43,7 @@ _LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "s
 
 app = typer.Typer(cls=GuardedCommands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 #: A file or pipe has no width; the tables need about 150 columns.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+console = Terminal(width=None if sys.stdout.isatty() else 150)
 
 
 def _option(text: str) -> Any:
@@ -119,7 +119,7 @@ def _execute(config: Any, plan: Any, options: Any, problems: list[str], register
         outcome = run(config, plan, options, console, problems, register)
         from bench.report.build import build_report  # not at the top: other processes of the run do not need it
 
-        left = build_report(options.out, console, only_if_stale=not outcome.computed)
+        left = build_report(options.out, console, only_if_stale=not outcome.computed, said=outcome.problems)
     except KeyboardInterrupt:  # click would say no more than "Aborted!"
         console.print(f"stopped; finished work is in {options.out}, and the same command continues from there")
         raise typer.Exit(130) from None
@@ -171,7 +171,7 @@ def list_everything(
     for title, columns, rows in tables:
         table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*row)
         console.print(table, "")
 
 
@@ -284,10 +284,11 @@ def main(register: Callable[[], None]) -> None:
         register: imports every module that registers something; not called for ``--help``.
     """
     try:
-        app(obj=register)
+        code = app(obj=register, standalone_mode=False)  # wrong flags are one line, too
     except Exception as error:
         line = line_of(error)
         if line is None:
             raise
         console.print(Text(f"error: {line[0]}", style="red"), soft_wrap=True)
         raise SystemExit(line[1]) from None
+    raise SystemExit(code or 0)

@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
-from bench.errors import UserError, is_stop, one_line
+from bench.errors import UserError, is_stop, one_line, place_of
 
 ENTRY_POINT_GROUP = "softcam_bench.plugins"
 
@@ -32,12 +32,15 @@ def load_plugins(files: list[Path]) -> list[str]:
         UserError: a file does not exist, is not a Python file, or is named twice; nothing is computed without it.
     """
     _require_files(files)
+    from bench.registry import SKIPPED_PLUGINS
+
     problems = []
     for point in installed_plugins():
         problems.append(_attempt(f"{point.name} ({point.value})", point.load))
     for file in files:
         problems.append(_attempt(str(file), partial(_import_file, file)))
-    return [problem for problem in problems if problem]
+    SKIPPED_PLUGINS[:] = [problem for problem in problems if problem]
+    return list(SKIPPED_PLUGINS)
 
 
 def _require_files(files: list[Path]) -> None:
@@ -81,5 +84,5 @@ def _attempt(name: str, load: Callable[[], object]) -> str:
         for registry, known in zip(ALL_REGISTRIES, before, strict=True):
             for added in set(registry) - known:
                 registry.remove(added)
-        return f"plugin {name} skipped: {one_line(error)}"
+        return f"plugin {name} skipped: {place_of(error)}{one_line(error)}"
     return ""

@@ -18,6 +18,7 @@ from bench.contracts import DatasetInfo, Sample
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile
 from bench.errors import UserError
+from bench.text.media import is_printable
 
 _NAMED = 5
 
@@ -59,6 +60,8 @@ def checked(sample: Any, where: str, info: DatasetInfo, classes: Sequence[str]) 
     if not isinstance(sample, Sample):
         raise UserError(f"{where}: a {type(sample).__name__} is not a bench.contracts.Sample")
     where = f"{where} ({sample.id!r})"
+    if hidden := next((one for one in (sample.id, sample.group) if not is_printable(str(one))), None):
+        raise UserError(f"{where}: {hidden!r} has hidden characters; ids and groups are shown and must be printable")
     image = _checked_image(sample.image, where)
     _require_region(sample.mask, "mask", image, where)
     _require_region(sample.fov, "field of view", image, where)

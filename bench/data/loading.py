@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from bench.data.splitting import subsample
 from bench.data.threads import in_order, usable_threads
 from bench.data.writer import SplitWriter
 from bench.errors import MissingData, UserError
+from bench.store.folders import file_name
 
 Tell = Callable[[str], None]
 _TELL_EVERY = 20
@@ -136,7 +136,7 @@ def _load(
     drawn = (request.counts.get(split), request.seed) if isinstance(samples, _Subsample) else ()
     given = _arguments(info, request, split).items()
     identity = identity_of(info, samples, (request.root, split, request.size, *drawn, *chain.from_iterable(given)))
-    parent = cache / re.sub(r"[^\w.-]+", "-", info.name)
+    parent = cache / file_name(info.name)
     loaded = open_sound(parent / f"{split}-{identity}", split) if identity else None
     if loaded is None:
 

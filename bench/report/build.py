@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -46,7 +46,7 @@ _TABLES, _FIGURES, _PAGE, _FRAME, _STATE = "tables", "figures", "report.html", "
 _NAMED = 5
 
 
-def build_report(folder: Path, console: Console, only_if_stale: bool = False) -> list[str]:
+def build_report(folder: Path, console: Console, only_if_stale: bool = False, said: Collection[str] = ()) -> list[str]:
     """Writes tables, figures, page and the long frame of a run, and prints the summary.
 
     A file that the report did not write, or that was changed since, is left as it is and named.
@@ -55,6 +55,7 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
         folder: a run folder.
         console: receives the summary.
         only_if_stale: leave the files alone if this code already made them from these scores.
+        said: lines about problems that the caller prints.
 
     Returns:
         A line per stored file that is damaged, per table or figure that failed, and per file that could not be written
@@ -67,10 +68,10 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False) ->
     store = RunStore(folder)
     record = store.record  # before the lock, which makes the folder if there is none
     with store.lock(), collecting():  # ``Frames.damaged`` names them
-        return _build(folder, record, console, only_if_stale)
+        return _build(folder, record, console, only_if_stale, said)
 
 
-def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: bool) -> list[str]:
+def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: bool, said: Collection[str]) -> list[str]:
     state = _state(folder, record)
     is_stale = not (only_if_stale and _stored_state(folder) == state)
     files, failures = Manifest(folder, lenient=True), Failures()
@@ -81,7 +82,7 @@ def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: boo
         signs, tables = _content(frames, failures)
         if is_stale:
             _write(files, frames, tables, signs, drawn, failures)
-    _print(frames, tables, signs, console, failures)
+    _print(frames, tables, signs, console, failures, said)
     left = [*frames.damaged, *_said(failures, console)]
     return [*left, *(_finish(files, state, failures, console) if is_stale else [])]
 
@@ -97,11 +98,16 @@ def _content(frames: Frames, failures: Failures) -> tuple[list[Signature], dict[
 
 
 def _print(
-    frames: Frames, tables: dict[str, TableData], signs: list[Signature], console: Console, failures: Failures
+    frames: Frames,
+    tables: dict[str, TableData],
+    signs: list[Signature],
+    console: Console,
+    failures: Failures,
+    said: Collection[str],
 ) -> None:
     """Prints main scores, verdicts, and what could be added."""
     with failures.noting("summary"):
-        print_summary(frames, tables, signs, console)
+        print_summary(frames, tables, signs, console, said)
     with failures.noting("verdicts"):
         print_verdicts(verdict_frame(frames), console)
     with failures.noting("lines about missing results"):

@@ -86,8 +86,10 @@ def gaps(frames: Frames) -> list[str]:
     """Returns a line per problem: data sets and metrics left out, damaged files, all that failed, unusable maps."""
     lines = [f"left out: {name}: {reason}" for name, reason in frames.record.absent.items()]
     lines += [*frames.damaged, *_skipped_metrics(frames), *_failed_studies(frames)]
-    for name, record in zip(map(str, frames.record.cells), frames.cells["record"], strict=True):
-        if record.status != "ok":
+    lines += (whole := _failed_datasets(frames)).values()
+    for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
+        name = str(key)
+        if record.status != "ok" and key.dataset not in whole:
             status = "not begun" if record.status == "absent" else record.status
             lines.append(f"{name} {status}{': ' + record.reason if record.reason else ''}")
         for explainer, outcome in record.explainers.items():
@@ -98,6 +100,16 @@ def gaps(frames: Frames) -> list[str]:
             for metric, why in outcome.problems.items():
                 lines.append(f"{name}: {explainer}: metric {metric} failed: {why}")
     return list(dict.fromkeys(lines))
+
+
+def _failed_datasets(frames: Frames) -> dict[str, str]:
+    """Returns data set -> one line, for those whose cells all failed for the same reason, such as unreadable images."""
+    found: dict[str, str] = {}
+    for name, cells in frames.cells.groupby("dataset", sort=False):
+        reasons = {(record.status, record.reason) for record in cells["record"]}
+        if len(cells) > 1 and len(reasons) == 1 and (reason := reasons.pop())[0] == "failed":
+            found[str(name)] = f"{name} failed: {reason[1]}"
+    return found
 
 
 def _skipped_metrics(frames: Frames) -> list[str]:

@@ -14,6 +14,7 @@ from bench.report.failure_modes import Signature
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
+from bench.text.media import html_value
 
 
 def write_page(
@@ -37,6 +38,7 @@ def write_page(
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=html_value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,9 @@ from bench.report.tables.writers import entry, number
 _POST_HOC = 3
 
 
-def print_summary(frames: Frames, tables: dict[str, TableData], signs: list[Signature], console: Console) -> None:
+def print_summary(
+    frames: Frames, tables: dict[str, TableData], signs: list[Signature], console: Console, said: Collection[str] = ()
+) -> None:
     """Prints accuracy, inherent maps against the best post-hoc ones and the controls, and the places of the files.
 
     Args:
@@ -27,6 +30,7 @@ def print_summary(frames: Frames, tables: dict[str, TableData], signs: list[Sign
         tables: by file name.
         signs: of failure; printed in yellow with their advice.
         console: to print on.
+        said: lines about problems that are printed elsewhere.
     """
     if "classification" in tables:
         console.print(_classification(tables["classification"]), "")
@@ -35,12 +39,12 @@ def print_summary(frames: Frames, tables: dict[str, TableData], signs: list[Sign
         console.print(explanations, "")
     for line in model_lines(frames):
         console.print(Text(line), soft_wrap=True)
-    for line in [*map(str, signs), *gaps(frames)]:
+    for line in [*map(str, signs), *(line for line in gaps(frames) if line not in said)]:
         console.print(Text(line, style="yellow"), soft_wrap=True)
     folder = frames.store.folder
-    console.print(f"tables: {folder / 'tables'}", soft_wrap=True)
-    console.print(f"figures: {folder / 'figures'}", soft_wrap=True)
-    console.print(f"page: {folder / 'report.html'}", soft_wrap=True)
+    console.print(Text(f"tables: {folder / 'tables'}"), soft_wrap=True)
+    console.print(Text(f"figures: {folder / 'figures'}"), soft_wrap=True)
+    console.print(Text(f"page: {folder / 'report.html'}"), soft_wrap=True)
 
 
 def _classification(data: TableData) -> Table:

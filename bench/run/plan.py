@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.config import Config
-from bench.configs.sections import ReportSection
+from bench.configs.sections import DataSection, ReportSection
 from bench.contracts import DatasetInfo, Explainer, Head
 from bench.data.sources.folder import folder_dataset
-from bench.errors import PluginError, UserError, is_stop, one_line
+from bench.errors import PluginError, UserError, is_stop, one_line, place_of
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
 from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry, closest
@@ -187,6 +187,8 @@ def resolve_datasets(
             chosen |= {info.name + parameters: info for info in candidates if info.name not in absent}
             continue
         is_folder = spec.base.startswith("folder:")
+        if is_folder and (unknown := spec.parameters.keys() - DataSection.model_fields.keys()):
+            raise UserError(f"data set {name!r}: there is no folder of this name, and no parameter {min(unknown)!r}")
         info = folder_dataset(Path(spec.base.removeprefix("folder:"))) if is_folder else DATASETS[spec.base]
         if reason := info.missing(root):
             raise UserError(f"data set {info.name!r} is not there: {reason}")
@@ -221,9 +223,11 @@ def _construct(
     try:
         return registry[spec.base](**given), all_parameters(registry[spec.base], given)
     except (TypeError, ValueError) as error:
-        text = str(error).replace("__init__()", "").strip()
+        text = place_of(error) + str(error).replace("__init__()", "").strip()
         raise UserError(f"{registry.kind} {name!r} cannot be made with {given}: {text}") from error
     except BaseException as error:  # a plugin may raise anything, such as the end of the program
         if is_stop(error):
             raise
-        raise PluginError(f"{registry.kind} {name!r} cannot be made with {given}: {one_line(error)}") from error
+        raise PluginError(
+            f"{registry.kind} {name!r} cannot be made with {given}: {place_of(error)}{one_line(error)}"
+        ) from error

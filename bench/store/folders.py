@@ -49,6 +49,15 @@ def file_name(name: str) -> str:
     return f"{shown}-{digest(name)[:6]}"
 
 
+def cell_name(key: CellKey) -> str:
+    """Returns the name of the folder of a cell, which no other cell of its data set has.
+
+    A backbone with a hyphen in its name ends with ``~``, which no name has: ``a-b~c`` is not ``a-b-c``.
+    """
+    backbone = file_name(key.backbone)
+    return f"{backbone}{'~' if '-' in backbone else '-'}{file_name(key.head)}-s{key.seed}"
+
+
 class CellStore:
     """Files of one cell."""
 
@@ -217,8 +226,7 @@ class RunStore:
         Raises:
             UserError: a link leads out of the run folder.
         """
-        name = f"{file_name(key.backbone)}-{file_name(key.head)}-s{key.seed}"
-        folder = self.folder / "cells" / file_name(key.dataset) / name
+        folder = self.folder / "cells" / file_name(key.dataset) / cell_name(key)
         return CellStore(require_inside(self.folder, folder), self.folder)
 
     def images_file(self, dataset: str) -> Path:

@@ -9,9 +9,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from bench.store.cell_facts import GeometryFacts, InferenceFacts, LesionReliance, PenaltySearch, Record
+from bench.text.media import is_printable
 
 #: Layout of the records that this version writes and reads; records without ``format`` have layout 1.
 FORMAT: Final = 2
@@ -138,6 +139,13 @@ class DatasetFacts(Record):
     prevalence: float | None = None
     topk_chance: float | None = None
 
+    @field_validator("classes")
+    @classmethod
+    def _are_printable(cls, names: list[str]) -> list[str]:
+        if not all(map(is_printable, names)):
+            raise ValueError("the name of a class has hidden characters")
+        return names
+
 
 class RunRecord(Record):
     """A run: what was asked for, facts about it, versions and machine.
@@ -176,6 +184,8 @@ class RunRecord(Record):
     @model_validator(mode="after")
     def _states_what_it_names(self) -> Self:
         """Checks that there are facts about every name in it, because a record may come from anywhere."""
+        if hidden := next((name for name in self.datasets if not is_printable(name)), None):
+            raise ValueError(f"the name of the data set {hidden!r} has hidden characters")
         for key in self.cells:
             if key.dataset not in self.datasets or key.head not in self.heads or key.head not in self.explained_by:
                 raise ValueError(f"no facts about the cell {key}")

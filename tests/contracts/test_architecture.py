@@ -20,9 +20,11 @@ LEVELS = [
     {"models", "metrics", "config"},
     {"configs"},
     {"registry", "memory"},
+    {"registration"},
     {"contracts", "devices", "store", "statistics"},
     {"files"},
     {"errors", "maps", "progress", "seeds", "specs"},
+    {"text"},
 ]
 LEVEL = {wing: number for number, wings in enumerate(LEVELS) for wing in wings}
 #: The same inside the report.

@@ -15,6 +15,7 @@ from bench.commands.check_data.reading import Reading, ReadSplit
 from bench.contracts import DatasetInfo
 from bench.data.readers.faults import Kind
 from bench.files import Place
+from bench.text.media import csv_rows
 
 _NAMED = 10
 _ALL = "all splits"
@@ -96,7 +97,7 @@ def print_notes(reading: Reading, console: Console) -> None:
 def write_copies(reading: Reading, place: Place) -> None:
     """Writes the CSV file file,group of all images that have a copy."""
     with place as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("file", "group"), *reading.copies])
+        csv.writer(file).writerows(csv_rows([("file", "group"), *reading.copies]))
 
 
 def print_faults(reading: Reading, listed: Path, console: Console) -> None:
@@ -120,4 +121,4 @@ def write_faults(reading: Reading, place: Place) -> None:
     with place as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("kind", "file", "reason"))
-        rows.writerows((fault.kind, fault.file, fault.reason) for fault in reading.faults)
+        rows.writerows(csv_rows((fault.kind, fault.file, fault.reason) for fault in reading.faults))

@@ -21,6 +21,7 @@ from bench.report.tables.writers import entry
 from bench.seeds import generator
 from bench.store.code_digest import digest
 from bench.store.records import CellKey, CellRecord
+from bench.text.media import markdown
 
 
 def model_card(frames: Frames, config: Config, about: dict[str, Any], classifier: Classifier, onnx: str) -> str:
@@ -40,6 +41,7 @@ def model_card(frames: Frames, config: Config, about: dict[str, Any], classifier
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["escaped"] = markdown
     return environment.get_template("card.md").render(
         key=key,
         about=about,
@@ -118,5 +120,5 @@ def _score_list(table: TableData, title: str) -> str:
     lines = [f"| {title} | mean [95 % interval] | n |", "|---|---|---|"]
     for row, column in scores:
         name = f"{row['explainer']}: {column.title}" if several else column.title
-        lines.append(f"| {name} | {entry(row[column.name])} | {row[column.name].n} |")
+        lines.append(f"| {markdown(name)} | {entry(row[column.name])} | {row[column.name].n} |")
     return "\n".join(lines)

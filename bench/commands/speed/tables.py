@@ -13,10 +13,11 @@ from matplotlib.patches import Patch
 from bench.commands.speed.scene import Maker, Task
 from bench.commands.speed.targets import FORWARD, Target
 from bench.commands.speed.timing import multiples
-from bench.report.figures.style import GREY, WIDTH, legend_below, paper_style, save
+from bench.report.figures.style import GREY, WIDTH, legend_below, log_axis, paper_style, save
 from bench.report.tables.writers import number
 from bench.statistics.intervals import Floats
 from bench.store.manifest import Manifest
+from bench.text.media import csv_frame
 
 FILES = ("speed.csv", "speed.md", "speed.png", "speed.pdf")
 #: Blue and orange of Okabe and Ito, distinct under every kind of colour blindness, and grey.
@@ -73,7 +74,7 @@ def markdown(table: pd.DataFrame, caption: str, notes: Sequence[str]) -> str:
 def write(table: pd.DataFrame, caption: str, notes: Sequence[str], files: Manifest) -> None:
     """Writes ``speed.csv``, ``speed.md``, ``speed.png`` and ``speed.pdf``."""
     with files.replacing("speed.csv") as temporary:
-        table.to_csv(temporary, index=False)
+        csv_frame(table).to_csv(temporary, index=False)
     with files.replacing("speed.md") as temporary:
         temporary.write_text(markdown(table, caption, notes), encoding="utf-8")
     with paper_style():
@@ -106,7 +107,7 @@ def _panel(axis: Axes, group: pd.DataFrame) -> None:
     places = np.arange(len(group))[::-1]
     median = group["x_forward"].to_numpy()
     reach = np.stack([median - group["x_forward_low"], group["x_forward_high"] - median])
-    axis.set_xscale("log")
+    log_axis(axis)
     axis.barh(places, median, color=[COLORS[maker] for maker in group["by"]], height=0.72)
     axis.errorbar(median, places, xerr=reach, fmt="none", ecolor="black", elinewidth=0.6)
     axis.set_yticks(places, group["what"].tolist())

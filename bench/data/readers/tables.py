@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from bench.data.readers.images import SUFFIXES
 from bench.errors import MissingData, UserError
+from bench.text.media import from_csv
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def read_records(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]
         header = next((line for line in lines if line.strip()), "")
         separator = max(",;\t", key=header.count)
         reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t")
-        rows = [(reader.line_num, [value.strip() for value in row]) for row in reader]
+        rows = [(reader.line_num, [from_csv(value.strip()) for value in row]) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: cannot be read as CSV ({error}); save it as CSV in UTF-8") from error
     rows = [(line, row) for line, row in rows if any(row)]

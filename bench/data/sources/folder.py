@@ -110,6 +110,11 @@ def _read_table(table: Path, folder: Path, found: Found) -> list[Row]:
             raise UserError(f"{table}, line {number}: {line['file']} appears twice")
         else:
             rows[path] = Row(path, line["split"], line["group"])
+    if lines and not rows and all(fault.kind == Kind.ABSENT for fault in found.bad[-len(lines) :]):
+        raise UserError(
+            f"{table}: none of its {len(lines)} files is in {folder / 'images'}, such as {lines[0][1]['file']!r}; "
+            "write paths below images/, such as lesion/a.png, in the column file"
+        )
     return list(rows.values())
 
 

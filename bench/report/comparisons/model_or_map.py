@@ -23,6 +23,7 @@ from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.comparison import difference, mean_differences
 from bench.statistics.intervals import Floats
 from bench.store.records import HeadFacts, MetricFacts
+from bench.text.media import figure_text
 
 #: Corners of the square, in words: weights, map.
 CORNERS = {
@@ -218,7 +219,7 @@ def _figure(frames: Frames, rows: pd.DataFrame, family: str, post_hoc: str) -> D
             _line(axis, row, head_look(frames.record, row["head"]), _PAIRS[False], 0.06 * (place - (count - 1) / 2))
         axis.set_xticks([0, 1], [post_hoc, "own evidence"])
         axis.set_xlim(-0.35, 1.35)
-        axis.set_title(f"{dataset} (n = {max(row['n'] for row in part)})")
+        axis.set_title(f"{figure_text(dataset)} (n = {max(row['n'] for row in part)})")
     looks = {"black box": _BLACK_BOX} | {head: head_look(frames.record, head) for head in heads}
     handles = [Line2D([], [], label=name, marker=look.marker, **look.line()) for name, look in looks.items()]
     legend_below(figure, {"": handles})

@@ -25,6 +25,7 @@ from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import CLASSIFICATION_SCORES
 from bench.statistics.comparison import non_inferiority
 from bench.store.records import DatasetFacts
+from bench.text.media import figure_text
 
 MARGIN = 0.02
 SCORES = ("auc", "accuracy", "kappa", "ece")
@@ -151,7 +152,7 @@ def _pareto(frames: Frames, prices: pd.DataFrame) -> Iterator[Drawing]:
         axis.axvline(0, color=GREY, linewidth=0.7, zorder=1)
         axis.axvline(MARGIN, color=LIGHT, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
         _panel(axis, frames, rows[rows["dataset"] == dataset])
-        axis.set_title(dataset)
+        axis.set_title(figure_text(dataset))
     heads = list(dict.fromkeys(rows["head"]))
     lines = [Line2D([], [], label=head, **_marker(frames, head)) for head in heads]
     margin = Line2D([], [], label=f"margin {MARGIN}", color=LIGHT, linestyle=(0, (4, 2)))

@@ -15,6 +15,7 @@ from bench.report.figures.panels import label_rows, panel_columns
 from bench.report.figures.style import BLACK, GREY, LIGHT, MUTED, STRONG, Drawing, Look
 from bench.report.frames.load import Frames
 from bench.report.tables.rankings import Method, Ranking
+from bench.text.media import figure_text
 
 _FEWEST = 3  # methods and ways: fewer make no ranking that could move
 _METRICS = 2  # panels above each other
@@ -91,7 +92,7 @@ def _draw(axis: Axes, ranking: Ranking, dataset: str, looks: dict[Method, tuple[
     axis.set_yticks(_places(len(ranking.methods)))
     axis.grid(visible=False, axis="x")
     tau = np.mean([agreement.mean for *_, agreement in ranking.agreements()])
-    axis.set_title(f"{dataset} (n = {len(ranking.groups)}, τ = {tau:.2f})")
+    axis.set_title(f"{figure_text(dataset)} (n = {len(ranking.groups)}, τ = {tau:.2f})")
 
 
 def _places(methods: int) -> Sequence[int]:

@@ -23,6 +23,7 @@ from bench.statistics.classification import softmax
 from bench.statistics.intervals import Floats
 from bench.store.folders import CellStore, file_name
 from bench.store.maps import read_arrays
+from bench.text.media import figure_text
 
 _POST_HOC = 3  # methods, the first that the run lists; the others' maps are in the store
 _ACROSS = 6  # tiles that fill the page, and more where there are more classes
@@ -106,7 +107,7 @@ def _figure(found: ClassMaps, names: list[list[str]], classes: list[str], method
     rows, height, width = images.tiles.shape[:3]
     grid = TileGrid(rows, height, width, across=max(_ACROSS, len(classes) + 1), above=_ABOVE)
     wide, tall = grid.size(len(classes) + 1)
-    titles = [wrapped(method.label), "image", *map(wrapped, classes)]
+    titles = [wrapped(method.label), "image", *(wrapped(figure_text(name)) for name in classes)]
     top = 0.1 + _ABOVE + _LINE * (1 + max(title.count("\n") for title in titles))
     figure = Figure(figsize=(NAMES + wide, top + tall + _FOOTER))
     axis = draw_tiles(figure, grid, images, [images.tiles, *maps], top)
@@ -122,9 +123,9 @@ def _row_names(found: ClassMaps, dataset: str, classes: list[str]) -> list[list[
     """Returns id and true class of every image and, for a test image, the predicted class."""
     names = []
     for name, label, values in zip(found.images.ids, found.images.labels, found.probabilities, strict=True):
-        names.append([short_name(name, dataset), f"true: {classes[label]}"])
+        names.append([short_name(name, dataset), f"true: {figure_text(classes[label])}"])
         if np.isfinite(values).all():
-            names[-1].append(f"pred.: {classes[values.argmax()]}")
+            names[-1].append(f"pred.: {figure_text(classes[values.argmax()])}")
     return names
 
 

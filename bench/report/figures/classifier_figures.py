@@ -15,6 +15,7 @@ from bench.report.figures.style import GREY, WIDTH, Drawing, Look, legend_below
 from bench.report.frames.load import Frames
 from bench.report.tables.classification import classification_table
 from bench.report.tables.table import TableData
+from bench.text.media import figure_text
 
 _HISTORY = {"val_auc": "validation AUC ↑", "val_loss": "validation loss ↓"}
 _SCORES = {"auc": "test AUC ↑", "accuracy": "test accuracy ↑"}
@@ -64,7 +65,7 @@ def _histories(axes: Sequence[Axes], frames: Frames, name: str) -> None:
             best = mean.reindex(_best_epochs(frames, name, head)).dropna()
             axis.plot(best.index, best, look.marker, color=look.color, markersize=4)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    axes[0].set_title(name)
+    axes[0].set_title(figure_text(name))
     axes[1].set_xlabel("epoch")
 
 
@@ -87,7 +88,7 @@ def accuracy_by_head(frames: Frames) -> Iterator[Drawing]:
     for axis, score in zip(axes, _SCORES, strict=True):
         _forest(axis, frames, table, score, names, heads)
     counts = {row["dataset"]: row["auc"].n for row in table.rows}
-    axes[0].set_yticks(range(len(names)), [f"{name}\n(n = {counts[name]})" for name in names])
+    axes[0].set_yticks(range(len(names)), [f"{figure_text(name)}\n(n = {counts[name]})" for name in names])
     axes[0].invert_yaxis()
     looks = {head: head_look(frames.record, head) for head in heads}
     references = [_handle(_BRIGHTNESS, "brightness statistics alone"), _handle(_MAJORITY, "most frequent class")]

@@ -19,6 +19,7 @@ from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curv
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
 from bench.statistics.intervals import Floats
+from bench.text.media import figure_text
 
 _CHANCE = Look(GREY, width=0.7)
 _OTHER = Look(LIGHT, width=0.7)
@@ -133,7 +134,7 @@ def _draw(frames: Frames, plot: Plot) -> Iterator[Drawing]:
     for axis, (name, of_dataset) in zip(axes, curves.items(), strict=True):
         _panel(axis, plot, of_dataset, looks)
         n = max(curve.n for curve in of_dataset.values())
-        axis.set_title(f"{name} (n = {n})")
+        axis.set_title(f"{figure_text(name)} (n = {n})")
         chance = frames.record.datasets[name].topk_chance
         if plot is TOPK and chance is not None:
             axis.axhline(chance, **_CHANCE.line(), zorder=1.5)

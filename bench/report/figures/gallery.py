@@ -20,6 +20,7 @@ from bench.statistics.intervals import Floats
 from bench.store.cell_facts import GeometryFacts
 from bench.store.folders import CellStore
 from bench.store.maps import read_arrays
+from bench.text.media import figure_text
 
 SIGNED, UNSIGNED = "RdBu_r", "Purples"  # both white at 0, so that no evidence leaves the image as it is
 SCALE = 0.995
@@ -151,7 +152,7 @@ def tiles(frames: Frames, dataset: str, images: Images, methods: list[Method]) -
 
 def short_name(image: str, dataset: str) -> str:
     """Returns an image id without the leading name of the data set, because a row has little room."""
-    return image.removeprefix(f"{parse_spec(dataset).base}-")
+    return figure_text(image.removeprefix(f"{parse_spec(dataset).base}-"))
 
 
 def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: pd.Series) -> list[list[str]]:
@@ -170,10 +171,10 @@ def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: 
     logits = known.filter(like="logit_").iloc[:, : len(classes)]
     names = []
     for name, label in zip(images.ids, images.labels, strict=True):
-        lines = [short_name(name, dataset), classes[label]]
+        lines = [short_name(name, dataset), figure_text(classes[label])]
         if name in logits.index and name in targets.index:
             target = int(targets[name])
             probability = softmax(logits.loc[[name]].to_numpy(dtype=float))[0, target]
-            lines.append(f"p({classes[target]}) = {probability:.2f}")
+            lines.append(f"p({figure_text(classes[target])}) = {probability:.2f}")
         names.append(lines)
     return names

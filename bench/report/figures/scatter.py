@@ -17,6 +17,7 @@ from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
 from bench.statistics.intervals import Estimate, Floats, estimate_means
+from bench.text.media import figure_text
 
 _X, _Y = "activation_precision", "activation_sensitivity"
 _CHANCE = Look(GREY, (0, (1, 1)), width=0.9)
@@ -62,7 +63,7 @@ def precision_sensitivity(frames: Frames) -> Iterator[Drawing]:
     numbers = {method: str(number) for number, method in enumerate(of_family(methods, "post-hoc"), start=1)}
     for axis, (name, of_dataset) in zip(axes, points.items(), strict=True):
         _panel(axis, of_dataset, frames.record.datasets[name].prevalence)
-        axis.set_title(f"{name} (n = {max(point.precision.n for point in of_dataset)})")
+        axis.set_title(f"{figure_text(name)} (n = {max(point.precision.n for point in of_dataset)})")
     legend_below(figure, _handles(methods, numbers))
     figure.draw_without_rendering()  # numbers are placed in points, so the panels must have their size
     for axis, of_dataset in zip(axes, points.values(), strict=True):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import matplotlib.style
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import LogFormatter
 
 from bench.store.folders import file_name
 from bench.store.manifest import Manifest
@@ -50,6 +55,7 @@ _RC = {
     "lines.solid_capstyle": "round",
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
+    "text.parse_math": False,  # a dollar sign in the name of a class or file is a dollar sign
 }
 
 
@@ -104,9 +110,30 @@ def by_backbone(rows: pd.DataFrame, draw: Callable[[pd.DataFrame], Iterable[Draw
             yield of_backbone(drawing, backbone) if len(backbones) > 1 else drawing
 
 
-def paper_style() -> AbstractContextManager[None]:
-    """Returns the style for a ``with`` block; the user's own matplotlib settings neither matter nor change."""
-    return matplotlib.style.context(["default", sns.axes_style("whitegrid"), sns.plotting_context("paper"), _RC])
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Sets the style of a ``with`` block; the user's own matplotlib settings neither matter nor change.
+
+    No text is parsed as mathematics. A letter that the font lacks is drawn as a box, without a warning.
+    """
+    style = ["default", sns.axes_style("whitegrid"), sns.plotting_context("paper"), _RC]
+    with matplotlib.style.context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        yield
+
+
+def log_axis(axis: Axes) -> None:
+    """Makes the horizontal axis logarithmic, with plain numbers instead of matplotlib's mathematics."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(LogFormatter())
+    axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+
+
+def number_marker(number: int | str) -> Path:
+    """Returns the outline of a number, centred, as a marker of a line."""
+    outline = TextPath((0, 0), str(number), size=10)
+    box = outline.get_extents()
+    return Path(np.asarray(outline.vertices) - np.add(box.min, box.max) / 2, outline.codes)
 
 
 def panels(count: int, height: float, x: str, y: str, same_scale: bool = True) -> tuple[Figure, list[Axes]]:

@@ -34,6 +34,7 @@ from bench.statistics.intervals import (
 from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
 from bench.store.records import MetricFacts
 from bench.store.scores import SCORE_COLUMNS
+from bench.text.media import figure_text
 
 PROBE = "counterfactual"
 FAMILY = "faithfulness"
@@ -196,7 +197,7 @@ def counterfactual(frames: Frames) -> Iterator[Drawing]:
             own = part[(part["explainer"] == method.explainer) & (part["head"] == method.head)]
             found[place] = estimate_mean(own["value"], own["image"], own["group"])
         _panel(axis, methods, found)
-        axis.set_title(f"{name} (n = {max(one.n for one in found.values())})")
+        axis.set_title(f"{figure_text(name)} (n = {max(one.n for one in found.values())})")
     caption = "Share of the lesions' effect on the logit that a map explains, for each method."
     reading = (
         "The score is how fast the lesions of an image, by falling mass of the map, add up to the effect on the logit "

@@ -21,6 +21,7 @@ from bench.report.frames.load import CELL, Frames
 from bench.report.gaps import Missing, without_studies
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import FEWEST_GROUPS, Estimate, estimate_means
+from bench.text.media import figure_text
 
 #: Above it, more than half of the variance of the ranks remains when no learned weight is left.
 FAILS = 0.5**0.5
@@ -201,7 +202,7 @@ def randomisation(frames: Frames) -> Iterator[Drawing]:
     for axis, (dataset, lines) in zip(axes, cascades.items(), strict=True):
         _panel(axis, lines, looks, stages)
         count = max(value.n for line in lines.values() for value in line.values())
-        axis.set_title(f"{dataset} (n = {count})")
+        axis.set_title(f"{figure_text(dataset)} (n = {count})")
     axes[0].set_ylim(-1.05, 1.05)
     _legend(figure, methods, looks)
     caption = (

@@ -24,7 +24,7 @@ from bench.report.figures.panels import (
     strong_look,
     title_of,
 )
-from bench.report.figures.style import BLACK, GREY, MUTED, Drawing, Look, legend_below
+from bench.report.figures.style import BLACK, GREY, MUTED, Drawing, Look, legend_below, number_marker
 from bench.report.frames.load import Frames
 from bench.report.sweeps.domains import cross_domain as cross_domain_table
 from bench.report.sweeps.tables import SCORES, VALIDATION_AUC
@@ -34,6 +34,7 @@ from bench.report.sweeps.tables import resolution as resolution_table
 from bench.report.tables.notes import masks_note
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate
+from bench.text.media import figure_text
 
 _LINES = 3  # localisation metrics in one panel
 _BARS = "Bands and bars: 95 % bootstrap intervals over groups."
@@ -58,7 +59,7 @@ def lambda_sweep(frames: Frames) -> Iterator[Drawing]:
             for column in columns:
                 _sweep_line(axis, rows, column, looks[column.name])
             _mark_chosen(axis, rows, axis is axes[0])
-        axes[0].set_title(f"{dataset} (n = {most(rows, above)} / {most(rows, below)})")
+        axes[0].set_title(f"{figure_text(dataset)} (n = {most(rows, above)} / {most(rows, below)})")
         axes[-1].set_xlabel(f"λ of the {penalty} penalty (0: none)")
     label_rows(stacks, [f"{name} ↑" for name in groups])
     legend_below(
@@ -90,7 +91,7 @@ def resolution(frames: Frames) -> Iterator[Drawing]:
                 if mine:
                     draw_curve(axis, [row["input side"] for row in mine], [row[column.name] for row in mine], look)
             axis.set_xticks(sides, [""] * len(sides))
-        axes[0].set_title(f"{source} (n = {most(rows, columns[:1])} / {most(rows, maps)})")
+        axes[0].set_title(f"{figure_text(source)} (n = {most(rows, columns[:1])} / {most(rows, maps)})")
         axes[-1].set_xticks(sides, [_side_label(rows, side) for side in sides])
         axes[-1].set_xlabel("input side [px], evidence grid")
     label_rows(stacks, [title_of(column) for column in columns])
@@ -175,7 +176,7 @@ def cross_domain(frames: Frames) -> Iterator[Drawing]:
 def _numbered(label: str, number: str) -> Line2D:
     """Returns a legend entry with a number as its symbol."""
     size = 2.6 * len(number) + 2
-    return Line2D([], [], label=label, marker=f"${number}$", ms=size, mew=0.2, color=BLACK, linestyle="none")
+    return Line2D([], [], label=label, marker=number_marker(number), ms=size, mew=0.2, color=BLACK, linestyle="none")
 
 
 def _best_post_hoc(table: TableData, datasets: list[str]) -> dict[tuple[str, str], dict[str, Any]]:

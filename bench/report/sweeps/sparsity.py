@@ -12,13 +12,14 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bench.report.figures.panels import handle, strong_look
-from bench.report.figures.style import BLACK, GREY, Drawing, Look, legend_below, panels
+from bench.report.figures.style import BLACK, GREY, Drawing, Look, legend_below, log_axis, panels
 from bench.report.frames.load import Frames
 from bench.report.frames.settings import PENALTIES
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import Estimate
 from bench.store.cell_facts import PenaltySearch
 from bench.store.records import CellRecord
+from bench.text.media import figure_text
 
 SPARSER = 2.0  # times the dense head's share: below, a head with a penalty is not called sparse
 _SCORES = {"auc": "validation AUC", "balanced_accuracy": "validation balanced accuracy", "near_zero": "near-zero share"}
@@ -61,7 +62,7 @@ def penalty_search(frames: Frames) -> Iterator[Drawing]:
     looks = {name: strong_look(place) for place, name in enumerate(_SCORES)}
     for axis, (cell, search) in zip(axes, found, strict=True):
         _curve(axis, search, looks)
-        axis.set_title(f"{cell.dataset} · {cell.head} · seed {cell.seed}", fontsize=8)
+        axis.set_title(f"{figure_text(cell.dataset)} · {cell.head} · seed {cell.seed}", fontsize=8)
     legend_below(figure, {"score": [handle(looks[name], text) for name, text in _SCORES.items()]})
     caption = "Search for the weight λ of a penalty, on the validation images and without masks."
     reading = (
@@ -82,7 +83,7 @@ def _curve(axis: Axes, search: PenaltySearch, looks: dict[str, Look]) -> None:
     axis.axvline(weights[search.chosen], color=BLACK, linewidth=0.9, linestyle=(0, (1, 1.5)))
     place = (weights[search.chosen], 0.5)  # between the scores and the share
     axis.annotate(f"{name} = {place[0]:g}", place, (4, 0), textcoords="offset points", color=GREY, fontsize=7)
-    axis.set_xscale("log")
+    log_axis(axis)
     axis.set_ylim(0, 1.02)
 
 
@@ -101,7 +102,7 @@ def _row(cell: Any, record: CellRecord, dense: float | None) -> dict[str, Any]:
 
 def _note(cell: Any, record: CellRecord, dense: float | None) -> str | None:
     """Returns a sentence about a head with a penalty that is not sparse, or whose search failed; None otherwise."""
-    place = f"{cell.dataset} · {cell.backbone} · {cell.head} · seed {cell.seed}"
+    place = f"{figure_text(cell.dataset)} · {cell.backbone} · {cell.head} · seed {cell.seed}"
     times, search = _times(record, dense), record.penalty_search
     why = f" Search: {search.reason}." if search else ""
     if _penalties(record) and times is not None and times < SPARSER:

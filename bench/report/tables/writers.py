@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from html import escape
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -13,32 +12,8 @@ from bench.report.tables.reported import Reported
 from bench.report.tables.table import TableData
 from bench.statistics.intervals import Estimate
 from bench.store.manifest import Manifest
+from bench.text import media
 
-_LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "–": "--",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "≥": r"$\geq$",
-    "λ": r"$\lambda$",
-    "σ": r"$\sigma$",
-    "τ": r"$\tau$",
-    "√": r"$\surd$",
-    "²": r"$^{2}$",
-    "⁺": r"$^{+}$",
-    "⁻": r"$^{-}$",
-    "…": r"\dots{}",
-    "†": r"\dag{}",
-    "‡": r"\ddag{}",
-    "₀": r"$_{0}$",
-    "α": r"$\alpha$",
-    "ρ": r"$\rho$",
-}
 _ROUNDING = 1e-12  # error of numbers of order 1 in double precision
 _SEVERAL = "n counts the images of most scores in a row; a score with another n states it."
 
@@ -46,7 +21,7 @@ _SEVERAL = "n counts the images of most scores in a row; a score with another n 
 def write_table(table: TableData, files: Manifest, stem: str) -> None:
     """Writes ``stem.csv``, ``stem.md`` and ``stem.tex``."""
     with files.replacing(f"{stem}.csv") as temporary:
-        table.numbers().to_csv(temporary, index=False)
+        media.csv_frame(table.numbers()).to_csv(temporary, index=False)
     for suffix, text in (("md", markdown(table)), ("tex", latex(table))):
         with files.replacing(f"{stem}.{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -121,16 +96,16 @@ def _notes(table: TableData) -> list[str]:
 
 def markdown(table: TableData) -> str:
     """Returns the caption, a pipe table and its notes."""
-    header, *body = cells(table, lambda text: f"**{text}**")
+    header, *body = cells(table, lambda text: f"**{text}**", media.markdown)
     lines = [header, ["---"] * len(header), *body]
     lines_text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    notes = "".join(f"\n- {note}" for note in _notes(table))
-    return f"{table.caption}\n\n{lines_text}\n" + (f"{notes}\n" if notes else "")
+    notes = "".join(f"\n- {media.markdown_paragraph(note)}" for note in _notes(table))
+    return f"{media.markdown_paragraph(table.caption)}\n\n{lines_text}\n" + (f"{notes}\n" if notes else "")
 
 
 def latex(table: TableData) -> str:
     """Returns a ``table*`` with booktabs rules and a rule between data sets."""
-    header, *body = cells(table, lambda text: f"\\textbf{{{text}}}", _escape)
+    header, *body = cells(table, lambda text: f"\\textbf{{{text}}}", media.latex)
     lines = []
     for index, row in enumerate(body):
         if index and row[0] != body[index - 1][0]:
@@ -140,7 +115,7 @@ def latex(table: TableData) -> str:
         [
             r"\begin{table*}",
             r"\centering",
-            rf"\caption{{{_escape(table.caption)}}}",
+            rf"\caption{{{media.latex(table.caption)}}}",
             rf"\begin{{tabular}}{{{'l' * len(table.keys)}{'r' * (len(header) - len(table.keys))}}}",
             r"\toprule",
             " & ".join(header) + r" \\",
@@ -148,23 +123,18 @@ def latex(table: TableData) -> str:
             *lines,
             r"\bottomrule",
             r"\end{tabular}",
-            *(rf"\par\footnotesize {_escape(note)}" for note in _notes(table)),
+            *(rf"\par\footnotesize {media.latex(note)}" for note in _notes(table)),
             r"\end{table*}",
             "",
         ]
     )
 
 
-def _escape(text: str) -> str:
-    """Escapes text for LaTeX."""
-    return "".join(_LATEX.get(sign, sign) for sign in text)
-
-
 def html(table: TableData) -> str:
     """Returns a plain HTML table for the page, with its notes below."""
-    header, *body = cells(table, lambda text: f"<b>{text}</b>", escape)
+    header, *body = cells(table, lambda text: f"<b>{text}</b>", media.html)
     head = "".join(f"<th>{text}</th>" for text in header)
     rows = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>\n" for row in body)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in _notes(table))
+    notes = "".join(f"<li>{media.html(note)}</li>" for note in _notes(table))
     text = f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>"
     return text + (f'<ul class="caption">{notes}</ul>' if notes else "")

@@ -13,6 +13,7 @@ from bench.data.readers.images import SUFFIXES
 from bench.data.readers.places import CLUTTER
 from bench.data.sources.layout.names import bases_of, derived_from, is_plain_mask, names_masks, normal, split_of
 from bench.errors import MissingData
+from bench.text.media import is_printable
 
 LAYOUT = "images/<class>/*, and optionally masks/ and splits.csv (docs/data.md)"
 _USED = ("images", "masks", "splits.csv")
@@ -125,6 +126,8 @@ def _places(folder: Path) -> tuple[list[Place], list[tuple[str, Path]]]:
         raise MissingData(f"{wrong.folder} has the name of a folder of masks; move it to {folder / 'masks'}")
     if not places or (places[0].folder.parent == folder and (len(places) < 2 or _share_names(places))):
         raise MissingData(f"no class folder in {images}; expected in {folder}: {LAYOUT}{_seen(folder)}")
+    if hidden := next((place.folder for place in places if not is_printable(str(place.folder))), None):
+        raise MissingData(f"{hidden} has hidden characters or undecodable bytes in its name; rename it")
     return places, masks
 
 
@@ -180,7 +183,10 @@ def _pictures(folder: Path, found: Found) -> list[Path]:
     """Returns the image files of a folder; everything else in it is added to ``found.bad``."""
     files = []
     for entry in _visible(folder):
-        if entry.is_file() and _is_picture(entry):
+        if not is_printable(entry.name):
+            reason = "has hidden characters or undecodable bytes in its name; rename it"
+            found.bad.append(Fault(str(entry), reason, Kind.LAYOUT))
+        elif entry.is_file() and _is_picture(entry):
             files.append(entry)
         elif entry.is_file():
             found.bad.append(Fault(str(entry), "is not PNG, JPEG, TIFF or BMP"))

@@ -1,0 +1,1 @@
+"""Text of others (class names, files, folders, messages) in every medium that it is shown in."""
