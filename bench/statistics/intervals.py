@@ -88,7 +88,7 @@ def intervals(samples: Floats) -> tuple[Floats, Floats]:
 def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resamples: int = RESAMPLES) -> Estimate:
     """Computes the mean over images with its 95 % interval (``limits``); nan values are left out and counted.
 
-    Values of the same image (several seeds) are averaged first.
+    Values of the same image (several seeds) are averaged first. Without any score, the mean is nan.
 
     Args:
         values: one entry per score.
@@ -98,7 +98,8 @@ def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resam
     """
     columns = {"value": values, "image": images, "group": groups}
     rows = pd.DataFrame({name: column.to_numpy() for name, column in columns.items()} | {"all": 0, "of": 0})
-    return estimate_means(rows, ["all", "of"], resamples)[0, 0]
+    nothing = Estimate(np.nan, np.nan, np.nan, 0)
+    return estimate_means(rows, ["all", "of"], resamples).get((0, 0), nothing)
 
 
 def estimate_means(rows: pd.DataFrame, by: list[str], resamples: int = RESAMPLES) -> dict[Any, Estimate]:

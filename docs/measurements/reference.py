@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference"
 GALLERY = "gallery_cxr-phantom.jpg"
 _BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_LOSSLESS = 90  # quality of a JPEG whose text has no visible artefacts
+_QUALITY = 90  # of a JPEG whose text has no visible artefacts
 #: Folders of ``tables`` with other runs.
 VARIANTS = ("grid", "control")
 #: Shown method -> explainer and head of its row.
@@ -92,7 +92,7 @@ def copy(run: Path, variant: str = "") -> None:
         source = run / "tables" / file.name if variant else run / file.relative_to(REFERENCE)
         if file.name == GALLERY:
             picture = Image.open(source.with_suffix(".png")).convert("RGB")
-            picture.save(file, quality=_LOSSLESS, optimize=True)
+            picture.save(file, quality=_QUALITY, optimize=True)
         elif file.name == "verdicts.csv":
             leading(pd.read_csv(source, keep_default_na=False, na_values=[""])).to_csv(file, index=False)
         elif source.exists():
@@ -219,11 +219,15 @@ def control() -> str:
         "dense, trained once more": "softcam-dense@start=dense",
         "sparse": "softcam-sparse",
     }
-    columns = ("activation_precision", "topk_precision", "pixel_auprc")
-    rows = [["data set", "head", "test AUC", *(name.replace("_", " ") for name in columns)]]
+    columns = {
+        "activation precision": "activation_precision",
+        "top-k precision": "topk_precision",
+        "pixel AUPRC": "pixel_auprc",
+    }
+    rows = [["data set", "head", "test AUC", *columns]]
     for dataset in _datasets(localisation):
         for name, head in heads.items():
-            values = [_value(localisation, dataset, "softcam", head, column) for column in columns]
+            values = [_value(localisation, dataset, "softcam", head, column) for column in columns.values()]
             rows.append([dataset, name, _value(classification, dataset, "", head, "auc"), *values])
     return markdown(rows)
 

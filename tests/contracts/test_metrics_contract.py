@@ -144,3 +144,13 @@ def test_metrics_state_whether_they_use_the_zero_of_the_map(name):
         assert max(changes) > 1e-3
     else:
         assert max(changes) < 1e-6
+
+
+@pytest.mark.parametrize("rule", metrics.RULES)
+def test_orders_that_are_free_of_the_zero_do_not_change_with_it(rule):
+    """Of an image whose last patches are cut, because a constant adds less to the sum of a smaller patch."""
+    maps = torch.randn(5, 35, 37, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    before = metrics.patch_order(maps, PATCH, rule=rule)
+    same = all(torch.equal(metrics.patch_order(maps + by, PATCH, rule=rule), before) for by in (-3.0, -0.8, 0.4, 5.0))
+    for name in ("audc", "audc_accuracy", "auic", "srg"):
+        assert METRICS[name].reads_zero("" if rule == metrics.RULES[0] else rule) == (not same)

@@ -11,6 +11,15 @@ import pandas as pd
 from bench.report.frames.load import CELL, Frames
 from bench.store.scores import SCORE_COLUMNS
 
+#: Rule that scores a patch, as a variant names it ("" = the default) -> words.
+RULE_WORDS = {
+    "": "mean of the positive part over the patch",
+    "max": "maximum in the patch",
+    "point": "one value at the centre of the patch",
+    "sum": "sum of the signed values in the patch",
+    "resize": "map resized to one cell per patch, as in the authors' code",
+}
+
 
 def compared_rows(frames: Frames, metric: str | None = None) -> pd.DataFrame:
     """Returns rows of the methods that the main tables compare, of one metric or of all; without rows, the columns."""

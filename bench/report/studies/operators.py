@@ -14,7 +14,7 @@ import pandas as pd
 from bench.metrics import FILLS, RULED, RULES
 from bench.report.figures.bump import Charts, bump_chart
 from bench.report.figures.style import Drawing
-from bench.report.frames.compared import main_rows, row_order
+from bench.report.frames.compared import RULE_WORDS, main_rows, row_order
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
 from bench.report.gaps import Missing
@@ -32,12 +32,6 @@ _MEANING = {
     "blur": "the blurred image",
     "noise": "noisy linear imputation (ROAD, arXiv:2202.00449)",
     "donor": "the same place of a healthy image",
-}
-_RULE_MEANING = {
-    "max": "by its maximum",
-    "point": "by one value at its centre",
-    "sum": "by the sum of its signed values",
-    "resize": "by the map resized to one cell per patch",
 }
 
 
@@ -144,7 +138,7 @@ def _title(name: str, variant: str) -> str:
 def _reading(frames: Frames) -> str:
     used = list(dict.fromkeys(metric.variant for metric in frames.record.metrics))
     fills = "; ".join(f"{name}, {_MEANING[name]}" for name in used if name in FILLS)
-    rules = "; ".join(f"{name}, {_RULE_MEANING[name]}" for name in used if name in RULED)
+    rules = "; ".join(f"{name}, {RULE_WORDS[name]}" for name in used if name in RULED)
     other = f"A rule after the @ ranks patches otherwise: {rules}; removed patches are then filled as by zero. "
     return (
         (f"An @ separates a metric from what fills removed patches: {fills}. " if fills else "")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.frames.compared import compared_curves, row_order, topk_variants
+from bench.report.frames.compared import RULE_WORDS, compared_curves, row_order, topk_variants
 from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curve
 from bench.report.frames.load import Frames
 from bench.report.tables.captions import MEANS, OVERALL, weights_notes
@@ -42,13 +42,6 @@ _READINGS = {
     "audc": "An @ separates the metric from its variant: an occlusion operator, or the rule that ranks the patches, "
     "which are then filled with the training mean (zero), as the paper's.",
     "multiclass_deletion": "Every image is explained for its true class. An @ separates the metric from its variant.",
-}
-_RULE = {
-    "": "mean of the positive part over the patch",
-    "max": "maximum in the patch",
-    "point": "one value at the centre of the patch",
-    "sum": "sum of the signed values in the patch",
-    "resize": "map resized to one cell per patch, as in the authors' code",
 }
 
 
@@ -157,7 +150,7 @@ def _estimate(curve: Curve, k: int) -> Estimate:
 def _rules(frames: Frames) -> str:
     """Returns a sentence that names the rules by which the run ranks patches for the top-k precision."""
     first, *others = topk_variants(frames)
-    words = [f"ranked by: {_RULE[first]}", *(f"@{variant}: {_RULE[variant]}" for variant in others)]
+    words = [f"ranked by: {RULE_WORDS[first]}", *(f"@{variant}: {RULE_WORDS[variant]}" for variant in others)]
     return f"Patches are {'; '.join(words)}."
 
 

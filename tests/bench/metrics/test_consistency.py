@@ -67,3 +67,13 @@ def test_complexity_of_uniform_single_and_empty_maps():
     maps[0], maps[1, 4, 4], maps[2] = 2.0, 1.0, -1.0
     np.testing.assert_allclose(metrics.gini(maps), [0, 0.99, np.nan], atol=1e-6)
     np.testing.assert_allclose(metrics.entropy(maps), [1, 0, np.nan], atol=1e-6)
+
+
+def test_evidence_gap_of_a_contrast_near_zero_has_the_scale_of_its_logits():
+    logits = torch.tensor([[0.03, 0.03001], [0.0, 4.0]])
+    contrast = logits - logits.flip(1)
+    targets, rounding = torch.tensor([1, 0]), 1e-8
+    pooled = contrast.gather(1, targets[:, None])[:, 0] + rounding
+    gap = metrics.evidence_gap(logits, targets, pooled, contrast)
+    assert gap[0].item() == pytest.approx(rounding / 0.03, rel=0.3)  # and not 1e-3, relative to the contrast
+    assert metrics.evidence_gap(logits, targets, pooled + 1, contrast)[1].item() == pytest.approx(1 / 4, rel=1e-4)

@@ -99,3 +99,9 @@ def test_what_is_alike_is_equal() -> None:
     assert np.isnan(with_ties(values)[0, 3])
     np.testing.assert_allclose(rankdata(with_ties(np.array([1, 0.9996, 0.9992, 0.9988]), ALIKE)), [3.5, 3.5, 1.5, 1.5])
     np.testing.assert_allclose(rankdata(with_ties(np.array([1, 0.9996, 0.999999]))), [2.5, 1, 2.5])
+
+
+def test_mean_of_nothing_is_undefined() -> None:
+    estimate = estimate_mean(pd.Series(dtype=float), pd.Series(dtype=object), pd.Series(dtype=object))
+    assert estimate.n == 0
+    assert np.isnan([estimate.mean, estimate.low, estimate.high]).all()

@@ -15,7 +15,13 @@ from torch import Tensor
 
 from bench.report.contents import every_table
 from bench.report.frames.load import CELL, Frames, load_frames
-from bench.report.studies.counterfactual import SCORES, agreement_table, lesion_scores, with_counterfactual
+from bench.report.studies.counterfactual import (
+    SCORES,
+    agreement_table,
+    counterfactual,
+    lesion_scores,
+    with_counterfactual,
+)
 from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
 from bench.store.folders import RunStore
 from bench.store.records import MetricFacts
@@ -174,3 +180,14 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
     assert found == {"evidence": 1, "post_a": -1, "noise": 0}
     assert {row["share_by_area"].mean for row in tables["counterfactual"].rows} == {-1.0}
     assert with_counterfactual(frames) is frames
+
+
+def test_a_method_without_scores_on_one_data_set_is_drawn_on_the_other(tmp_path: Path) -> None:
+    frames = load_frames(make_run(tmp_path / "run", ("first", "second"), explainers=("evidence", "post_a")).folder)
+    first, second = "first", "second"
+    rows = frames.scores[frames.scores["metric"] == "gini"].assign(metric="counterfactual_share", variant="")
+    rows = rows[(rows["dataset"] == first) | (rows["explainer"] == "evidence")]
+    (drawing,) = counterfactual(replace(frames, scores=rows))
+    axes = {axis.get_title().split(" ")[0]: axis for axis in drawing.figure.axes}
+    drawn = {name: sum(np.isfinite(line.get_xdata()).all() for line in axis.lines) for name, axis in axes.items()}
+    assert drawn[first] > drawn[second] > 1
