@@ -52,7 +52,7 @@ def data_values(config: str | None, name: str, size: int, seed: int, allow_dupli
     Raises:
         UserError: there is no such config.
     """
-    values = load_config(config).model_dump() if config else {"data": {}, "datasets": {}}
+    values = load_config(config).model_dump() if config is not None else {"data": {}, "datasets": {}}
     for section in (values, *values["datasets"].values()):
         section["data"] |= {"size": size, "seed": seed, "train": None, "val": None, "test": None}
         if allow_duplicates:

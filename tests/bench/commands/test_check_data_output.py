@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 import bench.data  # noqa: F401 (registers the data sets)
+from bench.cli.main import app
 from bench.commands.check_data.command import check_dataset
 from bench.commands.check_data.reading import SHOWN
 from bench.contracts import Sample, UserError
@@ -133,3 +135,32 @@ def test_exit_codes(own_folder: Path, tmp_path: Path, arguments: list[str], code
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert (tmp_path / "p.png").exists() == (code < 2)
+
+
+def _checked(folder: Path, *options: str) -> tuple[int, str]:
+    words = ["check-data", f"folder:{folder}", "--out", str(folder.parent / "page.png"), *options]
+    done = CliRunner().invoke(app, words, obj=lambda: None)
+    return done.exit_code, " ".join(done.output.split()) + str(done.exception)
+
+
+def test_config_says_how_to_read(own_folder: Path, tmp_path: Path) -> None:
+    """Its section ``[data]``, and the one of the data set alone, but not its sizes and numbers of images."""
+    for file in own_folder.glob("masks/sick/*.png"):
+        save(file, 255 - lesion())
+    code, said = _checked(own_folder)
+    assert code == 1
+    assert "as if lesion and background were swapped" in said
+    meaning = "mask_values = [0]\n"
+    for section in ("[data]\nsize = 64\ntrain = 2\n", f'[datasets."folder:{own_folder}".data]\n'):
+        config = tmp_path / "own.toml"
+        config.write_text(f"{section}{meaning}")
+        code, said = _checked(own_folder, "--config", str(config))
+        assert (code, "No faults found." in said) == (0, True), said
+        assert " 24 " in said  # all images
+
+
+@pytest.mark.parametrize("config", ["", "absent.toml"])
+def test_config_that_is_not_there(own_folder: Path, config: str) -> None:
+    code, said = _checked(own_folder, "--config", config)
+    assert code != 0
+    assert "config" in said

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 import softcam
 from bench.models.feature_extraction import split_classifier
@@ -62,6 +64,16 @@ def test_wrappers_are_removed() -> None:
         assert_exact(model, images, softcam.convert(wrapped))
         assert not any(name.startswith(("module", "_orig")) for name in softcam.convert(wrapped).state_dict())
         assert softcam.SoftCAM.from_classifier(wrapped, 2)(images).shape == (2, 2)
+
+
+def test_distributed_wrappers_are_removed() -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = tiny_net()
+        for wrapped in (DistributedDataParallel(model), torch.compile(DistributedDataParallel(model))):
+            assert_exact(model, torch.randn(2, 3, 64, 64), softcam.convert(wrapped))
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize(("dtype", "accepted"), [(torch.float16, 2e-2), (torch.bfloat16, 1e-1), (torch.float64, 1e-9)])
