@@ -156,7 +156,7 @@ def test_config_says_how_to_read(own_folder: Path, tmp_path: Path) -> None:
         config.write_text(f"{section}{meaning}")
         code, said = _checked(own_folder, "--config", str(config))
         assert (code, "No faults found." in said) == (0, True), said
-        assert " 24 " in said  # all images
+        assert said.count(" all 8 4 4 ") == 3  # every image of every split
 
 
 @pytest.mark.parametrize("config", ["", "absent.toml"])
