@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import load_config
-from bench.specs import plant
+from bench.specs import parse_spec, plant
 
 
 def merged_values(
@@ -57,5 +57,9 @@ def data_values(config: str | None, name: str, size: int, seed: int, allow_dupli
         section["data"] |= {"size": size, "seed": seed, "train": None, "val": None, "test": None}
         if allow_duplicates:
             section["data"]["allow_duplicates"] = True
-    datasets = {key: {"data": overrides["data"]} for key, overrides in values["datasets"].items()}
+    datasets = {
+        key: {"data": overrides["data"]}
+        for key, overrides in values["datasets"].items()
+        if not key.startswith("folder:") or key == parse_spec(name).base
+    }
     return {"run": {"datasets": [name]}, "data": values["data"], "datasets": datasets}

@@ -187,6 +187,8 @@ class BackboneOverrides(Section):
 class Overrides(Section):
     """Settings of one data set that differ: ``[datasets.<name>.data]`` and so on, any subset of keys.
 
+    The name of a folder of images is ``folder`` for all of them, or ``folder:PATH`` as the run names it.
+
     ``[datasets.<name>.backbones.<backbone>.heads.<head>]`` is the most specific: λ depends on data set and backbone.
     """
 

@@ -125,8 +125,12 @@ def _check_tables(config: Config) -> None:
         EXPLAINERS[name]
     for name in config.studies:
         STUDIES[name]
+    in_run = [parse_spec(name).base for name in config.run.datasets]
     for name, overrides in config.datasets.items():
-        if name != "folder":
+        if name.startswith("folder:"):
+            if name not in in_run:
+                raise UserError(f"[datasets.{name!r}] is no data set of the run: {closest(name, in_run)}")
+        elif name != "folder":
             DATASETS[name]
         for backbone, changes in overrides.backbones.items():
             BACKBONES[backbone]

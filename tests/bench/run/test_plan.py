@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.config import parse_config
 from bench.errors import UserError
 from bench.run.plan import make_plan
 from tests.support.made import registered_squares
+from tests.support.made_fundus import save
 
 RUN = {"datasets": ["squares"], "heads": ["blackbox", "softcam-dense"], "explainers": ["gradcam"]}
 
@@ -34,3 +36,22 @@ def test_known_names_and_no_reference_are_accepted(tmp_path: Path) -> None:
     with registered_squares():
         plan = make_plan(parse_config({"run": RUN | {"heads": ["all"]}, "report": report}, "made"), tmp_path)
     assert len(plan.cells) > 2
+
+
+@pytest.mark.parametrize("base", ["own", "own@left"])
+def test_each_folder_has_its_own_settings(tmp_path: Path, base: str) -> None:
+    """Those of its path, over those of all folders; the path of no folder of the run is a mistake."""
+    for name in (base, "other"):
+        for label in ("healthy", "sick"):
+            save(tmp_path / name / "images" / label / "0.png", np.zeros((32, 32, 3), dtype=np.uint8))
+    own, other = f"folder:{tmp_path / base}", f"folder:{tmp_path / 'other'}"
+    values = {
+        "run": RUN | {"datasets": [own, other]},
+        "datasets": {"folder": {"data": {"mask_values": [1], "size": 64}}, own: {"data": {"mask_values": [2]}}},
+    }
+    configs = make_plan(parse_config(values, "made"), tmp_path).configs
+    read = {name: (config.data.mask_values, config.data.size) for name, config in configs.items()}
+    assert read == {own: ([2], 64), other: ([1], 64)}
+    values["datasets"] = {f"{own}s": {"data": {"mask_values": [2]}}}
+    with pytest.raises(UserError, match=rf"\[datasets.'folder:.*{base}s'\] is no data set of the run: did you mean"):
+        make_plan(parse_config(values, "made"), tmp_path)
