@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.contracts import Batch, Classifier, EvidenceClassifier, Explainer, Head, Sample
     from bench.errors import MissingData, UserError
+    from bench.given.adapt import adapt
+    from bench.given.evaluate import evaluate
     from bench.models.factory import load_classifier
     from bench.models.shared_features import FeatureExplainer
     from bench.registry import backbone, dataset, metric, register_explainer, register_head
@@ -21,6 +23,8 @@ else:
         **dict.fromkeys(_CONTRACTS, "bench.contracts"),
         **dict.fromkeys(_ERRORS, "bench.errors"),
         **dict.fromkeys(_REGISTRY, "bench.registry"),
+        "adapt": "bench.given.adapt",
+        "evaluate": "bench.given.evaluate",
         "FeatureExplainer": "bench.models.shared_features",
         "load_classifier": "bench.models.factory",
     }
@@ -42,8 +46,10 @@ __all__ = [
     "MissingData",
     "Sample",
     "UserError",
+    "adapt",
     "backbone",
     "dataset",
+    "evaluate",
     "load_classifier",
     "metric",
     "register_explainer",

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
+from bench.contracts import DatasetInfo, Sample, Samples
 from bench.data.cache import identity_of, open_split, store
 from bench.data.checks import BadFiles, check_leaks, check_splits, checked
 from bench.data.readers.faults import Fault
@@ -75,7 +75,7 @@ def load_splits(info: DatasetInfo, request: Request, cache: Path, tell: Tell | N
     Raises:
         UserError: as ``load_split``, ``check_leaks`` and ``check_splits``.
     """
-    built = {name: build_samples(info, request, name) for name in dict.fromkeys((*SPLITS, info.explain_split))}
+    built = {name: build_samples(info, request, name) for name in dict.fromkeys((*info.splits, info.explain_split))}
     check_leaks(info, {name: samples.groups for name, samples in built.items() if hasattr(samples, "groups")})
     splits: dict[str, Split] = {}
     bad: list[Fault] = []

@@ -7,14 +7,16 @@ from the store afterwards.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from bench.config import Config
-from bench.contracts import Classifier, EvidenceClassifier
+from bench.contracts import Classifier
 from bench.data.counterfactuals import render_counterfactuals
 from bench.data.prepare import Prepared, TrainingData
 from bench.data.split import Split
@@ -22,8 +24,7 @@ from bench.devices import has_fast_bf16
 from bench.errors import NotApplicable, UserError, one_line
 from bench.files import replacing
 from bench.memory import with_smaller_batches
-from bench.models.eval_mode import evaluating
-from bench.models.factory import build_classifier, normalisation
+from bench.models.factory import build_classifier, normalisation, weights_digest
 from bench.models.initial_weights import InitialWeights
 from bench.progress import Progress
 from bench.registry import BACKBONES
@@ -31,14 +32,17 @@ from bench.store.cell_facts import LesionReliance
 from bench.store.code_digest import code_digest, digest
 from bench.store.folders import CellStore
 from bench.store.records import CellKey, CellRecord
+from bench.training.evidence_facts import evidence_grid, near_zero
 from bench.training.lesion_reliance import lesion_reliance
 from bench.training.loop import predict_split, train
-from bench.training.penalty_search import PlannedHead, Search, near_zero_share
+from bench.training.penalty_search import PlannedHead, Search
 from bench.training.training_run import Training, TrainingRun
 
 
 def step_of(head: PlannedHead) -> str:
     """Returns the kind of step that gives a classifier with this head, as the progress display names it."""
+    if head.head.given:
+        return "given classifier"
     return "conversion" if head.head.converts else "training"
 
 
@@ -88,9 +92,17 @@ class CellClassifier:
     @property
     def data(self) -> TrainingData:
         """Training data with the normalisation that pretrained weights of this backbone need."""
-        data = self.prepared.data
-        mean, std = normalisation(self.key.backbone, self.config.run.pretrained, data.mean, data.std)
+        data, given = self.prepared.data, self.origin
+        if given.head.head.given:
+            mean, std = given.head.head.normalisation or (data.mean, data.std)
+        else:
+            mean, std = normalisation(self.key.backbone, self.config.run.pretrained, data.mean, data.std)
         return replace(data, mean=mean, std=std)
+
+    @property
+    def origin(self) -> CellClassifier:
+        """The cell that this one is converted from, as often as it takes; itself if it is not converted."""
+        return self.source.origin if self.source and self.head.head.converts else self
 
     @property
     def fingerprint(self) -> str:
@@ -109,26 +121,39 @@ class CellClassifier:
             has_fast_bf16(self.device),
             self.source.fingerprint if self.source else "",
             self.init.digest if self.init else "",
+            *([self._given_digest] if self.head.head.given else []),
         )
+
+    @cached_property
+    def _given_digest(self) -> str:
+        return weights_digest(self._given)
+
+    @cached_property
+    def _given(self) -> Classifier:
+        """The trained classifier of a head that is ``given``.
+
+        Raises:
+            UserError: it does not fit the data set.
+        """
+        try:
+            return self.head.head.build(nn.Identity(), len(self.prepared.classes))
+        except ValueError as error:
+            raise UserError(f"head {self.key.head!r} does not fit {self.key.dataset!r}: {error}") from error
 
     @property
     def _code(self) -> list[object]:
         """Code that the weights, the predictions and the facts recorded with them depend on."""
-        code = [
-            TrainingRun,
-            train,
-            predict_split,
-            build_classifier,
-            BACKBONES[self.key.backbone].build,
-            self.head.head,
-            lesion_reliance,
-            near_zero_share,
-        ]
+        trained = [] if self.origin.head.head.given else self._training_code
+        code = [*trained, predict_split, self.head.head, lesion_reliance, near_zero]
         if self.head.head.searched:
             code.append(Search)
         if hasattr(self.prepared.samples, "counterfactual"):
             code += [render_counterfactuals, self.prepared.info.builder]
         return [*code, *([self.init] if self.init else [])]
+
+    @property
+    def _training_code(self) -> list[object]:
+        return [TrainingRun, train, build_classifier, BACKBONES[self.key.backbone].build]
 
     @property
     def step(self) -> str:
@@ -163,18 +188,21 @@ class CellClassifier:
             classifier.load_state_dict(load_file(self.store.weights))
         else:
             self.computed = True
-            if self.init and not self.source:
+            if self.init and not self.source and not self.head.head.given:
                 origin = self.init.load_into(classifier, origin)
                 self.progress.milestone(f"{self.key}: {origin}")
             if self.source and not self.head.head.converts:
                 origin = self._load_start(classifier, self.source)
-            self._finish(classifier, origin, None if self.head.head.converts else self._train(classifier))
+            is_trained = self.head.head.converts or self.head.head.given
+            self._finish(classifier, origin, None if is_trained else self._train(classifier))
         return classifier.to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def _build(self) -> tuple[Classifier, str]:
         """Returns the classifier before its training, and the origin of its weights."""
         if self.source and self.head.head.converts:
             return self._converted(self.source)
+        if self.head.head.given:
+            return self._given, "given"
         return build_classifier(self.names, self.head.head, len(self.prepared.classes), self.config.run.pretrained)
 
     def _converted(self, source: CellClassifier) -> tuple[Classifier, str]:
@@ -240,33 +268,14 @@ class CellClassifier:
                 mean=list(self.data.mean),
                 std=list(self.data.std),
                 best_epoch=training.best_epoch if training else None,
-                evidence_grid=self._evidence_grid(classifier),
-                near_zero=self._near_zero(classifier),
+                evidence_grid=evidence_grid(classifier, self.prepared, self.device),
+                near_zero=near_zero(classifier, self.prepared, self.data, self.device, self.config.explain.batch_size),
                 penalty_search=search,
                 lesion_reliance=None if reliance is None else LesionReliance.model_validate(reliance),
             )
         )
         for file in self.store.folder.glob(f"{self.store.checkpoint.stem}*"):  # a search has one per weight
             file.unlink(missing_ok=True)
-
-    def _evidence_grid(self, classifier: Classifier) -> tuple[int, int] | None:
-        """Returns the sides (h, w) of the evidence of a training image; None for a classifier without evidence."""
-        if not isinstance(classifier, EvidenceClassifier):
-            return None
-        image = torch.zeros(1, *self.data.train.images.shape[1:], device=self.device)
-        with evaluating(classifier), torch.inference_mode():
-            height, width = classifier.to(self.device).forward_evidence(image).shape[2:]
-        return height, width
-
-    def _near_zero(self, classifier: Classifier) -> float | None:
-        """Returns the share of near-zero evidence of the test images; None for a classifier without evidence."""
-        if not isinstance(classifier, EvidenceClassifier):
-            return None
-        test, data = self.prepared.test, self.data
-        return with_smaller_batches(
-            lambda size: near_zero_share(classifier, test, data.mean, data.std, self.device, size),
-            self.config.explain.batch_size,
-        )[0]
 
     def _save(self, classifier: Classifier, history: pd.DataFrame | None) -> None:
         weights = {name: value.cpu().contiguous() for name, value in classifier.state_dict().items()}

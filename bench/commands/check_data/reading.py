@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
+from bench.contracts import DatasetInfo, Sample, Samples
 from bench.data.checks import split_faults
 from bench.data.loading import Request, build_samples, classes_of, excluded_of, read_sample
 from bench.data.readers.faults import Fault, Kind
@@ -93,7 +93,7 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
     faults: list[Fault] = []
     left_out: dict[str, int] = {}
     unchecked: list[str] = []
-    for name in dict.fromkeys((*SPLITS, info.explain_split)):
+    for name in dict.fromkeys((*info.splits, info.explain_split)):
         try:
             samples = build_samples(info, request, name)
         except MissingData:
