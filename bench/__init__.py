@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.contracts import Batch, Classifier, EvidenceClassifier, Explainer, Head, Sample
     from bench.errors import MissingData, UserError
-    from bench.given.adapt import adapt
     from bench.given.evaluate import evaluate
+    from bench.given.models.adapt import adapt
     from bench.models.factory import load_classifier
     from bench.models.shared_features import FeatureExplainer
     from bench.registry import backbone, dataset, metric, register_explainer, register_head
@@ -23,7 +23,7 @@ else:
         **dict.fromkeys(_CONTRACTS, "bench.contracts"),
         **dict.fromkeys(_ERRORS, "bench.errors"),
         **dict.fromkeys(_REGISTRY, "bench.registry"),
-        "adapt": "bench.given.adapt",
+        "adapt": "bench.given.models.adapt",
         "evaluate": "bench.given.evaluate",
         "FeatureExplainer": "bench.models.shared_features",
         "load_classifier": "bench.models.factory",

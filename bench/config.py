@@ -99,8 +99,8 @@ class ExplainSection(_Section):
         steps: occlusion steps K.
         align: where the cells of a feature map are drawn: ``receptive-field``, where they look, or ``grid``, evenly
             over the image (the convention of the paper and of libraries).
-        explained_class: the class whose map is computed: that of the ``label`` (for healthy images the likeliest disease), or the
-            ``predicted`` one.
+        explained_class: class that is explained: that of the ``label`` (for healthy images the likeliest disease), or
+            the ``predicted`` one.
         target: what maps explain: ``contrast``, the target's logit minus the mean of the other classes' logits, or
             ``logit``, as published, which a softmax model does not identify: a constant added to all classes changes no
             prediction.

@@ -18,12 +18,12 @@ from bench.contracts import Classifier, DatasetInfo
 from bench.devices import choose_device
 from bench.errors import UserError
 from bench.evaluation.predictor import checked_precision
-from bench.given.adapt import adapt, device_of
 from bench.given.images import AUTO, ImageSamples, class_names, given_targets, healthy_index, image_dataset, read_images
+from bench.given.models.adapt import adapt, device_of
+from bench.given.models.sources import Build, Source, named_dataset, open_model
 from bench.given.pixels import IDENTITY, Normalisation, channels_of
 from bench.given.plan import DEFAULT, Wanted, make_config, make_given_plan
 from bench.given.result import Result
-from bench.given.sources import Build, Source, named_dataset, open_model
 from bench.progress import shows_bars
 from bench.run.dataset_run import RunOptions
 from bench.run.runner import run
@@ -75,7 +75,8 @@ def evaluate(
         metrics: registered names, ``all`` or ``default``.
         groups: (N,) patients or other clusters; comparisons average the images of one group.
         ids: (N,) unique names of the images.
-        mean, std: of pixels in [0, 1], per channel, as the model was trained; None = as the model states them.
+        mean: of pixels in [0, 1], per channel, as the model was trained; None = as the model states it.
+        std: standard deviation, as ``mean``.
         size: side in pixels to which images are resized; None = that of the images.
         classes: names in the order of the outputs.
         healthy: index or name of the class without lesions; None = there is none. The default finds it: the only class

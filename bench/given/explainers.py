@@ -88,5 +88,6 @@ def _found(one: Any, config: Config) -> list[tuple[str, Explainer, dict[str, Any
         made = from_function(one)
         return [(made.name, made, {})]
     raise UserError(
-        f"a {type(one).__name__} is no explainer; give a name, an Explainer, or a function (model, images, targets) -> maps"
+        f"a {type(one).__name__} is not an explainer; give a name, an Explainer, or a function "
+        "(model, images, targets) -> maps"
     )

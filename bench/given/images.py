@@ -153,7 +153,8 @@ def _masks(masks: Any, images: list[Tensor]) -> list[Tensor | None]:
     if len(found) != len(images):
         raise UserError(f"there are {len(found)} masks for {len(images)} images; give one per image, None without")
     return [
-        None if mask is None else _mask(mask, image, place) for place, (mask, image) in enumerate(zip(found, images))
+        None if mask is None else _mask(mask, image, place)
+        for place, (mask, image) in enumerate(zip(found, images, strict=True))
     ]
 
 
@@ -215,7 +216,7 @@ def class_names(classes: Sequence[str] | int | None, outputs: int) -> tuple[str,
         UserError: there is another number of names.
     """
     names = tuple(map(str, classes)) if isinstance(classes, Sequence) else tuple(f"class {at}" for at in range(outputs))
-    if len(names) != outputs or classes not in (None, outputs) and isinstance(classes, int):
+    if len(names) != outputs or (isinstance(classes, int) and classes != outputs):
         asked = classes if isinstance(classes, int) else len(names)
         raise UserError(
             f"the model has {outputs} outputs, but {asked} classes are named; give one per output, in order"
@@ -229,10 +230,10 @@ def image_dataset(samples: ImageSamples, classes: tuple[str, ...], healthy: int 
     Raises:
         UserError: a label has no class.
     """
-    if wrong := sorted({label for label in samples.labels if not 0 <= label < len(classes)}):
+    if any(not 0 <= label < len(classes) for label in samples.labels):
         raise UserError(
-            f"labels reach from {min(samples.labels)} to {max(samples.labels)}, but the model has {len(classes)} outputs "
-            f"(0…{len(classes) - 1}); {wrong[0]} has none: renumber them in the order of the outputs"
+            f"labels reach from {min(samples.labels)} to {max(samples.labels)}, but the {len(classes)} outputs of the "
+            f"model are 0…{len(classes) - 1}; renumber the labels in the order of the outputs"
         )
     for place, (label, mask) in enumerate(zip(samples.labels, samples.masks, strict=True)):
         if mask is not None and not mask.any() and healthy not in (None, label):

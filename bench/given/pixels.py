@@ -1,4 +1,4 @@
-"""Pixels of the user's images, in whatever form they are held, as 8-bit values and the normalisation that gives them back.
+"""Pixels of the user's images as 8-bit values, and the normalisation that turns them into what the model reads.
 
 The data cache and the occlusion operators work on 8-bit images in [0, 1]; a model often reads other numbers.
 """
@@ -68,14 +68,13 @@ def read_pixels(images: Any, asked: Normalisation | None, stated: Normalisation 
     if not arrays:
         raise UserError("there are no images; give at least one per class")
     kinds = {one.dtype for one in arrays}
-    if kinds == {torch.uint8}:
+    if not kinds - {torch.uint8}:
         return Pixels(arrays, asked or stated or IDENTITY, "" if asked or stated else _UNSTATED)
     if not all(kind.is_floating_point for kind in kinds):
         named = ", ".join(sorted(map(str, kinds)))
         raise UserError(f"the images are {named}; give uint8, or floats in [0, 1] or as the model reads them")
-    lowest, highest = (
-        float(torch.stack([getattr(one, end)() for one in arrays]).aminmax()[place]) for end, place in _ENDS
-    )
+    lowest = min(float(one.min()) for one in arrays)
+    highest = max(float(one.max()) for one in arrays)
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise UserError("the images hold NaN or infinite values; replace them")
     if lowest >= 0 and highest <= 1:
@@ -85,7 +84,6 @@ def read_pixels(images: Any, asked: Normalisation | None, stated: Normalisation 
     return _taken_back(arrays, (lowest, highest), asked, stated)
 
 
-_ENDS = (("min", 0), ("max", 1))
 _UNSTATED = "no mean and std are given or stated by the model, so it reads values in [0, 1]"
 
 
@@ -96,17 +94,16 @@ def _taken_back(
     for normalisation in filter(None, (asked, stated)):
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in normalisation)
         pixels = [(one.float() * std + mean) if len(one) == 3 else (one.float() * std[:1] + mean[:1]) for one in arrays]
-        if all(-_SLACK <= float(one.min()) and float(one.max()) <= 1 + _SLACK for one in pixels):
+        if all(float(one.min()) >= -_SLACK and float(one.max()) <= 1 + _SLACK for one in pixels):
             said = f"the images lie in {span} and are read as normalised by mean and std already"
             return Pixels([_eight_bit(one.clamp(0, 1)) for one in pixels], normalisation, said)
     if asked and ends[0] >= 0 and ends[1] <= 255:
-        return Pixels(
-            [_eight_bit(one.float() / 255) for one in arrays], asked, f"the images lie in {span}: divided by 255"
-        )
+        said = f"the images lie in {span} and are divided by 255"
+        return Pixels([_eight_bit(one.float() / 255) for one in arrays], asked, said)
     if asked:
         raise UserError(
-            f"the images lie in {span}: neither pixels in [0, 1] or [0, 255] nor normalised by this mean and std; leave "
-            "mean and std out for images as the model reads them"
+            f"the images lie in {span}: neither pixels in [0, 1] or [0, 255] nor normalised by this mean and std; "
+            "leave mean and std out for images as the model reads them"
         )
     width = ends[1] - ends[0]
     channels = channels_of(-ends[0] / width, "mean"), channels_of(1 / width, "std")

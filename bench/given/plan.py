@@ -12,9 +12,9 @@ from bench.config import Config, load_config, parse_config
 from bench.contracts import Classifier, DatasetInfo, EvidenceClassifier, Head
 from bench.evaluation.requests import resolve_metrics
 from bench.given.explainers import chosen_explainers
-from bench.given.heads import head_of
+from bench.given.models.heads import head_of
+from bench.given.models.sources import Source
 from bench.given.pixels import Normalisation
-from bench.given.sources import Source
 from bench.registry import HEADS, STUDIES
 from bench.run.plan import Plan, construct, resolve_names
 from bench.specs import all_parameters

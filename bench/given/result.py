@@ -123,7 +123,7 @@ class Result:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """One row per image, explainer and metric, with the columns ``COLUMNS``; a metric has its variant after an @."""
+        """One row per image, explainer and metric, with the columns ``COLUMNS``; a metric is named with its variant."""
         rows = self.frames.scores
         if not len(rows):
             return pd.DataFrame(columns=COLUMNS)
@@ -163,8 +163,8 @@ class Result:
             return ""
         return (
             f"the predictions are at chance on these images ({name} {value:.2f}, accuracy "
-            f"{self.classification['accuracy']:.2f}, n = {len(labels)}): maps of such a model explain nothing; check mean, "
-            "std, size, channels and the order of the classes"
+            f"{self.classification['accuracy']:.2f}, n = {len(labels)}): maps of such a model explain nothing; check "
+            "mean, std, size, channels and the order of the classes"
         )
 
     @cached_property
@@ -178,7 +178,7 @@ class Result:
 
     @cached_property
     def answer(self) -> str:
-        """The answer in one sentence: the own map of the model against the best post-hoc one, or that one against chance."""
+        """The answer in one sentence; see ``bench.given.verdict.answer``."""
         return answer(self.frames)
 
     @cached_property

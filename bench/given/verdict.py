@@ -80,7 +80,8 @@ def compare_two(frames: Frames, first: str, second: str, metric: str | None = No
 
     Args:
         frames: the evaluation.
-        first, second: names of explainers.
+        first: name of an explainer.
+        second: name of the other one.
         metric: name such as ``topk_precision`` or ``audc_right@zero``; its p is not adjusted for other metrics. None =
             the first metric that has enough images, adjusted for all metrics of its family.
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from bench.contracts import SPLITS, DatasetInfo, Sample
 from bench.errors import MissingData, UserError, one_line
-from bench.given.adapt import stated_normalisation, stated_size
-from bench.given.heads import NAME
+from bench.given.models.adapt import stated_normalisation, stated_size
+from bench.given.models.heads import NAME
 from bench.given.pixels import Normalisation, channels_of
 from bench.models.factory import load_classifier
 from bench.models.initial_weights import read_initial_weights

@@ -107,8 +107,8 @@ def check_logits(logits: Any, images: int, name: str) -> None:
     values = logits.detach()
     if values.min() >= 0 and values.max() <= 1 and bool(((values.sum(dim=1) - 1).abs() < _ROUNDING).all()):
         raise UserError(
-            f"the outputs of {name} are probabilities (in [0, 1], with sum 1), and logits are expected: remove its last "
-            "softmax, or wrap it in a module that returns its logits"
+            f"the outputs of {name} are probabilities (in [0, 1], with sum 1), and logits are expected: remove its "
+            "last softmax, or wrap it in a module that returns its logits"
         )
 
 
@@ -127,6 +127,6 @@ def probe(model: nn.Module, image: Tensor, name: str) -> Any:
         reason = " ".join(str(error).split())[:300]
         size = "×".join(map(str, image.shape[1:]))
         raise UserError(
-            f"{name} cannot read images of {size}: {reason}; give the size that it needs (size=…), or a model for images "
-            "(N,3,H,W)"
+            f"{name} cannot read images of {size}: {reason}; give the size that it needs (size=…), or a model for "
+            "images (N,3,H,W)"
         ) from error

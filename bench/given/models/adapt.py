@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bench.contracts import Classifier
 from bench.errors import UserError
-from bench.given.hooked import candidates, cut_at
-from bench.given.outputs import Unwrapped, check_logits, find_logits, probe
+from bench.given.models.hooked import candidates, cut_at
+from bench.given.models.outputs import Unwrapped, check_logits, find_logits, probe
 from bench.models.feature_extraction import split_classifier
 
 _SIDE = 224
@@ -64,7 +64,7 @@ def adapt(model: nn.Module, feature_layer: str | None = None, size: int | None =
 
 
 def stated_size(model: nn.Module) -> int | None:
-    """Returns the side of the images that a model states (timm, transformers, torchvision's ViT); None if it does not."""
+    """Returns the side of the images that a model states (timm, transformers, torchvision's ViT); otherwise, None."""
     configured = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
     stated = configured[-1] if configured else getattr(getattr(model, "config", model), "image_size", None)
     return int(stated) if isinstance(stated, int) else None
