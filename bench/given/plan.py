@@ -19,6 +19,7 @@ from bench.registry import HEADS, STUDIES
 from bench.run.plan import Plan, construct, resolve_names
 from bench.specs import all_parameters
 from bench.store.code_digest import code_digest
+from bench.store.module_closure import is_library
 from bench.store.records import CellKey
 from bench.training.penalty_search import PlannedHead
 
@@ -108,8 +109,18 @@ def make_given_plan(
 
 def _planned(source: Source, classifier: Classifier, normalisation: Normalisation) -> PlannedHead:
     """Plans the given head; its weights are part of the fingerprint, and so is the code of the model."""
-    parameters = {"model": type(source.model).__name__, "code": code_digest(type(source.model))}
+    own = [kind for kind in {type(part) for part in source.model.modules()} if not _is_of_library(kind)]
+    parameters = {"model": type(source.model).__name__, "code": code_digest(*own) if own else ""}
     return PlannedHead(head_of(classifier, normalisation), source.head, parameters)
+
+
+def _is_of_library(kind: type) -> bool:
+    """Returns whether a class belongs to an installed package; one that was typed into a notebook does not."""
+    try:
+        file = inspect.getsourcefile(kind)
+    except (TypeError, OSError):
+        return False
+    return file is not None and is_library(Path(file).absolute())
 
 
 def _conversions(given: str, classifier: Classifier) -> tuple[dict[str, PlannedHead], list[str]]:

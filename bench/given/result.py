@@ -22,6 +22,7 @@ from bench.report.build import build_report
 from bench.report.figures.curve_figures import deletion_curves, insertion_curves, topk_precision
 from bench.report.figures.gallery_figure import galleries
 from bench.report.figures.style import Drawing, paper_style
+from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames, load_frames
 from bench.report.sweeps.domains import SHOWN, shown_columns
 from bench.report.tables.main import all_tables
@@ -123,10 +124,11 @@ class Result:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """One row per image, explainer and metric, with the columns ``COLUMNS``; a metric is named with its variant."""
-        rows = self.frames.scores
-        if not len(rows):
-            return pd.DataFrame(columns=COLUMNS)
+        """One row per image, explainer and metric, with the columns ``COLUMNS``; a metric is named with its variant.
+
+        Own maps belong to the model that shows them, all others to the given one.
+        """
+        rows = compared_rows(self.frames)
         variant = rows["variant"].where(rows["variant"] == "", "@" + rows["variant"])
         return rows.assign(metric=rows["metric"] + variant)[COLUMNS].reset_index(drop=True)
 
