@@ -70,7 +70,7 @@ def test_readme_evaluates_a_model_in_a_few_lines(
 ) -> None:
     _, snippet, _ = code_blocks((DOCS.parent / "README.md").read_text(encoding="utf-8"))
     assert len([line for line in snippet.splitlines() if line]) <= 8
-    images, masks, labels = user_images()
+    images, masks, labels = user_images(8)
     names: dict[str, Any] = {"model": trained_net(), "images": images, "masks": masks, "labels": labels}
     names["patients"] = [f"patient {place // 2}" for place in range(len(images))]
     monkeypatch.chdir(tmp_path)

@@ -176,7 +176,7 @@ def test_a_temporary_folder_goes_with_the_result_and_a_named_one_stays(user_net:
 def test_predictions_at_chance_are_warned_about(user_net: UserNet) -> None:
     images, _, _ = user_images()
     labels = torch.arange(16) // 2 % 2
-    with pytest.warns(UserWarning, match=r"predictions are at chance on these images \(AUC 0.50"):
+    with pytest.warns(UserWarning, match=r"predictions are at chance on these images \(AUC 0.5"):
         evaluate(user_net, images, None, labels, "gradcam", "gini", mean=0, std=1, explain=QUICK)
 
 
