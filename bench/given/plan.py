@@ -85,7 +85,8 @@ def make_given_plan(
     """
     found = chosen_explainers(config.run.explainers if asked is None else asked, config)
     explainers = {name: explainer for name, (explainer, _) in found.items()}
-    heads, left_out = {source.head: _planned(source, classifier, normalisation)}, []
+    heads = {source.head: _planned(source, classifier, normalisation)}
+    left_out: list[str] = []
     if not isinstance(classifier, EvidenceClassifier) and any(one.family == "inherent" for one in explainers.values()):
         converted, left_out = _conversions(source.head, classifier)
         heads |= converted

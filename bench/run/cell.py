@@ -135,7 +135,7 @@ class Cell:
         """Returns the class (n,) that each explained image is explained for, from logits (n,C)."""
         split, indices = self.prepared.explain, self.prepared.explained.indices
         if self.trained.config.explain.explained_class == "predicted":
-            return logits.argmax(axis=1)
+            return np.asarray(logits.argmax(axis=1))
         usual = target_class(logits, split.labels[indices], self.prepared.info.healthy)
         given = self._given_targets
         return np.array([given.get(split.ids[at], one) for at, one in zip(indices, usual, strict=True)], dtype=np.int64)
@@ -143,7 +143,8 @@ class Cell:
     @property
     def _given_targets(self) -> Mapping[str, int]:
         """Image -> class that its map explains in the place of the usual one; empty unless the data set states it."""
-        return getattr(self.prepared.samples, "targets", {})
+        targets: Mapping[str, int] = getattr(self.prepared.samples, "targets", {})
+        return targets
 
     def _explain_part(self, part: per_class.Part, explainers: dict[str, Explainer]) -> list[str]:
         """Explains additional (image, class) pairs and stores their scores in a subfolder of the cell."""

@@ -112,7 +112,7 @@ def model_builder(spec: str, classes: int | None) -> tuple[Build, Normalisation 
         MissingData: timm is not installed.
     """
     kind, _, name = spec.rpartition(":")
-    options = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if kind == "torchvision":
         from torchvision.models import get_model
 
