@@ -16,8 +16,8 @@ from bench.report.contents import TOPICS
 from bench.report.frames.load import load_frames
 from bench.report.tables.captions import FAMILIES
 from bench.report.tables.main import all_tables
+from tests.bench.given.user_model import trained_net, user_images
 from tests.support.files import ROOT
-from tests.support.given import trained_net, user_images
 from tests.support.made import run_tiny, tiny_config
 from tests.support.tiny import tiny_classifiers
 

@@ -18,18 +18,18 @@ from bench.errors import UserError
 from bench.given.models.sources import load_weights, model_builder, named_dataset, open_model
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
-from tests.support.given import SIDE, UserNet, trained_net, user_images
+from tests.bench.given.user_model import SIDE, UserNet, trained_net, user_images
 from tests.support.made import run_tiny, tiny_config
 
 NET = """
-from tests.support.given import UserNet
+from tests.bench.given.user_model import UserNet
 
 def build(classes):
     return UserNet(outputs=classes)
 """
 HEAD = """
 from bench import Head, adapt, register_head
-from tests.support.given import SIDE, trained_net
+from tests.bench.given.user_model import SIDE, trained_net
 
 @register_head
 class Mine(Head):

@@ -10,7 +10,7 @@ from torchvision.models import densenet121
 
 from bench.contracts import UserError
 from bench.given.models.adapt import adapt
-from tests.support.given import SIDE, LikeTransformers, UserNet, same_state, state_of, user_images
+from tests.bench.given.user_model import SIDE, LikeTransformers, UserNet, same_state, state_of, user_images
 from tests.support.tiny import small_vgg
 
 
