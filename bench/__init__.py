@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.contracts import Batch, Classifier, EvidenceClassifier, Explainer, Head, Sample
     from bench.errors import MissingData, UserError
+    from bench.given.evaluate import evaluate
+    from bench.given.models.adapt import adapt
     from bench.models.factory import load_classifier
     from bench.models.shared_features import FeatureExplainer
     from bench.models.two_classes import as_two_classes
@@ -22,6 +24,8 @@ else:
         **dict.fromkeys(_CONTRACTS, "bench.contracts"),
         **dict.fromkeys(_ERRORS, "bench.errors"),
         **dict.fromkeys(_REGISTRY, "bench.registry"),
+        "adapt": "bench.given.models.adapt",
+        "evaluate": "bench.given.evaluate",
         "FeatureExplainer": "bench.models.shared_features",
         "as_two_classes": "bench.models.two_classes",
         "load_classifier": "bench.models.factory",
@@ -44,9 +48,11 @@ __all__ = [
     "MissingData",
     "Sample",
     "UserError",
+    "adapt",
     "as_two_classes",
     "backbone",
     "dataset",
+    "evaluate",
     "load_classifier",
     "metric",
     "register_explainer",

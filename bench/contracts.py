@@ -162,7 +162,11 @@ class Head:
     family: ClassVar[Literal["inherent", "black box"]]
     paper: ClassVar[str]
     #: Name of the head whose trained classifier ``convert`` turns into this one, without training.
-    converts: ClassVar[str] = ""
+    converts: str = ""
+    #: ``build`` returns a trained classifier, on a backbone of its own; it is explained as it is and never trained.
+    given: ClassVar[bool] = False
+    #: Only for given heads: mean and deviation per channel that the classifier needs; None = those of the data set.
+    normalisation: tuple[Channels, Channels] | None = None
     #: Name, with parameters, of the head whose trained weights the training of this one starts from.
     starts: str = ""
     #: Constructor arguments, weights of the penalty, that are searched on the validation images: given as "auto".
@@ -174,8 +178,10 @@ class Head:
     def build(self, model: nn.Module, num_classes: int) -> Classifier:
         """Turns a plain image classifier into a ``Classifier`` of ``num_classes`` with freshly initialised outputs.
 
+        A ``given`` head ignores ``model``, an empty module, and returns its own trained classifier.
+
         Raises:
-            ValueError: the head does not fit this model, with the reason.
+            ValueError: the head does not fit this model or number of classes, with the reason.
         """
         raise NotImplementedError
 
@@ -381,6 +387,7 @@ class Samples(Protocol):
     - ``excluded``: bad files left out, as pairs (file, reason) or ``bench.data.readers.faults.Fault``.
     - ``left_out``: reason -> number of images that no split uses. This and the next two are for ``check-data`` only.
     - ``unused_faults``: as ``excluded``, for files that no split uses; they do not stop a run.
+    - ``targets``: id -> class that the map of this image explains, in the place of the usual one.
     - ``unchecked``: property of the splits that could not be checked, with the reason; or empty.
     - phantoms also give studies the ground truth: ``counterfactual(index, lesion=None) -> (3,H,W)`` (the same scene
       without its lesions, or without one), ``lesions(index)`` (exact mask (H,W) per lesion), ``exact_mask(index) ->
@@ -424,6 +431,7 @@ class DatasetInfo:
         ordered: a higher class index is a higher grade, so that quadratic kappa is defined for more than two classes.
         copy_likeness: likeness (``bench.data.leaks.search``) from which two images are copies; higher where different
             objects look alike.
+        splits: the splits that it has; without "train", only heads that are ``given`` can be used on it.
     """
 
     name: str
@@ -446,6 +454,7 @@ class DatasetInfo:
     mask_is: str = ""
     ordered: bool = False
     copy_likeness: float = 0.7
+    splits: tuple[str, ...] = SPLITS
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
@@ -29,6 +30,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def shows_bars(console: Console) -> bool:
+    """Returns whether a progress bar can be shown: on a terminal, and in a notebook with ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 class Progress(ABC):
@@ -126,7 +132,7 @@ class RunProgress(Progress):
         self._seconds: dict[str, list[float]] = defaultdict(list)
         self._started = time.monotonic()
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _TimeLeft())
-        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._bar = Bar(*columns, console=console, transient=True, disable=not shows_bars(console))
         self._total = len(steps)
         self._task = self._bar.add_task("starting", total=self._total)
 

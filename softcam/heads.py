@@ -155,13 +155,19 @@ class Elastic(_Penalised):
 
 @register_head
 class TrainingFree(Head):
-    """TTE-CAM: the trained black box with its class evidence exposed and its predictions unchanged.
+    """TTE-CAM: a trained black box with its class evidence exposed and its predictions unchanged.
+
+    Args:
+        of: head that is converted.
 
     Source: arXiv:2603.26885.
     """
 
     name, paper, converts = "tte", "arXiv:2603.26885", "blackbox"
     family: ClassVar[Literal["inherent", "black box"]] = "inherent"
+
+    def __init__(self, of: str = "blackbox") -> None:
+        self.converts = of
 
     def convert(self, trained: Classifier) -> SoftCAM:
         """Converts a trained black box into a ``SoftCAM`` with the same predictions; see ``softcam.convert``."""

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.checks import require_folder
+from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins, load_plugins
@@ -33,8 +34,8 @@ Examples:
   run_benchmark.py --datasets fundus-phantom,folder:my_images
   run_benchmark.py --config smoke --explainers softcam,gradcam
   run_benchmark.py --plugins my_method.py --out results/mine
+  run_benchmark.py evaluate --model my_net.py:build --weights my.pt --datasets folder:my_images
   run_benchmark.py check-data cxr --data-root data --splits released
-  run_benchmark.py report results/quick
   run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
 """
 
@@ -188,6 +189,9 @@ def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tu
             context.obj()
             return [], read()
     return _register(context.obj, plugins), read()
+
+
+app.command(short_help="Explain and score a trained model of your own.")(evaluate)
 
 
 @app.command()

@@ -139,6 +139,8 @@ class ExplainSection(Section):
         steps: occlusion steps K.
         align: where the cells of a feature map are drawn: ``receptive-field``, where they look, or ``grid``, evenly
             over the image (the convention of the paper and of libraries).
+        explained_class: class that is explained: that of the ``label`` (for healthy images the likeliest disease), or
+            the ``predicted`` one.
         target: what maps explain: ``contrast``, the target's logit minus the mean of the other classes' logits, or
             ``logit``, as published, which a softmax model does not identify: a constant added to all classes changes no
             prediction.
@@ -155,6 +157,7 @@ class ExplainSection(Section):
     faithful: _Count | None = Field(None, ge=0)
     steps: int = Field(30, ge=1, le=10**4)
     align: Literal["receptive-field", "grid"] = "receptive-field"
+    explained_class: Literal["label", "predicted"] = "label"
     target: Literal["logit", "contrast"] = "contrast"
     smallest_grid: int = Field(4, ge=1, le=10**4)
     batch_size: _Batch = 16

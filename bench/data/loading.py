@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
+from bench.contracts import DatasetInfo, Sample, Samples
 from bench.data.cache import identity_of, open_sound, open_split, store
 from bench.data.checks import BadFiles, check_leaks, check_splits, checked, refuse
 from bench.data.leaks.copies import copy_faults
@@ -90,7 +90,7 @@ def load_splits(
     Raises:
         UserError: as ``load_split``, ``check_leaks`` and ``check_splits``.
     """
-    built = {name: build_samples(info, request, name) for name in dict.fromkeys((*SPLITS, info.explain_split))}
+    built = {name: build_samples(info, request, name) for name in dict.fromkeys((*info.splits, info.explain_split))}
     check_leaks(info, {name: samples.groups for name, samples in built.items() if hasattr(samples, "groups")})
     splits: dict[str, Split] = {}
     bad: list[Fault] = []
@@ -107,7 +107,7 @@ def load_splits(
     ids = [id_ for split in splits.values() for id_ in split.ids]
     verdict = judge(info, ids, look.two_valued.tolist(), look.shares.tolist(), bool(request.mask_values))
     refuse(info, [*verdict.faults, *copy_faults(info, splits, look.pairs, request.allow_duplicates)])
-    unused = [one for name in SPLITS for one in getattr(built[name], "unused_faults", ())]
+    unused = [one for split in built.values() for one in getattr(split, "unused_faults", ())]
     for line in (*verdict.doubts, *(f"{Path(one.file).name} {one.reason}" for one in dict.fromkeys(unused))):
         if doubt is not None and not generated:
             doubt(line)

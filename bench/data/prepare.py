@@ -75,8 +75,9 @@ def prepare(
     doubts: list[str] = []
     loaded = load_splits(info, request, cache, tell, doubts.append)
     samples = build_samples(info, request, info.explain_split)
-    mean, std = (info.mean, info.std) if info.mean and info.std else channel_statistics(loaded["train"])
-    data = TrainingData(loaded["train"], loaded["val"], info.modality, mean, std)
+    train, val = (loaded.get(name) or loaded["test"].emptied(name) for name in ("train", "val"))
+    mean, std = (info.mean, info.std) if info.mean and info.std else channel_statistics(train or loaded["test"])
+    data = TrainingData(train, val, info.modality, mean, std)
     explain = loaded[info.explain_split]
     explained = choose_explained(info, explain, config.explain)
     return Prepared(info, data, loaded["test"], explain, explained, samples, tuple(doubts))
@@ -102,7 +103,8 @@ def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: b
 def facts(prepared: Prepared, size: int) -> DatasetFacts:
     """Returns the facts that tables and captions state about a data set whose input side is ``size`` pixels."""
     info, explained = prepared.info, prepared.explained
-    splits = {"train": prepared.data.train, "val": prepared.data.val, "test": prepared.test}
+    every = {"train": prepared.data.train, "val": prepared.data.val, "test": prepared.test}
+    splits = {name: split for name, split in every.items() if name in info.splits}
     excluded = {id(split): split.excluded for split in (*splits.values(), prepared.explain)}
     return DatasetFacts(
         base=info.name,
@@ -129,7 +131,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         explained_faithful=explained.faithful,
         side={name: int(split.images.shape[-1]) for name, split in (splits | {"explain": prepared.explain}).items()},
         doubts=list(prepared.doubts),
-        brightness_auc=brightness_auc(prepared.data.train, prepared.test),
+        brightness_auc=brightness_auc(prepared.data.train, prepared.test) if "train" in splits else None,
         **_mask_facts(prepared),
     )
 

@@ -59,6 +59,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def emptied(self, name: str) -> Split:
+        """Returns a split of this name without images, of the same size and classes: one that the data set lacks."""
+        labels, annotated = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
+        return Split(name, self.images[:0], labels, None, annotated, None, None, (), (), self.classes, (), digest="")
+
     def batch(self, indices: Sequence[int] | Tensor | NDArray[np.int64]) -> Tensor:
         """Copies the images at these indices (n,) -> (n,3,H,W) uint8."""
         return torch.from_numpy(self.images[np.asarray(indices)])

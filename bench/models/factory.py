@@ -5,12 +5,14 @@ A classifier is rebuilt from its weights without the data set, so that an export
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from bench.contracts import Channels, Classifier, Head
 from bench.errors import UserError
@@ -83,6 +85,16 @@ def normalisation(backbone: str, pretrained: bool, mean: Channels, std: Channels
     """
     info = BACKBONES[backbone]
     return (info.mean, info.std) if (pretrained or info.always) and info.mean and info.std else (mean, std)
+
+
+def weights_digest(classifier: nn.Module) -> str:
+    """Computes the SHA-256 of the names, types and values of all weights and buffers."""
+    content = hashlib.sha256()
+    for name, value in classifier.state_dict().items():
+        values = value.detach().cpu().contiguous()
+        content.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        content.update(values.flatten().view(torch.uint8).numpy().data)
+    return content.hexdigest()
 
 
 def load_classifier(path: Path | str) -> tuple[Classifier, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -120,7 +121,7 @@ class Cell:
             split=explain,
             explained=explained,
             section=trained.config.explain,
-            targets=target_class(logits, explain.labels[explained.indices], self.prepared.info.healthy),
+            targets=self._targets(logits),
             mean=trained.data.mean,
             std=trained.data.std,
             device=trained.device,
@@ -129,6 +130,21 @@ class Cell:
             healthy=self.prepared.info.healthy,
             seed_names=trained.names,
         )
+
+    def _targets(self, logits: np.ndarray) -> np.ndarray:
+        """Returns the class (n,) that each explained image is explained for, from logits (n,C)."""
+        split, indices = self.prepared.explain, self.prepared.explained.indices
+        if self.trained.config.explain.explained_class == "predicted":
+            return np.asarray(logits.argmax(axis=1))
+        usual = target_class(logits, split.labels[indices], self.prepared.info.healthy)
+        given = self._given_targets
+        return np.array([given.get(split.ids[at], one) for at, one in zip(indices, usual, strict=True)], dtype=np.int64)
+
+    @property
+    def _given_targets(self) -> Mapping[str, int]:
+        """Image -> class that its map explains in the place of the usual one; empty unless the data set states it."""
+        targets: Mapping[str, int] = getattr(self.prepared.samples, "targets", {})
+        return targets
 
     def _explain_part(self, part: per_class.Part, explainers: dict[str, Explainer]) -> list[str]:
         """Explains additional (image, class) pairs and stores their scores in a subfolder of the cell."""
@@ -212,6 +228,12 @@ class Cell:
             context.alignment if explainer.grid == "features" else [],
             context.section.target,
             code_digest(explainer, score_batch, target_class),
+            *(
+                [self.trained.config.explain.explained_class]
+                if self.trained.config.explain.explained_class != "label"
+                else []
+            ),
+            *([sorted(self._given_targets.items())] if self._given_targets else []),
         )
         return f"{main}-{digest(self.part, code_digest(per_class))}" if self.part else main
 

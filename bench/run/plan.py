@@ -86,11 +86,12 @@ def make_plan(config: Config, root: Path) -> Plan:
         if grades := configs[name].data.grades:
             datasets[name] = _graded(name, info, grades)
     _check_tables(config)
-    heads, backbones = _resolve(config.run.heads, HEADS), _resolve(config.run.backbones, BACKBONES)
+    heads, backbones = resolve_names(config.run.heads, HEADS), resolve_names(config.run.backbones, BACKBONES)
     if config.report != ReportSection():
         _check_report(config.report, heads)
     explainers = {
-        name: _construct(EXPLAINERS, name, config.explainers) for name in _resolve(config.run.explainers, EXPLAINERS)
+        name: construct(EXPLAINERS, name, config.explainers)
+        for name in resolve_names(config.run.explainers, EXPLAINERS)
     }
     grid = product(datasets, backbones, heads, dict.fromkeys(config.run.seeds))
     return Plan(
@@ -99,9 +100,9 @@ def make_plan(config: Config, root: Path) -> Plan:
         explainers={name: explainer for name, (explainer, _) in explainers.items()},
         metrics=resolve_metrics(config.run.metrics),
         configs=configs,
-        studies={name: _construct(STUDIES, name, config.studies) for name in _resolve(config.run.studies, STUDIES)},
+        studies={name: construct(STUDIES, name, config.studies) for name in resolve_names(config.run.studies, STUDIES)},
         parameters={name: parameters for name, (_, parameters) in explainers.items()},
-        on_inherent=_resolve(config.run.on_inherent, EXPLAINERS),
+        on_inherent=resolve_names(config.run.on_inherent, EXPLAINERS),
         absent=absent,
         init=read_initial_weights(Path(config.run.init)) if config.run.init else None,
     )
@@ -163,7 +164,7 @@ def plan_head(config: Config, key: CellKey) -> PlannedHead:
     Raises:
         UserError: unknown parameters, or a head that starts from its own trained weights.
     """
-    head, parameters = _construct(HEADS, key.head, config.for_dataset(key.dataset, key.backbone).heads)
+    head, parameters = construct(HEADS, key.head, config.for_dataset(key.dataset, key.backbone).heads)
     if head.starts == key.head:
         raise UserError(f"head {key.head!r} starts from itself: give its start in its name, not in [heads.{head.name}]")
     return PlannedHead(head, head.name, parameters)
@@ -204,7 +205,12 @@ def resolve_datasets(
     return chosen, absent
 
 
-def _resolve(names: Sequence[str], registry: Registry[Any]) -> list[str]:
+def resolve_names(names: Sequence[str], registry: Registry[Any]) -> list[str]:
+    """Returns registered names, with parameters as given, without repetitions; ``all`` stands for every one.
+
+    Raises:
+        UserError: unknown name.
+    """
     found: dict[str, None] = {}
     for name in names:
         if name != "all":
@@ -218,10 +224,14 @@ def _all(registry: Registry[Any]) -> list[str]:
     return [name for name in registry if not getattr(registry[name], "variant_of", "")]
 
 
-def _construct(
+def construct(
     registry: Registry[type[Plugin]], name: str, tables: dict[str, dict[str, Any]]
 ) -> tuple[Plugin, dict[str, Any]]:
-    """Returns a plugin and all its arguments; those that the name itself carries override those of its table."""
+    """Returns a plugin and all its arguments; those that the name itself carries override those of its table.
+
+    Raises:
+        UserError: wrong arguments.
+    """
     spec = parse_spec(name)
     given = tables.get(spec.base, {}) | spec.parameters
     try:

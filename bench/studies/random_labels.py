@@ -52,7 +52,10 @@ class RandomLabels(Study):
 
     def applies_to(self, subject: Subject) -> str:
         """Returns an empty text if the cell trains a classifier of its own."""
-        return "its classifier is converted, not trained" if subject.trained.head.head.converts else ""
+        head = subject.trained.head.head
+        if head.converts or head.given:
+            return f"its classifier is {'converted' if head.converts else 'given'}, not trained"
+        return ""
 
     def measure(self, subject: Subject, name: str, explainer: Explainer | None) -> pd.DataFrame:
         """Returns one row per image."""

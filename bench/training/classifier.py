@@ -6,31 +6,24 @@ from the store afterwards.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from bench.config import Config
-from bench.contracts import Classifier, EvidenceClassifier
-from bench.data.counterfactuals import render_counterfactuals
-from bench.data.prepare import Prepared, TrainingData
+from bench.contracts import Classifier
 from bench.data.split import Split
-from bench.devices import has_fast_bf16
 from bench.errors import NotApplicable, UserError, one_line
 from bench.files import tell_damage
 from bench.memory import with_smaller_batches
-from bench.models.factory import build_classifier, normalisation
-from bench.models.initial_weights import InitialWeights
-from bench.progress import Progress
-from bench.registry import BACKBONES
+from bench.models.factory import build_classifier
 from bench.store.cell_facts import LesionReliance
-from bench.store.code_digest import code_digest, digest
-from bench.store.folders import CellStore
-from bench.store.records import CellKey, CellRecord
+from bench.store.records import CellRecord
+from bench.training.cell_identity import CellIdentity
+from bench.training.evidence_facts import near_zero
 from bench.training.lesion_reliance import lesion_reliance
-from bench.training.loop import predict_split, train
-from bench.training.penalty_search import PlannedHead, Search, evidence_grid, near_zero_share
+from bench.training.loop import predict_split
+from bench.training.penalty_search import PlannedHead, evidence_grid
 from bench.training.trained_files import (
     has_history,
     has_predictions,
@@ -45,96 +38,25 @@ from bench.training.training_run import Training, TrainingRun
 
 def step_of(head: PlannedHead) -> str:
     """Returns the kind of step that gives a classifier with this head, as the progress display names it."""
+    if head.head.given:
+        return "given classifier"
     return "conversion" if head.head.converts else "training"
 
 
 @dataclass
-class CellClassifier:
+class CellClassifier(CellIdentity):
     """Trains, converts or loads the classifier of one cell.
 
     Attributes:
-        key: names the cell.
-        store: the folder of the cell.
-        prepared: the data set.
-        head: the head with its parameters.
-        config: the config, resolved for the cell's data set and backbone.
-        device: device to train on.
-        progress: shows the training.
-        source: the cell whose trained classifier this one converts, or whose weights its training starts from.
-        init: weights that the training starts from, as far as they fit.
         computed: whether anything was trained or converted.
     """
 
-    key: CellKey
-    store: CellStore
-    prepared: Prepared
-    head: PlannedHead
-    config: Config
-    device: torch.device
-    progress: Progress
-    source: CellClassifier | None = None
-    init: InitialWeights | None = None
     computed: bool = False
-
-    @property
-    def names(self) -> tuple[str, str, str, int]:
-        """Names that seed the initial weights; without parameters, so that heads that differ in λ start alike."""
-        return self.prepared.info.name, self.key.backbone, self.head.base, self.key.seed
-
-    @property
-    def batch_names(self) -> tuple[str, str, int]:
-        """Names that seed the batches: all heads of one seed see the same images in the same order."""
-        return self.prepared.info.name, self.key.backbone, self.key.seed
 
     @property
     def trained_head(self) -> PlannedHead:
         """The head with the weights of the penalty that the training used, once it is stored."""
         return self.head.with_parameters(self.store.record.parameters or {}) if self.head.head.searched else self.head
-
-    @property
-    def data(self) -> TrainingData:
-        """Training data with the normalisation that pretrained weights of this backbone need."""
-        data = self.prepared.data
-        mean, std = normalisation(self.key.backbone, self.config.run.pretrained, data.mean, data.std)
-        return replace(data, mean=mean, std=std)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of everything that the trained weights and the predictions depend on."""
-        data = self.prepared
-        return digest(
-            [split.digest for split in (data.data.train, data.data.val, data.test)],
-            self.data.mean,
-            self.data.std,
-            str(self.key),
-            self.config.run.pretrained,
-            self.config.training.model_dump(),
-            data.info.modality,
-            code_digest(*self._code),
-            self.head.parameters,
-            has_fast_bf16(self.device),
-            self.source.fingerprint if self.source else "",
-            self.init.digest if self.init else "",
-        )
-
-    @property
-    def _code(self) -> list[object]:
-        """Code that the weights, the predictions and the facts recorded with them depend on."""
-        code = [
-            TrainingRun,
-            train,
-            predict_split,
-            build_classifier,
-            BACKBONES[self.key.backbone].build,
-            self.head.head,
-            lesion_reliance,
-            near_zero_share,
-        ]
-        if self.head.head.searched:
-            code.append(Search)
-        if hasattr(self.prepared.samples, "counterfactual"):
-            code += [render_counterfactuals, self.prepared.info.builder]
-        return [*code, *([self.init] if self.init else [])]
 
     @property
     def step(self) -> str:
@@ -188,18 +110,21 @@ class CellClassifier:
     def _train_and_save(self) -> Classifier:
         classifier, origin = self._build()
         self.computed = True
-        if self.init and not self.source:
+        if self.init and not self.source and not self.head.head.given:
             origin = self.init.load_into(classifier, origin)
             self.progress.milestone(f"{self.key}: {origin}")
         if self.source and not self.head.head.converts:
             origin = self._load_start(classifier, self.source)
-        self._finish(classifier, origin, None if self.head.head.converts else self._train(classifier))
+        is_trained = self.head.head.converts or self.head.head.given
+        self._finish(classifier, origin, None if is_trained else self._train(classifier))
         return classifier
 
     def _build(self) -> tuple[Classifier, str]:
         """Returns the classifier before its training, and the origin of its weights."""
         if self.source and self.head.head.converts:
             return self._converted(self.source)
+        if self.head.head.given:
+            return self._given, "given"
         return build_classifier(self.names, self.head.head, len(self.prepared.classes), self.config.run.pretrained)
 
     def _converted(self, source: CellClassifier) -> tuple[Classifier, str]:
@@ -265,23 +190,13 @@ class CellClassifier:
             std=list(self.data.std),
             best_epoch=training.best_epoch if training else None,
             evidence_grid=evidence_grid(classifier, self.data.train, self.device),
-            near_zero=self._near_zero(classifier),
+            near_zero=near_zero(classifier, self.prepared, self.data, self.device, self.config.explain.batch_size),
             penalty_search=search,
             lesion_reliance=None if reliance is None else LesionReliance.model_validate(reliance),
         )
         save_trained(self.store, classifier, record, training.history if training else None)
         for file in self.store.folder.glob(f"{self.store.checkpoint.stem}*"):  # a search has one per weight
             file.unlink(missing_ok=True)
-
-    def _near_zero(self, classifier: Classifier) -> float | None:
-        """Returns the share of near-zero evidence of the test images; None for a classifier without evidence."""
-        if not isinstance(classifier, EvidenceClassifier):
-            return None
-        test, data = self.prepared.test, self.data
-        return with_smaller_batches(
-            lambda size: near_zero_share(classifier, test, data.mean, data.std, self.device, size),
-            self.config.explain.batch_size,
-        )[0]
 
     def _save_predictions(self, classifier: Classifier) -> None:
         test = self.prepared.test

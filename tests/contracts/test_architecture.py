@@ -13,6 +13,7 @@ from tests.support.files import ROOT
 #: From the top to the ground: a wing imports what stands below it, nothing above, and none beside it.
 LEVELS = [
     {"cli"},
+    {"given"},
     {"run", "commands"},
     {"studies"},
     {"evaluation", "training"},

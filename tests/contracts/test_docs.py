@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bench.report.contents import TOPICS
 from bench.report.frames.load import load_frames
 from bench.report.tables.captions import FAMILIES
 from bench.report.tables.main import all_tables
+from tests.bench.given.user_model import trained_net, user_images
 from tests.support.files import ROOT
 from tests.support.made import run_tiny, tiny_config
 from tests.support.tiny import tiny_classifiers
@@ -49,7 +51,7 @@ def test_plugin_examples_reach_every_table(tmp_path: Path) -> None:
 
 def test_readme_examples_run(tmp_path: Path) -> None:
     """The plugin, and SoftCAM without the harness (on a smaller network, without its download)."""
-    plugin, alone = code_blocks((DOCS.parent / "README.md").read_text(encoding="utf-8"))
+    plugin, _, alone = code_blocks((DOCS.parent / "README.md").read_text(encoding="utf-8"))
     assert len(plugin.splitlines()) <= 15
     file = tmp_path / "my_method.py"
     file.write_text(plugin, encoding="utf-8")
@@ -61,6 +63,31 @@ def test_readme_examples_run(tmp_path: Path) -> None:
     exec(alone, names)
     torch.testing.assert_close(names["exact"](names["images"]), names["trained"](names["images"]))
     assert names["loss"].requires_grad
+
+
+def test_readme_evaluates_a_model_in_a_few_lines(
+    tmp_path: Path, unsaved: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, snippet, _ = code_blocks((DOCS.parent / "README.md").read_text(encoding="utf-8"))
+    assert len([line for line in snippet.splitlines() if line]) <= 8
+    images, masks, labels = user_images(8)
+    names: dict[str, Any] = {"model": trained_net(), "images": images, "masks": masks, "labels": labels}
+    names["patients"] = [f"patient {place // 2}" for place in range(len(images))]
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the predictions are at chance")  # it was trained on other values
+        exec(snippet, names)
+    assert set(names["result"].frames.record.heads) == {"given", "tte"}
+    assert (tmp_path / "results/mine/report.html").is_file()
+
+
+def test_example_of_an_own_model_runs() -> None:
+    names: dict[str, Any] = {}
+    exec((DOCS / "examples/own_model.py").read_text(encoding="utf-8"), names)
+    result = names["result"]
+    assert result.warnings == []
+    assert result.classification["auc"] > 0.9
+    assert result.verdict("gradcam", "random", metric="pixel_auroc").verdict == "better"
 
 
 HALF_TAKEN = """

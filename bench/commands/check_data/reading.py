@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from bench.contracts import SPLITS, DatasetInfo, Sample, Samples
+from bench.contracts import DatasetInfo, Sample, Samples
 from bench.data.checks import split_faults
 from bench.data.leaks.copies import copy_faults, copy_groups
 from bench.data.leaks.looks import Thumbs, looks_of_thumbs, thumbnail
@@ -114,7 +114,7 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
     left_out: dict[str, int] = {}
     unchecked: list[str] = []
     generated = True
-    for name in dict.fromkeys((*SPLITS, info.explain_split)):
+    for name in dict.fromkeys((*info.splits, info.explain_split)):
         try:
             samples = build_samples(info, request, name)
         except MissingData:

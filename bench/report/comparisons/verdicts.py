@@ -103,7 +103,7 @@ def _comparisons(frames: Frames, metric: MetricFacts, paired: Paired, place: tup
             theirs = [(question, other) for question in questions for other in against[question]]
             if not theirs:
                 continue
-            rows = _rows(frames, metric, paired, one, [other for _, other in theirs])
+            rows = compared_with(frames, metric, paired, one, [other for _, other in theirs])
             twins = [", ".join(name for _, name in coinciding(frames)[place].get(other, [])) for _, other in theirs]
             asked = [question for question, _ in theirs]
             found.append(rows.assign(question=asked, coincides=twins))
@@ -111,8 +111,13 @@ def _comparisons(frames: Frames, metric: MetricFacts, paired: Paired, place: tup
     return rows[rows["n"] > 0].assign(margin=least, margin_is=source)
 
 
-def _rows(frames: Frames, metric: MetricFacts, paired: Paired, ours: Method, theirs: list[Method]) -> pd.DataFrame:
-    """Compares an own map with others; scores on one network need no floor."""
+def compared_with(
+    frames: Frames, metric: MetricFacts, paired: Paired, ours: Method, theirs: list[Method]
+) -> pd.DataFrame:
+    """Compares a map with others, all on the same network or all on another one: one row of ``compare`` per other map.
+
+    Scores on one network need no floor. Without any score, ``n`` is 0 and the only column.
+    """
     same_network = {one[0] for one in theirs} == {ours[0]}
     values, floor = paired.of([ours, *theirs]), NOT_NEEDED
     if not same_network:

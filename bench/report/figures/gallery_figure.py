@@ -25,8 +25,8 @@ _LEAST_WIDTH = 6.6  # of the colour bars
 _FONTS: dict[str, dict[str, Any]] = {"inherent": {"fontweight": "bold"}, "control": {"fontstyle": "italic"}}
 
 
-def galleries(frames: Frames) -> Iterator[Drawing]:
-    """Draws one gallery per data set of which images were kept."""
+def galleries(frames: Frames, most: int | None = None) -> Iterator[Drawing]:
+    """Draws one gallery per data set of which images were kept, with at most ``most`` of them."""
     rows = compared_rows(frames)
     for name in dict.fromkeys(frames.cells["dataset"]):
         about = rows[rows["dataset"] == name]
@@ -36,7 +36,9 @@ def galleries(frames: Frames) -> Iterator[Drawing]:
             methods = list(shown)
             head = next((method.head for method in methods if method.family != "inherent"), methods[0].head)
             targets = about[about["head"] == head].drop_duplicates("image").set_index("image")["target"]
-            names = row_names(frames, name, images, head, targets)
+            names = row_names(frames, name, images, head, targets)[:most]
+            images = images.take(np.arange(len(names)))
+            shown = {method: stack[:most] for method, stack in shown.items()}
             outlined = " The green outline is the planted tag." if images.tags.any() else ""
             about_maps = [alignment_note(frames), masks_note(frames, [name])]
             notes = [*about_maps, averaging_note(frames, methods, averaged=False)]

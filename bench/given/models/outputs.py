@@ -1,0 +1,132 @@
+"""Outputs of foreign models: where the logits are in what a model returns, and whether they are logits at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import UserError
+
+#: Distance from 1 at which the outputs of an image count as probabilities.
+_ROUNDING = 1e-4
+_ADVICE = "wrap the model in a module whose forward returns the logits (N,C)"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of the logits in an output: the tensor itself, one of its items, or one of its attributes.
+
+    Attributes:
+        kind: "tensor", "item" or "attribute".
+        key: position, key or name; None for the tensor itself.
+    """
+
+    kind: str
+    key: Any = None
+
+    def read(self, output: Any) -> Any:
+        """Returns the logits in an output; also works while a forward pass is traced."""
+        if self.kind == "tensor":
+            return output
+        return getattr(output, self.key) if self.kind == "attribute" else output[self.key]
+
+    def __str__(self) -> str:
+        names = {"tensor": "a tensor", "item": f"item {self.key!r}", "attribute": f"attribute {self.key!r}"}
+        return names[self.kind]
+
+
+class Unwrapped(nn.Module):
+    """A model whose forward pass returns plain logits.
+
+    Args:
+        model: the model itself.
+        place: place of the logits in its output.
+        grey: the model reads one channel; it gets the first of three.
+    """
+
+    def __init__(self, model: nn.Module, place: Place, grey: bool) -> None:
+        super().__init__()
+        self.model, self.place, self.grey = model, place, grey
+        self.training = model.training
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps images (N,3,H,W) to logits (N,C)."""
+        logits: Tensor = self.place.read(self.model(images[:, :1] if self.grey else images))
+        return logits
+
+
+def find_logits(output: Any, name: str) -> Place:
+    """Finds the logits in what a model returned.
+
+    Raises:
+        UserError: there is nothing of the shape of logits, or more than one such tensor.
+    """
+    if isinstance(output, Tensor):
+        return Place("tensor")
+    if isinstance(getattr(output, "logits", None), Tensor):
+        return Place("attribute", "logits")
+    parts: list[tuple[Any, Any]] = []
+    if isinstance(output, Mapping):
+        if isinstance(output.get("logits"), Tensor):
+            return Place("item", "logits")
+        parts = list(output.items())
+    elif isinstance(output, tuple | list):
+        parts = list(enumerate(output))
+    found = [key for key, value in parts if isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()]
+    if len(found) == 1:
+        return Place("item", found[0])
+    what = f"several tensors (N,C) ({', '.join(map(repr, found))})" if found else "no logits (N,C)"
+    raise UserError(f"the output of {name}, a {type(output).__name__}, holds {what}; {_ADVICE}")
+
+
+def check_logits(logits: Any, images: int, name: str) -> None:
+    """Checks what a model returned for some images.
+
+    Raises:
+        UserError: it is not (N,C) with C of at least 2, not finite, without gradient, or holds probabilities.
+    """
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != images or not logits.is_floating_point():
+        raise UserError(f"{name} returned {shape} for {images} images, not logits (N,C) of a float type; {_ADVICE}")
+    if logits.shape[1] < 2:
+        raise UserError(
+            f"{name} has one output per image; at least two logits are needed: for a sigmoid of z, wrap the model in a "
+            "module that returns torch.cat([torch.zeros_like(z), z], dim=1), which is the same prediction"
+        )
+    if not logits.isfinite().all():
+        raise UserError(f"{name} returned NaN or infinite outputs for an image of noise; check its weights")
+    if not logits.requires_grad:
+        raise UserError(
+            f"the outputs of {name} have no gradient: its forward pass runs under torch.no_grad or detaches; "
+            "explanations differentiate it, so remove that"
+        )
+    values = logits.detach()
+    if values.min() >= 0 and values.max() <= 1 and bool(((values.sum(dim=1) - 1).abs() < _ROUNDING).all()):
+        raise UserError(
+            f"the outputs of {name} are probabilities (in [0, 1], with sum 1), and logits are expected: remove its "
+            "last softmax, or wrap it in a module that returns its logits"
+        )
+
+
+def probe(model: nn.Module, image: Tensor, name: str) -> Any:
+    """Returns the output of a model in evaluation mode for images (N,C,H,W), with its graph.
+
+    Raises:
+        UserError: the forward pass fails, such as for a model that needs another size.
+    """
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            return model(image.requires_grad_())
+    except UserError:
+        raise
+    except Exception as error:  # a foreign forward() may raise any error
+        reason = " ".join(str(error).split())[:300]
+        size = "×".join(map(str, image.shape[1:]))
+        raise UserError(
+            f"{name} cannot read images of {size}: {reason}; give the size that it needs (size=…), or a model for "
+            "images (N,3,H,W)"
+        ) from error
