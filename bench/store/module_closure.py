@@ -27,7 +27,16 @@ def closure(files: Iterable[Path], root: Path = ROOT) -> list[Module]:
         files: Python files.
         root: folder that holds the packages of the project.
     """
-    return _Project(root).closure(files)
+    names = frozenset(files)
+    known = _FOUND.get((names, root), {})
+    if not known or any(_state(module.file) != state for module, state in known.items()):
+        known = {module: _state(module.file) for module in _Project(root).closure(names)}
+        _FOUND[names, root] = known
+    return list(known)
+
+
+#: What was found from files, and the state of each file then: many results depend on the same code.
+_FOUND: dict[tuple[frozenset[Path], Path], dict[Module, tuple[int, int]]] = {}
 
 
 class _Import(NamedTuple):
@@ -198,8 +207,16 @@ def is_library(file: Path) -> bool:
 
 
 def _source(file: Path) -> _Source:
-    state = file.stat()
-    return _parsed(file, state.st_mtime_ns, state.st_size)
+    return _parsed(file, *_state(file))
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """Returns time of the last change and size of a file; zeros if it is gone."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 @cache

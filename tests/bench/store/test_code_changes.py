@@ -110,7 +110,7 @@ def test_words_cost_nothing_and_code_only_what_it_decides(plugins: Path) -> None
             },
         ),
         (
-            "bench.training.classifier",
+            "bench.training.cell_identity",
             {
                 "training.loop",
                 "training.augmentation",
@@ -157,5 +157,5 @@ def test_what_the_fingerprints_of_a_run_cover(
         "config",
     )
     assert not {f"bench.{name}" for name in silly} & set.union(*asked)
-    methods = {"bench.run.cell": "softcam.explainer", "bench.training.classifier": "softcam.heads"}
+    methods = {"bench.run.cell": "softcam.explainer", "bench.training.cell_identity": "softcam.heads"}
     assert any(methods.get(asking, "baselines.cams") in names for names in wide)
