@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from bench.contracts import Classifier, EvidenceClassifier
-from bench.data.prepare import Prepared, TrainingData
 from bench.memory import with_smaller_batches
 from bench.training.penalty_search import near_zero_share
+
+if TYPE_CHECKING:  # what is imported here is code that the weights would depend on
+    from bench.data.prepare import Prepared, TrainingData
 
 
 def near_zero(
