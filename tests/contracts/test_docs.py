@@ -81,13 +81,15 @@ def test_readme_evaluates_a_model_in_a_few_lines(
     assert (tmp_path / "results/mine/report.html").is_file()
 
 
-def test_example_of_an_own_model_runs() -> None:
+@pytest.mark.parametrize("example", sorted((DOCS / "examples").glob("*.py")), ids=lambda file: file.stem)
+def test_examples_run(example: Path) -> None:
+    """Each of them trains a model that is better than chance, and its scores say so."""
     names: dict[str, Any] = {}
-    exec((DOCS / "examples/own_model.py").read_text(encoding="utf-8"), names)
+    exec(example.read_text(encoding="utf-8"), names)
     result = names["result"]
     assert result.warnings == []
-    assert result.classification["auc"] > 0.9
-    assert result.verdict("gradcam", "random", metric="pixel_auroc").verdict == "better"
+    assert result.classification["auc"] > 0.85
+    assert result.verdict("gradcam", "random", metric="topk_precision").verdict == "better"
 
 
 HALF_TAKEN = """
