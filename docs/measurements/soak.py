@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 
 ROOT = Path(__file__).parents[2]
@@ -122,13 +123,9 @@ def kill_parent(soak: Soak, process: subprocess.Popen[str], out: Path, cache: Pa
 
 def kill_worker(soak: Soak, process: subprocess.Popen[str], out: Path, cache: Path) -> str:
     """SIGKILL of any process below the run."""
-    listed = subprocess.run(["ps", "-o", "pid=", "-s", str(process.pid)], capture_output=True, text=True, check=False)
-    below = [int(line) for line in listed.stdout.split() if int(line) != process.pid]
-    if not below:
-        return "no worker to kill"
     try:
-        os.kill(soak.random.choice(below), signal.SIGKILL)
-    except ProcessLookupError:
+        soak.random.choice(psutil.Process(process.pid).children(recursive=True)).kill()
+    except (IndexError, psutil.NoSuchProcess):
         return "no worker to kill"
     return f"worker killed: {phase(out)}"
 
