@@ -195,9 +195,7 @@ def _pictures(folder: Path, found: Found) -> list[Path]:
         elif _is_picture(entry):
             found.bad.append(Fault(str(entry), "is a folder with the name of an image; rename it", Kind.LAYOUT))
         elif count := _count(entry):
-            reason = (
-                f"is a folder inside of {folder.name} with images that are not used ({count}); move them one level up"
-            )
+            reason = f"is a folder in {folder.name} with images that are not used ({count}); move them one level up"
             found.bad.append(Fault(str(entry), reason, Kind.LAYOUT))
     return files
 
