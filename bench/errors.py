@@ -41,7 +41,7 @@ def one_line(error: BaseException) -> str:
         return f"out of memory{': ' if text else ''}{text}; try --workers 1, smaller images or a smaller --batch-size"
     if isinstance(error, SystemExit):
         return f"it tried to end the program with exit code {error.code or 0}"
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, UserError) else f"{type(error).__name__}{': ' if text else ''}{text}"
 
 
 def place_of(error: BaseException) -> str:

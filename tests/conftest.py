@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 import run_benchmark
 from bench.report.frames.load import Frames
@@ -59,11 +61,16 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Frames:
 
 @pytest.fixture
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are laid out, but their files stay empty: writing them is most of their time."""
+    """Figures are laid out, but their files stay empty: writing them is most of their time.
+
+    Matplotlib's mathematics would be shown as it is written.
+    """
 
     def lay_out(figure: Figure, target: Path, format: str, **options: object) -> None:
         if format == "png":  # the layout of the PDF is the same
             figure.draw_without_rendering()
+            assert not [text for text in figure.findobj(Text) if r"$\math" in text.get_text()]
+            assert not [line for line in figure.findobj(Line2D) if str(line.get_marker()).startswith("$")]
         target.touch()
 
     monkeypatch.setattr(Figure, "savefig", lay_out)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
-from bench.report.figures.style import BLACK, GREY, Drawing, Look, legend_below, panels
+from bench.report.figures.style import BLACK, GREY, Drawing, Look, legend_below, number_marker, panels
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
@@ -108,7 +108,7 @@ def _handles(methods: list[Method], numbers: dict[Method, str]) -> dict[str, lis
         style = _marker(method)
         if method in numbers:
             style |= {
-                "marker": f"${numbers[method]}$",
+                "marker": number_marker(numbers[method]),
                 "markersize": 2.6 * len(numbers[method]) + 2,
                 "markeredgewidth": 0.2,
                 "color": BLACK,

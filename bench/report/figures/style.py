@@ -30,6 +30,7 @@ BLACK, GREY, LIGHT = "#000000", "#666666", "#C4C4C4"
 STRONG = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#332288", "#8C564B")
 MUTED = ("#E69F00", "#56B4E9", "#882255", "#999933", "#44AA99")
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _RC = {
     "font.family": "DejaVu Sans",
     "font.size": FONT,
@@ -127,6 +128,11 @@ def log_axis(axis: Axes) -> None:
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(LogFormatter())
     axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+
+
+def power_of_ten(exponent: int) -> str:
+    """Returns 10 with a raised exponent, in plain letters."""
+    return "10" + str(exponent).translate(_RAISED)
 
 
 def number_marker(number: int | str) -> Path:

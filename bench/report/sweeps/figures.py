@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from bench.report.figures.looks import head_look, look_of
 from bench.report.figures.panels import (
@@ -24,7 +24,7 @@ from bench.report.figures.panels import (
     strong_look,
     title_of,
 )
-from bench.report.figures.style import BLACK, GREY, MUTED, Drawing, Look, legend_below, number_marker
+from bench.report.figures.style import BLACK, GREY, MUTED, Drawing, Look, legend_below, number_marker, power_of_ten
 from bench.report.frames.load import Frames
 from bench.report.sweeps.domains import cross_domain as cross_domain_table
 from bench.report.sweeps.tables import SCORES, VALIDATION_AUC
@@ -220,7 +220,7 @@ def _sweep_line(axis: Axes, rows: Rows, column: Column, look: Look) -> None:
         axis.plot(zero, scored[0].mean, look.marker, color=look.color, markersize=3.5)
     axis.set_xscale("log")
     exponents = range(math.ceil(math.log10(min(weights)) - 1e-9), math.floor(math.log10(max(weights)) + 1e-9) + 1)
-    decades = {10.0**exponent: f"$10^{{{exponent}}}$" for exponent in exponents}
+    decades = {10.0**exponent: power_of_ten(exponent) for exponent in exponents}
     ticks = {zero: "0"} | (decades or {weight: f"{weight:g}" for weight in (min(weights), max(weights))})
     axis.set_xticks(list(ticks), list(ticks.values()))
     axis.set_xticks(weights, minor=True)
@@ -251,5 +251,6 @@ def _whole_decades(axis: Axes) -> None:
     low, high = (math.log10(limit) for limit in axis.get_xlim())
     first, last = math.floor(low), math.ceil(high)
     axis.set_xlim(10.0**first, 10.0**last)
-    axis.xaxis.set_major_locator(FixedLocator([10.0**at for at in range(first, last + 1, max(1, (last - first) // 3))]))
+    exponents = range(first, last + 1, max(1, (last - first) // 3))
+    axis.set_xticks([10.0**exponent for exponent in exponents], list(map(power_of_ten, exponents)))
     axis.xaxis.set_minor_formatter(NullFormatter())

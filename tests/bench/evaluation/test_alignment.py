@@ -141,7 +141,7 @@ def test_registration_checks_the_grid() -> None:
     class Wrong(Brightness):
         name, grid = "wrong", "cells"  # type: ignore[assignment]
 
-    with pytest.raises(UserError, match="explainer 'wrong': grid 'cells' is not one of features, pixels"):
+    with pytest.raises(UserError, match="explainer Wrong: grid is 'cells', one of 'features', 'pixels' is expected"):
         register_explainer(Wrong)
     assert "wrong" not in EXPLAINERS
 

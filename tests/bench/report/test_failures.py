@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -35,11 +36,18 @@ def table_of(frames: Frames) -> dict[str, TableData]:
     return {"added": TableData("Added.", ["dataset"], [], [{"dataset": name} for name in names], [False] * len(names))}
 
 
+class Undrawable(Text):
+    """Fails when the figure is saved, and not before."""
+
+    def draw(self, *args: object, **kwargs: object) -> None:
+        raise ValueError("cannot be drawn")
+
+
 def figure_of(frames: Frames) -> Iterator[Drawing]:
-    """A figure per data set; the first can be drawn, the second has a text that matplotlib cannot read."""
+    """A figure per data set; the first can be drawn, the second cannot."""
     for name in frames.record.datasets:
         figure = Figure()
-        figure.text(0, 0, "$x_{$" if name == "second" else name)
+        figure.add_artist(Undrawable() if name == "second" else Text(text=name))
         yield Drawing(f"added_{name}", figure, "Added.")
 
 

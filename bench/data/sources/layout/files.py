@@ -195,7 +195,7 @@ def _pictures(folder: Path, found: Found) -> list[Path]:
         elif _is_picture(entry):
             found.bad.append(Fault(str(entry), "is a folder with the name of an image; rename it", Kind.LAYOUT))
         elif count := _count(entry):
-            reason = f"is a folder inside of {folder.name} whose {count} images are not used; move them one level up"
+            reason = f"is a folder in {folder.name} with images that are not used ({count}); move them one level up"
             found.bad.append(Fault(str(entry), reason, Kind.LAYOUT))
     return files
 
@@ -262,7 +262,7 @@ def _name_others(folder: Path, places: Sequence[Place], found: Found) -> None:
         if entry.is_dir() and not any(place.folder == entry for place in places) and (count := _count(entry)):
             place = found.bad if names_masks(entry.name) and not any(found.masks.values()) else found.unused
             what = "; masks belong into masks/" if names_masks(entry.name) else ""
-            place.append(Fault(str(entry), f"is a folder whose {count} images are not used{what}", Kind.LAYOUT))
+            place.append(Fault(str(entry), f"is a folder with images that are not used ({count}){what}", Kind.LAYOUT))
         elif _is_picture(entry) and entry.is_file():
             reason = "is not in the folder of a class and is not used; move or remove it"
             found.unused.append(Fault(str(entry), reason, Kind.LAYOUT))

@@ -77,7 +77,7 @@ def test_nested_folders_links_and_odd_names_are_refused_and_loose_files_listed(f
     write(folder / "images/loose.png", box(0, 0))
     with pytest.raises(BadFiles, match="3 bad files") as caught:
         load(folder)
-    for part in ("whose 1 images are not used", "folder with the name of an image", "link that leads nowhere"):
+    for part in ("with images that are not used (1)", "folder with the name of an image", "link that leads nowhere"):
         assert part in str(caught.value)
     info = folder_dataset(folder)
     unused = [Path(fault.file).name for fault in info.builder(folder, "test").unused_faults]
