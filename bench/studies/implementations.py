@@ -146,7 +146,7 @@ def _images_of(subject: Subject, count: int) -> _Images:
 def _settings(subject: Subject, explainer: Explainer, studied: _Images) -> Iterator[tuple[str, str, Tensor]]:
     """Yields target, upsampling and maps (N,H,W) of one implementation."""
     # Libraries explain the logit or the probability; the maps of the main scores explain the run's target.
-    targets: dict[str, Classifier] = {subject.context.section.target: subject.explained_model}
+    targets: dict[str, Classifier] = {subject.context.target: subject.explained_model}
     targets |= {"logit": subject.classifier, "probability": Probabilities(subject.classifier)}
     for target, classifier in targets.items():
         maps = _explain(subject, classifier, explainer, studied)

@@ -165,13 +165,14 @@ def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: 
         head: whose probability is shown.
         targets: explained class, by image id.
     """
-    classes = frames.record.datasets[dataset].classes
+    facts = frames.record.datasets[dataset]
+    classes = facts.classes
     known = frames.predictions
     known = known[(known["dataset"] == dataset) & (known["head"] == head)].drop_duplicates("image").set_index("image")
     logits = known.filter(like="logit_").iloc[:, : len(classes)]
     names = []
     for name, label in zip(images.ids, images.labels, strict=True):
-        lines = [short_name(name, dataset), figure_text(classes[label])]
+        lines = [short_name(name, dataset), figure_text(facts.label_name(label))]
         if name in logits.index and name in targets.index:
             target = int(targets[name])
             probability = softmax(logits.loc[[name]].to_numpy(dtype=float))[0, target]
