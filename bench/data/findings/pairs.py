@@ -61,6 +61,16 @@ def pair_id(image: str, finding: str = _NONE) -> str:
     return f"{image} [{finding}]"
 
 
+def image_of(pair: str, finding: str = _NONE) -> str:
+    """Returns the image of a pair whose finding is known.
+
+    Example:
+        >>> image_of("a.png [effusion]", "effusion")
+        'a.png'
+    """
+    return pair.removesuffix(f" [{finding}]")
+
+
 def present(labels: Sequence[int]) -> list[int]:
     """Returns the findings that are present.
 
