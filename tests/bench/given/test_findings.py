@@ -240,7 +240,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "label 2": ({"labels": LABELS * 2}, r"the labels hold 2; give 1 \(present\), 0 \(absent\), and -1 or nan"),
     "count": ({"labels": LABELS[:3]}, r"there are 3 labels for 24 images"),
     "outputs": ({"labels": LABELS[:, :2], "masks": None}, r"there are 2 labels per image, but the model has 3 outputs"),
-    "unknown finding": ({"masks": {"mass": MASKS["low"]}, "classes": FINDINGS}, r"masks of 'mass', which is no finding"),
+    "unknown finding": (
+        {"masks": {"mass": MASKS["low"]}, "classes": FINDINGS},
+        r"masks of 'mass', which is no finding",
+    ),
     "absent": (
         {"masks": MASKS | {"low": list(REGIONS[[2]].expand(COUNT, -1, -1))}},
         r"the mask of image 0 marks 'low', .*label is absent \(0\); correct one",
