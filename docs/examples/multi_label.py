@@ -29,8 +29,8 @@ images = images.clamp(max=1)
 patients = [f"patient {image // 2}" for image in range(120)]
 
 # %% [markdown]
-# Training with binary cross-entropy, without the labels that are unknown. (In a run of the benchmark, `folder:PATH` with
-# a `labels.csv` does this for black boxes and SoftCAM alike.)
+# Training with binary cross-entropy, without the labels that are unknown. (In a run of the benchmark, `folder:PATH`
+# with a `labels.csv` does this for black boxes and SoftCAM alike.)
 
 # %%
 known = torch.rand(80, 3, generator=draw) > 0.1

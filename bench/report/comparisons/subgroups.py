@@ -202,5 +202,6 @@ def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
 
 def _named(frames: Frames, row: dict[Any, Any]) -> str:
     """Returns the name of a subgroup, with classes by their names."""
-    classes = frames.record.datasets[row["dataset"]].classes
-    return str(classes[int(row["stratum"].split()[1])]) if row["by"] == "class" and classes else str(row["stratum"])
+    facts = frames.record.datasets[row["dataset"]]
+    named = row["by"] == "class" and facts.classes
+    return facts.label_name(int(row["stratum"].split()[1])) if named else str(row["stratum"])

@@ -16,6 +16,7 @@ from torch import Tensor
 from bench import registry
 from bench.config import Config
 from bench.contracts import NO_FINDING
+from bench.data.findings.pairs import image_of
 from bench.data.phantoms.findings import FINDINGS, NAME, FindingsPhantom
 from bench.data.prepare import TrainingData, prepare
 from bench.data.selection import choose_explained, target_class
@@ -23,10 +24,12 @@ from bench.data.split import Split
 from bench.outputs import SIGMOID
 from bench.registry import DATASETS
 from bench.report.contents import every_table
+from bench.report.figures.gallery import load_images, row_names
 from bench.report.frames.identified import explained_by_logit
 from bench.report.frames.load import Frames, load_frames
 from bench.report.frames.paired import pairs
 from bench.store.records import CellKey
+from bench.studies.implementations import Probabilities
 from bench.training.loop import TrainingLoop
 from tests.support.made import run_tiny, tiny_config
 from tests.support.tiny import tiny_classifiers
@@ -257,3 +260,32 @@ def test_a_lesion_reliance_is_counted_by_findings(frames: Frames) -> None:
         assert reliance is not None
         assert reliance.true_positives <= 100
         assert np.isnan(reliance.called_healthy) or 0 <= reliance.called_healthy <= 1
+
+
+def test_figures_name_the_finding_and_its_probability(frames: Frames) -> None:
+    images = load_images(frames, NAME)
+    assert images is not None
+    rows = frames.scores[frames.scores["head"] == "blackbox"].drop_duplicates("image").set_index("image")
+    lines = row_names(frames, NAME, images, "blackbox", rows["target"])
+    predictions = frames.predictions[frames.predictions["head"] == "blackbox"].set_index("image")
+    for name, label, line in zip(images.ids, images.labels, lines, strict=True):
+        finding = FINDINGS[label] if label >= 0 else "no finding"
+        if label < 0:  # no metric of this run is read on images without findings
+            assert line[1:] == [finding]
+            continue
+        target = int(rows.loc[name, "target"])
+        logit = predictions.loc[image_of(name, finding), f"logit_{target}"]
+        assert line[1:] == [finding, f"p({FINDINGS[target]}) = {1 / (1 + np.exp(-logit)):.2f}"]
+
+
+def test_subgroups_are_named_by_findings(frames: Frames) -> None:
+    strata = every_table(frames)["strata"].numbers()
+    assert set(strata[strata["by"] == "class"]["stratum"]) <= {*FINDINGS, "no finding"}
+    assert set(FINDINGS) <= set(strata[strata["by"] == "class"]["stratum"])
+
+
+def test_probabilities_of_a_finding_do_not_depend_on_the_others() -> None:
+    classifier = tiny_classifiers()["black box"]
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = Probabilities(classifier, SIGMOID)(images)
+    torch.testing.assert_close(found, 1 / (1 + (-classifier(images)).exp()))
