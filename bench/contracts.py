@@ -29,6 +29,8 @@ MapGrid = Literal["features", "pixels"]
 #: One number for each of red, green and blue.
 Channels = tuple[float, float, float]
 SPLITS = ("train", "val", "test")
+#: Label of an explained image without any finding, in data sets with several labels per image.
+NO_FINDING = -1
 #: Parts of a cell, as their folders are called.
 OWN_CLASS, EVERY_CLASS = "own_class", "every_class"
 
@@ -358,7 +360,8 @@ class Sample:
 
     Attributes:
         image: (3,H,W) or (1,H,W) uint8, or float in [0, 1].
-        label: class index.
+        label: class index. With several labels per image, one number per class: 1 present, 0 absent, -1 unknown; in the
+            explained split, whose samples are pairs of image and finding, the index of the finding or ``NO_FINDING``.
         mask: (H,W) bool, True inside the annotated lesion; None if the image has no annotation.
         id: unique within the data set.
         group: patient or other cluster; images of one group are never in two splits.
@@ -367,7 +370,7 @@ class Sample:
     """
 
     image: Tensor
-    label: int
+    label: int | tuple[int, ...]
     mask: Tensor | None
     id: str
     group: str
@@ -432,6 +435,8 @@ class DatasetInfo:
         copy_likeness: likeness (``bench.data.leaks.search``) from which two images are copies; higher where different
             objects look alike.
         splits: the splits that it has; without "train", only heads that are ``given`` can be used on it.
+        multilabel: an image has several labels, or none; the classes are findings that do not exclude each other, there
+            is no healthy class, and the explained split consists of pairs (``bench.data.findings.pairs``).
     """
 
     name: str
@@ -455,6 +460,12 @@ class DatasetInfo:
     ordered: bool = False
     copy_likeness: float = 0.7
     splits: tuple[str, ...] = SPLITS
+    multilabel: bool = False
+
+    @property
+    def lesion_free(self) -> int | None:
+        """Label of explained images without lesions: the healthy class, or ``NO_FINDING``; None if there are none."""
+        return NO_FINDING if self.multilabel else self.healthy
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.contracts import DatasetInfo, Sample
+from bench.contracts import NO_FINDING, DatasetInfo, Sample
+from bench.data.findings.faults import lacking_findings
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import BadFile
 from bench.errors import UserError
@@ -68,9 +69,10 @@ def checked(sample: Any, where: str, info: DatasetInfo, classes: Sequence[str]) 
     _require_region(sample.ignored, "ignored region", image, where)
     if sample.mask is not None and sample.ignored is not None and (sample.mask & sample.ignored).any():
         raise UserError(f"{where}: the ignored region overlaps the mask; a pixel is lesion or ignored, not both")
-    label = _checked_label(sample.label, len(classes), where)
-    if sample.mask is not None and not sample.mask.any() and info.healthy not in (None, label):
-        reason = f"its mask is empty, but its class {classes[label]!r} has lesions"
+    label = _checked_label(sample.label, len(classes), where, info.multilabel)
+    if sample.mask is not None and not sample.mask.any() and info.lesion_free not in (None, label):
+        name = classes[label] if isinstance(label, int) else ""
+        reason = f"its mask is empty, but its class {name!r} has lesions"
         raise BadFile(sample.id, reason, Kind.EMPTY_MASK)
     return replace(sample, image=image, label=label, id=str(sample.id), group=str(sample.group))
 
@@ -99,13 +101,18 @@ def _require_region(region: Any, what: str, image: Tensor, where: str) -> None:
         raise UserError(f"{where}: the {what} is {tuple(region.shape)}, its image {tuple(image.shape[1:])} (H,W)")
 
 
-def _checked_label(label: Any, num_classes: int, where: str) -> int:
+def _checked_label(label: Any, num_classes: int, where: str, multilabel: bool) -> int | tuple[int, ...]:
+    if multilabel and isinstance(label, tuple | list):
+        if len(label) != num_classes or not all(type(one) is int and one in (-1, 0, 1) for one in label):
+            raise UserError(f"{where}: the labels {label!r} are not 1, 0 or -1 for each of {num_classes} classes")
+        return tuple(label)
+    lowest = NO_FINDING if multilabel else 0
     try:
         number = as_integer(label)
     except TypeError:
         raise UserError(f"{where}: the label {label!r} is not an integer") from None
-    if not 0 <= number < num_classes:
-        raise UserError(f"{where}: the label {number} is outside 0…{num_classes - 1}")
+    if not lowest <= number < num_classes:
+        raise UserError(f"{where}: the label {number} is outside {lowest}…{num_classes - 1}")
     return number
 
 
@@ -122,7 +129,7 @@ class Listed(Protocol):
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """(N,) indices into ``classes``."""
+        """(N,) indices into ``classes``, or (N,C) of 1, 0 and -1 with several labels per image."""
 
     @property
     def classes(self) -> Sequence[str]:
@@ -154,7 +161,7 @@ def split_faults(info: DatasetInfo, splits: Mapping[str, Listed]) -> list[Fault]
     The explained split may consist of test images (mosaics), so it may share groups with the test split, but no ids.
     """
     trains = "train" in info.splits  # a trained classifier can be evaluated on images of one class
-    lacking = [(name, reason) for name in splits if trains for reason in _lacks(name, splits[name])]
+    lacking = [(name, reason) for name in splits if trains for reason in _lacks(info, name, splits[name])]
     faults = [Fault(f"split {name!r}", reason, Kind.SPLIT) for name, reason in lacking]
     return faults + _leaks(info, {name: dict(zip(one.ids, one.groups, strict=True)) for name, one in splits.items()})
 
@@ -188,7 +195,9 @@ def _leaks(info: DatasetInfo, splits: Mapping[str, Mapping[str, str]]) -> list[F
     return faults
 
 
-def _lacks(name: str, split: Listed) -> list[str]:
+def _lacks(info: DatasetInfo, name: str, split: Listed) -> list[str]:
+    if info.multilabel:
+        return lacking_findings(info, name, split.labels, split.classes)
     found = sorted(set(split.labels.tolist()))
     absent = [split.classes[label] for label in range(len(split.classes)) if label not in found]
     if not found:

@@ -261,7 +261,7 @@ class _Subsample:
     def __init__(self, samples: Sequence[Sample] | Samples, count: int, seed: int) -> None:
         self.samples = samples
         self.groups: dict[str, str] = {}
-        good: list[tuple[int, int, str]] = []
+        good: list[tuple[int, Any, str]] = []
         bad: list[int] = []  # kept, so that they are reported like other bad files
         for index in range(len(samples)):
             try:

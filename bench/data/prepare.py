@@ -21,6 +21,7 @@ from bench.data.selection import Selection, choose_explained, gallery_positions
 from bench.data.split import Split, brightness_auc, channel_statistics
 from bench.files import Place
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
+from bench.outputs import SOFTMAX, Outputs, outputs_of
 from bench.store.records import DatasetFacts
 
 
@@ -54,7 +55,7 @@ class Prepared:
     @cached_property
     def counterfactuals(self) -> tuple[Tensor, Tensor] | None:
         """Result of ``render_counterfactuals``; rendered once for all classifiers."""
-        return render_counterfactuals(self.samples, self.explain, self.info.healthy)
+        return render_counterfactuals(self.samples, self.explain, self.info.lesion_free)
 
 
 def prepare(
@@ -77,7 +78,7 @@ def prepare(
     samples = build_samples(info, request, info.explain_split)
     train, val = (loaded.get(name) or loaded["test"].emptied(name) for name in ("train", "val"))
     mean, std = (info.mean, info.std) if info.mean and info.std else channel_statistics(train or loaded["test"])
-    data = TrainingData(train, val, info.modality, mean, std)
+    data = TrainingData(train, val, info.modality, mean, std, outputs_of(info.multilabel))
     explain = loaded[info.explain_split]
     explained = choose_explained(info, explain, config.explain)
     return Prepared(info, data, loaded["test"], explain, explained, samples, tuple(doubts))
@@ -105,6 +106,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
     info, explained = prepared.info, prepared.explained
     every = {"train": prepared.data.train, "val": prepared.data.val, "test": prepared.test}
     splits = {name: split for name, split in every.items() if name in info.splits}
+    by_brightness = "train" in splits and not info.multilabel  # it predicts one class per image
     excluded = {id(split): split.excluded for split in (*splits.values(), prepared.explain)}
     return DatasetFacts(
         base=info.name,
@@ -114,6 +116,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         masks=info.masks,
         mask_is=info.mask_is,
         healthy=info.healthy,
+        multilabel=info.multilabel,
         ordered=info.ordered,
         source=info.source,
         licence=info.licence,
@@ -123,7 +126,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         mean=list(prepared.data.mean),
         std=list(prepared.data.std),
         images={
-            name: np.bincount(split.labels, minlength=len(prepared.classes)).tolist() for name, split in splits.items()
+            name: prepared.data.outputs.counts(split.labels, len(prepared.classes)) for name, split in splits.items()
         },
         excluded=[(one.file, one.reason, one.kind.value) for faults in excluded.values() for one in faults],
         explained_diseased=int(explained.diseased.sum()),
@@ -131,7 +134,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         explained_faithful=explained.faithful,
         side={name: int(split.images.shape[-1]) for name, split in (splits | {"explain": prepared.explain}).items()},
         doubts=list(prepared.doubts),
-        brightness_auc=brightness_auc(prepared.data.train, prepared.test) if "train" in splits else None,
+        brightness_auc=brightness_auc(prepared.data.train, prepared.test) if by_brightness else None,
         **_mask_facts(prepared),
     )
 
@@ -178,10 +181,19 @@ def write_gallery_images(place: Place, prepared: Prepared, count: int) -> None:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training and validation images, their modality, and mean and deviation of each channel of values in [0, 1]."""
+    """Images to train on.
+
+    Attributes:
+        train: training images.
+        val: validation images.
+        modality: chooses the augmentation.
+        mean, std: mean and deviation of each channel, of values in [0, 1].
+        outputs: meaning of the logits.
+    """
 
     train: Split
     val: Split
     modality: str
     mean: Channels
     std: Channels
+    outputs: Outputs = SOFTMAX

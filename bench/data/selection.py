@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bench.contracts import DatasetInfo
+from bench.contracts import NO_FINDING, DatasetInfo
 from bench.data.split import Split
 from bench.seeds import seed_of
 
@@ -36,13 +37,25 @@ class Selection:
 def choose_explained(info: DatasetInfo, split: Split, section: ExplainSection) -> Selection:
     """Draws the explained images, annotated ones first; a larger number keeps every image of a smaller one."""
     order = sorted(range(len(split)), key=lambda index: seed_of(info.name, "explained", split.ids[index]))
+    if info.multilabel:
+        order = _in_turns(order, split.labels)
     order.sort(key=lambda index: not split.has_mask[index])
-    is_diseased = np.asarray(split.labels) != (-1 if info.healthy is None else info.healthy)
+    is_diseased = np.asarray(split.labels) != (-1 if info.lesion_free is None else info.lesion_free)
     diseased = [index for index in order if is_diseased[index]][: section.diseased]
     healthy = [index for index in order if not is_diseased[index]][: section.healthy]
     faithful = len(diseased) if section.faithful is None else min(section.faithful, len(diseased))
     indices = np.array(diseased + healthy, dtype=np.int64)
     return Selection(indices, np.arange(len(indices)) < len(diseased), faithful)
+
+
+def _in_turns(order: list[int], labels: NDArray[np.int64]) -> list[int]:
+    """Sorts images so that the first of each label comes before the second of any: a rare finding is not left out."""
+    seen: Counter[int] = Counter()
+    turns = []
+    for index in order:
+        turns.append(seen[int(labels[index])])
+        seen[int(labels[index])] += 1
+    return [index for _, index in sorted(zip(turns, order, strict=True), key=lambda pair: pair[0])]
 
 
 def gallery_positions(explained: Selection, split: Split, count: int) -> list[int]:
@@ -65,12 +78,14 @@ def target_class(logits: NDArray[np.floating], labels: NDArray[np.int64], health
     """Chooses the class that each map explains: logits (N,C), labels (N,) -> classes (N,).
 
     A diseased image is explained for its label. A healthy one is explained for the disease class with the highest
-    logit (with two classes: the disease), because a false alarm would consist of evidence for a disease.
+    logit (with two classes: the disease), because a false alarm would consist of evidence for a disease; one without
+    any of several findings, for the finding with the highest logit.
     """
     if healthy is None:
         return labels
     diseases = logits.copy()
-    diseases[:, healthy] = -np.inf
+    if healthy != NO_FINDING:
+        diseases[:, healthy] = -np.inf
     return np.where(labels == healthy, diseases.argmax(axis=1), labels)
 
 

@@ -31,7 +31,8 @@ class Split:
     Attributes:
         name: "train", "val", "test" or the data set's own.
         images: (N,3,H,W) uint8.
-        labels: (N,) int64, indices into ``classes``.
+        labels: (N,) int64, indices into ``classes``; with several labels per image (N,C): 1 present, 0 absent, -1
+            unknown, except in the explained split (``bench.data.findings.pairs``).
         masks: (N,H,W) bool, True inside the lesion; None where no image of the split has a mask.
         has_mask: (N,) bool; False means that the image was not annotated, and its mask is all False.
         fov: (N,H,W) bool field of view; None = the whole of every image.
@@ -61,7 +62,7 @@ class Split:
 
     def emptied(self, name: str) -> Split:
         """Returns a split of this name without images, of the same size and classes: one that the data set lacks."""
-        labels, annotated = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
+        labels, annotated = self.labels[:0], np.zeros(0, dtype=np.bool_)
         return Split(name, self.images[:0], labels, None, annotated, None, None, (), (), self.classes, (), digest="")
 
     def batch(self, indices: Sequence[int] | Tensor | NDArray[np.int64]) -> Tensor:

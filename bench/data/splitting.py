@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Any
 
 from bench.contracts import SPLITS
 from bench.errors import UserError
@@ -21,14 +22,15 @@ def require_split(dataset: str, split: str, known: Sequence[str] = SPLITS) -> No
         raise UserError(f"data set {dataset} has no split {split!r}; it has {', '.join(known)}")
 
 
-def subsample(labels: Sequence[int], ids: Sequence[str], count: int | None, seed: int) -> list[int]:
+def subsample(labels: Sequence[Any], ids: Sequence[str], count: int | None, seed: int) -> list[int]:
     """Draws ``count`` images, balanced between classes as far as possible -> their indices, in the original order.
 
-    A larger count keeps every image of a smaller one. None, or more images than there are, takes all.
+    A larger count keeps every image of a smaller one. None, or more images than there are, takes all. Labels are class
+    indices, or tuples of labels: combinations are then balanced.
     """
     if count is None or count >= len(ids):
         return list(range(len(ids)))
-    queues: dict[int, list[int]] = defaultdict(list)
+    queues: dict[Any, list[int]] = defaultdict(list)
     for index in sorted(range(len(ids)), key=lambda index: seed_of("subsample", seed, ids[index])):
         queues[labels[index]].append(index)
     turns = zip_longest(*(queues[label] for label in sorted(queues)))

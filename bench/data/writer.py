@@ -47,7 +47,7 @@ class SplitWriter:
     def _forget(self) -> None:
         self.done, self.side = 0, 0
         self.ids: dict[str, str] = {}  # id -> group, in the order of the images
-        self._labels: list[int] = []
+        self._labels: list[int | list[int]] = []
         self._has_mask: list[bool] = []
         self._excluded: list[Any] = []
         self._first: dict[str, int] = {}  # file of a region -> the image that it begins with

@@ -18,8 +18,9 @@ from bench.contracts import Channels, Classifier, Explainer, Geometry
 from bench.data.selection import Selection
 from bench.data.split import Split
 from bench.evaluation.guests import Host
-from bench.evaluation.predictor import Predictor, contrasts, explained_as, predict_images
+from bench.evaluation.predictor import Predictor, Target, contrasts, explained_as, predict_images
 from bench.maps import drawn_by, upsample
+from bench.outputs import SOFTMAX, Outputs
 
 if TYPE_CHECKING:  # the digest of a score does not cover how settings are read
     from bench.configs.sections import ExplainSection
@@ -40,12 +41,13 @@ class EvaluationContext:
         std: standard deviation per channel by which images are normalised.
         device: device that everything is computed on.
         gallery: positions among the explained images that the figures show.
-        healthy: index of the class without lesions, whose images are the reference images of the ``donor`` operator;
-            None if there is none.
+        healthy: label of images without lesions, which are the reference images of the ``donor`` operator; None if
+            there are none.
         seed_names: names of the cell that seed the explainers' random numbers.
         classes: number of classes that each image is explained for, in turn (saved maps are then (classes,h,w)); None
             if each is explained for one class.
         predictor: computes explanations and predictions instead of ``classifier``; None = the classifier itself.
+        outputs: meaning of the logits.
     """
 
     classifier: Classifier
@@ -62,6 +64,7 @@ class EvaluationContext:
     seed_names: tuple[object, ...]
     classes: int | None = None
     predictor: Predictor | None = None
+    outputs: Outputs = SOFTMAX
 
     @cached_property
     def inference(self) -> Predictor:
@@ -110,10 +113,15 @@ class EvaluationContext:
         """Draws an explainer's raw maps (n,h,w) at the resolution of the images: (n,H,W)."""
         return upsample(maps, self.size, self.geometry_of(explainer))
 
+    @property
+    def target(self) -> Target:
+        """Explained quantity: the target's logit, or its contrast with the others."""
+        return self.outputs.explained(self.section.target)
+
     @cached_property
     def explained_model(self) -> Classifier:
         """The classifier that explainers get: its logits are what the maps explain, and not for predictions."""
-        return explained_as(self.section.target, self.inference.classifier)
+        return explained_as(self.target, self.inference.classifier)
 
     @cached_property
     def host(self) -> Host:
@@ -122,7 +130,7 @@ class EvaluationContext:
 
     def explained_scores(self, logits: Tensor) -> Tensor:
         """Returns what maps of each class explain, (n,C), from logits (n,C): these, or their contrasts."""
-        return contrasts(logits) if self.section.target == "contrast" else logits
+        return contrasts(logits) if self.target == "contrast" else logits
 
     @cached_property
     def once(self) -> EvaluationContext:
@@ -138,7 +146,7 @@ class EvaluationContext:
                 "image": np.asarray(self.split.ids)[indices],
                 "group": np.asarray(self.split.groups)[indices],
                 "label": self.split.labels[indices],
-                "predicted": self.logits.argmax(axis=1),
+                "predicted": self.outputs.predicted(self.logits, self.targets),
                 "target": self.targets,
                 "diseased": self.explained.diseased,
             }

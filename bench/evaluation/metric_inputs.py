@@ -30,6 +30,7 @@ from bench.metrics import (
     target_probability,
     topk_patch_hits,
 )
+from bench.outputs import SOFTMAX, Outputs
 
 #: Inputs that are stored as curves in addition to the scores computed from them.
 KEPT_CURVES = {"deletion_curve", "insertion_curve", "topk_hits"}
@@ -71,6 +72,7 @@ class MetricInputs:
         signed: whether the explainer's maps are signed.
         geometry: draws the maps; None = the grid convention.
         explained_logits: (N,C) what the maps explain: the contrasts of the logits, or None for the logits themselves.
+        outputs: meaning of the logits.
     """
 
     native_maps: Tensor
@@ -84,6 +86,7 @@ class MetricInputs:
     signed: bool
     geometry: Geometry | None = None
     explained_logits: Tensor | None = None
+    outputs: Outputs = SOFTMAX
     _known: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -124,7 +127,7 @@ class MetricInputs:
         if kind not in self._known:
             self.prepare([(name, variant)])
         read = still_target if name == "deletion_hits" else target_probability
-        return read(self._known[kind], self.targets)
+        return read(self._known[kind], self.targets, self.outputs)
 
     def _schedule(self, kind: str, variant: str) -> Schedule:
         occluder, (fill, rule) = self.occluder, fill_and_rule(variant)

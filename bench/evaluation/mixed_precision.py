@@ -130,5 +130,6 @@ def _audc(batch: EvaluationBatch, orders: list[Tensor]) -> np.ndarray:
     if not orders:
         return np.empty((0, len(batch.positions)))
     schedules = [deletion(order, batch.context.section.steps, "zero") for order in orders]
-    curves = [target_probability(one, batch.targets) for one in _occluder(batch).logits(*schedules)]
+    targets, outputs = batch.targets, batch.context.outputs
+    curves = [target_probability(one, targets, outputs) for one in _occluder(batch).logits(*schedules)]
     return torch.stack([audc(curve) for curve in curves]).double().cpu().numpy()

@@ -49,7 +49,7 @@ def parts(context: EvaluationContext, metrics: list[MetricRequest], save_maps: b
         save_maps: whether every explained image is explained for every class, not only the images of the figures.
     """
     classes = len(context.split.classes)
-    if classes < 3:
+    if classes < 3 or context.outputs.multilabel:  # pairs are explained for their own finding already
         return
     occluded = [request for request in metrics if OCCLUDED & set(request.info.needs)]
     own = own_class_positions(context.split.labels[context.explained.indices], context.explained, classes)

@@ -136,6 +136,7 @@ def _inputs(batch: EvaluationBatch, explainer: Explainer, maps: Tensor, subset: 
         inherent=explainer.family == "inherent",
         signed=explainer.signed,
         geometry=context.geometry_of(explainer),
+        outputs=context.outputs,
     )
 
 

@@ -54,7 +54,8 @@ def run_evaluation(asked: Asked, console: Console) -> int:
     source = _source(asked)
     normalisation = _normalisation(asked) or source.normalisation or IDENTITY
     side = asked.size or source.size or _SIDE
-    classifier = adapt(source.model, asked.feature_layer, side)
+    multilabel = any(info.multilabel for info in datasets.values())
+    classifier = adapt(source.model, asked.feature_layer, side, multilabel)
     values = {"batch_size": asked.batch_size, "diseased": asked.images, "healthy": asked.images}
     settings = {name: value for name, value in values.items() if value is not None}
     wanted = Wanted(asked.explainers, asked.metrics or DEFAULT, (), side, "label", settings)

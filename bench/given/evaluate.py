@@ -18,6 +18,7 @@ from bench.contracts import Classifier, DatasetInfo
 from bench.devices import choose_device
 from bench.errors import UserError
 from bench.evaluation.predictor import checked_precision
+from bench.given.findings import FindingSamples, finding_dataset, finding_names
 from bench.given.images import AUTO, ImageSamples, class_names, given_targets, healthy_index, image_dataset, read_images
 from bench.given.models.adapt import adapt, device_of
 from bench.given.models.sources import Build, Source, named_dataset, open_model
@@ -68,8 +69,10 @@ def evaluate(
         model: images (N,C,H,W) -> logits (N,classes); a file of weights with ``builder``, or one that ``export`` wrote.
         images: (N,C,H,W), (N,H,W,C) or (N,H,W), as uint8, floats in [0, 1], or as the model reads them; a Dataset or
             DataLoader of (image, label) or (image, label, mask); a folder, or the name of a registered data set.
-        masks: (N,H,W), above 0 inside the lesion; None for an image that was not annotated.
-        labels: (N,) class indices, in the order of the outputs.
+        masks: (N,H,W), above 0 inside the lesion; None for an image that was not annotated. With several labels per
+            image, a dict finding -> (N,H,W), or (N,F,H,W).
+        labels: (N,) class indices, in the order of the outputs; or (N,F) findings: 1 present, 0 absent, -1 or nan
+            unknown. The outputs are then read by sigmoids, and explained are the findings that are present.
         explainers: registered names, explainers, or functions (model, images, targets) -> maps (N,h,w). The controls
             that are the floor and the ceiling of every score are added.
         metrics: registered names, ``all`` or ``default``.
@@ -104,24 +107,23 @@ def evaluate(
     asked = _normalisation(mean, std)
     if isinstance(images, str | Path):
         _refuse_beside(images, masks=masks, labels=labels, groups=groups, ids=ids)
-        data = Data(None, asked or source.normalisation or IDENTITY, ())
+        datasets = dict([named_dataset(images, Path("data"))])
+        data = Data(
+            None, asked or source.normalisation or IDENTITY, (), any(one.multilabel for one in datasets.values())
+        )
     else:
         read = read_images(images, masks, labels, (ids, groups), (asked, source.normalisation))
-        data = Data(read.samples, read.normalisation, tuple(read.said))
+        data = Data(read.samples, read.normalisation, tuple(read.said), isinstance(read.samples, FindingSamples))
     side = size or data.side or source.size
     if side is None:
         raise UserError(data.why_no_side)
-    classifier = adapt(source.model, feature_layer, side)
-    names = class_names(classes or source.classes, classifier.num_classes)
+    classifier = adapt(source.model, feature_layer, side, data.multilabel)
     kind = targets if isinstance(targets, str) else _TARGETS[0]
     if kind not in _TARGETS:
         raise UserError(f"unknown targets {targets!r}; give {', '.join(_TARGETS)}, or one class index per image")
-    if data.samples is None:
-        datasets = dict([named_dataset(images, Path("data"))])
-    else:
-        info = image_dataset(data.samples, names, healthy_index(healthy, data.samples, names))
+    if data.samples is not None:
+        info = data.described(classes or source.classes, classifier.num_classes, healthy, targets)
         datasets = {info.name: info}
-        data.samples.targets = {} if isinstance(targets, str) else given_targets(targets, data.samples, len(names))
     settings = dict(explain or {}) | ({} if batch_size is None else {"batch_size": batch_size})
     evaluation = Evaluation(
         replace(source, said=(vars(classifier)["found"], *source.said, *data.said)),
@@ -154,11 +156,30 @@ class Data:
         samples: those in memory; None for a folder or a registered data set.
         normalisation: mean and deviation per channel that the model needs.
         said: how they were read.
+        multilabel: they have several labels each, or none.
     """
 
-    samples: ImageSamples | None
+    samples: ImageSamples | FindingSamples | None
     normalisation: Normalisation
     said: tuple[str, ...]
+    multilabel: bool
+
+    def described(
+        self, classes: Sequence[str] | int | None, outputs: int, healthy: int | str | None, targets: Any
+    ) -> DatasetInfo:
+        """Returns the data set of the images in memory; arguments as of ``evaluate``.
+
+        Raises:
+            UserError: labels, masks, targets or names do not fit the outputs of the model.
+        """
+        if isinstance(self.samples, FindingSamples):
+            names = class_names(finding_names(classes, self.samples), outputs)
+            return finding_dataset(self.samples, names, healthy, targets)
+        assert self.samples is not None
+        names = class_names(classes, outputs)
+        info = image_dataset(self.samples, names, healthy_index(healthy, self.samples, names))
+        self.samples.targets = {} if isinstance(targets, str) else given_targets(targets, self.samples, len(names))
+        return info
 
     @property
     def side(self) -> int | None:

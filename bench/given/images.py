@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench.contracts import DatasetInfo, Sample
 from bench.errors import UserError
+from bench.given.findings import NAME, FindingSamples, is_multilabel, read_findings
+from bench.given.masks import mask_of
 from bench.given.pixels import Normalisation, as_tensor, read_pixels
 
-NAME = "images"
 #: The class without lesions is found by ``find_healthy``.
 AUTO = "auto"
 
@@ -62,7 +62,7 @@ class Given:
         said: how the images were read, one entry per fact.
     """
 
-    samples: ImageSamples
+    samples: ImageSamples | FindingSamples
     normalisation: Normalisation
     said: list[str]
 
@@ -79,7 +79,7 @@ def read_images(
     Args:
         images: see ``read_pixels``; or a Dataset or DataLoader of (image, label) or (image, label, mask).
         masks: (N,H,W), or a sequence of (H,W) or None; None without masks. True, or above 0, inside the lesion.
-        labels: N integers; None if ``images`` holds them.
+        labels: N integers, or (N,F) findings; None if ``images`` holds them.
         names: ids and groups of the images; None = numbered, and each image a group of its own.
         normalisation: the one that the user asks for, and the one that the model states.
 
@@ -92,13 +92,19 @@ def read_images(
         images, labels, masks = _collected(images)
     pixels = read_pixels(images, *normalisation)
     count = len(pixels.images)
-    read = _labels(labels, count)
+    multilabel = is_multilabel(labels, masks)
+    read = [] if multilabel else _labels(labels, count)
     ids, groups = (_names(one, count, what) for one, what in zip(names, ("ids", "groups"), strict=True))
     ids = ids or [f"image {place}" for place in range(count)]
     if len(set(ids)) < count:
         raise UserError("ids must be unique; two images have the same one")
+    said = [pixels.said] if pixels.said else []
+    if multilabel:
+        found = read_findings(pixels.images, labels, masks, ids, groups or ids)
+        said.append("the labels are findings, so each output is read by a sigmoid of its own")
+        return Given(found, pixels.normalisation, said)
     samples = ImageSamples(pixels.images, read, _masks(masks, pixels.images), ids, groups or ids)
-    return Given(samples, pixels.normalisation, [pixels.said] if pixels.said else [])
+    return Given(samples, pixels.normalisation, said)
 
 
 def _collected(data: Iterable[Any] | Any) -> tuple[list[Any], list[Any], list[Any] | None]:
@@ -153,19 +159,9 @@ def _masks(masks: Any, images: list[Tensor]) -> list[Tensor | None]:
     if len(found) != len(images):
         raise UserError(f"there are {len(found)} masks for {len(images)} images; give one per image, None without")
     return [
-        None if mask is None else _mask(mask, image, place)
+        None if mask is None else mask_of(mask, image, place)
         for place, (mask, image) in enumerate(zip(found, images, strict=True))
     ]
-
-
-def _mask(value: Any, image: Tensor, place: int) -> Tensor:
-    mask = as_tensor(value)
-    while mask.ndim > 2 and 1 in (mask.shape[0], mask.shape[-1]):
-        mask = mask[0] if mask.shape[0] == 1 else mask[..., 0]
-    if mask.shape != image.shape[1:]:
-        sizes = ["×".join(map(str, one.shape)) for one in (mask, image[0])]
-        raise UserError(f"the mask of image {place} is {sizes[0]}, the image {sizes[1]} pixels; they must be equal")
-    return mask > 0 if mask.dtype != torch.bool else mask
 
 
 def find_healthy(samples: ImageSamples, classes: Sequence[str]) -> int | None:

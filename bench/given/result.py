@@ -14,20 +14,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.console import Console
 
+from bench.data.findings.pairs import image_of
 from bench.errors import UserError
 from bench.given.verdict import Verdict, answer, compare_two
+from bench.outputs import outputs_of
 from bench.report.build import build_report
 from bench.report.figures.curve_figures import deletion_curves, insertion_curves, topk_precision
 from bench.report.figures.gallery_figure import galleries
 from bench.report.figures.style import Drawing, paper_style
+from bench.report.frames.classification import labels_of
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames, load_frames
 from bench.report.sweeps.domains import SHOWN, shown_columns
 from bench.report.tables.main import all_tables
 from bench.report.tables.table import is_number
-from bench.statistics.classification import classification_scores
 from bench.store.run_folder import check_run_folder
 
 #: Columns of ``Result.scores``.
@@ -92,6 +95,24 @@ class Plots:
         return Picture(drawing.figure, f"{drawing.caption} {drawing.reading}".strip())
 
 
+def auc_error(labels: NDArray[np.int64]) -> float:
+    """Returns the standard error of the AUC of predictions at chance, or of its mean over findings.
+
+    Args:
+        labels: (N,) class indices, or (N,F) with 1, 0 and -1.
+
+    Source: Mann and Whitney 1947, doi:10.1214/aoms/1177730491 (variance of the rank sum).
+    """
+    if labels.ndim == 2:
+        known = [column[column >= 0] for column in labels.T]
+        parts = [auc_error(column) for column in known if len(set(column.tolist())) == 2]
+        return float(np.sqrt(np.square(parts).sum()) / len(parts))
+    counts = np.bincount(labels)
+    present = counts[counts > 0]
+    first, rest = float(present.min()), float(present.sum() - present.min())
+    return float(np.sqrt((first + rest + 1) / (12 * first * rest)))
+
+
 class Result:
     """Result of ``bench.evaluate``.
 
@@ -126,34 +147,38 @@ class Result:
     def scores(self) -> pd.DataFrame:
         """One row per image, explainer and metric, with the columns ``COLUMNS``; a metric is named with its variant.
 
+        With several labels per image, there is one per pair of image and finding, and a column ``finding``.
         Own maps belong to the model that shows them, all others to the given one.
         """
         rows = compared_rows(self.frames)
         variant = rows["variant"].where(rows["variant"] == "", "@" + rows["variant"])
-        return rows.assign(metric=rows["metric"] + variant)[COLUMNS].reset_index(drop=True)
+        rows = rows.assign(metric=rows["metric"] + variant)
+        facts = next(iter(self.frames.record.datasets.values()))
+        if not facts.multilabel:
+            return rows[COLUMNS].reset_index(drop=True)
+        findings = [facts.label_name(label) for label in rows["label"]]
+        images = [image_of(one, finding) for one, finding in zip(rows["image"], findings, strict=True)]
+        return rows.assign(image=images, finding=findings)[[*COLUMNS, "finding"]].reset_index(drop=True)
 
     @cached_property
     def classification(self) -> dict[str, float]:
         """Accuracy, AUC and other scores of the given model on all images; nan if undefined."""
         rows = self.frames.predictions
         rows = rows[rows["head"] == next(iter(self.frames.record.heads))]
-        healthy = self.frames.record.datasets[rows["dataset"].iloc[0]].healthy
+        facts = self.frames.record.datasets[rows["dataset"].iloc[0]]
         rows = rows[rows["dataset"] == rows["dataset"].iloc[0]]
         logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
-        found = classification_scores(logits, rows["label"].to_numpy(dtype=int), healthy=healthy)
+        found = outputs_of(facts.multilabel).scores(logits, labels_of(rows, facts), healthy=facts.healthy)
         return {name: float(values[0]) for name, values in found.items()}
 
     def chance(self) -> str:
         """Returns a warning if the predictions are no better than chance on these images; otherwise, an empty text."""
-        labels = self.frames.predictions.drop_duplicates("image")["label"].to_numpy(dtype=int)
-        counts = np.bincount(labels)
-        present = counts[counts > 0]
+        facts = next(iter(self.frames.record.datasets.values()))
+        labels = labels_of(self.frames.predictions.drop_duplicates("image"), facts)
         auc, accuracy = self.classification["auc"], self.classification["balanced_accuracy"]
-        outputs = len(next(iter(self.frames.record.datasets.values())).classes)
+        outputs = 2 if facts.multilabel else len(facts.classes)
         if np.isfinite(auc):
-            first, rest = float(present.min()), float(present.sum() - present.min())
-            error = np.sqrt((first + rest + 1) / (12 * first * rest))  # of the rank sum, Mann and Whitney 1947
-            value, chance, name = auc, 0.5, "AUC"
+            error, value, chance, name = auc_error(labels), auc, 0.5, "AUC"
         else:
             error, value, chance, name = (
                 np.sqrt((outputs - 1) / len(labels)) / outputs,

@@ -18,6 +18,7 @@ from bench.maps import exact
 from bench.metrics.fills import FILLS, FIXED
 from bench.metrics.occlusion import Occluder, Predict, target_probability
 from bench.metrics.patches import RULES, deletion, insertion, patch_order
+from bench.outputs import SOFTMAX, Outputs
 from bench.registry import metric
 
 _SOFTCAM = "arXiv:2505.17748"
@@ -55,8 +56,9 @@ def deletion_curve(
     least_first: bool = False,
     rule: str = "mean",
     batch_size: int = 64,
+    outputs: Outputs = SOFTMAX,
 ) -> Tensor:
-    """Computes the softmax probability of the target while the most important patches are filled one after the other.
+    """Computes the probability of the target while the most important patches are filled one after the other.
 
     Source: arXiv:1806.07421; arXiv:2505.17748.
     Deviation: the probability of the target is used (one of the authors' helpers takes the top class), and ties are in
@@ -76,6 +78,7 @@ def deletion_curve(
         least_first: fill the least important patches first.
         rule: score that ranks the patches, one of ``RULES``; see ``patch_scores``.
         batch_size: images per call of ``predict``.
+        outputs: meaning of the logits: ``SIGMOID`` of ``bench.outputs`` for several labels per image.
 
     Returns:
         (N,K+1) in [0, 1]: column 0 is the intact image, column k has k patches filled. An image with fewer than K
@@ -94,7 +97,7 @@ def deletion_curve(
     _check(images, maps)
     order = patch_order(maps, patch, ids, fov, least_first, rule)
     occluder = Occluder(predict, images, patch, black=black, ids=ids, fov=fov, batch_size=batch_size)
-    return target_probability(occluder.logits(deletion(order, steps, fill))[0], targets)
+    return target_probability(occluder.logits(deletion(order, steps, fill))[0], targets, outputs)
 
 
 def insertion_curve(
@@ -111,8 +114,9 @@ def insertion_curve(
     fov: Tensor | None = None,
     rule: str = "mean",
     batch_size: int = 64,
+    outputs: Outputs = SOFTMAX,
 ) -> Tensor:
-    """Computes the softmax probability of the target while the most important patches are revealed one by one.
+    """Computes the probability of the target while the most important patches are revealed one by one.
 
     It mirrors ``deletion_curve`` and has its arguments: in column 0 every patch is filled (except outside ``fov``), in
     column k the k most important ones are visible.
@@ -135,7 +139,7 @@ def insertion_curve(
     _check(images, maps)
     order = patch_order(maps, patch, ids, fov, rule=rule)
     occluder = Occluder(predict, images, patch, black=black, ids=ids, fov=fov, batch_size=batch_size)
-    return target_probability(occluder.logits(insertion(order, steps, fill))[0], targets)
+    return target_probability(occluder.logits(insertion(order, steps, fill))[0], targets, outputs)
 
 
 @metric(

@@ -21,6 +21,7 @@ from bench.memory import with_smaller_batches
 from bench.metrics.fills import fill_images
 from bench.metrics.imputation import LinearImputation
 from bench.metrics.patches import Fill, Schedule, deletion, insertion
+from bench.outputs import SOFTMAX, Outputs
 from bench.seeds import generator
 
 Predict = Callable[[Tensor], Tensor]
@@ -248,8 +249,10 @@ def occlusion_logits(
     return Occluder(predict, images, patch, batch_size=batch_size).logits(schedule)[0]
 
 
-def target_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    """Computes the softmax probability (N,K+1) of targets (N,), not of the top class, from logits (N,K+1,C).
+def target_probability(logits: Tensor, targets: Tensor, outputs: Outputs = SOFTMAX) -> Tensor:
+    """Computes the probability (N,K+1) of targets (N,), not of the top class, from logits (N,K+1,C).
+
+    It is the softmax, or with several labels per image (``outputs``) the sigmoid of the target's logit.
 
     Raises:
         ValueError: there is one logit per image, whose softmax is always 1.
@@ -259,13 +262,15 @@ def target_probability(logits: Tensor, targets: Tensor) -> Tensor:
         tensor([[0.5000, 0.5000, 0.5000]])
     """
     logits = exact(logits)
-    _require_classes(logits)
+    _require_classes(logits, outputs)
     index = targets.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
-    return logits.softmax(dim=2).gather(2, index).squeeze(2)
+    return outputs.probability(logits).gather(2, index).squeeze(2)
 
 
-def still_target(logits: Tensor, targets: Tensor) -> Tensor:
+def still_target(logits: Tensor, targets: Tensor, outputs: Outputs = SOFTMAX) -> Tensor:
     """Returns (N,K+1): 1 if the target (N,) is the top class of logits (N,K+1,C), otherwise 0, nan for nan logits.
+
+    With several labels per image (``outputs``), it is 1 if the probability of the target exceeds 0.5.
 
     Raises:
         ValueError: there is one logit per image, which is always the highest.
@@ -275,13 +280,13 @@ def still_target(logits: Tensor, targets: Tensor) -> Tensor:
         tensor([[1., 0.]])
     """
     logits = exact(logits)
-    _require_classes(logits)
-    hits = (logits.argmax(dim=2) == targets.unsqueeze(1)).float()
+    _require_classes(logits, outputs)
+    hits = outputs.is_target(logits, targets).float()
     return hits.masked_fill(logits.isnan().any(dim=2), torch.nan)
 
 
-def _require_classes(logits: Tensor) -> None:
-    if logits.shape[2] < 2:
+def _require_classes(logits: Tensor, outputs: Outputs) -> None:
+    if logits.shape[2] < outputs.fewest:
         raise ValueError(
             "the network returns one logit per image, whose softmax is always 1; wrap a network with a sigmoid behind "
             "its output by bench.as_two_classes, which makes it class 1 (target 1) and its absence class 0"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bench.outputs import outputs_of
+from bench.report.frames.classification import labels_of
 from bench.report.frames.compared import BLACK_BOX, no_positive_evidence
 from bench.report.frames.load import CELL, Frames
 from bench.report.frames.paired import title
@@ -98,8 +100,10 @@ def _accuracy(frames: Frames) -> dict[tuple[str, str, str], dict[int, float]]:
         return found
     for key, rows in frames.predictions.groupby(CELL, sort=False):
         dataset, backbone, head, seed = map(str, key)
-        predicted = rows.filter(like="logit_").fillna(-np.inf).to_numpy(dtype=float).argmax(axis=1)
-        found.setdefault((dataset, backbone, head), {})[int(seed)] = float((predicted == rows["label"]).mean())
+        facts = frames.record.datasets[dataset]
+        logits = rows.filter(like="logit_").iloc[:, : len(facts.classes)].to_numpy(dtype=float)
+        right = outputs_of(facts.multilabel).accuracy(logits, labels_of(rows, facts))
+        found.setdefault((dataset, backbone, head), {})[int(seed)] = right
     return found
 
 

@@ -85,8 +85,9 @@ class Cell:
         classifier = self.trained.load()
         self.computed |= self.trained.computed
         explain, explained = self.prepared.explain, self.prepared.explained
+        outputs, asked = self.prepared.data.outputs, self.trained.config.explain.target
         skipped = {one.info.name: why for one in metrics if (why := why_not_read(one.info, explain, explained))}
-        self.store.note(plan=self.plan_id, metrics_skipped=skipped, target=self.trained.config.explain.target)
+        self.store.note(plan=self.plan_id, metrics_skipped=skipped, target=outputs.explained(asked))
         metrics = [request for request in metrics if request.info.name not in skipped]
         logits = self.trained.predict(classifier, explain, explained.indices)
         self.store.files.write_frame(self.store.explained, explained_logits(explain, explained, logits))
@@ -127,8 +128,9 @@ class Cell:
             device=trained.device,
             logits=logits,
             gallery=gallery_positions(explained, explain, trained.config.explain.gallery),
-            healthy=self.prepared.info.healthy,
+            healthy=self.prepared.info.lesion_free,
             seed_names=trained.names,
+            outputs=self.prepared.data.outputs,
         )
 
     def _targets(self, logits: np.ndarray) -> np.ndarray:
@@ -136,7 +138,7 @@ class Cell:
         split, indices = self.prepared.explain, self.prepared.explained.indices
         if self.trained.config.explain.explained_class == "predicted":
             return np.asarray(logits.argmax(axis=1))
-        usual = target_class(logits, split.labels[indices], self.prepared.info.healthy)
+        usual = target_class(logits, split.labels[indices], self.prepared.info.lesion_free)
         given = self._given_targets
         return np.array([given.get(split.ids[at], one) for at, one in zip(indices, usual, strict=True)], dtype=np.int64)
 
@@ -226,7 +228,7 @@ class Cell:
             self.parameters[name],
             context.inference.precision,
             context.alignment if explainer.grid == "features" else [],
-            context.section.target,
+            context.target,
             code_digest(explainer, score_batch, target_class),
             *(
                 [self.trained.config.explain.explained_class]

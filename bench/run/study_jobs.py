@@ -90,7 +90,7 @@ def _fingerprint(subject: Subject, study: Study, parameters: dict[str, Any], of:
         code_digest(study, score_batch, subject.prepared.info.builder, *([explainer] if explainer else [])),
         subject.context.inference.precision,
         subject.context.alignment,
-        subject.context.section.target,
+        subject.context.target,
         of,
         subject.parameters.get(of, {}),
         {} if study.per_explainer else {one.name: code_digest(one.info.function) for one in subject.metrics},

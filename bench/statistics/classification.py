@@ -67,6 +67,11 @@ def classification_scores(
     return {name: scores[name] for name in CLASSIFICATION_SCORES}
 
 
+def balanced_accuracy(predicted: Integers, labels: Integers) -> float:
+    """Computes the mean over the present classes of the share of their images (N,) that is classified right."""
+    return float(np.mean([(predicted[labels == one] == one).mean() for one in np.unique(labels)]))
+
+
 def softmax(logits: Floats) -> Floats:
     """Converts logits (N,C) to probabilities (N,C).
 

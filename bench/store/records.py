@@ -104,6 +104,7 @@ class DatasetFacts(Record):
     Attributes:
         base: registered name, without parameters.
         size: input side in pixels.
+        multilabel: the classes are findings, of which an image has several, or none.
         ordered: a higher class index is a higher grade of the disease.
         images: split -> number of images of each class.
         excluded: (file, reason, kind of fault) of the images that were left out.
@@ -120,6 +121,7 @@ class DatasetFacts(Record):
     masks: str = ""
     mask_is: str = ""
     healthy: int | None = None
+    multilabel: bool = False
     ordered: bool = False
     source: str = ""
     licence: str = ""
@@ -138,6 +140,10 @@ class DatasetFacts(Record):
     brightness_auc: float | None = None
     prevalence: float | None = None
     topk_chance: float | None = None
+
+    def label_name(self, label: int) -> str:
+        """Returns the name of the label of an explained image."""
+        return self.classes[label] if label >= 0 else "no finding"
 
     @field_validator("classes")
     @classmethod

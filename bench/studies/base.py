@@ -66,7 +66,7 @@ class Subject:
 
     def explained(self, classifier: Classifier) -> Classifier:
         """Returns another classifier of the same classes as it is explained."""
-        return explained_as(self.context.section.target, classifier)
+        return explained_as(self.context.target, classifier)
 
     @property
     def prepared(self) -> Prepared:

@@ -23,6 +23,7 @@ from bench.evaluation.metric_inputs import MetricInputs
 from bench.maps import positive
 from bench.metrics import Occluder, patch_at
 from bench.metrics.similarity import rank_correlation
+from bench.outputs import SOFTMAX, Outputs
 from bench.registry import EXPLAINERS
 from bench.store.code_digest import code_digest
 from bench.studies.base import Study, Subject, register_study
@@ -46,11 +47,20 @@ def variants_of(method: str) -> list[str]:
     return [name for name in EXPLAINERS if EXPLAINERS[name].variant_of == method]
 
 
-class Probabilities(Classifier):
-    """A classifier with a softmax after its logits, so that explainers explain the probability."""
+class _Probability(nn.Module):
+    def __init__(self, outputs: Outputs) -> None:
+        super().__init__()
+        self.outputs = outputs
 
-    def __init__(self, classifier: Classifier) -> None:
-        head = nn.Sequential(classifier.head, nn.Softmax(dim=1))
+    def forward(self, logits: Tensor) -> Tensor:
+        return self.outputs.probability(logits)
+
+
+class Probabilities(Classifier):
+    """A classifier with probabilities in the place of its logits, so that explainers explain the probability."""
+
+    def __init__(self, classifier: Classifier, outputs: Outputs = SOFTMAX) -> None:
+        head = nn.Sequential(classifier.head, _Probability(outputs))
         super().__init__(classifier.features, head, classifier.num_classes)
         self.eval()
 
@@ -146,8 +156,8 @@ def _images_of(subject: Subject, count: int) -> _Images:
 def _settings(subject: Subject, explainer: Explainer, studied: _Images) -> Iterator[tuple[str, str, Tensor]]:
     """Yields target, upsampling and maps (N,H,W) of one implementation."""
     # Libraries explain the logit or the probability; the maps of the main scores explain the run's target.
-    targets: dict[str, Classifier] = {subject.context.section.target: subject.explained_model}
-    targets |= {"logit": subject.classifier, "probability": Probabilities(subject.classifier)}
+    targets: dict[str, Classifier] = {subject.context.target: subject.explained_model}
+    targets |= {"logit": subject.classifier, "probability": Probabilities(subject.classifier, subject.context.outputs)}
     for target, classifier in targets.items():
         maps = _explain(subject, classifier, explainer, studied)
         if maps.shape[1:] == studied.images.shape[2:]:

@@ -95,7 +95,7 @@ def train_on_random_labels(trained: CellClassifier, epochs: int | None = None) -
     classifier.eval().requires_grad_(False)
     every, size = np.arange(len(data.train)), recipe.batch_size
     logits = predict_split(classifier, data.train, every, data.mean, data.std, device, size)
-    return classifier, float((logits.argmax(axis=1) == data.train.labels).mean())
+    return classifier, data.outputs.accuracy(logits, data.train.labels)
 
 
 def permuted(split: Split) -> Split:

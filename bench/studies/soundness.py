@@ -145,11 +145,11 @@ def judged(metrics: list[MetricRequest]) -> list[MetricRequest]:
 
 def _lesions_decide(subject: Subject, positions: np.ndarray) -> np.ndarray:
     """Returns (N,) bool: the image is classified right, and as healthy without its lesions."""
-    context, healthy = subject.context, subject.prepared.info.healthy
+    context, healthy = subject.context, subject.prepared.info.lesion_free
     indices = context.explained.indices[positions]
     rendered = torch.stack([subject.prepared.samples.counterfactual(index) for index in indices.tolist()])  # type: ignore[union-attr]
     images = normalise(rendered.to(context.device), context.mean, context.std)
-    without = context.predict(images)
-    is_right = context.logits[positions].argmax(axis=1) == context.split.labels[indices]
-    decide: np.ndarray = is_right & (without.argmax(dim=1).cpu().numpy() == healthy)
+    without, labels = context.predict(images).cpu().numpy(), context.split.labels[indices]
+    is_right = context.outputs.predicted(context.logits[positions], labels) == labels
+    decide: np.ndarray = is_right & (context.outputs.predicted(without, labels) == healthy)
     return decide

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 _BATCH = 16
 
 
-_BATCH = 16
-
-
 def lesion_reliance(
     prepared: Prepared, classifier: Classifier, data: TrainingData, device: torch.device
 ) -> dict[str, float] | None:
@@ -43,9 +40,10 @@ def lesion_reliance(
     indices = positions.numpy()
     intact = predict_split(classifier, prepared.explain, indices, data.mean, data.std, device, _BATCH)
     removed = predict_batches(classifier, torch.split(images, _BATCH), data.mean, data.std, device)
-    hits = intact.argmax(axis=1) == prepared.explain.labels[indices]
+    labels, predicted = prepared.explain.labels[indices], data.outputs.predicted
+    hits = predicted(intact, labels) == labels
     true_positives = int(hits.sum())
-    called_healthy = int((removed.argmax(axis=1)[hits] == prepared.info.healthy).sum())
+    called_healthy = int((predicted(removed, labels)[hits] == prepared.info.lesion_free).sum())
     return {
         "true_positives": true_positives,
         "called_healthy": called_healthy / true_positives if true_positives else float("nan"),

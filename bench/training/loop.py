@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import Channels, Classifier, Head
@@ -24,7 +23,6 @@ from bench.errors import UserError
 from bench.memory import is_out_of_memory
 from bench.models.eval_mode import evaluating
 from bench.seeds import seed_of
-from bench.statistics.classification import auc, softmax
 from bench.training.augmentation import Augmentation, augmentation
 from bench.training.tensor_files import read_tensors, write_tensors
 
@@ -123,7 +121,7 @@ class TrainingLoop:
 
         Args:
             classifier: the classifier to train.
-            head: adds its penalty on the evidence to the cross-entropy; its schedule replaces that of the recipe.
+            head: adds its penalty on the evidence to the loss; its schedule replaces that of the recipe.
             data: training and validation images.
             recipe: optimiser, epochs, augmentation and class weights.
             device: device to train on.
@@ -147,9 +145,8 @@ class TrainingLoop:
         self.parts = 1  # each batch is processed in this many parts, more when memory runs out
 
     def _class_weights(self) -> Tensor:
-        labels = torch.as_tensor(self.data.train.labels)
-        counts = torch.bincount(labels, minlength=self.classifier.num_classes).clamp(min=1)
-        return (len(labels) / (len(counts) * counts)).float().to(self.device)
+        labels = self.data.train.labels
+        return self.data.outputs.class_weights(labels, self.classifier.num_classes).to(self.device)
 
     def run_epoch(self, epoch: int) -> dict[str, float]:
         """Trains on every image once.
@@ -211,7 +208,7 @@ class TrainingLoop:
                 logits, evidence = self.classifier.forward_training(part)
             penalty = torch.as_tensor(self.head.penalty(None if evidence is None else evidence.float()))
             penalty = penalty.to(self.device, non_blocking=True) * self.share
-            loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights) + penalty
+            loss = self.data.outputs.loss(logits.float(), targets, self.class_weights) + penalty
             torch.autograd.backward(loss * weight)
             sums += torch.stack([loss.detach(), penalty.detach()]).double() * weight
         return sums
@@ -248,10 +245,9 @@ def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def validate(classifier: Classifier, data: TrainingData, device: torch.device, batch_size: int) -> dict[str, float]:
     """Computes loss, AUC and accuracy on the validation images in float32 -> val_loss, val_auc, val_accuracy."""
     logits = predict_split(classifier, data.val, np.arange(len(data.val)), data.mean, data.std, device, batch_size)
-    labels = data.val.labels
-    loss = F.cross_entropy(torch.from_numpy(logits), torch.as_tensor(labels)).item()
-    accuracy = float((logits.argmax(axis=1) == labels).mean())
-    return {"val_loss": loss, "val_auc": float(auc(softmax(logits), labels)[0]), "val_accuracy": accuracy}
+    labels, outputs = data.val.labels, data.outputs
+    loss = outputs.loss(torch.from_numpy(logits), torch.as_tensor(labels)).item()
+    return {"val_loss": loss, "val_auc": outputs.auc(logits, labels), "val_accuracy": outputs.accuracy(logits, labels)}
 
 
 def predict_split(

@@ -21,7 +21,6 @@ from bench.contracts import Channels, Classifier, EvidenceClassifier, Head
 from bench.data.split import Split, normalise
 from bench.errors import UserError
 from bench.models.eval_mode import evaluating
-from bench.statistics.classification import auc, softmax
 from bench.store.cell_facts import PenaltySearch, SearchStep
 from bench.training.loop import TrainingLoop, predict_split, train
 
@@ -144,8 +143,8 @@ class Search:
         logits = predict_split(classifier, val, every, mean, std, self.device, size)
         return SearchStep(
             weights=weights,
-            auc=float(auc(softmax(logits), val.labels)[0]),
-            balanced_accuracy=balanced_accuracy(logits.argmax(axis=1), val.labels),
+            auc=self.data.outputs.auc(logits, val.labels),
+            balanced_accuracy=self.data.outputs.balanced_accuracy(logits, val.labels),
             near_zero=near_zero_share(classifier, val, mean, std, self.device, size),
         )
 
@@ -168,7 +167,7 @@ class Search:
                     f"{name} of head {self.planned.base!r} cannot be searched, because the penalty of the evidence of "
                     f"{self.twin!r} is {units[name]}; give {name} a number"
                 )
-        guess = math.log(classifier.num_classes)
+        guess = self.data.outputs.guess(classifier.num_classes)
         levels = [FIRST * FACTOR**number * guess for number in range(self.recipe.search_steps)]
         return [{name: _rounded(level / unit) for name, unit in units.items()} for level in levels]
 
@@ -187,11 +186,6 @@ def choose(steps: Sequence[SearchStep]) -> tuple[int, str]:
     if within[-1] == len(steps) - 1:
         return within[-1], "the largest weight of the ladder stays within the margin"
     return within[-1], "no larger weight that was tried stays within the margin"
-
-
-def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Computes the mean over the present classes of the share of their images (N,) that is classified right."""
-    return float(np.mean([(predicted[labels == one] == one).mean() for one in np.unique(labels)]))
 
 
 def evidence_batches(

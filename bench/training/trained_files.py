@@ -101,8 +101,12 @@ def has_predictions(store: CellStore) -> bool:
 
 
 def save_predictions(store: CellStore, test: Split, logits: np.ndarray) -> None:
-    """Writes one row per test image with its logits (N,C)."""
-    frame = pd.DataFrame({"image": test.ids, "group": test.groups, "label": test.labels})
+    """Writes one row per test image with its logits (N,C) and its label, or labels ``label_0``, ``label_1`` …."""
+    frame = pd.DataFrame({"image": test.ids, "group": test.groups})
+    if test.labels.ndim == 1:
+        frame["label"] = test.labels
+    else:
+        frame = frame.assign(**{f"label_{index}": column for index, column in enumerate(test.labels.T)})
     for index in range(logits.shape[1]):
         frame[f"logit_{index}"] = logits[:, index]
     store.files.write_frame(store.predictions, frame)

@@ -21,7 +21,7 @@ LEVELS = [
     {"models", "metrics", "config"},
     {"configs"},
     {"registry", "memory"},
-    {"registration"},
+    {"registration", "outputs"},
     {"contracts", "devices", "store", "statistics"},
     {"files"},
     {"errors", "maps", "progress", "seeds", "specs"},

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.contracts import SPLITS, DatasetInfo, MissingData, Sample, Samples, UserError
+from bench.contracts import NO_FINDING, SPLITS, DatasetInfo, MissingData, Sample, Samples, UserError
 from bench.data.loading import Request, build_samples, load_splits
 from bench.data.sources import elpv
 from bench.data.sources.folder import folder_dataset
 from bench.data.split import Split
 from bench.registry import DATASETS
+from tests.support.made_findings import make_findings
 from tests.support.made_folder import make_folder
 from tests.support.made_fundus import make_eyepacs, make_idrid
 from tests.support.made_oct import SIZES, make_oct, write_mask
@@ -23,7 +24,7 @@ from tests.support.made_rsna import make_rsna
 OURS = {name for name in DATASETS if DATASETS[name].builder.__module__.startswith("bench.")}
 SIZE = 64
 #: Enough for five classes in every split, and few enough to decode in a second.
-COUNTS = {"train": 10, "val": 5, "test": 10, "mosaic": 8}
+COUNTS = {"train": 10, "val": 5, "test": 10, "mosaic": 8, "findings": 10}
 
 
 def nothing(root: Path) -> None:
@@ -50,7 +51,10 @@ def rsna(root: Path) -> None:
     make_rsna(root / "rsna", 45)
 
 
-PHANTOMS = ("cxr-phantom", "fundus-phantom", "fundus-phantom@grades", "oct-phantom", "oct-phantom@classes")
+PHANTOMS = (
+    *("cxr-phantom", "cxr-phantom@findings", "fundus-phantom", "fundus-phantom@grades"),
+    *("oct-phantom", "oct-phantom@classes"),
+)
 #: Data set -> writes its files below a root.
 MAKERS: dict[str, Callable[[Path], None]] = {
     "elpv": nothing,
@@ -69,8 +73,9 @@ LOOKED_FOR = {
 }
 NEEDS = {"elpv": "elpv_dataset", "cxr": "pydicom"}
 FOLDER = "folder of the user's"
+FINDINGS = "folder of the user's with findings"
 every_data_set = pytest.mark.parametrize("name", sorted(MAKERS))
-every_source = pytest.mark.parametrize("name", [*sorted(MAKERS), FOLDER])
+every_source = pytest.mark.parametrize("name", [*sorted(MAKERS), FOLDER, FINDINGS])
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +100,9 @@ def given(name: str, roots: dict[Callable[..., object], Path]) -> Given:
     """The data set and the root with its files."""
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
-    if name == FOLDER:
-        return folder_dataset(roots[make_folder]), roots[make_folder]
+    if name in (FOLDER, FINDINGS):
+        make = make_folder if name == FOLDER else make_findings
+        return folder_dataset(roots[make]), roots[make]
     return DATASETS[name], roots[MAKERS[name]]
 
 
@@ -201,12 +207,17 @@ def test_samples_keep_the_contract(given: Given) -> None:
             assert sample.image.dtype == torch.uint8 or 0 <= sample.image.min() <= sample.image.max() <= 1
             assert sample.image.ndim == 3
             assert sample.image.shape[0] in (1, 3)
-            assert sample.label in range(len(classes))
+            if info.multilabel and split != info.explain_split:
+                assert isinstance(sample.label, tuple)
+                assert len(sample.label) == len(classes)
+                assert set(sample.label) <= {-1, 0, 1}
+            else:
+                assert sample.label in range(NO_FINDING if info.multilabel else 0, len(classes))
             for region in (sample.mask, sample.ignored, sample.fov):
                 assert region is None or (region.dtype, region.shape) == (torch.bool, sample.image.shape[1:])
             if sample.mask is not None:
                 assert info.masks in ("pixel", "box"), "a data set without masks returned one"
-                diseased = sample.label != info.healthy
+                diseased = sample.label != info.lesion_free
                 # "No or mild DR" holds photographs with lesions.
                 assert sample.mask.any() or not diseased
                 assert diseased or not sample.mask.any() or info.name == "fundus@onset2"

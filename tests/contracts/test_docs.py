@@ -92,6 +92,16 @@ def test_examples_run(example: Path) -> None:
     assert result.verdict("gradcam", "random", metric="topk_precision").verdict == "better"
 
 
+def test_example_of_several_findings_runs() -> None:
+    names: dict[str, Any] = {}
+    exec((DOCS / "examples/multi_label.py").read_text(encoding="utf-8"), names)
+    result = names["result"]
+    assert result.warnings == []
+    assert result.classification["auc"] > 0.75
+    assert set(result.scores["finding"]) == {*names["FINDINGS"], "no finding"}
+    assert result.verdict("gradcam", "random", metric="pixel_auroc").verdict == "better"
+
+
 HALF_TAKEN = """
 from bench import Explainer, register_explainer
 

@@ -71,7 +71,7 @@ def _rows(name: str, split: ReadSplit, published: Mapping[str, tuple[int, ...]])
     """Yields the cells of one row per class of a split, then of one for the whole split."""
     stated = published.get(name, ())
     for label in (*range(len(split.classes)), None):
-        chosen = split.labels == label if label is not None else np.full(len(split.ids), True)
+        chosen = split.has(label) if label is not None else np.full(len(split.ids), True)
         indices = np.flatnonzero(chosen).tolist()
         compared = ("", "")
         if stated and (label is None or len(stated) == len(split.classes)):

@@ -36,7 +36,7 @@ class ReadSplit:
         classes: C names.
         ids, groups: N names each.
         has_mask: N values, True if the image was annotated.
-        label_list: N indices into ``classes``.
+        label_list: N indices into ``classes``, or N tuples of labels.
         thumbs: N thumbnails, by which copies are found.
         shares: lesion's share of each image, nan if it is not annotated.
         shown: class -> up to ``SHOWN`` samples for the page, images with lesions first, otherwise at random.
@@ -46,15 +46,20 @@ class ReadSplit:
     ids: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     has_mask: list[bool] = field(default_factory=list)
-    label_list: list[int] = field(default_factory=list)
+    label_list: list[int | tuple[int, ...]] = field(default_factory=list)
     thumbs: list[Thumbs] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
     shown: dict[int, list[Sample]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """(N,) indices into ``classes``."""
+        """(N,) indices into ``classes``, or (N,C) with several labels per image."""
         return np.asarray(self.label_list, dtype=np.int64)
+
+    def has(self, label: int) -> NDArray[np.bool_]:
+        """Tells which of the N images have a label."""
+        labels = self.labels
+        return np.asarray(labels == label if labels.ndim == 1 else labels[:, label] == 1)
 
     def add(self, sample: Sample, size: int) -> None:
         """Keeps the facts of a sample and, if it is to be shown, its image at ``size`` pixels."""
@@ -64,8 +69,10 @@ class ReadSplit:
         self.label_list.append(sample.label)
         self.shares.append(float("nan") if sample.mask is None else sample.mask.float().mean().item())
         self.thumbs.append(thumbnail(sample.image.numpy()))
-        shown = sorted([*self.shown[sample.label], sample], key=_turn)[:SHOWN]
-        self.shown[sample.label] = [resized(one, size) if one is sample else one for one in shown]
+        label = sample.label
+        for one in [label] if isinstance(label, int) else [at for at, value in enumerate(label) if value == 1]:
+            shown = sorted([*self.shown[one], sample], key=_turn)[:SHOWN]
+            self.shown[one] = [resized(kept, size) if kept is sample else kept for kept in shown]
 
 
 def _turn(sample: Sample) -> tuple[bool, int]:

@@ -23,7 +23,7 @@ class Named(Protocol):
 
     @property
     def labels(self) -> Any:
-        """(N,) class indices."""
+        """(N,) class indices, or (N,C) with several labels per image."""
 
 
 def copy_faults(info: DatasetInfo, splits: Mapping[str, Named], pairs: Pairs, allowed: bool = False) -> list[Fault]:
@@ -41,18 +41,35 @@ def copy_faults(info: DatasetInfo, splits: Mapping[str, Named], pairs: Pairs, al
     faults = []
     for first, second in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
         (one, here), (other, there) = places[first], places[second]
-        if one != other and {one, other} == {"test", info.explain_split}:
+        if _is_expected(info, one, other):
             continue
         copy, original = splits[one].ids[here], splits[other].ids[there]
         if copy == original:
             continue  # one file in two splits, which is reported as such
-        if splits[one].labels[here] != splits[other].labels[there]:
+        if _contradict(splits[one].labels[here], splits[other].labels[there]):
             reason = f"shows the same picture as {original}, which has another class; remove one, or correct its class"
             faults.append(Fault(copy, reason, Kind.COPY))
         elif one != other and not allowed:
             reason = f"(in {one!r}) shows the same picture as {original} (in {other!r}); keep both in one split"
             faults.append(Fault(copy, f"{reason}, or state --allow-duplicates", Kind.COPY))
     return faults
+
+
+def _is_expected(info: DatasetInfo, one: str, other: str) -> bool:
+    """Tells whether copies in these two splits are no fault: the explained split may consist of test images.
+
+    With several labels per image it always does, once per finding.
+    """
+    if info.multilabel:
+        return info.explain_split in (one, other)
+    return one != other and {one, other} == {"test", info.explain_split}
+
+
+def _contradict(one: Any, other: Any) -> bool:
+    """Tells whether labels of one picture differ; with several labels, where both are known."""
+    first, second = np.asarray(one), np.asarray(other)
+    known = (first >= 0) & (second >= 0)
+    return bool(np.any((first != second) & known))
 
 
 def copy_groups(pairs: Pairs, ids: Sequence[str]) -> list[tuple[str, str]]:

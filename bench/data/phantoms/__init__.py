@@ -3,6 +3,6 @@
 Importing this package registers them as data sets.
 """
 
-from bench.data.phantoms import cxr, fundus, oct
+from bench.data.phantoms import cxr, findings, fundus, oct
 
-__all__ = ["cxr", "fundus", "oct"]
+__all__ = ["cxr", "findings", "fundus", "oct"]

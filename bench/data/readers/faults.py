@@ -17,6 +17,7 @@ class Kind(StrEnum):
     MASK_CODE = "masks whose values have no known meaning"
     IMPLAUSIBLE = "masks that are probably read wrongly"
     HEALTHY_LESION = "masks with lesions in the healthy class"
+    ABSENT_FINDING = "masks of findings that their image does not have"
     MASK_AS_IMAGE = "images that look like masks"
     LAYOUT = "files in places where they are not used"
     EMPTY_MASK = "empty masks in a class with lesions"

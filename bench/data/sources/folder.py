@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from bench.contracts import SPLITS, DatasetInfo, Sample
+from bench.data.findings.files import has_findings
+from bench.data.findings.folder import findings_dataset
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.groups import columns_of, unchecked_groups
 from bench.data.readers.images import BadFile, Window, read_image
@@ -125,7 +127,7 @@ def _derived_fault(file: Path, base: str) -> Fault:
 
 
 def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
-    """Returns the facts and the builder of the data set ``folder:PATH``.
+    """Returns the facts and the builder of the data set ``folder:PATH``; with ``labels.csv``, ``findings_dataset``.
 
     Args:
         path: the folder.
@@ -135,6 +137,12 @@ def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
         MissingData: there is no class folder in ``path/images``.
         UserError: ``grades`` are not exactly the class folders.
     """
+    if has_findings(path):
+        if grades:
+            raise UserError(
+                f"data.grades does not apply to {path}: its labels.csv states findings, which have no order"
+            )
+        return findings_dataset(path)
     found = find_files(path, grades)
     healthy = healthy_class(found)
     doubtful = tuple(one for one in found.unused if one.kind == Kind.HEALTHY_LESION)

@@ -20,7 +20,9 @@ from bench.models.feature_extraction import split_classifier
 _SIDE = 224
 
 
-def adapt(model: nn.Module, feature_layer: str | None = None, size: int | None = None) -> Classifier:
+def adapt(
+    model: nn.Module, feature_layer: str | None = None, size: int | None = None, multilabel: bool = False
+) -> Classifier:
     """Turns a trained image classifier into a ``Classifier``; the model itself is copied and not changed.
 
     Its logits may be a tensor, an item of a tuple or dict, or an attribute ``logits``; it may read one channel. The cut
@@ -30,6 +32,7 @@ def adapt(model: nn.Module, feature_layer: str | None = None, size: int | None =
         model: images (N,3,H,W) or (N,1,H,W) -> logits (N,C), or a ``Classifier``.
         feature_layer: name of the layer whose output is the feature map, such as "layer4.1"; None = found.
         size: side of the images in pixels; None = the one that the model states, otherwise 224.
+        multilabel: each logit is a finding of its own (sigmoid); a single one is then allowed.
 
     Returns:
         A classifier in evaluation mode, in float32, on the device of the model. Its attribute ``found`` says how the
@@ -49,7 +52,7 @@ def adapt(model: nn.Module, feature_layer: str | None = None, size: int | None =
     side = size or stated_size(copied) or _SIDE
     weight = next(copied.parameters(), torch.zeros(0))
     noise = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(weight.device)
-    logits, text = _with_plain_output(copied, noise, name)
+    logits, text = _with_plain_output(copied, noise, name, multilabel)
     if isinstance(copied, Classifier):
         classifier, how = copied, "given as a Classifier"
     elif feature_layer is not None:
@@ -132,14 +135,14 @@ def _copied(model: nn.Module, name: str) -> nn.Module:
     return copied.float().eval().requires_grad_(False)
 
 
-def _with_plain_output(model: nn.Module, noise: Tensor, name: str) -> tuple[nn.Module, str]:
+def _with_plain_output(model: nn.Module, noise: Tensor, name: str, multilabel: bool) -> tuple[nn.Module, str]:
     """Returns the model, wrapped unless it maps (N,3,H,W) to a tensor of logits already, and words about its output."""
     first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
     grey = first is not None and first.in_channels == 1 and not isinstance(model, Classifier)
     output = probe(model, noise[:, :1].clone() if grey else noise.clone(), name)
     place = find_logits(output, name)
     logits = place.read(output)
-    check_logits(logits, len(noise), name)
+    check_logits(logits, len(noise), name, multilabel)
     text = f"{logits.shape[1]} logits in {place}" + (", one channel" if grey else "")
     return (Unwrapped(model, place, grey).eval() if grey or place.kind != "tensor" else model), text
 

@@ -83,16 +83,23 @@ def find_logits(output: Any, name: str) -> Place:
     raise UserError(f"the output of {name}, a {type(output).__name__}, holds {what}; {_ADVICE}")
 
 
-def check_logits(logits: Any, images: int, name: str) -> None:
+def check_logits(logits: Any, images: int, name: str, multilabel: bool = False) -> None:
     """Checks what a model returned for some images.
 
+    Args:
+        logits: what it returned.
+        images: N.
+        name: of the model.
+        multilabel: each logit is a finding of its own.
+
     Raises:
-        UserError: it is not (N,C) with C of at least 2, not finite, without gradient, or holds probabilities.
+        UserError: it is not (N,C), C is 1 although classes exclude each other, or it is not finite, without gradient,
+            or holds probabilities.
     """
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != images or not logits.is_floating_point():
         raise UserError(f"{name} returned {shape} for {images} images, not logits (N,C) of a float type; {_ADVICE}")
-    if logits.shape[1] < 2:
+    if logits.shape[1] < 2 and not multilabel:
         raise UserError(
             f"{name} has one output per image; at least two logits are needed: for a sigmoid of z, wrap the model in a "
             "module that returns torch.cat([torch.zeros_like(z), z], dim=1), which is the same prediction"
@@ -105,6 +112,11 @@ def check_logits(logits: Any, images: int, name: str) -> None:
             "explanations differentiate it, so remove that"
         )
     values = logits.detach()
+    if multilabel and "Sigmoid" in str(logits.grad_fn) and values.min() >= 0 and values.max() <= 1:
+        raise UserError(
+            f"the outputs of {name} are probabilities (of a sigmoid), and logits are expected: remove its last "
+            "sigmoid, or wrap it in a module that returns its logits"
+        )
     if values.min() >= 0 and values.max() <= 1 and bool(((values.sum(dim=1) - 1).abs() < _ROUNDING).all()):
         raise UserError(
             f"the outputs of {name} are probabilities (in [0, 1], with sum 1), and logits are expected: remove its "

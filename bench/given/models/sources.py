@@ -14,6 +14,9 @@ from typing import Any
 from torch import nn
 
 from bench.contracts import SPLITS, DatasetInfo, Sample
+from bench.data.findings.pairs import SPLIT as FINDING_SPLIT
+from bench.data.findings.pairs import FindingPairs
+from bench.data.findings.table import NAME as FINDING_TABLE
 from bench.errors import MissingData, UserError, one_line
 from bench.given.models.adapt import stated_normalisation, stated_size
 from bench.given.models.heads import NAME
@@ -165,7 +168,7 @@ def _imported(file: Path) -> Any:
 def named_dataset(name: str | Path, root: Path) -> tuple[str, DatasetInfo]:
     """Returns a folder, or a registered data set, of which only the images that are explained are read.
 
-    Of a folder these are all images, unless its ``splits.csv`` names test images.
+    Of a folder these are all images, unless its ``splits.csv`` or ``labels.csv`` names test images.
 
     Raises:
         UserError: there is no such data set, or its files are missing.
@@ -175,11 +178,13 @@ def named_dataset(name: str | Path, root: Path) -> tuple[str, DatasetInfo]:
         text = f"folder:{text}"
     ((found, info),) = resolve_datasets([text], root)[0].items()
     folder = Path(info.name.removeprefix("folder:"))
-    if info.name.startswith("folder:") and not _names_splits(folder / "splits.csv"):
-        build = info.builder
+    table = FINDING_TABLE if info.multilabel else "splits.csv"
+    if info.name.startswith("folder:") and not _names_splits(folder / table):
+        build: Any = info.builder
 
         def whole(root: Path, split: str) -> _Joined:
-            return _Joined([build(root, one) for one in SPLITS])
+            parts = [build(root, one) for one in SPLITS]
+            return _Joined([FindingPairs(one) for one in parts] if split == FINDING_SPLIT else parts)
 
         info = replace(info, builder=whole)
     return found, replace(info, splits=("test",))

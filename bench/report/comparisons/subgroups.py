@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.outputs import outputs_of
 from bench.report.comparisons.choices import against_best
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Paired, levelled, main_metrics, metric_rows, pair, possible, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
-from bench.statistics.classification import softmax
 from bench.statistics.comparison import difference, mean_differences
 from bench.statistics.intervals import FEWEST_GROUPS
 from bench.store.records import MetricFacts
@@ -95,15 +95,15 @@ def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
     lesions = frames.store.files.read(frames.store.lesions_file(dataset), pd.read_parquet)
     facts = pd.DataFrame() if lesions is None else lesions.set_index("image")
     cells = frames.cells[(frames.cells["dataset"] == dataset) & (frames.cells["backbone"] == backbone)]
-    found = []
+    found, outputs = [], outputs_of(frames.record.datasets[dataset].multilabel)
     for cell in cells.itertuples():
         if frames.record.heads[str(cell.head)].family == "inherent":
             continue
         store = frames.cell(cell)
         frame = store.files.read(store.explained, pd.read_parquet)
         if frame is not None:
-            chance = softmax(frame.filter(like="logit_").to_numpy(dtype=float))
-            found.append(pd.Series(chance[np.arange(len(frame)), frame["label"]], index=frame["image"]))
+            logits, labels = frame.filter(like="logit_").to_numpy(dtype=float), frame["label"].to_numpy(dtype=int)
+            found.append(pd.Series(outputs.confidence(logits, labels), index=frame["image"]))
     if found:
         confidence = pd.concat(found).groupby(level=0).mean().rename("confidence")
         facts = facts.join(confidence, how="outer") if len(facts) else confidence.to_frame()
@@ -202,5 +202,6 @@ def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
 
 def _named(frames: Frames, row: dict[Any, Any]) -> str:
     """Returns the name of a subgroup, with classes by their names."""
-    classes = frames.record.datasets[row["dataset"]].classes
-    return str(classes[int(row["stratum"].split()[1])]) if row["by"] == "class" and classes else str(row["stratum"])
+    facts = frames.record.datasets[row["dataset"]]
+    named = row["by"] == "class" and facts.classes
+    return facts.label_name(int(row["stratum"].split()[1])) if named else str(row["stratum"])

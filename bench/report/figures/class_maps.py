@@ -51,7 +51,7 @@ def class_maps(frames: Frames) -> Iterator[Drawing]:
     for name in dict.fromkeys(frames.cells["dataset"]):
         images = load_images(frames, name)
         classes = frames.record.datasets[name].classes
-        if images is None or len(classes) < 3:
+        if images is None or len(classes) < 3 or frames.record.datasets[name].multilabel:
             continue
         methods = methods_in(frames, rows[rows["dataset"] == name])
         for method in of_family(methods, "inherent") + of_family(methods, "post-hoc")[:_POST_HOC]:

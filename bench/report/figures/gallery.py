@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from bench.maps import drawn_by, upsample
+from bench.outputs import outputs_of
 from bench.report.figures.looks import Method
 from bench.report.frames.load import Frames
 from bench.specs import parse_spec
-from bench.statistics.classification import softmax
 from bench.statistics.intervals import Floats
 from bench.store.cell_facts import GeometryFacts
 from bench.store.folders import CellStore
@@ -165,16 +165,18 @@ def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: 
         head: whose probability is shown.
         targets: explained class, by image id.
     """
-    classes = frames.record.datasets[dataset].classes
+    facts = frames.record.datasets[dataset]
+    classes, outputs = facts.classes, outputs_of(facts.multilabel)
     known = frames.predictions
     known = known[(known["dataset"] == dataset) & (known["head"] == head)].drop_duplicates("image").set_index("image")
     logits = known.filter(like="logit_").iloc[:, : len(classes)]
     names = []
     for name, label in zip(images.ids, images.labels, strict=True):
-        lines = [short_name(name, dataset), figure_text(classes[label])]
-        if name in logits.index and name in targets.index:
+        lines = [short_name(name, dataset), figure_text(facts.label_name(label))]
+        image = name.rpartition(" [")[0] if facts.multilabel else name  # of a pair of image and finding
+        if image in logits.index and name in targets.index:
             target = int(targets[name])
-            probability = softmax(logits.loc[[name]].to_numpy(dtype=float))[0, target]
+            probability = outputs.probabilities(logits.loc[[image]].to_numpy(dtype=float))[0, target]
             lines.append(f"p({figure_text(classes[target])}) = {probability:.2f}")
         names.append(lines)
     return names

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from bench.statistics.classification import CLASSIFICATION_SCORES, classification_scores
+from bench.outputs import outputs_of
+from bench.statistics.classification import CLASSIFICATION_SCORES, Integers
+from bench.statistics.findings import scores_by_finding
 from bench.statistics.intervals import Floats, bootstrap_weights, limits
 from bench.store.records import DatasetFacts
 
@@ -22,14 +24,37 @@ def seed_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts) -
     return np.stack([_scores(rows[rows["seed"] == seed], facts) for seed in seeds], axis=1)
 
 
-def _scores(rows: pd.DataFrame, facts: DatasetFacts) -> Floats:
+def finding_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts) -> Floats:
+    """Scores each finding of data with several labels per image: (1+B,S,F,scores), samples as in ``seed_scores``."""
+    found = []
+    for seed in seeds:
+        logits, labels, weights = _inputs(rows[rows["seed"] == seed], facts)
+        parts = [scores_by_finding(logits, labels, some) for some in np.array_split(weights, _PARTS)]
+        found.append(np.concatenate([np.stack(list(scores.values()), axis=2) for scores in parts]))
+    return np.stack(found, axis=1)
+
+
+def _inputs(rows: pd.DataFrame, facts: DatasetFacts) -> tuple[Floats, Integers, Floats]:
+    """Returns logits, labels, and the weights (1+B,N) of all images and of B bootstrap samples."""
     rows = rows.sort_values("image")
     logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
     weights = np.concatenate([np.ones((1, len(rows))), bootstrap_weights(rows["group"], _RESAMPLES)])
-    labels = rows["label"].to_numpy(dtype=int)
+    return logits, labels_of(rows, facts), weights
+
+
+def _scores(rows: pd.DataFrame, facts: DatasetFacts) -> Floats:
+    (logits, labels, weights), outputs = _inputs(rows, facts), outputs_of(facts.multilabel)
     about = (facts.healthy, facts.ordered)
-    parts = [classification_scores(logits, labels, some, *about) for some in np.array_split(weights, _PARTS)]
+    parts = [outputs.scores(logits, labels, some, *about) for some in np.array_split(weights, _PARTS)]
     return np.concatenate([np.stack(list(scores.values()), axis=1) for scores in parts])
+
+
+def labels_of(rows: pd.DataFrame, facts: DatasetFacts) -> Integers:
+    """Returns the labels of predictions: (N,) classes, or (N,C) with several labels per image."""
+    if facts.multilabel:
+        columns = [f"label_{index}" for index in range(len(facts.classes))]
+        return rows[columns].to_numpy(dtype=int)
+    return rows["label"].to_numpy(dtype=int)
 
 
 def with_limits(samples: Floats, groups: int) -> tuple[Floats, Floats, Floats]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.outputs import outputs_of
 from bench.report.frames.load import CELL, Frames
-from bench.statistics.classification import softmax
 from bench.statistics.estimands import ratio_of_means
 from bench.statistics.intervals import Estimate, Floats
 from bench.store.records import CellKey, MetricFacts
@@ -93,5 +93,6 @@ def _probabilities(frames: Frames, dataset: str, backbone: str, head: str, seed:
     stored = cell.files.read(cell.explained, pd.read_parquet)
     if stored is None:
         return pd.DataFrame()
-    stored = stored.set_index("image")
-    return pd.DataFrame(softmax(stored.filter(like="logit_").to_numpy(dtype=float)), index=stored.index)
+    stored, outputs = stored.set_index("image"), outputs_of(frames.record.datasets[dataset].multilabel)
+    logits = stored.filter(like="logit_").to_numpy(dtype=float)
+    return pd.DataFrame(outputs.probabilities(logits), index=stored.index)

@@ -14,10 +14,11 @@ from bench.store.records import MetricFacts
 
 @lru_cache(maxsize=4)
 def explained_by_logit(frames: Frames) -> tuple[str, ...]:
-    """Returns the data sets of two classes or more whose maps explain a logit."""
+    """Returns the data sets of two classes or more whose maps explain a logit, unless a sigmoid reads it alone."""
     keys = zip(frames.record.cells, frames.cells["record"], strict=False)
     found = dict.fromkeys(key.dataset for key, record in keys if record.target == "logit" and record.status == "ok")
-    return tuple(name for name in found if len(frames.record.datasets[name].classes) > 1)
+    datasets = frames.record.datasets
+    return tuple(name for name in found if len(datasets[name].classes) > 1 and not datasets[name].multilabel)
 
 
 def is_identified(frames: Frames, metric: MetricFacts, dataset: str) -> bool:

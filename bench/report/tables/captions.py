@@ -11,6 +11,7 @@ from bench.store.records import MachineFacts
 #: Families of which there is a table by class, and its name.
 PER_CLASS = {"faithfulness": "per_class", "localisation": "per_class_localisation"}
 _BOLD = "The best entry is bold, and arrows point to the better direction."
+_OTHER_MEANS = ("classification", "classification_findings", "macro", "cost")
 MEANS = f"Entries are means over images with 95 % bootstrap intervals over groups. {_BOLD}"
 OVERALL = (
     "Scores are of all test images together, because AUC, κ and calibration error are not means over images. Entries "
@@ -23,6 +24,8 @@ _CAPTIONS = {
     "faithfulness": "Faithfulness of the maps on the first diseased images, which are occluded patch by patch.",
     "per_class": "Faithfulness by true class, with every image explained for its own class.",
     "per_class_localisation": "Localisation by true class, with every diseased image explained for its own class.",
+    "classification_findings": "Classification scores of each finding on the test images whose label is known.",
+    "macro": "Scores of the maps on diseased images: means over findings, which all count alike.",
     "consistency": "Agreement of the evidence with the label.",
     "exactness": "Gap between the logit and the prediction that an inherent map adds up to.",
     "complexity": "Complexity of the maps, for which neither direction is better.",
@@ -37,6 +40,11 @@ _READINGS = {
     "AUIC alone, because the network's own curve sets the level; the table verdicts subtracts it.",
     "per_class": "Every image is explained, and occluded, for its own class. Controls that read masks find none on "
     "healthy images and delete in random order.",
+    "classification_findings": "A finding is predicted if its probability exceeds 0.5; the table classification has "
+    f"the means over findings. {OVERALL}",
+    "macro": "A score is averaged over the pairs of image and finding in which a finding is present, then over "
+    "findings. Intervals are 95 % bootstrap intervals over groups (patients), which are drawn with all their images. "
+    f"The tables by family average over all pairs. {_BOLD}",
     "consistency": "Positive ratio is computed on diseased images; negative ratio, false-alarm area and largest "
     "evidence on healthy images, for the disease. Largest evidence is in the unit of the map, so it cannot be compared "
     "across methods. Unsigned maps are positive by construction and are not ranked.",
@@ -61,7 +69,7 @@ def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Colu
         columns: see ``TableData``.
         within: see ``TableData``.
     """
-    scored = [] if name in ("classification", "cost") else [MEANS]
+    scored = [] if name in _OTHER_MEANS else [MEANS]
     facts = {"localisation": _chance(frames), "cost": _hardware(frames.record.machine)}
     return TableData(
         caption=_CAPTIONS.get(name, f"Scores of the family {name.replace('_', ' ')}."),

@@ -18,6 +18,7 @@ from bench.report.frames.paired import comparable, main_variants, title
 from bench.report.tables.captions import PER_CLASS, captioned
 from bench.report.tables.classification import classification_table, cost_table
 from bench.report.tables.estimands import add_estimands, estimands_table
+from bench.report.tables.findings import finding_tables
 from bench.report.tables.table import Column, TableData, is_number
 from bench.statistics.intervals import estimate_means
 from bench.store.folders import file_name
@@ -42,6 +43,7 @@ def _all_tables(frames: Frames) -> dict[str, TableData]:
         on_all.caption = f"{on_all.caption.removesuffix('.')}, on every classifier."
         if family in PER_CLASS:
             tables[PER_CLASS[family]] = per_class_table(frames, family)
+    tables |= finding_tables(frames)
     tables["estimands"] = estimands_table(frames)
     tables["cost"] = cost_table(frames)
     return {name: table for name, table in tables.items() if table.rows}
@@ -55,7 +57,7 @@ def metric_table(frames: Frames, family: str, scores: pd.DataFrame) -> TableData
 
 
 def per_class_table(frames: Frames, family: str) -> TableData:
-    """Computes the metrics of a family by true class, for data sets of more than two classes.
+    """Computes the metrics of a family by true class, for data sets of more than two classes, or of findings.
 
     It reads the rows of the compared methods whose map explains the image's label, and those of ``Frames.own_class``.
     """
@@ -65,7 +67,7 @@ def per_class_table(frames: Frames, family: str) -> TableData:
     if not len(rows):
         return table
     classes = {name: facts.classes for name, facts in frames.record.datasets.items()}
-    several = [name for name, names in classes.items() if len(names) > 2]
+    several = [name for name, one in frames.record.datasets.items() if len(one.classes) > 2 or one.multilabel]
     rows = rows[rows["dataset"].isin(several) & (rows["target"] == rows["label"])]
     names = [classes[name][label] for name, label in zip(rows["dataset"], rows["label"], strict=True)]
     place = row_order(frames)

@@ -66,7 +66,7 @@ def paper_tables(frames: Frames) -> dict[str, TableData]:
         "consistency": _with_spread(frames, _view(tables, "consistency", inherent, _RATIOS)),
         "audc": _view(tables, "faithfulness", compared, audc),
         "multiclass": _view(tables, "classification", multiclass, ("accuracy", "kappa", "auc")),
-        "multiclass_deletion": _view(tables, "per_class", compared, audc),
+        "multiclass_deletion": _view(tables, "per_class", lambda row: compared(row) and multiclass(row), audc),
     }
     found = {name: table for name, table in found.items() if table.rows}
     for name, table in found.items():
@@ -83,7 +83,8 @@ def _family(frames: Frames, row: dict[str, Any]) -> str:
 
 
 def _multiclass(frames: Frames) -> set[str]:
-    return {name for name, facts in frames.record.datasets.items() if len(facts.classes) > 2}
+    datasets = frames.record.datasets
+    return {name for name, facts in datasets.items() if len(facts.classes) > 2 and not facts.multilabel}
 
 
 def _view(

@@ -17,10 +17,11 @@ from bench.contracts import EvidenceClassifier
 from bench.errors import UserError
 from bench.registry import HEADS
 from bench.run.plan import make_plan
+from bench.statistics.classification import balanced_accuracy
 from bench.store.cell_facts import SearchStep
 from bench.store.folders import RunStore
 from bench.store.records import CellKey, CellRecord
-from bench.training.penalty_search import balanced_accuracy, choose, is_within, near_zero
+from bench.training.penalty_search import choose, is_within, near_zero
 from tests.support.made import run_tiny, stopped_in_second_epoch, tiny_config
 
 AUTO = "softcam-sparse@l1=auto"

@@ -1,0 +1,87 @@
+"""Operations that depend on the meaning of logits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.statistics.intervals import Floats
+
+Integers = NDArray[np.int64]
+Target = Literal["logit", "contrast"]
+
+
+class Outputs(ABC):
+    """Meaning of C logits. Labels are (N,) class indices, or (N,C) with 1 present, 0 absent and -1 unknown."""
+
+    #: An image can have several labels, or none.
+    multilabel: ClassVar[bool]
+    #: The smallest number of logits that can be read.
+    fewest: ClassVar[int]
+
+    @abstractmethod
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Computes the mean training loss of logits (N,C); ``weights`` as from ``class_weights``."""
+
+    @abstractmethod
+    def class_weights(self, labels: Integers, classes: int) -> Tensor:
+        """Returns weights that make frequent and rare labels count alike."""
+
+    @abstractmethod
+    def guess(self, classes: int) -> float:
+        """Returns the loss of logits that are all 0."""
+
+    @abstractmethod
+    def probability(self, logits: Tensor) -> Tensor:
+        """Converts logits (…,C) to probabilities (…,C)."""
+
+    @abstractmethod
+    def is_target(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Tells (N,K) whether logits (N,K,C) predict the targets (N,)."""
+
+    @abstractmethod
+    def probabilities(self, logits: Floats) -> Floats:
+        """Converts logits (N,C) to probabilities (N,C)."""
+
+    @abstractmethod
+    def predicted(self, logits: Floats, targets: Integers) -> Integers:
+        """Returns the prediction (N,) that is right if it equals the label of an image explained for targets (N,)."""
+
+    @abstractmethod
+    def confidence(self, logits: Floats, labels: Integers) -> Floats:
+        """Returns the probability (N,) of the labels (N,) of explained images."""
+
+    @abstractmethod
+    def scores(
+        self,
+        logits: Floats,
+        labels: Integers,
+        weights: Floats | None = None,
+        healthy: int | None = 0,
+        ordered: bool = True,
+    ) -> dict[str, Floats]:
+        """Computes classification scores; arguments and result as of ``classification_scores``."""
+
+    @abstractmethod
+    def auc(self, logits: Floats, labels: Integers) -> float:
+        """Computes the AUC, or its mean over classes or findings; nan if undefined."""
+
+    @abstractmethod
+    def accuracy(self, logits: Floats, labels: Integers) -> float:
+        """Computes the share of right predictions."""
+
+    @abstractmethod
+    def balanced_accuracy(self, logits: Floats, labels: Integers) -> float:
+        """Computes the mean share of right predictions over the classes that occur; nan if undefined."""
+
+    @abstractmethod
+    def counts(self, labels: Integers, classes: int) -> list[int]:
+        """Counts the images with each label."""
+
+    @abstractmethod
+    def explained(self, asked: Target) -> Target:
+        """Returns what a map explains if ``asked`` is what the settings say."""

@@ -1,0 +1,82 @@
+"""Tables of data sets with several labels per image: scores of each finding, and means in which all count alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frames.classification import POSSIBLE, finding_scores, with_limits
+from bench.report.frames.compared import main_rows, row_order
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import comparable, main_variants, title
+from bench.report.tables.captions import captioned
+from bench.report.tables.table import Column, TableData, is_number
+from bench.statistics.classification import CLASSIFICATION_SCORES
+from bench.statistics.findings import macro_mean
+from bench.statistics.intervals import Estimate
+
+_KEYS = ["dataset", "backbone", "explainer", "head"]
+
+
+def finding_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns the tables by file name; empty ones without a data set of several labels per image."""
+    several = [name for name, facts in frames.record.datasets.items() if facts.multilabel]
+    return {
+        "classification_findings": classification_by_finding(frames, several),
+        "macro": macro_table(frames, several),
+    }
+
+
+def classification_by_finding(frames: Frames, datasets: list[str]) -> TableData:
+    """Computes the scores of every classifier and finding on the test images whose label is known."""
+    columns = [Column(name, better) for name, better in CLASSIFICATION_SCORES.items()]
+    keys = ["dataset", "backbone", "finding", "head"]
+    table = captioned(frames, "classification_findings", keys, columns, within=3)
+    rows = frames.predictions[frames.predictions["dataset"].isin(datasets)] if datasets else frames.predictions[:0]
+    for (dataset, backbone), both in rows.groupby(["dataset", "backbone"], sort=False):
+        facts = frames.record.datasets[str(dataset)]
+        heads = [(str(head), part) for head, part in both.groupby("head", sort=False)]
+        scores = [finding_scores(part, sorted(part["seed"].unique()), facts) for _, part in heads]
+        for at, finding in enumerate(facts.classes):
+            for (head, part), values in zip(heads, scores, strict=True):
+                known = part[part[f"label_{at}"] >= 0]
+                row: dict[str, Any] = dict(zip(keys, (dataset, backbone, finding, head), strict=True))
+                found = with_limits(values[..., at, :], known["group"].nunique())
+                for column, mean, low, high, possible in zip(columns, *found, POSSIBLE.T, strict=True):
+                    row[column.name] = Estimate(float(mean), low, high, known["image"].nunique()).within(*possible)
+                table.rows.append(row)
+                table.competes.append(True)
+    return table
+
+
+def macro_table(frames: Frames, datasets: list[str]) -> TableData:
+    """Computes the means over findings of every main metric of diseased images, for the compared methods."""
+    metrics = [one for one in main_variants(frames) if one.images == "diseased"]
+    columns = {(one.name, one.variant): Column(title(one), one.higher_is_better) for one in metrics}
+    table = captioned(frames, "macro", _KEYS, list(columns.values()))
+    rows = main_rows(frames)
+    if datasets and len(rows):
+        rows = rows[rows["dataset"].isin(datasets) & (rows["target"] == rows["label"])]
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for metric in metrics if datasets and len(rows) else []:
+        chosen = (rows["metric"] == metric.name) & (rows["variant"] == metric.variant)
+        shown = comparable(frames, metric.family)
+        for key, part in rows[chosen & rows["explainer"].isin(shown)].groupby(_KEYS, sort=False):
+            row = found.setdefault(key, dict(zip(_KEYS, key, strict=True)))
+            row[title(metric)] = _macro(part).within(*metric.value_range)
+    explainers = frames.record.explainers
+    for place in sorted(found, key=row_order(frames)):
+        table.rows.append(found[place])
+        table.competes.append(explainers[str(found[place]["explainer"])].family != "control")
+    table.columns = [one for one in table.columns if any(is_number(row.get(one.name)) for row in table.rows)]
+    return table
+
+
+def _macro(rows: pd.DataFrame) -> Estimate:
+    """Averages rows of one method and metric over findings."""
+    wide = rows.pivot(index="seed", columns="image", values="value").sort_index(axis=1)
+    about = rows.drop_duplicates("image").set_index("image").reindex(wide.columns)
+    groups = about["group"].to_numpy(dtype=object)
+    return macro_mean(wide.to_numpy(dtype=float), about["label"].to_numpy(dtype=np.int64), groups)

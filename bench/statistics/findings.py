@@ -1,0 +1,90 @@
+"""Scores of predictions with several labels per image: every finding is a classification of its own, present or not."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.statistics.classification import CLASSIFICATION_SCORES, Integers, classification_scores
+from bench.statistics.intervals import (
+    RESAMPLES,
+    Estimate,
+    Floats,
+    bootstrap_weights,
+    limits,
+    mean_over,
+    weighted_means,
+)
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Converts logits to probabilities of the same shape, without overflow."""
+    probabilities: Floats = (1 + np.tanh(logits / 2)) / 2
+    return probabilities
+
+
+def scores_by_finding(logits: Floats, labels: Integers, weights: Floats | None = None) -> dict[str, Floats]:
+    """Computes the scores of ``CLASSIFICATION_SCORES`` of each finding, on the images whose label is known.
+
+    A finding is predicted if its probability exceeds 0.5. Sensitivity, specificity, precision and F1 are those of its
+    presence.
+
+    Args:
+        logits: (N,F).
+        labels: (N,F), 1 if the finding is present, 0 if it is absent, -1 if that is unknown.
+        weights: (B,N) count of each image in each of B samples; None = every image once.
+
+    Returns:
+        Name -> (B,F) values, nan if undefined.
+    """
+    weights = np.ones((1, len(labels))) if weights is None else weights
+    found = {name: np.full((len(weights), labels.shape[1]), np.nan) for name in CLASSIFICATION_SCORES}
+    for finding in range(labels.shape[1]):
+        known = labels[:, finding] >= 0
+        if not known.any():
+            continue
+        # The softmax of (0, z) is (1 - sigmoid(z), sigmoid(z)).
+        pair = np.stack([np.zeros(known.sum()), logits[known, finding]], axis=1)
+        with np.errstate(invalid="ignore"):
+            scores = classification_scores(pair, labels[known, finding], weights[:, known])
+        for name, values in scores.items():
+            found[name][:, finding] = values
+    return found
+
+
+def macro_scores(logits: Floats, labels: Integers, weights: Floats | None = None) -> dict[str, Floats]:
+    """Averages ``scores_by_finding`` over the findings for which a score is defined -> name -> (B,) values."""
+    return {name: mean_over(values, axis=1) for name, values in scores_by_finding(logits, labels, weights).items()}
+
+
+def macro_mean(values: Floats, findings: Integers, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> Estimate:
+    """Averages scores of pairs over the pairs of each finding, then over findings, with a 95 % bootstrap interval.
+
+    Every finding counts alike, however rare. Groups are resampled, with all their images and findings.
+
+    Args:
+        values: (S,N) scores of N pairs of image and finding, of S seeds; nan if undefined.
+        findings: (N,) finding of each pair.
+        groups: (N,) group of each pair.
+        resamples: number of bootstrap samples.
+
+    Returns:
+        The mean, nan without any score; n counts the pairs with a score.
+    """
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(values).any(axis=0))
+    if not known.any():
+        return Estimate(np.nan, np.nan, np.nan, 0, len(known))
+    values, findings, groups = values[:, known], findings[known], groups[known]
+    weights = np.concatenate([np.ones((1, len(groups))), bootstrap_weights(groups, resamples)])
+    pooled = _macro(weights, mean_over(values, axis=0), findings)
+    each = np.stack([_macro(weights, one, findings) for one in values], axis=1)
+    count = np.array([len(set(map(str, groups)))])
+    low, high = limits(pooled[:1], pooled[1:, None], count, each[0][:, None], each[1:, :, None])
+    n = int(known.sum())
+    return Estimate(float(pooled[0]), float(low[0]), float(high[0]), n, len(known) - n)
+
+
+def _macro(weights: Floats, values: Floats, findings: Integers) -> Floats:
+    """Computes means (B,) over the findings that occur of weighted means of values (N,)."""
+    parts = [weighted_means(weights[:, findings == one], values[findings == one, None]) for one in np.unique(findings)]
+    return mean_over(np.concatenate(parts, axis=1), axis=1)
