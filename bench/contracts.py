@@ -252,6 +252,8 @@ class Explainer:
     #: Grid of the maps. ``features``: the cells of the classifier's feature map, drawn where these look. ``pixels``:
     #: cells that divide the image evenly, of any size: pixels, but also the steps of a sliding window.
     grid: ClassVar[MapGrid] = "pixels"
+    #: Networks that it can explain, in words for lists; ``applies_to`` decides.
+    networks: ClassVar[str] = "any"
     #: Only for the ceiling controls: they receive the masks, and are skipped on images without masks.
     needs_masks: ClassVar[bool] = False
     #: Only for the controls that define 0 % and 100 % of a score. ``grid ceiling`` is the 100 % of maps on the
