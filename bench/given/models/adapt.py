@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from bench.contracts import Classifier
 from bench.errors import UserError
 from bench.given.models.hooked import candidates, cut_at
-from bench.given.models.outputs import Unwrapped, check_logits, find_logits, probe
+from bench.given.models.outputs import Unwrapped, check_logits, check_single, find_logits, is_single, probe
 from bench.models.feature_extraction import split_classifier
+from bench.models.two_classes import as_two_classes
 
 _SIDE = 224
 
@@ -23,8 +24,9 @@ _SIDE = 224
 def adapt(model: nn.Module, feature_layer: str | None = None, size: int | None = None) -> Classifier:
     """Turns a trained image classifier into a ``Classifier``; the model itself is copied and not changed.
 
-    Its logits may be a tensor, an item of a tuple or dict, or an attribute ``logits``; it may read one channel. The cut
-    between features and head is found in its computation, or after ``feature_layer``.
+    Its logits may be a tensor, an item of a tuple or dict, or an attribute ``logits``; it may read one channel. One
+    output z, the logit of a sigmoid, becomes two classes with the logits (−z/2, z/2). The cut between features and head
+    is found in its computation, or after ``feature_layer``.
 
     Args:
         model: images (N,3,H,W) or (N,1,H,W) -> logits (N,C), or a ``Classifier``.
@@ -50,8 +52,8 @@ def adapt(model: nn.Module, feature_layer: str | None = None, size: int | None =
     weight = next(copied.parameters(), torch.zeros(0))
     noise = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(weight.device)
     logits, text = _with_plain_output(copied, noise, name)
-    if isinstance(copied, Classifier):
-        classifier, how = copied, "given as a Classifier"
+    if isinstance(logits, Classifier):
+        classifier, how = logits, "given as a Classifier"
     elif feature_layer is not None:
         classifier, how = cut_at(logits, _full(logits, feature_layer), noise), f"layer {feature_layer!r}"
     else:
@@ -136,12 +138,20 @@ def _with_plain_output(model: nn.Module, noise: Tensor, name: str) -> tuple[nn.M
     """Returns the model, wrapped unless it maps (N,3,H,W) to a tensor of logits already, and words about its output."""
     first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
     grey = first is not None and first.in_channels == 1 and not isinstance(model, Classifier)
-    output = probe(model, noise[:, :1].clone() if grey else noise.clone(), name)
+    given = noise[:, :1] if grey else noise
+    output = probe(model, given.clone(), name)
     place = find_logits(output, name)
     logits = place.read(output)
     check_logits(logits, len(noise), name)
-    text = f"{logits.shape[1]} logits in {place}" + (", one channel" if grey else "")
-    return (Unwrapped(model, place, grey).eval() if grey or place.kind != "tensor" else model), text
+    single, text = is_single(logits), f"{logits.shape[-1]} logits in {place}"
+    if single:
+        check_single(model, place, given, name)
+        text = f"one logit z in {place}, read as two classes (1: z, 0: −z)"
+    text += ", one channel" if grey else ""
+    if single and isinstance(model, Classifier):
+        return as_two_classes(model), text
+    wrapped = grey or single or place.kind != "tensor"
+    return (Unwrapped(model, place, grey, single).eval() if wrapped else model), text
 
 
 def _full(model: nn.Module, layer: str) -> str:
