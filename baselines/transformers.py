@@ -42,7 +42,7 @@ class _AttentionExplainer(FeatureExplainer):
             NotApplicable: the classifier has no attention between all patches.
         """
         rows, columns = shared.features.shape[2:]
-        parts = zip(shared.images.split(self.batch_size), targets.split(self.batch_size), strict=True)
+        parts = zip(*(torch.split(one, self.batch_size) for one in (shared.images, targets)), strict=True)
         with prepared(shared.classifier):
             tokens = torch.cat([self.relevance(shared.classifier, *part, (rows, columns)) for part in parts])
         return tokens[:, tokens.shape[1] - rows * columns :].reshape(len(tokens), rows, columns)
