@@ -42,7 +42,8 @@ class _AttentionExplainer(FeatureExplainer):
             NotApplicable: the classifier has no attention between all patches.
         """
         rows, columns = shared.features.shape[2:]
-        parts = zip(*(torch.split(one, self.batch_size) for one in (shared.images, targets)), strict=True)
+        size = self.batch_size
+        parts = zip(torch.split(shared.images, size), torch.split(targets, size), strict=True)
         with prepared(shared.classifier):
             tokens = torch.cat([self.relevance(shared.classifier, *part, (rows, columns)) for part in parts])
         return tokens[:, tokens.shape[1] - rows * columns :].reshape(len(tokens), rows, columns)
