@@ -3,7 +3,18 @@
 Importing the package registers them.
 """
 
-from baselines import bagnet, bcos, blackbox, cams, controls, gradients, libraries, perturbation, scorecam
+from baselines import (
+    bagnet,
+    bcos,
+    blackbox,
+    cams,
+    controls,
+    gradients,
+    libraries,
+    perturbation,
+    scorecam,
+    transformers,
+)
 
 __all__ = [
     "bagnet",
@@ -15,4 +26,5 @@ __all__ = [
     "libraries",
     "perturbation",
     "scorecam",
+    "transformers",
 ]

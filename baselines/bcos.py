@@ -236,6 +236,7 @@ class BcosContributions(Explainer):
     """
 
     name, family, signed, paper = "bcos", "inherent", True, PAPER
+    networks: ClassVar[str] = "B-cos networks"
 
     def applies_to(self, classifier: Classifier) -> str:
         """Returns "" for a network of B-cos layers, otherwise the reason."""

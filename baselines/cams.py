@@ -21,6 +21,7 @@ class _FeatureCAM(FeatureExplainer):
     """Base of methods that need logits that are a function of the feature map; ReLU makes their maps unsigned."""
 
     family: ClassVar[Family] = "post-hoc"
+    networks: ClassVar[str] = "logits from the feature map"
 
     def applies_to(self, classifier: Classifier) -> str:
         """Returns "" if the logits are a function of the feature map, otherwise the reason why they are not."""

@@ -111,6 +111,7 @@ class GuidedBackprop(_PixelAttribution):
     """
 
     name, signed, paper = "guided_backprop", True, "arXiv:1412.6806"
+    networks: ClassVar[str] = "ReLU networks"
 
     def applies_to(self, classifier: Classifier) -> str:
         """Returns "" for a ReLU network, otherwise the reason."""

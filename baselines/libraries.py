@@ -33,6 +33,7 @@ class _LibraryCAM(Explainer):
     library: ClassVar[str]
     cam: ClassVar[str]
     family: ClassVar[Family] = "post-hoc"
+    networks: ClassVar[str] = "logits from the feature map"
     signed = False
     scaled = True
 

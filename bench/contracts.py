@@ -254,6 +254,8 @@ class Explainer:
     #: Grid of the maps. ``features``: the cells of the classifier's feature map, drawn where these look. ``pixels``:
     #: cells that divide the image evenly, of any size: pixels, but also the steps of a sliding window.
     grid: ClassVar[MapGrid] = "pixels"
+    #: Networks that it can explain, in words for lists; ``applies_to`` decides.
+    networks: ClassVar[str] = "any"
     #: Only for the ceiling controls: they receive the masks, and are skipped on images without masks.
     needs_masks: ClassVar[bool] = False
     #: Only for the controls that define 0 % and 100 % of a score. ``grid ceiling`` is the 100 % of maps on the
@@ -437,6 +439,7 @@ class DatasetInfo:
         splits: the splits that it has; without "train", only heads that are ``given`` can be used on it.
         multilabel: an image has several labels, or none; the classes are findings that do not exclude each other, there
             is no healthy class, and the explained split consists of pairs (``bench.data.findings.pairs``).
+        regression: the only class is a number that the network returns, and every label is 0; it cannot be trained on.
     """
 
     name: str
@@ -461,6 +464,7 @@ class DatasetInfo:
     copy_likeness: float = 0.7
     splits: tuple[str, ...] = SPLITS
     multilabel: bool = False
+    regression: bool = False
 
     @property
     def lesion_free(self) -> int | None:

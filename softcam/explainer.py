@@ -21,6 +21,7 @@ class ClassEvidence(FeatureExplainer):
     """
 
     name, family, signed, paper = "softcam", "inherent", True, "arXiv:2505.17748"
+    networks = "class evidence"
 
     def applies_to(self, classifier: Classifier) -> str:
         """Returns "" for a classifier that predicts from class evidence, otherwise the reason."""

@@ -20,7 +20,7 @@ def listing(root: Path) -> list[Listing]:
         ("Data sets", ("name", "classes", "masks", "licence", "state"), _datasets(root)),
         ("Backbones", ("name", "description"), _backbones()),
         ("Heads", ("name", "family", "paper"), [(name, HEADS[name].family, HEADS[name].paper) for name in HEADS]),
-        ("Explainers", ("name", "family", "maps", "grid", "paper"), _explainers()),
+        ("Explainers", ("name", "family", "maps", "grid", "networks", "paper"), _explainers()),
         ("Metrics", ("name", "family", "better", "images", "variants", "paper"), _metrics()),
         ("Studies", ("name", "paper"), [(name, STUDIES[name].paper) for name in STUDIES]),
         ("Configs", ("name", "description"), [(name, load_config(name).description) for name in shipped_configs()]),
@@ -45,7 +45,7 @@ def _datasets(root: Path) -> list[tuple[str, ...]]:
 def _explainers() -> list[tuple[str, ...]]:
     known = [(name, EXPLAINERS[name]) for name in EXPLAINERS]
     signs = {True: "signed", False: "unsigned"}
-    return [(name, one.family, signs[one.signed], one.grid, one.paper) for name, one in known]
+    return [(name, one.family, signs[one.signed], one.grid, one.networks, one.paper) for name, one in known]
 
 
 def _metrics() -> list[tuple[str, ...]]:

@@ -78,7 +78,7 @@ def prepare(
     samples = build_samples(info, request, info.explain_split)
     train, val = (loaded.get(name) or loaded["test"].emptied(name) for name in ("train", "val"))
     mean, std = (info.mean, info.std) if info.mean and info.std else channel_statistics(train or loaded["test"])
-    data = TrainingData(train, val, info.modality, mean, std, outputs_of(info.multilabel))
+    data = TrainingData(train, val, info.modality, mean, std, outputs_of(info))
     explain = loaded[info.explain_split]
     explained = choose_explained(info, explain, config.explain)
     return Prepared(info, data, loaded["test"], explain, explained, samples, tuple(doubts))
@@ -117,6 +117,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         mask_is=info.mask_is,
         healthy=info.healthy,
         multilabel=info.multilabel,
+        regression=info.regression,
         ordered=info.ordered,
         source=info.source,
         licence=info.licence,

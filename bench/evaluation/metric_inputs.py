@@ -126,8 +126,9 @@ class MetricInputs:
         kind = (_SCHEDULES[name], variant)
         if kind not in self._known:
             self.prepare([(name, variant)])
-        read = still_target if name == "deletion_hits" else target_probability
-        return read(self._known[kind], self.targets, self.outputs)
+        if name == "deletion_hits":
+            return still_target(self._known[kind], self.targets, self.outputs)
+        return target_probability(self._known[kind], self.targets, self.outputs, self.logits)
 
     def _schedule(self, kind: str, variant: str) -> Schedule:
         occluder, (fill, rule) = self.occluder, fill_and_rule(variant)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from bench.contracts import Classifier, EvidenceClassifier
@@ -143,13 +143,16 @@ def predict_images(predict: Callable[[Tensor], Tensor], images: Tensor, batch_si
 def fold_for_inference(classifier: Classifier, image: Tensor) -> Classifier:
     """Copies a classifier in evaluation mode and channels_last, with batch norms folded into the convolutions.
 
-    Features that cannot be traced, or whose folded form gives other logits for ``image``, are copied as they are.
+    Features that have no batch norm, cannot be traced or give other logits for ``image`` when they are folded are
+    copied as they are.
 
     Args:
         classifier: the classifier to copy; not changed.
         image: (1,3,H,W) normalised, of the size that will be predicted.
     """
     plain = copy.deepcopy(classifier).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in plain.features.modules()):
+        return plain  # tracing would only take the modules from explainers that look for them
     folded = copy.copy(plain)
     folded._modules = dict(plain._modules)
     with contextlib.suppress(Exception):  # tracing a foreign forward() can raise anything

@@ -16,6 +16,7 @@ from bench.given.models.adapt import adapt
 from bench.given.models.sources import Source, load_weights, model_builder, named_dataset, open_model
 from bench.given.pixels import IDENTITY, Normalisation, channels_of
 from bench.given.plan import DEFAULT, Wanted
+from bench.outputs import outputs_of
 from bench.report.build import build_report
 from bench.run.dataset_run import RunOptions
 
@@ -54,8 +55,8 @@ def run_evaluation(asked: Asked, console: Console) -> int:
     source = _source(asked)
     normalisation = _normalisation(asked) or source.normalisation or IDENTITY
     side = asked.size or source.size or _SIDE
-    multilabel = any(info.multilabel for info in datasets.values())
-    classifier = adapt(source.model, asked.feature_layer, side, multilabel)
+    outputs = outputs_of(next(iter(datasets.values())))
+    classifier = adapt(source.model, asked.feature_layer, side, outputs)
     values = {"batch_size": asked.batch_size, "diseased": asked.images, "healthy": asked.images}
     settings = {name: value for name, value in values.items() if value is not None}
     wanted = Wanted(asked.explainers, asked.metrics or DEFAULT, (), side, "label", settings)

@@ -24,7 +24,8 @@ from bench.given.models.adapt import adapt, device_of
 from bench.given.models.sources import Build, Source, named_dataset, open_model
 from bench.given.pixels import IDENTITY, Normalisation, channels_of
 from bench.given.plan import DEFAULT, Wanted, make_config, make_given_plan
-from bench.given.result import Result
+from bench.given.results.result import Result
+from bench.outputs import LINEAR, SIGMOID, SOFTMAX, Outputs, outputs_of
 from bench.progress import shows_bars
 from bench.run.dataset_run import RunOptions
 from bench.run.runner import run
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _TARGETS = ("label", "predicted")
+TASKS = ("classification", "regression")
 _PREFIX = "bench-evaluate-"
 
 
@@ -62,6 +64,8 @@ def evaluate(
     precision: str = "auto",
     workers: int | None = None,
     out: str | Path | None = None,
+    task: str = TASKS[0],
+    expected_auc: float | None = None,
 ) -> Result:
     """Scores explanations of a trained model on images with masks; nothing is trained, and the model is not changed.
 
@@ -95,6 +99,9 @@ def evaluate(
         precision: under occlusion: float32, bf16 or auto.
         workers: processes, one per data set at most, so that one data set runs in this process.
         out: run folder, in which an interrupted evaluation continues; None = a temporary one.
+        task: "classification", or "regression" for a model with one output that is a number, such as an age; labels are
+            then its true values, or None, and deletion measures the fall of the output.
+        expected_auc: AUC that the model is known to have on such images; a warning says if it is not reached.
 
     Returns:
         Scores, comparisons, figures and report.
@@ -103,21 +110,19 @@ def evaluate(
         UserError: the input cannot be used; one line that says what is wrong and what to do.
     """
     register_all()
+    _check_choices(task, expected_auc)
     source = open_model(model, builder)
     asked = _normalisation(mean, std)
     if isinstance(images, str | Path):
         _refuse_beside(images, masks=masks, labels=labels, groups=groups, ids=ids)
         datasets = dict([named_dataset(images, Path("data"))])
-        data = Data(
-            None, asked or source.normalisation or IDENTITY, (), any(one.multilabel for one in datasets.values())
-        )
+        data = Data(None, asked or source.normalisation or IDENTITY, (), outputs_of(next(iter(datasets.values()))))
     else:
-        read = read_images(images, masks, labels, (ids, groups), (asked, source.normalisation))
-        data = Data(read.samples, read.normalisation, tuple(read.said), isinstance(read.samples, FindingSamples))
+        data = _in_memory((images, masks, labels), (ids, groups), (asked, source.normalisation), task)
     side = size or data.side or source.size
     if side is None:
         raise UserError(data.why_no_side)
-    classifier = adapt(source.model, feature_layer, side, data.multilabel)
+    classifier = adapt(source.model, feature_layer, side, data.outputs)
     kind = targets if isinstance(targets, str) else _TARGETS[0]
     if kind not in _TARGETS:
         raise UserError(f"unknown targets {targets!r}; give {', '.join(_TARGETS)}, or one class index per image")
@@ -143,6 +148,8 @@ def evaluate(
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+    result.expected_auc = expected_auc
+    result.values = data.samples.values if isinstance(data.samples, ImageSamples) else {}
     for line in result.warnings:
         warnings.warn(line, stacklevel=2)
     return result
@@ -156,13 +163,13 @@ class Data:
         samples: those in memory; None for a folder or a registered data set.
         normalisation: mean and deviation per channel that the model needs.
         said: how they were read.
-        multilabel: they have several labels each, or none.
+        outputs: meaning of the model's outputs for their labels.
     """
 
     samples: ImageSamples | FindingSamples | None
     normalisation: Normalisation
     said: tuple[str, ...]
-    multilabel: bool
+    outputs: Outputs
 
     def described(
         self, classes: Sequence[str] | int | None, outputs: int, healthy: int | str | None, targets: Any
@@ -176,6 +183,10 @@ class Data:
             names = class_names(finding_names(classes, self.samples), outputs)
             return finding_dataset(self.samples, names, healthy, targets)
         assert self.samples is not None
+        if self.outputs.relative:
+            if outputs != 1:
+                raise UserError(f"the model has {outputs} outputs, and a regression needs one; leave out task=")
+            return image_dataset(self.samples, class_names(classes or ["output"], 1), None, regression=True)
         names = class_names(classes, outputs)
         info = image_dataset(self.samples, names, healthy_index(healthy, self.samples, names))
         self.samples.targets = {} if isinstance(targets, str) else given_targets(targets, self.samples, len(names))
@@ -243,6 +254,28 @@ def _console() -> Console:
     """Returns the console of the progress: nothing is printed where no bar can be shown, as in a script's log."""
     console = Console(highlight=False)
     return console if shows_bars(console) else Console(quiet=True)
+
+
+def _check_choices(task: str, expected_auc: float | None) -> None:
+    if task not in TASKS:
+        raise UserError(f"unknown task {task!r}; give {' or '.join(TASKS)}")
+    if expected_auc is not None and not 0 <= expected_auc <= 1:
+        raise UserError(f"expected_auc={expected_auc!r} is not an AUC; give a number from 0 to 1")
+    if expected_auc is not None and task != TASKS[0]:
+        raise UserError("expected_auc does not apply to a regression; leave it out")
+
+
+def _in_memory(
+    given: tuple[Any, Any, Any],
+    names: tuple[Any, Any],
+    normalisation: tuple[Normalisation | None, Normalisation | None],
+    task: str,
+) -> Data:
+    """Reads images, masks and labels."""
+    regression = task == TASKS[1]
+    read = read_images(*given, names, normalisation, regression)
+    outputs = LINEAR if regression else SIGMOID if isinstance(read.samples, FindingSamples) else SOFTMAX
+    return Data(read.samples, read.normalisation, tuple(read.said), outputs)
 
 
 def _normalisation(mean: Any, std: Any) -> Normalisation | None:

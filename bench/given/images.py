@@ -31,6 +31,7 @@ class ImageSamples:
         masks: (H,W) bool per image; None for an image that was not annotated.
         ids, group_of: N names each.
         targets: id -> class that its map explains, in the place of the usual one.
+        values: id -> true value of the output of a regression; empty if unknown.
     """
 
     images: list[Tensor]
@@ -39,6 +40,7 @@ class ImageSamples:
     ids: list[str]
     group_of: list[str]
     targets: dict[str, int] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
 
     @property
     def groups(self) -> dict[str, str]:
@@ -73,6 +75,7 @@ def read_images(
     labels: Any,
     names: tuple[Sequence[Any] | None, Sequence[Any] | None],
     normalisation: tuple[Normalisation | None, Normalisation | None],
+    regression: bool = False,
 ) -> Given:
     """Reads the user's images with their masks and labels.
 
@@ -82,6 +85,7 @@ def read_images(
         labels: N integers, or (N,F) findings; None if ``images`` holds them.
         names: ids and groups of the images; None = numbered, and each image a group of its own.
         normalisation: the one that the user asks for, and the one that the model states.
+        regression: labels are the true values of the output, or None.
 
     Raises:
         UserError: labels, masks or names do not fit the images.
@@ -92,8 +96,9 @@ def read_images(
         images, labels, masks = _collected(images)
     pixels = read_pixels(images, *normalisation)
     count = len(pixels.images)
-    multilabel = is_multilabel(labels, masks)
-    read = [] if multilabel else _labels(labels, count)
+    multilabel = not regression and is_multilabel(labels, masks)
+    values = _values(labels, count) if regression else None
+    read = [] if multilabel else [0] * count if regression else _labels(labels, count)
     ids, groups = (_names(one, count, what) for one, what in zip(names, ("ids", "groups"), strict=True))
     ids = ids or [f"image {place}" for place in range(count)]
     if len(set(ids)) < count:
@@ -104,6 +109,7 @@ def read_images(
         said.append("the labels are findings, so each output is read by a sigmoid of its own")
         return Given(found, pixels.normalisation, said)
     samples = ImageSamples(pixels.images, read, _masks(masks, pixels.images), ids, groups or ids)
+    samples.values = dict(zip(ids, values, strict=True)) if values is not None else {}
     return Given(samples, pixels.normalisation, said)
 
 
@@ -141,6 +147,15 @@ def _labels(labels: Any, count: int, what: str = "labels") -> list[int]:
     if not np.array_equal(read, read.astype(np.int64)):
         raise UserError(f"{what} must be integers, the class index of each image")
     return [int(one) for one in read]
+
+
+def _values(values: Any, count: int) -> list[float] | None:
+    if values is None:
+        return None
+    read = np.asarray([np.asarray(as_tensor(one)) for one in values], dtype=float).reshape(len(values), -1)
+    if read.shape != (count, 1) or not np.isfinite(read).all():
+        raise UserError(f"labels of a regression are one finite number per image ({count}), not {read.shape}")
+    return [float(one) for one in read[:, 0]]
 
 
 def _names(names: Sequence[Any] | None, count: int, what: str) -> list[str] | None:
@@ -220,7 +235,9 @@ def class_names(classes: Sequence[str] | int | None, outputs: int) -> tuple[str,
     return names
 
 
-def image_dataset(samples: ImageSamples, classes: tuple[str, ...], healthy: int | None) -> DatasetInfo:
+def image_dataset(
+    samples: ImageSamples, classes: tuple[str, ...], healthy: int | None, regression: bool = False
+) -> DatasetInfo:
     """Returns the data set of images in memory; empty masks of diseased images count as not annotated.
 
     Raises:
@@ -251,4 +268,5 @@ def image_dataset(samples: ImageSamples, classes: tuple[str, ...], healthy: int 
         healthy=healthy,
         in_all=False,
         splits=("test",),
+        regression=regression,
     )

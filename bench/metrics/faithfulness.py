@@ -139,7 +139,8 @@ def insertion_curve(
     _check(images, maps)
     order = patch_order(maps, patch, ids, fov, rule=rule)
     occluder = Occluder(predict, images, patch, black=black, ids=ids, fov=fov, batch_size=batch_size)
-    return target_probability(occluder.logits(insertion(order, steps, fill))[0], targets, outputs)
+    intact = predict(images) if outputs.relative else None
+    return target_probability(occluder.logits(insertion(order, steps, fill))[0], targets, outputs, intact)
 
 
 @metric(

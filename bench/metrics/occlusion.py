@@ -249,10 +249,13 @@ def occlusion_logits(
     return Occluder(predict, images, patch, batch_size=batch_size).logits(schedule)[0]
 
 
-def target_probability(logits: Tensor, targets: Tensor, outputs: Outputs = SOFTMAX) -> Tensor:
+def target_probability(
+    logits: Tensor, targets: Tensor, outputs: Outputs = SOFTMAX, intact: Tensor | None = None
+) -> Tensor:
     """Computes the probability (N,K+1) of targets (N,), not of the top class, from logits (N,K+1,C).
 
-    It is the softmax, or with several labels per image (``outputs``) the sigmoid of the target's logit.
+    It is the softmax, or with several labels per image (``outputs``) the sigmoid of the target's logit. In a regression
+    it is 1 plus the change of the output from ``intact`` (N,C), by default the first column, in units of ``outputs``.
 
     Raises:
         ValueError: there is one logit per image, whose softmax is always 1.
@@ -263,8 +266,7 @@ def target_probability(logits: Tensor, targets: Tensor, outputs: Outputs = SOFTM
     """
     logits = exact(logits)
     _require_classes(logits, outputs)
-    index = targets.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
-    return outputs.probability(logits).gather(2, index).squeeze(2)
+    return outputs.of_target(logits, targets, logits[:, 0] if intact is None else exact(intact))
 
 
 def still_target(logits: Tensor, targets: Tensor, outputs: Outputs = SOFTMAX) -> Tensor:

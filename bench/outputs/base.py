@@ -20,6 +20,8 @@ class Outputs(ABC):
 
     #: An image can have several labels, or none.
     multilabel: ClassVar[bool]
+    #: What is left of a prediction is relative to that of the intact image.
+    relative: ClassVar[bool] = False
     #: The smallest number of logits that can be read.
     fewest: ClassVar[int]
 
@@ -38,6 +40,21 @@ class Outputs(ABC):
     @abstractmethod
     def probability(self, logits: Tensor) -> Tensor:
         """Converts logits (…,C) to probabilities (…,C)."""
+
+    def of_target(self, logits: Tensor, targets: Tensor, intact: Tensor) -> Tensor:
+        """Returns what is left of the prediction (N,K+1) of targets (N,): their probability.
+
+        Args:
+            logits: (N,K+1,C) of occluded images.
+            targets: (N,).
+            intact: (N,C) logits of the images themselves.
+        """
+        index = targets.view(-1, 1, 1).expand(-1, logits.shape[1], 1)
+        return self.probability(logits).gather(2, index).squeeze(2)
+
+    def fitted(self, logits: Floats) -> Outputs:
+        """Returns these outputs with the unit of the logits (N,C) of all explained images, where they have one."""
+        return self
 
     @abstractmethod
     def is_target(self, logits: Tensor, targets: Tensor) -> Tensor:

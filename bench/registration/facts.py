@@ -69,10 +69,12 @@ def check_metric(info: contracts.MetricInfo) -> None:
 def check_dataset(info: contracts.DatasetInfo) -> None:
     """Raises UserError for facts of a data set that contradict each other; classes may come from its files."""
     who, count = f"data set {info.name!r}", len(info.classes)
-    if (count == 1 and not info.multilabel) or len(set(info.classes)) < count:
+    if (count == 1 and not (info.multilabel or info.regression)) or len(set(info.classes)) < count:
         raise UserError(f"{who}: classes are {info.classes!r}; state at least two different ones")
     if hidden := next((name for name in info.classes if not is_printable(name)), None):
         raise UserError(f"{who}: the class {hidden!r} has hidden characters in its name; rename it")
+    if info.regression and (count != 1 or info.multilabel or info.healthy is not None or "train" in info.splits):
+        raise UserError(f"{who}: regression has one class, none is healthy, and no split is for training")
     if info.multilabel and info.healthy is not None:
         raise UserError(f"{who}: healthy is {info.healthy}; with multilabel no class is healthy, so state None")
     if info.healthy is not None and count and not 0 <= info.healthy < count:

@@ -102,7 +102,7 @@ def _accuracy(frames: Frames) -> dict[tuple[str, str, str], dict[int, float]]:
         dataset, backbone, head, seed = map(str, key)
         facts = frames.record.datasets[dataset]
         logits = rows.filter(like="logit_").iloc[:, : len(facts.classes)].to_numpy(dtype=float)
-        right = outputs_of(facts.multilabel).accuracy(logits, labels_of(rows, facts))
+        right = outputs_of(facts).accuracy(logits, labels_of(rows, facts))
         found.setdefault((dataset, backbone, head), {})[int(seed)] = right
     return found
 

@@ -130,7 +130,7 @@ class Cell:
             gallery=gallery_positions(explained, explain, trained.config.explain.gallery),
             healthy=self.prepared.info.lesion_free,
             seed_names=trained.names,
-            outputs=self.prepared.data.outputs,
+            outputs=self.prepared.data.outputs.fitted(logits),
         )
 
     def _targets(self, logits: np.ndarray) -> np.ndarray:

@@ -105,6 +105,7 @@ class DatasetFacts(Record):
         base: registered name, without parameters.
         size: input side in pixels.
         multilabel: the classes are findings, of which an image has several, or none.
+        regression: the only class is a number.
         ordered: a higher class index is a higher grade of the disease.
         images: split -> number of images of each class.
         excluded: (file, reason, kind of fault) of the images that were left out.
@@ -122,6 +123,7 @@ class DatasetFacts(Record):
     mask_is: str = ""
     healthy: int | None = None
     multilabel: bool = False
+    regression: bool = False
     ordered: bool = False
     source: str = ""
     licence: str = ""

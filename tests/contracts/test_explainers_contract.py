@@ -26,21 +26,33 @@ TORCHCAM = {f"{name}@torchcam" for name in ("gradcam", "gradcam++", "layercam", 
 if importlib.util.find_spec("torchcam"):
     NAMES += tuple(sorted(TORCHCAM))
 INHERENT = ("softcam", "bcos")
+TRANSFORMERS = ("attention_rollout", "chefer", "legrad")
+NAMES += TRANSFORMERS
 SEEDED = ("smoothgrad", "random")
 ORACLES = ("mask_oracle", "grid_oracle")
-TARGETLESS = ("eigencam", "eigencam@pytorch-grad-cam", "random", "center_gaussian", "edges", *ORACLES)
+TARGETLESS = (
+    "attention_rollout",
+    "eigencam",
+    "eigencam@pytorch-grad-cam",
+    "random",
+    "center_gaussian",
+    "edges",
+    *ORACLES,
+)
 #: Explainers that make no pass through a part; some controls only need the size of the feature map.
 UNREAD = {"features": ("center_gaussian", "edges", "mask_oracle")}
 UNREAD["head"] = (*UNREAD["features"], "random", "eigencam", "grid_oracle")
 CASES = [
     *((name, name) for name in INHERENT),
-    *((name, kind) for name in NAMES if name not in INHERENT for kind in ("black box", "softcam")),
+    *((name, "transformer") for name in TRANSFORMERS),
+    *((name, kind) for name in NAMES if name not in INHERENT + TRANSFORMERS for kind in ("black box", "softcam")),
 ]
 
 
 def explained_by(name: str) -> Classifier:
     """A classifier that this explainer can explain."""
-    return tiny_classifiers()[name if name in INHERENT else "softcam"]
+    kind = name if name in INHERENT else "transformer" if name in TRANSFORMERS else "softcam"
+    return tiny_classifiers()[kind]
 
 
 def batch_of(count: int = 3) -> Batch:
@@ -78,7 +90,8 @@ def test_maps(name: str, kind: str) -> None:
     maps = explainer.explain_batch(classifier, batch)
     assert maps.ndim == 3
     assert maps.shape[0] == 3
-    assert maps.shape[1:] == ((7, 7) if explainer.grid == "features" else (32, 32))
+    cells = (4, 4) if kind == "transformer" else (7, 7)
+    assert maps.shape[1:] == (cells if explainer.grid == "features" else (32, 32))
     assert maps.dtype == torch.float32
     assert maps.isfinite().all()
     assert not maps.requires_grad
@@ -111,7 +124,8 @@ def test_randomness_comes_from_the_seeds_alone(name: str) -> None:
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_nothing_is_left_behind(name: str, kind: str) -> None:
     classifier, explainer = tiny_classifiers()[kind].train(), EXPLAINERS[name]()
-    cast(nn.Module, next(part for part in classifier.modules() if isinstance(part, nn.BatchNorm2d))).eval()
+    norms = nn.BatchNorm2d | nn.LayerNorm
+    cast(nn.Module, next(part for part in classifier.modules() if isinstance(part, norms))).eval()
     first = next(classifier.parameters())
     first.requires_grad_(False)
     last = list(classifier.parameters())[-1]
@@ -140,7 +154,7 @@ class Broken(nn.Module):
 
 def explain_broken(name: str, place: str, good: int) -> int:
     """Explains with a part that breaks after so many good passes -> passes that were left; asserts that no trace is."""
-    classifier = tiny_classifiers()["black box"].train()
+    classifier = tiny_classifiers()["transformer" if name in TRANSFORMERS else "black box"].train()
     broken = Broken(getattr(classifier, place), good).train()
     setattr(classifier, place, broken)
     before = traces(classifier)

@@ -19,7 +19,8 @@ EXPLAINED = [
     ("softcam", "softcam"), ("bcos", "bcos"), ("gradcam", "black box"), ("layercam", "softcam"),
     ("scorecam", "black box"), ("integrated_gradients", "black box"), ("guided_backprop", "black box"),
     ("smoothgrad", "softcam"), ("occlusion", "black box"), ("random", "black box"), ("mask_oracle", "black box"),
-    ("grid_oracle", "black box"),
+    ("grid_oracle", "black box"), ("attention_rollout", "transformer"), ("chefer", "transformer"),
+    ("legrad", "transformer"),
 ]  # fmt: skip
 HEADS_TRAINED = ["blackbox", "softcam-dense", "softcam-elastic"]
 

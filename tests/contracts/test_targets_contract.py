@@ -53,7 +53,7 @@ def test_evidence_for_all_classes_changes_logits_but_no_prediction(kind: str) ->
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_maps_of_contrasts_do_not_change(name: str, kind: str) -> None:
-    kind = name if name == "bcos" else "softcam" if kind == "softcam" else "black box"
+    kind = name if name == "bcos" else kind if kind in ("softcam", "transformer") else "black box"
     batch, explainer = batch_of(), EXPLAINERS[name]()
     plain, other = (explained_as("contrast", one) for one in with_added(kind))
     before, after = (explainer.explain_batch(one, batch).double() for one in (plain, other))

@@ -51,11 +51,40 @@ def excite(model: nn.Module, images: Tensor) -> None:
 
 
 def tiny_classifiers() -> dict[str, Classifier]:
-    """``TinyNet`` as a black box, the ``SoftCAM`` with the same function, and a B-cos network."""
+    """``TinyNet`` as a black box, the ``SoftCAM`` with the same function, a B-cos network and a transformer."""
     net = tiny_net()
     features = nn.Sequential(net.conv1, net.norm, net.relu, net.conv2, net.relu)
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), net.dropout, net.fc)
-    return {"black box": Classifier(features, head, 3).eval(), "softcam": softcam.convert(net), "bcos": tiny_bcos()}
+    return {
+        "black box": Classifier(features, head, 3).eval(),
+        "softcam": softcam.convert(net),
+        "bcos": tiny_bcos(),
+        "transformer": tiny_transformer(),
+    }
+
+
+class TinyTokens(nn.Module):
+    """Patches of 8×8 pixels and two encoder layers; 32×32 pixels -> map of 4×4 tokens of 12 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 12, 8, 8)
+        self.layers = nn.Sequential(*(nn.TransformerEncoderLayer(12, 2, 24, batch_first=True) for _ in range(2)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patches(x)
+        return self.layers(patches.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, patches.shape[2:])
+
+
+def tiny_transformer() -> Classifier:
+    """The same transformer at every call, which averages its tokens: 32×32 pixels -> 4×4 cells -> 3 logits."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3))
+        classifier = Classifier(TinyTokens(), head, 3)
+        for weight in classifier.parameters():
+            nn.init.normal_(weight, std=0.5)
+    return classifier.eval()
 
 
 def tiny_bcos() -> Classifier:

@@ -14,25 +14,28 @@ from torch import Tensor, nn
 from bench.contracts import Classifier
 from bench.errors import UserError
 from bench.given.models.hooked import candidates, cut_at
-from bench.given.models.outputs import Unwrapped, check_logits, find_logits, probe
+from bench.given.models.outputs import Unwrapped, check_logits, check_single, find_logits, is_single, probe
 from bench.models.feature_extraction import split_classifier
+from bench.models.two_classes import as_two_classes
+from bench.outputs import SOFTMAX, Outputs
 
 _SIDE = 224
 
 
 def adapt(
-    model: nn.Module, feature_layer: str | None = None, size: int | None = None, multilabel: bool = False
+    model: nn.Module, feature_layer: str | None = None, size: int | None = None, outputs: Outputs = SOFTMAX
 ) -> Classifier:
     """Turns a trained image classifier into a ``Classifier``; the model itself is copied and not changed.
 
-    Its logits may be a tensor, an item of a tuple or dict, or an attribute ``logits``; it may read one channel. The cut
-    between features and head is found in its computation, or after ``feature_layer``.
+    Its logits may be a tensor, an item of a tuple or dict, or an attribute ``logits``; it may read one channel. One
+    output z, the logit of a sigmoid, becomes two classes with the logits (−z/2, z/2). The cut between features and head
+    is found in its computation, or after ``feature_layer``.
 
     Args:
         model: images (N,3,H,W) or (N,1,H,W) -> logits (N,C), or a ``Classifier``.
         feature_layer: name of the layer whose output is the feature map, such as "layer4.1"; None = found.
         size: side of the images in pixels; None = the one that the model states, otherwise 224.
-        multilabel: each logit is a finding of its own (sigmoid); a single one is then allowed.
+        outputs: meaning of the logits; a single one becomes two classes only if classes exclude each other.
 
     Returns:
         A classifier in evaluation mode, in float32, on the device of the model. Its attribute ``found`` says how the
@@ -52,9 +55,9 @@ def adapt(
     side = size or stated_size(copied) or _SIDE
     weight = next(copied.parameters(), torch.zeros(0))
     noise = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(weight.device)
-    logits, text = _with_plain_output(copied, noise, name, multilabel)
-    if isinstance(copied, Classifier):
-        classifier, how = copied, "given as a Classifier"
+    logits, text = _with_plain_output(copied, noise, name, outputs)
+    if isinstance(logits, Classifier):
+        classifier, how = logits, "given as a Classifier"
     elif feature_layer is not None:
         classifier, how = cut_at(logits, _full(logits, feature_layer), noise), f"layer {feature_layer!r}"
     else:
@@ -135,16 +138,27 @@ def _copied(model: nn.Module, name: str) -> nn.Module:
     return copied.float().eval().requires_grad_(False)
 
 
-def _with_plain_output(model: nn.Module, noise: Tensor, name: str, multilabel: bool) -> tuple[nn.Module, str]:
+def _with_plain_output(model: nn.Module, noise: Tensor, name: str, outputs: Outputs) -> tuple[nn.Module, str]:
     """Returns the model, wrapped unless it maps (N,3,H,W) to a tensor of logits already, and words about its output."""
     first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
     grey = first is not None and first.in_channels == 1 and not isinstance(model, Classifier)
-    output = probe(model, noise[:, :1].clone() if grey else noise.clone(), name)
+    given = noise[:, :1] if grey else noise
+    output = probe(model, given.clone(), name)
     place = find_logits(output, name)
     logits = place.read(output)
-    check_logits(logits, len(noise), name, multilabel)
-    text = f"{logits.shape[1]} logits in {place}" + (", one channel" if grey else "")
-    return (Unwrapped(model, place, grey).eval() if grey or place.kind != "tensor" else model), text
+    check_logits(logits, len(noise), name, outputs)
+    single, text = is_single(logits), f"{logits.shape[-1]} logits in {place}"
+    paired = single and not outputs.multilabel and outputs.fewest > 1
+    if paired:
+        check_single(model, place, given, name)
+        text = f"one logit z in {place}, read as two classes (1: z, 0: −z)"
+    elif single:
+        text = f"one output in {place}"
+    text += ", one channel" if grey else ""
+    if isinstance(model, Classifier):
+        return (as_two_classes(model) if paired else model), text
+    wrapped = grey or single or place.kind != "tensor"
+    return (Unwrapped(model, place, grey, single, paired).eval() if wrapped else model), text
 
 
 def _full(model: nn.Module, layer: str) -> str:

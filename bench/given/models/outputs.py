@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError
+from bench.outputs import SOFTMAX, Outputs
 
 #: Distance from 1 at which the outputs of an image count as probabilities.
 _ROUNDING = 1e-4
@@ -46,17 +47,23 @@ class Unwrapped(nn.Module):
         model: the model itself.
         place: place of the logits in its output.
         grey: the model reads one channel; it gets the first of three.
+        single: the model has one output z, (N,1) or (N,).
+        paired: it is the logit of a sigmoid; it becomes two classes with the logits (−z/2, z/2), as of
+            ``bench.as_two_classes``.
     """
 
-    def __init__(self, model: nn.Module, place: Place, grey: bool) -> None:
+    def __init__(self, model: nn.Module, place: Place, grey: bool, single: bool = False, paired: bool = False) -> None:
         super().__init__()
-        self.model, self.place, self.grey = model, place, grey
+        self.model, self.place, self.grey, self.single, self.paired = model, place, grey, single, paired
         self.training = model.training
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images (N,3,H,W) to logits (N,C)."""
         logits: Tensor = self.place.read(self.model(images[:, :1] if self.grey else images))
-        return logits
+        if self.paired:
+            half = logits.reshape(-1, 1) / 2
+            return torch.cat([-half, half], dim=1)
+        return logits.reshape(-1, 1) if self.single else logits  # without a question that could not be traced
 
 
 def find_logits(output: Any, name: str) -> Place:
@@ -83,27 +90,22 @@ def find_logits(output: Any, name: str) -> Place:
     raise UserError(f"the output of {name}, a {type(output).__name__}, holds {what}; {_ADVICE}")
 
 
-def check_logits(logits: Any, images: int, name: str, multilabel: bool = False) -> None:
+def check_logits(logits: Any, images: int, name: str, outputs: Outputs = SOFTMAX) -> None:
     """Checks what a model returned for some images.
 
     Args:
         logits: what it returned.
         images: N.
         name: of the model.
-        multilabel: each logit is a finding of its own.
+        outputs: their meaning.
 
     Raises:
-        UserError: it is not (N,C), C is 1 although classes exclude each other, or it is not finite, without gradient,
-            or holds probabilities.
+        UserError: it is not (N,C), or (N,) for one output, not finite, without gradient, or holds probabilities.
     """
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != images or not logits.is_floating_point():
+    fits = isinstance(logits, Tensor) and len(logits.shape) in (1, 2) and len(logits) == images and logits.numel() > 0
+    if not fits or not logits.is_floating_point():
         raise UserError(f"{name} returned {shape} for {images} images, not logits (N,C) of a float type; {_ADVICE}")
-    if logits.shape[1] < 2 and not multilabel:
-        raise UserError(
-            f"{name} has one output per image; at least two logits are needed: for a sigmoid of z, wrap the model in a "
-            "module that returns torch.cat([torch.zeros_like(z), z], dim=1), which is the same prediction"
-        )
     if not logits.isfinite().all():
         raise UserError(f"{name} returned NaN or infinite outputs for an image of noise; check its weights")
     if not logits.requires_grad:
@@ -112,15 +114,36 @@ def check_logits(logits: Any, images: int, name: str, multilabel: bool = False) 
             "explanations differentiate it, so remove that"
         )
     values = logits.detach()
-    if multilabel and "Sigmoid" in str(logits.grad_fn) and values.min() >= 0 and values.max() <= 1:
+    if outputs.multilabel and "Sigmoid" in str(logits.grad_fn) and values.min() >= 0 and values.max() <= 1:
         raise UserError(
             f"the outputs of {name} are probabilities (of a sigmoid), and logits are expected: remove its last "
             "sigmoid, or wrap it in a module that returns its logits"
         )
+    if is_single(logits):
+        return
     if values.min() >= 0 and values.max() <= 1 and bool(((values.sum(dim=1) - 1).abs() < _ROUNDING).all()):
         raise UserError(
             f"the outputs of {name} are probabilities (in [0, 1], with sum 1), and logits are expected: remove its "
             "last softmax, or wrap it in a module that returns its logits"
+        )
+
+
+def is_single(logits: Tensor) -> bool:
+    """Returns whether logits are one number per image: (N,1) or (N,)."""
+    return logits.ndim == 1 or logits.shape[1] == 1
+
+
+def check_single(model: nn.Module, place: Place, images: Tensor, name: str) -> None:
+    """Checks that the one output of a model is a logit: that of images (N,C,H,W) of large contrast leaves [0, 1].
+
+    Raises:
+        UserError: it does not, as behind a sigmoid.
+    """
+    values = torch.cat([place.read(probe(model, scale * images, name)).detach().flatten() for scale in (1, 100, -100)])
+    if values.min() >= 0 and values.max() <= 1:
+        raise UserError(
+            f"the one output of {name} is a probability (in [0, 1] whatever the image), and a logit is expected: "
+            "remove its last sigmoid"
         )
 
 

@@ -95,7 +95,7 @@ def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
     lesions = frames.store.files.read(frames.store.lesions_file(dataset), pd.read_parquet)
     facts = pd.DataFrame() if lesions is None else lesions.set_index("image")
     cells = frames.cells[(frames.cells["dataset"] == dataset) & (frames.cells["backbone"] == backbone)]
-    found, outputs = [], outputs_of(frames.record.datasets[dataset].multilabel)
+    found, outputs = [], outputs_of(frames.record.datasets[dataset])
     for cell in cells.itertuples():
         if frames.record.heads[str(cell.head)].family == "inherent":
             continue

@@ -94,6 +94,20 @@ INSERTION = Plot(
 )
 
 
+def worded(plot: Plot, frames: Frames) -> Plot:
+    """Returns a plot of occlusion with the words for a regression if all data sets are one: it has no probability."""
+    if not plot.occlusion or not all(one.regression for one in frames.record.datasets.values()):
+        return plot
+    removed = plot is DELETION
+    return replace(
+        plot,
+        y=f"output left {'↓' if removed else '↑'}",
+        caption=plot.caption.replace("Probability of the explained class", "Output"),
+        reading="1 is the output of the intact image, 0 a fall by the standard deviation of all outputs or more "
+        f"({{variant}}). Curves are means over images; {'lower' if removed else 'higher'} is better.",
+    )
+
+
 def topk_precision(frames: Frames) -> Iterator[Drawing]:
     """Draws top-k precision against k, with the chance of a random patch."""
     yield from _draw(frames, TOPK)
@@ -101,12 +115,12 @@ def topk_precision(frames: Frames) -> Iterator[Drawing]:
 
 def deletion_curves(frames: Frames) -> Iterator[Drawing]:
     """Draws the probability while patches are deleted, for the first occlusion operator of the run."""
-    yield from _draw(frames, DELETION)
+    yield from _draw(frames, worded(DELETION, frames))
 
 
 def insertion_curves(frames: Frames) -> Iterator[Drawing]:
     """Draws the probability while patches are inserted, for the first occlusion operator of the run."""
-    yield from _draw(frames, INSERTION)
+    yield from _draw(frames, worded(INSERTION, frames))
 
 
 def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:

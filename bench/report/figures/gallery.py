@@ -166,17 +166,18 @@ def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: 
         targets: explained class, by image id.
     """
     facts = frames.record.datasets[dataset]
-    classes, outputs = facts.classes, outputs_of(facts.multilabel)
+    classes, outputs = facts.classes, outputs_of(facts)
     known = frames.predictions
     known = known[(known["dataset"] == dataset) & (known["head"] == head)].drop_duplicates("image").set_index("image")
     logits = known.filter(like="logit_").iloc[:, : len(classes)]
     names = []
     for name, label in zip(images.ids, images.labels, strict=True):
-        lines = [short_name(name, dataset), figure_text(facts.label_name(label))]
+        lines = [short_name(name, dataset), *([] if facts.regression else [figure_text(facts.label_name(label))])]
         image = name.rpartition(" [")[0] if facts.multilabel else name  # of a pair of image and finding
         if image in logits.index and name in targets.index:
             target = int(targets[name])
-            probability = outputs.probabilities(logits.loc[[image]].to_numpy(dtype=float))[0, target]
-            lines.append(f"p({figure_text(classes[target])}) = {probability:.2f}")
+            value = outputs.probabilities(logits.loc[[image]].to_numpy(dtype=float))[0, target]
+            output = figure_text(classes[target])
+            lines.append(f"{output} = {value:.3g}" if outputs.relative else f"p({output}) = {value:.2f}")
         names.append(lines)
     return names

@@ -43,7 +43,7 @@ def _inputs(rows: pd.DataFrame, facts: DatasetFacts) -> tuple[Floats, Integers, 
 
 
 def _scores(rows: pd.DataFrame, facts: DatasetFacts) -> Floats:
-    (logits, labels, weights), outputs = _inputs(rows, facts), outputs_of(facts.multilabel)
+    (logits, labels, weights), outputs = _inputs(rows, facts), outputs_of(facts)
     about = (facts.healthy, facts.ordered)
     parts = [outputs.scores(logits, labels, some, *about) for some in np.array_split(weights, _PARTS)]
     return np.concatenate([np.stack(list(scores.values()), axis=1) for scores in parts])

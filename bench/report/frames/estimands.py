@@ -93,6 +93,6 @@ def _probabilities(frames: Frames, dataset: str, backbone: str, head: str, seed:
     stored = cell.files.read(cell.explained, pd.read_parquet)
     if stored is None:
         return pd.DataFrame()
-    stored, outputs = stored.set_index("image"), outputs_of(frames.record.datasets[dataset].multilabel)
+    stored, outputs = stored.set_index("image"), outputs_of(frames.record.datasets[dataset])
     logits = stored.filter(like="logit_").to_numpy(dtype=float)
     return pd.DataFrame(outputs.probabilities(logits), index=stored.index)

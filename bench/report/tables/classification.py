@@ -31,6 +31,8 @@ def classification_table(frames: Frames) -> TableData:
     table = captioned(frames, "classification", keys, columns)
     for key, rows in frames.predictions.groupby(keys, sort=False):
         facts = frames.record.datasets[str(key[0])]
+        if facts.regression:
+            continue
         scores = with_limits(seed_scores(rows, sorted(rows["seed"].unique()), facts), rows["group"].nunique())
         row: dict[str, Any] = dict(zip(keys, key, strict=True))
         for column, mean, low, high, possible in zip(columns, *scores, POSSIBLE.T, strict=True):

@@ -114,6 +114,22 @@ def test_align_overrides_every_data_set(tmp_path: Path) -> None:
         parse_config(merged_values("smoke", {}, None, None, None, "cells"), "smoke")
 
 
+def test_list_states_the_networks_of_every_explainer(tmp_path: Path) -> None:
+    run_benchmark.register()
+    ((columns, rows),) = [(columns, rows) for title, columns, rows in listing(tmp_path) if title == "Explainers"]
+    networks = {row[0]: row[columns.index("networks")] for row in rows}
+    assert {name for name in networks if networks[name] == "transformers"} == {"attention_rollout", "chefer", "legrad"}
+    assert {
+        name: networks[name] for name in ("saliency", "random", "gradcam", "gradcam@captum", "guided_backprop")
+    } == {
+        "saliency": "any",
+        "random": "any",
+        "gradcam": "logits from the feature map",
+        "gradcam@captum": "logits from the feature map",
+        "guided_backprop": "ReLU networks",
+    }
+
+
 def test_list_states_the_grid_of_every_explainer(tmp_path: Path) -> None:
     run_benchmark.register()
     ((columns, rows),) = [(columns, rows) for title, columns, rows in listing(tmp_path) if title == "Explainers"]

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bench import Explainer, UserError, evaluate
 from bench.commands.export.command import export_cell
-from bench.given.result import Result
+from bench.given.results.result import Result
 from bench.report.frames.load import load_frames
 from tests.bench.given.user_model import UserNet, same_state, state_of, trained_net, user_images
 from tests.support.made import squares as square_samples

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from bench import evaluate
 from bench.contracts import UserError
-from bench.given.result import Result, auc_error
+from bench.given.results.predictions import auc_error
+from bench.given.results.result import Result
 from bench.metrics import patch_at
 
 SIDE, COUNT = 32, 24

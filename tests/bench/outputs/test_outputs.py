@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from bench.contracts import NO_FINDING
-from bench.outputs import SIGMOID, SOFTMAX, outputs_of
+from bench.contracts import NO_FINDING, DatasetInfo
+from bench.outputs import LINEAR, SIGMOID, SOFTMAX, outputs_of
+from bench.outputs.linear import Linear
 
+FACTS = DatasetInfo("made", lambda root, split: [], "other", ("age",), "none", "", "", "", healthy=None)
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [-0.3, 1.7, -2.0]], dtype=torch.float64)
 LABELS = torch.tensor([[1, 0, -1], [0, 1, 1]])
 LOW = torch.tensor([0.6, 0.8, 2.0], dtype=torch.float64)  # weights of absence
@@ -94,8 +97,9 @@ def test_confidence_is_the_probability_of_the_label() -> None:
 def test_a_multilabel_logit_is_explained_whatever_is_asked_for() -> None:
     assert SIGMOID.explained("contrast") == SIGMOID.explained("logit") == "logit"
     assert SOFTMAX.explained("contrast") == "contrast"
-    assert outputs_of(True) is SIGMOID
-    assert outputs_of(False) is SOFTMAX
+    assert outputs_of(FACTS) is SOFTMAX
+    assert outputs_of(replace(FACTS, multilabel=True)) is SIGMOID
+    assert outputs_of(replace(FACTS, regression=True)) is LINEAR
 
 
 def test_guessing_costs_the_loss_of_zero_logits() -> None:
@@ -108,3 +112,20 @@ def test_guessing_costs_the_loss_of_zero_logits() -> None:
 def test_counts_are_of_present_findings() -> None:
     assert SIGMOID.counts(np.array([[1, -1], [1, 0], [0, 1]]), 2) == [2, 1]
     assert SOFTMAX.counts(np.array([0, 2, 2]), 3) == [1, 0, 2]
+
+
+def test_what_is_left_of_a_number_is_measured_in_deviations() -> None:
+    """Outputs 10 and 14 have the deviation 2: a fall by 1 is a half, by 2 or more all, and a rise is no loss."""
+    outputs = LINEAR.fitted(np.array([[10.0], [14.0]]))
+    curves = torch.tensor([[10.0, 9.0, 8.0, 5.0], [14.0, 15.0, 13.5, 12.0]]).unsqueeze(2)
+    left = outputs.of_target(curves, torch.tensor([0, 0]), curves[:, 0])
+    assert left.tolist() == [[1, 0.5, 0, 0], [1, 1, 0.75, 0]]
+    shifted = outputs.of_target(curves + 100, torch.tensor([0, 0]), curves[:, 0] + 100)
+    assert torch.equal(shifted, left)
+
+
+def test_a_number_that_never_changes_tells_nothing() -> None:
+    assert Linear(0.0).of_target(torch.ones(1, 3, 1), torch.tensor([0]), torch.ones(1, 1)).isnan().all()
+    assert LINEAR.is_target(torch.ones(2, 3, 1), torch.tensor([0, 0])).isnan().all()
+    assert LINEAR.explained("contrast") == "logit"
+    assert all(np.isnan(values).all() for values in LINEAR.scores(np.ones((4, 1)), np.zeros(4, dtype=int)).values())

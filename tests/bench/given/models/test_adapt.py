@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import densenet121
 
-from bench.contracts import UserError
+import softcam
+from bench.contracts import EvidenceClassifier, UserError
 from bench.given.models.adapt import adapt
 from tests.bench.given.user_model import SIDE, LikeTransformers, UserNet, same_state, state_of, user_images
 from tests.support.tiny import small_vgg
@@ -96,7 +97,10 @@ class Silent(UserNet):
             UserNet(form="probabilities"),
             "are probabilities .in .0, 1., with sum 1., and logits are expected: remove its",
         ),
-        (UserNet(outputs=1), "one output per image; at least two logits are needed"),
+        (
+            nn.Sequential(UserNet(outputs=1), nn.Sigmoid()),
+            "one output of Sequential is a probability .*: remove its last sigmoid",
+        ),
         (nn.Sequential(nn.Conv2d(3, 2, 3)), r"returned \(2, 2, 30, 30\) for 2 images, not logits \(N,C\)"),
         (nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), "cannot read images of 3×32×32: .* give the size that it needs"),
         (Silent(), "have no gradient: its forward pass runs under torch.no_grad"),
@@ -124,6 +128,30 @@ def test_a_named_layer_is_the_feature_map() -> None:
     torch.testing.assert_close(features, model.net.body[:2](images).detach())
     torch.testing.assert_close(classifier.forward_head(features), model(images).logits.detach())
     assert not any(part._forward_hooks for part in classifier.modules())
+
+
+@pytest.mark.parametrize("squeezed", [False, True])
+def test_one_output_becomes_two_classes(squeezed: bool) -> None:
+    class Squeezed(UserNet):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images)[:, 0]
+
+    model, images = (Squeezed if squeezed else UserNet)(outputs=1).eval(), user_images(4)[0]
+    classifier, z = adapt(model, size=SIDE), model(images).detach().reshape(-1, 1)
+    assert classifier.num_classes == 2
+    said = "one logit z in a tensor, read as two classes (1: z, 0: −z); feature map of 8 channels and 8×8 cells"
+    assert said in vars(classifier)["found"]
+    torch.testing.assert_close(classifier(images), torch.cat([-z / 2, z / 2], dim=1))
+    torch.testing.assert_close(classifier(images).softmax(dim=1)[:, 1:], z.sigmoid())
+    torch.testing.assert_close(classifier.forward_head(classifier.forward_features(images)), classifier(images))
+
+
+def test_a_classifier_with_one_output_keeps_its_evidence() -> None:
+    own, images = softcam.convert(UserNet(outputs=1).eval(), image_size=SIDE), user_images(4)[0]
+    classifier = adapt(own, size=SIDE)
+    assert isinstance(classifier, EvidenceClassifier)
+    torch.testing.assert_close(classifier.forward_evidence(images).mean(dim=(2, 3)), classifier(images))
+    torch.testing.assert_close(classifier(images)[:, 1:], own(images).detach() / 2)
 
 
 def test_an_unknown_layer_names_the_candidates() -> None:

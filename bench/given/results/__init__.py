@@ -1,0 +1,1 @@
+"""What an evaluation found: scores, figures, comparisons, and how good the predictions are."""

@@ -1,0 +1,103 @@
+"""One number per image, such as an age: there are no classes and no probabilities, only a change of the output."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.outputs.base import Integers, Outputs, Target
+from bench.statistics.classification import CLASSIFICATION_SCORES
+from bench.statistics.intervals import Floats
+
+
+class Linear(Outputs):
+    """Outputs of a regression; labels are (N,) zeros, the index of the only output.
+
+    Args:
+        scale: unit in which changes of the output are measured.
+    """
+
+    multilabel, fewest, relative = False, 1, True
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale if scale > 0 else float("nan")  # an output that never changes tells nothing
+
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Computes the mean squared error of outputs (N,1) from values (N,)."""
+        return F.mse_loss(logits.squeeze(1), labels.to(logits.dtype))
+
+    def class_weights(self, labels: Integers, classes: int) -> Tensor:
+        """Returns 1, because there are no classes."""
+        return torch.ones(classes)
+
+    def guess(self, classes: int) -> float:
+        """Returns nan: the loss of a guess depends on the values."""
+        return float("nan")
+
+    def probability(self, logits: Tensor) -> Tensor:
+        """Returns the outputs themselves."""
+        return logits
+
+    def of_target(self, logits: Tensor, targets: Tensor, intact: Tensor) -> Tensor:
+        """Computes 1 minus the fall of the output below that of the intact image in units of ``scale``, within [0, 1].
+
+        A fall by one unit counts as all, and a rise as nothing, so that the metrics keep their ranges.
+        """
+        return (1 + (logits - intact.unsqueeze(1))[:, :, 0] / self.scale).clamp(0, 1)
+
+    def fitted(self, logits: Floats) -> Linear:
+        """Returns the same with the standard deviation of outputs (N,1) as unit: that of the output does not matter."""
+        return Linear(float(logits.std()))
+
+    def is_target(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Returns nan (N,K+1): nothing is decided."""
+        return logits.new_full(logits.shape[:2], torch.nan)
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Returns the outputs themselves."""
+        return logits
+
+    def predicted(self, logits: Floats, targets: Integers) -> Integers:
+        """Returns the targets: no image is wrong."""
+        return np.asarray(targets)
+
+    def confidence(self, logits: Floats, labels: Integers) -> Floats:
+        """Returns nan."""
+        return np.full(len(logits), np.nan)
+
+    def scores(
+        self,
+        logits: Floats,
+        labels: Integers,
+        weights: Floats | None = None,
+        healthy: int | None = 0,
+        ordered: bool = True,
+    ) -> dict[str, Floats]:
+        """Returns nan for every score of a classification."""
+        count = 1 if weights is None else len(weights)
+        return {name: np.full(count, np.nan) for name in CLASSIFICATION_SCORES}
+
+    def auc(self, logits: Floats, labels: Integers) -> float:
+        """Returns nan."""
+        return float("nan")
+
+    def accuracy(self, logits: Floats, labels: Integers) -> float:
+        """Returns nan."""
+        return float("nan")
+
+    def balanced_accuracy(self, logits: Floats, labels: Integers) -> float:
+        """Returns nan."""
+        return float("nan")
+
+    def counts(self, labels: Integers, classes: int) -> list[int]:
+        """Counts the images."""
+        return [len(labels)]
+
+    def explained(self, asked: Target) -> Target:
+        """Returns "logit": there is no other output to contrast it with."""
+        return "logit"
+
+
+LINEAR = Linear()
