@@ -11,7 +11,7 @@ from rich.text import Text
 from bench.devices import choose_device
 from bench.errors import UserError
 from bench.evaluation.predictor import checked_precision
-from bench.given.evaluate import Evaluation
+from bench.given.evaluate import TASKS, Evaluation, check_choices
 from bench.given.models.adapt import adapt
 from bench.given.models.sources import Source, load_weights, model_builder, named_dataset, open_model
 from bench.given.pixels import IDENTITY, Normalisation, channels_of
@@ -38,6 +38,7 @@ class Asked:
     feature_layer: str | None
     explainers: list[str] | None
     metrics: list[str] | None
+    expected_auc: float | None
     images: int | None
     out: Path
     device: str
@@ -51,6 +52,7 @@ def run_evaluation(asked: Asked, console: Console) -> int:
     Raises:
         UserError: a flag, the model or a data set cannot be used.
     """
+    check_choices(TASKS[0], asked.expected_auc)
     datasets = dict(named_dataset(name, asked.root) for name in asked.datasets)
     source = _source(asked)
     normalisation = _normalisation(asked) or source.normalisation or IDENTITY
@@ -66,6 +68,7 @@ def run_evaluation(asked: Asked, console: Console) -> int:
     device, precision = choose_device(asked.device), checked_precision(asked.precision)
     console.print(f"{vars(classifier)['found']}; on {device}, writing to {asked.out}", soft_wrap=True, markup=False)
     result = evaluation.run(RunOptions(asked.root, asked.out, device, precision=precision), console)
+    result.expected_auc = asked.expected_auc
     left = build_report(result.folder, console)
     console.print(Text(str(result)), soft_wrap=True)
     for line in result.warnings:

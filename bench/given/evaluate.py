@@ -110,7 +110,7 @@ def evaluate(
         UserError: the input cannot be used; one line that says what is wrong and what to do.
     """
     register_all()
-    _check_choices(task, expected_auc)
+    check_choices(task, expected_auc)
     source = open_model(model, builder)
     asked = _normalisation(mean, std)
     if isinstance(images, str | Path):
@@ -256,7 +256,12 @@ def _console() -> Console:
     return console if shows_bars(console) else Console(quiet=True)
 
 
-def _check_choices(task: str, expected_auc: float | None) -> None:
+def check_choices(task: str, expected_auc: float | None) -> None:
+    """Checks what the user states.
+
+    Raises:
+        UserError: an unknown task, or an AUC outside [0, 1] or of a regression.
+    """
     if task not in TASKS:
         raise UserError(f"unknown task {task!r}; give {' or '.join(TASKS)}")
     if expected_auc is not None and not 0 <= expected_auc <= 1:
