@@ -73,8 +73,8 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False, sa
 
 def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: bool, said: Collection[str]) -> list[str]:
     state = _state(folder, record)
-    is_stale = not (only_if_stale and _stored_state(folder) == state)
     files, failures = Manifest(folder, lenient=True), Failures()
+    is_stale = not (only_if_stale and _is_current(files, state))
     if is_stale:
         _make_room(files, console)
     with _figures(files, record, failures, is_stale) as drawn:
@@ -162,7 +162,8 @@ def _finish(files: Manifest, state: dict[str, str], failures: Failures, console:
         if files.was_written(_STATE) and _stored_state(files.folder) is None:  # damaged: it holds nothing of the user
             (files.folder / _STATE).unlink(missing_ok=True)
         with files.replacing(_STATE) as temporary:
-            temporary.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+            content = state | {"files": sorted(files.written)}
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     files.compact()
     lines = [
         f"{files.folder / name} {why} and is left as it is; rename or delete it to have it written again"
@@ -224,6 +225,15 @@ def _draw(folder: Path) -> _Drawn:
     with collecting():
         frames = _frames(folder, failures)
         return draw_figures(frames, files.inside(_FIGURES), OTHERS, failures), files, failures
+
+
+def _is_current(files: Manifest, state: dict[str, str]) -> bool:
+    """Whether the last report was made of these scores by this code, and all its files are as it wrote them."""
+    stored = _stored_state(files.folder)
+    if not isinstance(stored, dict) or {key: stored.get(key) for key in state} != state:
+        return False
+    written = stored.get("files")
+    return isinstance(written, list) and all(isinstance(name, str) and files.is_ours(name) for name in written)
 
 
 def _stored_state(folder: Path) -> Any:

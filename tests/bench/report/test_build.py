@@ -89,6 +89,36 @@ def test_report_is_built_whatever_there_is(tmp_path: Path, metrics: list[str]) -
     assert metrics[0].replace("_", " ") in tables
 
 
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.usefixtures("squares")
+@pytest.mark.parametrize("name", ["tables/complexity.csv", "figures/galleries", "report.html", "scores.parquet"])
+def test_a_finished_report_heals(tmp_path: Path, name: str) -> None:
+    """A deleted file is written again; a changed one may be an edit of the user: it is named, and stays."""
+    out, config = tmp_path / "run", tiny_config(metrics=["gini"], explainers=["gradcam"])
+    run_tiny(out, config)
+    assert build_report(out, Console(quiet=True)) == []
+    file = out / name if name.count(".") else next((out / "figures").glob("*.pdf"))
+    before = file.read_bytes()
+    file.unlink()
+    assert build_report(out, Console(quiet=True), only_if_stale=True) == []
+    assert file.read_bytes() == before
+    _flip(file)
+    for _ in range(2):
+        (line,) = build_report(out, Console(quiet=True), only_if_stale=True)
+        assert (
+            line == f"{file} was changed since it was written and is left as it is; rename or delete it to have it "
+            "written again"
+        )
+    file.unlink()
+    assert build_report(out, Console(quiet=True), only_if_stale=True) == []
+    assert file.read_bytes() == before
+
+
 @pytest.mark.usefixtures("squares", "unsaved")
 def test_report_is_built_again_where_it_is_stale(tmp_path: Path) -> None:
     out, config, console = tmp_path / "run", tiny_config(metrics=["gini"], explainers=["gradcam"]), Console(quiet=True)
