@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.data.findings.boxes import Boxes, read_boxes
-from bench.data.findings.table import NAME, Row, Table, read_table
+from bench.data.findings.table import NAME, Row, Table, names_files, read_table
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import SUFFIXES
 from bench.data.readers.places import CLUTTER
@@ -48,8 +48,12 @@ class Found:
 
 
 def has_findings(folder: Path) -> bool:
-    """Returns whether a folder has the layout of several labels per image."""
-    return (folder / NAME).is_file()
+    """Returns whether a folder has the layout of several labels per image.
+
+    A ``labels.csv`` that names no files, next to folders of classes, is another table of the user.
+    """
+    table = folder / NAME
+    return table.is_file() and (names_files(table) or bool(_pictures(folder / "images")))
 
 
 def find_images(folder: Path, seed: int) -> Found:
