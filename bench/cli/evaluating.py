@@ -19,7 +19,9 @@ def _option(text: str) -> Any:
 def evaluate(
     context: typer.Context,
     model: Annotated[str, _option("torchvision:NAME, timm:NAME, FILE.py:FUNCTION, or a file that export wrote")],
-    datasets: Annotated[str, _option("data sets, comma separated; folder:PATH")],
+    datasets: Annotated[str | None, _option("data sets, comma separated; folder:PATH")] = None,
+    data: Annotated[Path | None, _option("instead: table of images and labels, such as PATH/labels.csv")] = None,
+    labels: Annotated[str | None, _option("labels per image that the data must have: single or multi")] = None,
     weights: Annotated[Path | None, _option("weights of the model (.safetensors, .pt)")] = None,
     classes: Annotated[int | None, _option("number of outputs of the model")] = None,
     mean: Annotated[str | None, _option("mean of pixels in [0, 1]: one number or three, comma separated")] = None,
@@ -49,7 +51,8 @@ def evaluate(
         model=model,
         weights=weights,
         classes=classes,
-        datasets=_names(datasets, "--datasets") or [],
+        datasets=_datasets(datasets, data),
+        labels=labels,
         root=data_root,
         mean=_numbers(mean, "--mean"),
         std=_numbers(std, "--std"),
@@ -65,6 +68,12 @@ def evaluate(
         precision=precision,
     )
     raise typer.Exit(run_evaluation(asked, console))
+
+
+def _datasets(datasets: str | None, data: Path | None) -> list[str]:
+    if (datasets is None) == (data is None):
+        raise UserError("give either --datasets or --data: names of data sets, or a table of images and labels")
+    return [str(data)] if data is not None else _names(datasets, "--datasets") or []
 
 
 def _names(text: str | None, flag: str) -> list[str] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from bench.contracts import DatasetInfo
 from bench.devices import choose_device
 from bench.errors import UserError
 from bench.evaluation.predictor import checked_precision
@@ -44,6 +45,7 @@ class Asked:
     device: str
     batch_size: int | None
     precision: str
+    labels: str | None = None
 
 
 def run_evaluation(asked: Asked, console: Console) -> int:
@@ -57,6 +59,7 @@ def run_evaluation(asked: Asked, console: Console) -> int:
     source = _source(asked)
     normalisation = _normalisation(asked) or source.normalisation or IDENTITY
     side = asked.size or source.size or _SIDE
+    _check_labels(asked.labels, datasets)
     outputs = outputs_of(next(iter(datasets.values())))
     classifier = adapt(source.model, asked.feature_layer, side, outputs)
     values = {"batch_size": asked.batch_size, "diseased": asked.images, "healthy": asked.images}
@@ -74,6 +77,19 @@ def run_evaluation(asked: Asked, console: Console) -> int:
     for line in result.warnings:
         console.print(Text(line, style="yellow"), soft_wrap=True)
     return 1 if result.problems or left else 0
+
+
+def _check_labels(asked: str | None, datasets: dict[str, DatasetInfo]) -> None:
+    if asked not in (None, "single", "multi"):
+        raise UserError(f"--labels {asked}: give single or multi")
+    for name, info in datasets.items() if asked else ():
+        if info.multilabel != (asked == "multi"):
+            remedy = "one column per finding in labels.csv" if asked == "multi" else "one folder per class"
+            raise UserError(
+                f"--labels {asked}: {name} has other labels; give data with {remedy}, or leave --labels out"
+            )
+    if len({info.multilabel for info in datasets.values()}) > 1:
+        raise UserError("some data sets have one label per image, others findings; evaluate them one after the other")
 
 
 def _source(asked: Asked) -> Source:

@@ -15,11 +15,10 @@ from bench.data.sources import elpv
 from bench.data.sources.folder import folder_dataset
 from bench.data.split import Split
 from bench.registry import DATASETS
-from tests.support.made_findings import make_findings
-from tests.support.made_folder import make_folder
-from tests.support.made_fundus import make_eyepacs, make_idrid
-from tests.support.made_oct import SIZES, make_oct, write_mask
-from tests.support.made_rsna import make_rsna
+from tests.support.datasets.folder import make_findings, make_folder
+from tests.support.datasets.fundus import make_eyepacs, make_idrid
+from tests.support.datasets.oct import SIZES, make_oct, write_mask
+from tests.support.datasets.rsna import make_rsna
 
 OURS = {name for name in DATASETS if DATASETS[name].builder.__module__.startswith("bench.")}
 SIZE = 64

@@ -22,9 +22,9 @@ from bench.report.build import build_report
 from bench.report.frames.load import Frames, load_frames
 from bench.run.plan import make_plan
 from bench.run.runner import RunOptions, run
-from tests.support.made_fundus import make_eyepacs
-from tests.support.made_oct import CLASSES, make_oct
-from tests.support.made_rsna import make_rsna
+from tests.support.datasets.fundus import make_eyepacs
+from tests.support.datasets.oct import CLASSES, make_oct
+from tests.support.datasets.rsna import make_rsna
 
 pytest.importorskip("pydicom")
 pytestmark = pytest.mark.slow

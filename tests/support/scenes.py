@@ -102,7 +102,7 @@ def subject_of(weight: Tensor, count: int, metrics: list[MetricRequest] | None =
         classifier, split, Selection(order, labels[order] == 1, count), ExplainSection(batch_size=3, steps=4),
         logits, np.ones(count, dtype=int), (0.0,) * 3, (1.0,) * 3, torch.device("cpu"), [], 0, ("scenes",),
     )  # fmt: skip
-    prepared = SimpleNamespace(samples=scenes, info=SimpleNamespace(healthy=0))
+    prepared = SimpleNamespace(samples=scenes, info=SimpleNamespace(healthy=0, lesion_free=0))
     head = SimpleNamespace(head=SimpleNamespace(family="black box"))
     trained: Any = SimpleNamespace(prepared=prepared, head=head)
     return Subject(trained, context, {}, metrics or [], {})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.data.findings.boxes import Boxes, read_boxes
-from bench.data.findings.table import NAME, Row, Table, read_table
+from bench.data.findings.table import NAME, Row, Table, names_files, read_table
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.images import SUFFIXES
 from bench.data.readers.places import CLUTTER
@@ -48,25 +48,29 @@ class Found:
 
 
 def has_findings(folder: Path) -> bool:
-    """Returns whether a folder has the layout of several labels per image."""
-    return (folder / NAME).is_file()
+    """Returns whether a folder has the layout of several labels per image.
+
+    A ``labels.csv`` that names no files, next to folders of classes, is another table of the user.
+    """
+    table = folder / NAME
+    return table.is_file() and (names_files(table) or bool(_pictures(folder / "images")))
 
 
-def find_images(folder: Path, seed: int) -> Found:
+def find_images(labels: Path, seed: int) -> Found:
     """Finds the files that ``labels.csv`` names, and their masks, by names only.
 
     Raises:
         UserError: ``labels.csv`` or the file of boxes cannot be used, none of the images exists, or there are masks and
             boxes.
     """
-    table = read_table(folder / NAME)
+    table, folder = read_table(labels), labels.parent
     found = Found(table, [], read_boxes(folder, table.findings))
     splits = _splits(table, seed)
     for row, split in zip(table.rows, splits, strict=True):
         name = normal(row.file.replace("\\", "/"))
         file = next((one for one in (folder / "images" / name, folder / name) if one.is_file()), None)
         if file is None:
-            reason = f"is in {NAME}, line {row.line}, but not in {folder / 'images'}"
+            reason = f"is in {labels.name}, line {row.line}, but not in {folder / 'images'}"
             found.bad.append(Fault(row.file, reason, Kind.ABSENT))
         else:
             found.images.append(Listed(file, split, row))
@@ -79,7 +83,7 @@ def find_images(folder: Path, seed: int) -> Found:
     _attach_masks(folder / _MASKS, found)
     known = {one.file for one in found.images}
     extra = [one for one in _pictures(folder / "images", deep=True) if one not in known]
-    found.unused += [Fault(str(one), f"is not in {NAME} and is not used", Kind.LAYOUT) for one in extra]
+    found.unused += [Fault(str(one), f"is not in {labels.name} and is not used", Kind.LAYOUT) for one in extra]
     return found
 
 
@@ -99,7 +103,7 @@ def _stray_boxes(found: Found) -> list[Fault]:
     assert found.boxes is not None
     names = {row.file for row in found.table.rows}
     stray = dict.fromkeys(name for name, _ in found.boxes.of if name not in names)
-    reason = f"has boxes in {found.boxes.file.name}, but is not in {NAME}"
+    reason = f"has boxes in {found.boxes.file.name}, but is not in {found.table.file.name}"
     return [Fault(name, reason, Kind.STRAY_MASK) for name in stray]
 
 
@@ -127,7 +131,7 @@ def _attach_masks(folder: Path, found: Found) -> None:
         if place.name.startswith((".", "~")) or place.name.lower() in CLUTTER:
             continue
         if finding not in found.table.findings:
-            reason = f"is no finding of {NAME}; its columns are {', '.join(found.table.findings)}"
+            reason = f"is no finding of {found.table.file.name}; its columns are {', '.join(found.table.findings)}"
             found.bad.append(Fault(str(place), reason, Kind.LAYOUT))
             continue
         for mask in _pictures(place):

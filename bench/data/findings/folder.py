@@ -19,7 +19,6 @@ from bench.contracts import DatasetInfo, Sample
 from bench.data.findings.boxes import box_mask
 from bench.data.findings.files import find_images
 from bench.data.findings.pairs import SPLIT, FindingPairs, Regions
-from bench.data.findings.table import NAME
 from bench.data.readers.faults import Kind
 from bench.data.readers.images import BadFile, Window, read_image
 from bench.data.readers.masks import read_regions_of, require_plausible
@@ -27,13 +26,13 @@ from bench.data.splitting import require_split, subsample
 from bench.specs import parse_mask_values
 
 
-def findings_dataset(path: Path) -> DatasetInfo:
-    """Returns the facts and the builder of a folder with ``labels.csv``.
+def findings_dataset(table: Path) -> DatasetInfo:
+    """Returns the facts and the builder of the folder of a table, which is usually called ``labels.csv``.
 
     Raises:
         UserError: as ``find_images``.
     """
-    found = find_images(path, seed=0)
+    found = find_images(table, seed=0)
 
     def builder(
         root: Path,
@@ -43,19 +42,19 @@ def findings_dataset(path: Path) -> DatasetInfo:
         mask_values: Sequence[int | str] = (),
         window: Window | None = None,
     ) -> FolderFindings | FindingPairs:
-        images = FolderFindings(path, "test" if split == SPLIT else split, count, seed, (mask_values, window))
+        images = FolderFindings(table, "test" if split == SPLIT else split, count, seed, (mask_values, window))
         return FindingPairs(images) if split == SPLIT else images
 
     masks: Literal["pixel", "box", "none"] = "none"
     if found.boxes or any(one.masks for one in found.images):
         masks = "box" if found.boxes else "pixel"
     return DatasetInfo(
-        name=f"folder:{path}",
+        name=f"folder:{table.parent}",
         builder=builder,
         modality="other",
         classes=found.table.findings,
         masks=masks,
-        source=str(path),
+        source=str(table.parent),
         licence="the user's own",
         citation="",
         healthy=None,
@@ -74,19 +73,20 @@ class FolderFindings:
 
     def __init__(
         self,
-        folder: Path,
+        table: Path,
         split: str,
         count: int | None,
         seed: int,
         reading: tuple[Sequence[int | str], Window | None] = ((), None),
     ) -> None:
-        require_split(f"folder:{folder}", split)
-        found = find_images(folder, seed)
+        require_split(f"folder:{table.parent}", split)
+        found = find_images(table, seed)
         self._values, self._window = parse_mask_values(reading[0]), reading[1]
-        self.classes, self._boxes = found.table.findings, found.boxes
+        self.classes, self._boxes, self._table = found.table.findings, found.boxes, table.name
         images = [one for one in found.images if one.split == split]
         self.groups = {one.row.file: one.row.group for one in images}
-        self.unchecked = "" if found.table.has_groups else f"which images are of one person: {NAME} has no column group"
+        unstated = f"which images are of one person: {table.name} has no column group"
+        self.unchecked = "" if found.table.has_groups else unstated
         chosen = subsample([one.row.labels for one in images], [one.row.file for one in images], count, seed)
         self.images = [images[index] for index in chosen]
         masks = [mask for one in self.images for some in one.masks.values() for mask in some]
@@ -126,7 +126,9 @@ class FolderFindings:
             if mask is not None and mask.any():
                 file = self._boxes.file if self._boxes else listed.masks[finding][0]
                 label = f"line {listed.row.line}, says that it is {'absent' if value == 0 else 'unknown'}"
-                reason = f"marks {self.classes[finding]!r} on {listed.row.file}, but {NAME}, {label}; correct one"
+                reason = (
+                    f"marks {self.classes[finding]!r} on {listed.row.file}, but {self._table}, {label}; correct one"
+                )
                 raise BadFile(file, reason, Kind.ABSENT_FINDING)
         return Sample(image, listed.row.labels, None, listed.row.file, listed.row.group)
 

@@ -55,6 +55,15 @@ class Table:
     has_groups: bool
 
 
+def names_files(file: Path) -> bool:
+    """Returns whether a table has a column that names files."""
+    return any(_plain(name) in _FILES for name in read_records(file)[0])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
 def read_table(file: Path) -> Table:
     """Reads the table; columns other than file, group and split are findings.
 
@@ -63,7 +72,7 @@ def read_table(file: Path) -> Table:
             or listed twice; only some rows have a split; or a finding is never present.
     """
     header, records = read_records(file)
-    plain = {name: re.sub(r"[\W_]+", "", name).lower() for name in header if name}
+    plain = {name: _plain(name) for name in header if name}
     name_of = _only(file, "file", [name for name in plain if plain[name] in _FILES])
     group_of = _only(file, "group", [name for name in plain if plain[name] in _GROUPS])
     split_of = _only(file, "split", [name for name in plain if plain[name] == "split"])
@@ -107,8 +116,8 @@ def _label(text: str, finding: str, where: str) -> int:
         value = float("nan")
     if value not in (-1, 0, 1):
         raise UserError(
-            f"{where}: {finding} is {text!r}; write 1 (present), 0 (absent), or -1 or nothing (unknown), and remove "
-            "columns that are no findings"
+            f"{where}: {finding} is {text!r}; write 1 (present), 0 (absent), or -1 or nothing (unknown); remove "
+            f"columns that are no findings, or rename {NAME} if folders are the classes"
         )
     return int(value)
 

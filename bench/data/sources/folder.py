@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.contracts import SPLITS, DatasetInfo, Sample
 from bench.data.findings.files import has_findings
 from bench.data.findings.folder import findings_dataset
+from bench.data.findings.table import NAME as LABELS
 from bench.data.readers.faults import Fault, Kind
 from bench.data.readers.groups import columns_of, unchecked_groups
 from bench.data.readers.images import BadFile, Window, read_image
@@ -142,7 +143,7 @@ def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
             raise UserError(
                 f"data.grades does not apply to {path}: its labels.csv states findings, which have no order"
             )
-        return findings_dataset(path)
+        return findings_dataset(path / LABELS)
     found = find_files(path, grades)
     healthy = healthy_class(found)
     doubtful = tuple(one for one in found.unused if one.kind == Kind.HEALTHY_LESION)

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from bench.contracts import SPLITS, DatasetInfo, Sample
+from bench.data.findings.folder import findings_dataset
 from bench.data.findings.pairs import SPLIT as FINDING_SPLIT
 from bench.data.findings.pairs import FindingPairs
 from bench.data.findings.table import NAME as FINDING_TABLE
@@ -168,6 +169,7 @@ def _imported(file: Path) -> Any:
 def named_dataset(name: str | Path, root: Path) -> tuple[str, DatasetInfo]:
     """Returns a folder, or a registered data set, of which only the images that are explained are read.
 
+    The name of a CSV file stands for its folder, with this table in the place of ``labels.csv``.
     Of a folder these are all images, unless its ``splits.csv`` or ``labels.csv`` names test images.
 
     Raises:
@@ -176,10 +178,15 @@ def named_dataset(name: str | Path, root: Path) -> tuple[str, DatasetInfo]:
     text = str(name)
     if isinstance(name, Path) or Path(text).is_dir():
         text = f"folder:{text}"
-    ((found, info),) = resolve_datasets([text], root)[0].items()
-    folder = Path(info.name.removeprefix("folder:"))
-    table = FINDING_TABLE if info.multilabel else "splits.csv"
-    if info.name.startswith("folder:") and not _names_splits(folder / table):
+    if Path(text).suffix.lower() == ".csv":
+        if not Path(text).is_file():
+            raise MissingData(f"{text} not found; give a table with file, patient and one column per finding")
+        info, table = findings_dataset(Path(text)), Path(text)
+        found = info.name
+    else:
+        ((found, info),) = resolve_datasets([text], root)[0].items()
+        table = Path(info.name.removeprefix("folder:")) / (FINDING_TABLE if info.multilabel else "splits.csv")
+    if info.name.startswith("folder:") and not _names_splits(table):
         build: Any = info.builder
 
         def whole(root: Path, split: str) -> _Joined:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.bench.commands.checking import SIDE, lesion
-from tests.support.made_fundus import save, table
+from tests.support.datasets.fundus import save, table
 
 
 @pytest.fixture

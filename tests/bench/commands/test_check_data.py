@@ -17,8 +17,8 @@ from bench.data.sources.folder import folder_dataset
 from bench.data.sources.rsna import LABELS
 from bench.registry import DATASETS
 from tests.bench.commands.checking import SIDE, check, cut, generated, info_of, lesion, read, rewrite
-from tests.support import made_rsna
-from tests.support.made_fundus import disc, photograph, save, table
+from tests.support.datasets import rsna as made_rsna
+from tests.support.datasets.fundus import disc, photograph, save, table
 
 Plant = Callable[[Path], Any]
 

@@ -21,8 +21,8 @@ from bench.data.loading import Request, load_split
 from bench.data.sources.folder import folder_dataset
 from bench.registry import DATASETS
 from tests.bench.commands.checking import SIDE, check, cut, generated, info_of, lesion, read
+from tests.support.datasets.fundus import save
 from tests.support.files import ROOT
-from tests.support.made_fundus import save
 
 
 def test_long_lists_are_cut_on_the_screen_and_whole_in_the_file(own_folder: Path) -> None:

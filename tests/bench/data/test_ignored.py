@@ -22,8 +22,8 @@ from bench.run.runner import RunOptions, run
 from bench.store.folders import RunStore
 from tests.bench.metrics.test_localisation import PIXELWISE, random_maps, random_masks
 from tests.oracles import localisation as oracle
+from tests.support.datasets.fundus import disc, load, photograph, save, table
 from tests.support.made import SIZE, register_squares, registered_squares, squares, tiny_config
-from tests.support.made_fundus import disc, load, photograph, save, table
 
 
 def random_regions(n: int = 6, height: int = 9, width: int = 11, share: float = 0.3) -> tuple[torch.Tensor, ...]:

@@ -6,6 +6,7 @@ import math
 import re
 import warnings
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,17 @@ import pytest
 import sklearn.metrics as sk
 import torch
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+import run_benchmark
 from bench import evaluate
+from bench.cli.main import app
 from bench.contracts import UserError
 from bench.given.results.predictions import auc_error
 from bench.given.results.result import Result
 from bench.metrics import patch_at
+from bench.report.frames.load import load_frames
+from tests.support.datasets.folder import make_findings
 
 SIDE, COUNT = 32, 24
 FINDINGS = ("left", "right", "low")
@@ -272,3 +278,36 @@ def test_bad_input_is_one_line(what: str) -> None:
 def test_probabilities_are_refused() -> None:
     with pytest.raises(UserError, match=r"probabilities \(of a sigmoid\), and logits are expected"):
         evaluate(Probabilities(), IMAGES, MASKS, LABELS)
+
+
+NET = """
+from torch import nn
+
+def build(classes):
+    features = nn.Conv2d(3, 4, 3, stride=2), nn.ReLU()
+    return nn.Sequential(*features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+"""
+
+
+def test_the_command_reads_a_table_of_findings(tmp_path: Path, unsaved: None) -> None:
+    folder = make_findings(tmp_path / "own")
+    (folder / "labels.csv").rename(folder / "my.csv")
+    net = tmp_path / "net.py"
+    net.write_text(NET)
+    given = ["evaluate", "--model", f"{net}:build", "--classes", "2", "--size", "32", "--device", "cpu"]
+    given += ["--explainers", "gradcam", "--metrics", "pixel_auroc", "--images", "4", "--out", str(tmp_path / "out")]
+    found = CliRunner().invoke(
+        app, [*given, "--labels", "multi", "--data", str(folder / "my.csv")], obj=run_benchmark.register
+    )
+    assert found.exit_code == 0, found.output
+    scores = load_frames(tmp_path / "out").scores
+    assert {name.partition(" [")[2] for name in scores["image"]} == {"effusion]", "nodule]"}
+    for wrong, message in [
+        (["--labels", "single", "--data", str(folder / "my.csv")], "--labels single: .* has other labels"),
+        (["--labels", "both", "--data", str(folder / "my.csv")], "--labels both: give single or multi"),
+        (["--data", str(folder / "no.csv")], "no.csv not found"),
+        ([], "give either --datasets or --data"),
+    ]:
+        refused = CliRunner().invoke(app, [*given, *wrong], obj=run_benchmark.register)
+        assert isinstance(refused.exception, UserError)
+        assert re.search(message, str(refused.exception)), refused.exception

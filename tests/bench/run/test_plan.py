@@ -10,8 +10,8 @@ import pytest
 from bench.config import parse_config
 from bench.errors import UserError
 from bench.run.plan import make_plan
+from tests.support.datasets.fundus import save
 from tests.support.made import registered_squares
-from tests.support.made_fundus import save
 
 RUN = {"datasets": ["squares"], "heads": ["blackbox", "softcam-dense"], "explainers": ["gradcam"]}
 

@@ -75,6 +75,6 @@ def test_counterfactuals_are_rendered_once_for_all_classifiers(monkeypatch: pyte
 
 def test_without_counterfactuals_or_a_healthy_class_there_is_no_result() -> None:
     prepared, classifier = subject(0)
-    no_healthy: Any = SimpleNamespace(healthy=None)
+    no_healthy: Any = SimpleNamespace(lesion_free=None)
     for lacking in (replace(prepared, samples=[]), replace(prepared, info=no_healthy)):
         assert facts(lacking, classifier) is None

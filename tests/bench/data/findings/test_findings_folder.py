@@ -18,8 +18,19 @@ from bench.data.checks import BadFiles
 from bench.data.loading import Request, load_splits
 from bench.data.sources.folder import folder_dataset
 from bench.data.split import Split
-from tests.support.made_findings import CORNERS, COUNT, FINDINGS, labels_of, make_findings, rows_of, write_table
-from tests.support.made_folder import SIDE, box, write
+from tests.support.datasets.folder import (
+    CORNERS,
+    COUNT,
+    FINDINGS,
+    SIDE,
+    box,
+    labels_of,
+    make_findings,
+    make_folder,
+    rows_of,
+    write,
+    write_table,
+)
 
 
 @pytest.fixture
@@ -281,6 +292,23 @@ def test_check_data_counts_images_per_finding_and_names_faults(folder: Path) -> 
     for finding in FINDINGS:
         assert ["test", finding] in [line[:2] for line in lines]
         assert ["findings", finding] in [line[:2] for line in lines]
+
+
+def test_an_unrelated_table_next_to_folders_of_classes_is_not_read(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "own")
+    (folder / "labels.csv").write_text("mine")
+    assert folder_dataset(folder).classes == ("healthy", "sick")
+    assert not folder_dataset(folder).multilabel
+
+
+def test_images_may_be_in_folders(folder: Path) -> None:
+    for index in range(20):
+        (folder / "images/a").mkdir(exist_ok=True)
+        (folder / f"images/i{index}.png").rename(folder / f"images/a/i{index}.png")
+    write_table(folder, [[f"a/{row[0]}" if index < 20 else row[0], *row[1:]] for index, row in enumerate(rows_of())])
+    splits = load(folder)
+    assert sum(len(splits[name]) for name in ("train", "val", "test")) == COUNT
+    assert splits["findings"].has_mask.sum() == sum("no finding" not in name for name in splits["findings"].ids)
 
 
 def test_grades_do_not_apply(folder: Path) -> None:

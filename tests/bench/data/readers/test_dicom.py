@@ -16,7 +16,7 @@ from bench.contracts import MissingData
 from bench.data.readers import dicom
 from bench.data.readers.dicom import read_dicom
 from bench.data.readers.images import BadFile
-from tests.support.made_rsna import write_dicom, write_jpeg_dicom
+from tests.support.datasets.rsna import write_dicom, write_jpeg_dicom
 
 pydicom = pytest.importorskip("pydicom")
 SIDE = 32

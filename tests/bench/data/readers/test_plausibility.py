@@ -16,7 +16,7 @@ from bench.data.prepare import facts, prepare
 from bench.data.readers.plausibility import has_two_values, judge
 from bench.data.sources.folder import folder_dataset
 from bench.errors import UserError
-from tests.support.made_folder import SIDE, box, make_folder, write
+from tests.support.datasets.folder import SIDE, box, make_folder, write
 
 NAN = float("nan")
 SAME = "the lesion has the same area, 2.78% of the image in all 10 masks"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.made_fundus import disc, photograph, save, table
-from tests.support.made_rsna import make_rsna
+from tests.support.datasets.fundus import disc, photograph, save, table
+from tests.support.datasets.rsna import make_rsna
 
 
 @pytest.fixture(scope="module")

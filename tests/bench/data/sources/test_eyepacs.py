@@ -16,8 +16,8 @@ from bench.data.checks import BadFiles
 from bench.data.loading import Request, load_split, load_splits
 from bench.data.sources.eyepacs import find_photographs
 from bench.registry import DATASETS
+from tests.support.datasets.fundus import by_id, disc, load, photograph, save, table
 from tests.support.files import REAL
-from tests.support.made_fundus import by_id, disc, load, photograph, save, table
 
 pytestmark = pytest.mark.usefixtures("one_drawing")
 

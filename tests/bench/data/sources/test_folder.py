@@ -13,7 +13,7 @@ from bench.data.checks import BadFiles
 from bench.data.loading import Request, load_split, load_splits
 from bench.data.sources.folder import folder_dataset
 from bench.data.split import Split
-from tests.support.made_folder import SIDE, box, make_folder, write
+from tests.support.datasets.folder import SIDE, box, make_folder, write
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 
 from bench.data.readers.images import read_image
 from bench.data.sources.fov import Square, field_of_view, square_around
+from tests.support.datasets.fundus import disc, photograph
 from tests.support.files import REAL
-from tests.support.made_fundus import disc, photograph
 
 FUNDUS = REAL / "samples" / "fundus"
 

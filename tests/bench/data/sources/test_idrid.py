@@ -11,7 +11,7 @@ import pytest
 from bench.contracts import MissingData, UserError
 from bench.data.checks import BadFiles
 from bench.registry import DATASETS
-from tests.support.made_fundus import TESTING, TRAINING, load, make_idrid, mask_idrid
+from tests.support.datasets.fundus import TESTING, TRAINING, load, make_idrid, mask_idrid
 
 
 @pytest.fixture

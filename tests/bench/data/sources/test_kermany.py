@@ -17,7 +17,7 @@ from bench.data.checks import BadFiles
 from bench.data.loading import Request, load_splits
 from bench.data.split import Split
 from bench.registry import DATASETS
-from tests.support.made_oct import CLASSES, SIZES, make_oct, scan, write_mask
+from tests.support.datasets.oct import CLASSES, SIZES, make_oct, scan, write_mask
 
 pytestmark = pytest.mark.usefixtures("one_drawing")
 

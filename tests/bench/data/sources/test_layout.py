@@ -16,7 +16,7 @@ from bench.data.readers.tables import read_records
 from bench.data.sources.folder import folder_dataset
 from bench.data.split import Split
 from bench.errors import UserError
-from tests.support.made_folder import SIDE, box, make_folder, write
+from tests.support.datasets.folder import SIDE, box, make_folder, write
 
 SPLITS = ("train", "val", "test")
 

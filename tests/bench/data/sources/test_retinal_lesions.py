@@ -11,7 +11,7 @@ import pytest
 
 from bench.contracts import MissingData
 from bench.data.checks import BadFiles
-from tests.support.made_fundus import by_id, disc, load, photograph, save
+from tests.support.datasets.fundus import by_id, disc, load, photograph, save
 
 pytestmark = pytest.mark.usefixtures("one_drawing")
 

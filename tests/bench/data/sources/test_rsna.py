@@ -18,8 +18,7 @@ from bench.data.readers.faults import Kind
 from bench.data.readers.images import resize_image
 from bench.data.sources.rsna import cxr, draw_boxes, read_annotations
 from bench.registry import DATASETS
-from tests.support.files import REAL
-from tests.support.made_rsna import (
+from tests.support.datasets.rsna import (
     OPACITY,
     boxes_of,
     class_of,
@@ -31,6 +30,7 @@ from tests.support.made_rsna import (
     release_splits,
     write_dicom,
 )
+from tests.support.files import REAL
 
 pytest.importorskip("pydicom")
 COUNT, LABELS, CLASSES = 18, "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"

@@ -12,7 +12,7 @@ from bench.contracts import UserError
 from bench.data.checks import BadFiles
 from bench.data.readers.faults import Kind
 from bench.data.sources.rsna import read_annotations, read_classes
-from tests.support.made_rsna import (
+from tests.support.datasets.rsna import (
     boxes_of,
     load,
     patient,

@@ -13,7 +13,7 @@ from bench.contracts import UserError
 from bench.data.checks import BadFiles
 from bench.data.readers.faults import Kind
 from bench.data.sources.rsna import cxr
-from tests.support.made_rsna import (
+from tests.support.datasets.rsna import (
     boxes_of,
     halved,
     load,
