@@ -12,7 +12,8 @@ from bench.contracts import DatasetInfo
 from bench.devices import choose_device
 from bench.errors import UserError
 from bench.evaluation.predictor import checked_precision
-from bench.given.evaluate import TASKS, Evaluation, check_choices
+from bench.given.data import TASKS, check_choices
+from bench.given.evaluation import Evaluation
 from bench.given.models.adapt import adapt
 from bench.given.models.sources import Source, load_weights, model_builder, named_dataset, open_model
 from bench.given.pixels import IDENTITY, Normalisation, channels_of
