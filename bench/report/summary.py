@@ -107,13 +107,19 @@ def model_lines(frames: Frames) -> list[str]:
         if facts.brightness_auc is not None:
             lines.append(f"{name}: brightness statistics alone reach an AUC of {number(facts.brightness_auc)}")
         cells = frames.cells[frames.cells["dataset"] == name]
-        if line := twin_line(name, cells):
+        if line := twin_line(name, cells, "free of the finding" if facts.multilabel else "healthy"):
             lines.append(line)
     return lines
 
 
-def twin_line(name: str, cells: pd.DataFrame) -> str:
-    """Returns a line about the use of the lesions by the models of a data set; empty if it is unknown."""
+def twin_line(name: str, cells: pd.DataFrame, healthy: str = "healthy") -> str:
+    """Returns a line about the use of the lesions by the models of a data set; empty if it is unknown.
+
+    Args:
+        name: of the data set.
+        cells: its cells.
+        healthy: the word for images without lesions.
+    """
     known = [record.lesion_reliance for record in cells["record"] if record.lesion_reliance]
     models = [one for one in known if one.true_positives]
     if not models:
@@ -121,7 +127,7 @@ def twin_line(name: str, cells: pd.DataFrame) -> str:
     shares = _range([f"{share:.0%}" for share in sorted(one.called_healthy for one in models)])
     counts = _range(sorted(one.true_positives for one in models))
     of = "1 model" if len(models) == 1 else f"range over {len(models)} models"
-    return f"{name}: without their lesions {shares} of the true positives are called healthy ({of}, n = {counts})"
+    return f"{name}: without their lesions {shares} of the true positives are called {healthy} ({of}, n = {counts})"
 
 
 def _range(ordered: list[Any]) -> str:

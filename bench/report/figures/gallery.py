@@ -172,8 +172,8 @@ def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: 
     logits = known.filter(like="logit_").iloc[:, : len(classes)]
     names = []
     for name, label in zip(images.ids, images.labels, strict=True):
-        lines = [short_name(name, dataset), *([] if facts.regression else [figure_text(facts.label_name(label))])]
         image = name.rpartition(" [")[0] if facts.multilabel else name  # of a pair of image and finding
+        lines = [short_name(image, dataset), *([] if facts.regression else [figure_text(facts.label_name(label))])]
         if image in logits.index and name in targets.index:
             target = int(targets[name])
             value = outputs.probabilities(logits.loc[[image]].to_numpy(dtype=float))[0, target]
