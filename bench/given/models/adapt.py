@@ -6,7 +6,6 @@ Models are recognised by what they compute and not by their classes, so that no 
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from bench.contracts import Classifier
 from bench.errors import UserError
 from bench.given.models.hooked import candidates, cut_at
+from bench.given.models.known import show_logits, stated_size
 from bench.given.models.outputs import Unwrapped, check_logits, check_single, find_logits, is_single, probe
 from bench.models.feature_extraction import split_classifier
 from bench.models.two_classes import as_two_classes
@@ -29,7 +29,8 @@ def adapt(
 
     Its logits may be a tensor, an item of a tuple or dict, or an attribute ``logits``; it may read one channel. One
     output z, the logit of a sigmoid, becomes two classes with the logits (−z/2, z/2). The cut between features and head
-    is found in its computation, or after ``feature_layer``.
+    is found in its computation, or after ``feature_layer``. Sigmoid and calibration of torchxrayvision's models are
+    switched off.
 
     Args:
         model: images (N,3,H,W) or (N,1,H,W) -> logits (N,C), or a ``Classifier``.
@@ -50,8 +51,9 @@ def adapt(
         >>> adapt(resnet18(num_classes=2), size=64).found
         'ResNet: 2 logits in a tensor; feature map of 512 channels and 2×2 cells, the input of its pooling'
     """
-    name = type(_unwrapped(model)).__name__
+    name = type(unwrapped(model)).__name__
     copied = _copied(model, name)
+    off = show_logits(copied)
     side = size or stated_size(copied) or _SIDE
     weight = next(copied.parameters(), torch.zeros(0))
     noise = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(weight.device)
@@ -65,22 +67,10 @@ def adapt(
     classifier = classifier.eval().requires_grad_(False)
     with torch.no_grad():
         channels, height, width = classifier.forward_features(noise).shape[1:]
-    vars(classifier)["found"] = f"{name}: {text}; feature map of {channels} channels and {height}×{width} cells, {how}"
+    vars(classifier)["found"] = (
+        f"{name}: {text}{off}; feature map of {channels} channels and {height}×{width} cells, {how}"
+    )
     return classifier
-
-
-def stated_size(model: nn.Module) -> int | None:
-    """Returns the side of the images that a model states (timm, transformers, torchvision's ViT); otherwise, None."""
-    configured = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
-    stated = configured[-1] if configured else getattr(getattr(model, "config", model), "image_size", None)
-    return int(stated) if isinstance(stated, int) else None
-
-
-def stated_normalisation(model: nn.Module) -> tuple[list[float], list[float]] | None:
-    """Returns the mean and deviation per channel that a model of timm states; None for other models."""
-    stated: Any = getattr(_unwrapped(model), "pretrained_cfg", None) or {}
-    mean, std = stated.get("mean"), stated.get("std")
-    return (list(mean), list(std)) if mean and std and len(mean) == len(std) == 3 else None
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -101,7 +91,7 @@ def device_of(model: nn.Module) -> torch.device:
     return device
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """Returns the model inside of torch.compile and DataParallel."""
     while True:
         if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
@@ -129,7 +119,7 @@ def _copied(model: nn.Module, name: str) -> nn.Module:
         )
     device_of(model)
     try:
-        copied = copy.deepcopy(_unwrapped(model))
+        copied = copy.deepcopy(unwrapped(model))
     except Exception as error:  # a foreign module may hold anything
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{name} cannot be copied ({reason}); give a file of its weights and builder=") from error

@@ -19,8 +19,9 @@ from bench.data.findings.pairs import SPLIT as FINDING_SPLIT
 from bench.data.findings.pairs import FindingPairs
 from bench.data.findings.table import NAME as FINDING_TABLE
 from bench.errors import MissingData, UserError, one_line
-from bench.given.models.adapt import stated_normalisation, stated_size
+from bench.given.models.adapt import unwrapped
 from bench.given.models.heads import NAME
+from bench.given.models.known import stated_classes, stated_normalisation, stated_size
 from bench.given.pixels import Normalisation, channels_of
 from bench.models.factory import load_classifier
 from bench.models.initial_weights import read_initial_weights
@@ -71,10 +72,13 @@ def open_model(model: Any, builder: Build | None = None, normalisation: Normalis
         model = built
     elif isinstance(model, str | Path):
         return _exported(Path(model))
-    stated = stated_normalisation(model) if isinstance(model, nn.Module) else None
+    if not isinstance(model, nn.Module):
+        return Source(model, type(model).__name__, normalisation=normalisation)
+    inner = unwrapped(model)
+    stated = stated_normalisation(inner)
     known = normalisation or ((channels_of(stated[0], "mean"), channels_of(stated[1], "std")) if stated else None)
-    side = stated_size(model) if isinstance(model, nn.Module) else None
-    return Source(model, type(getattr(model, "_orig_mod", model)).__name__, normalisation=known, size=side)
+    names = stated_classes(inner)
+    return Source(model, type(inner).__name__, classes=names, normalisation=known, size=stated_size(inner))
 
 
 def _exported(path: Path) -> Source:

@@ -11,6 +11,8 @@ from torchvision.models import densenet121
 import softcam
 from bench.contracts import EvidenceClassifier, UserError
 from bench.given.models.adapt import adapt
+from bench.given.models.sources import open_model
+from bench.outputs import SIGMOID
 from tests.bench.given.user_model import SIDE, LikeTransformers, UserNet, same_state, state_of, user_images
 from tests.support.tiny import small_vgg
 
@@ -173,3 +175,42 @@ def test_weights_in_half_precision_are_computed_in_single() -> None:
     classifier = adapt(model, size=SIDE)
     assert {one.dtype for one in classifier.parameters()} == {torch.float32}
     assert {one.dtype for one in model.parameters()} == {torch.float16}
+
+
+class XrayNet(nn.Module):
+    """A model with the attributes of torchxrayvision's: one channel, calibrated probabilities, empty names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pathologies = ["Effusion", "", "Mass"]
+        self.input_resolution = 48
+        self.apply_sigmoid = False
+        self.register_buffer("op_threshs", torch.tensor([0.3, 0.5, 0.6]))
+        self.features = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4))
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.classifier(self.features(images / 1024).mean(dim=(2, 3)))
+        if self.op_threshs is None:
+            return logits.sigmoid() if self.apply_sigmoid else logits
+        chance = logits.sigmoid()
+        below = chance / self.op_threshs / 2
+        return torch.where(chance < self.op_threshs, below, 1 - (1 - chance) / (1 - self.op_threshs) / 2)
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_calibration_of_torchxrayvision_is_switched_off(calibrated: bool) -> None:
+    """The copy gives logits; the model itself is not changed; size, range and findings are those that it states."""
+    model = XrayNet().eval()
+    if not calibrated:
+        model.op_threshs, model.apply_sigmoid = None, True
+    source = open_model(model)
+    assert (source.size, source.classes) == (48, ("Effusion", "output 1", "Mass"))
+    assert source.normalisation == ((0.5,) * 3, (1 / 2048,) * 3)
+    classifier = adapt(model, size=source.size, outputs=SIGMOID)
+    what = "op_threshs" if calibrated else "apply_sigmoid"
+    assert f"one channel, {what} switched off" in vars(classifier)["found"]
+    assert (model.op_threshs is not None) == calibrated
+    images = 1024 * (2 * torch.rand(2, 3, 48, 48) - 1)
+    expected = model.classifier(model.features(images[:, :1] / 1024).mean(dim=(2, 3)))
+    torch.testing.assert_close(classifier(images), expected)
