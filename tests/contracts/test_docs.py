@@ -88,7 +88,7 @@ def test_examples_run(example: Path) -> None:
     exec(example.read_text(encoding="utf-8"), names)
     result = names["result"]
     assert result.warnings == []
-    assert result.classification["auc"] > 0.85
+    assert result.classification["auc"] > 0.8
     assert result.verdict("gradcam", "random", metric="topk_precision").verdict == "better"
 
 

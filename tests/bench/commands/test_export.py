@@ -104,7 +104,8 @@ def test_metadata_says_what_the_weights_need(finished: Path, exported: Path) -> 
     assert about["mean"] == facts.mean
     assert about["std"] == facts.std
     assert (about["classes"], about["size"], about["backbone"]) == (["plain", "square"], SIZE, "compact")
-    assert about["parameters"] == (SPARSE if head_of(exported) == "softcam-sparse" else {})
+    parameters = {"softcam-sparse": SPARSE, "tte": {"of": "blackbox"}}
+    assert about["parameters"] == parameters.get(head_of(exported), {})
     assert about["geometry"] == {"start": [0.5] * 2, "stride": [8] * 2, "receptive_field": [71] * 2}
     assert "looks at (y, x) = (0.5 + 8 i, 0.5 + 8 j)" in (exported / "README.md").read_text(encoding="utf-8")
     assert about["training"] == json.loads((cell_of(finished, head_of(exported)) / "cell.json").read_text())["training"]
