@@ -37,7 +37,7 @@ def _datasets(root: Path) -> list[tuple[str, ...]]:
     for name in DATASETS:
         info = DATASETS[name]
         state = info.missing(root) or ("ready" if info.in_all else "ready (by name; not in all)")
-        rows.append((name, " ".join(info.classes), info.masks, info.licence, state))
+        rows.append((name, " / ".join(info.classes), info.masks, info.licence, state))
     rows.append(("folder:PATH", "its folders", "optional", "yours", "images/<class>/*, masks/ (docs/data.md)"))
     return rows
 
