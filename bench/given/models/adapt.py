@@ -14,7 +14,15 @@ from bench.contracts import Classifier
 from bench.errors import UserError
 from bench.given.models.hooked import candidates, cut_at
 from bench.given.models.known import show_logits, stated_size
-from bench.given.models.outputs import Unwrapped, check_logits, check_single, find_logits, is_single, probe
+from bench.given.models.outputs import (
+    Unwrapped,
+    check_logits,
+    check_single,
+    find_logits,
+    is_single,
+    probe,
+    with_two_outputs,
+)
 from bench.models.feature_extraction import split_classifier
 from bench.models.two_classes import as_two_classes
 from bench.outputs import SOFTMAX, Outputs
@@ -142,6 +150,9 @@ def _with_plain_output(model: nn.Module, noise: Tensor, name: str, outputs: Outp
     if paired:
         check_single(model, place, given, name)
         text = f"one logit z in {place}, read as two classes (1: z, 0: −z)"
+        folded = None if isinstance(model, Classifier) else with_two_outputs(model, place, given.clone(), name)
+        if folded is not None:
+            model, single, paired = folded, False, False
     elif single:
         text = f"one output in {place}"
     text += ", one channel" if grey else ""

@@ -146,6 +146,10 @@ def test_one_output_becomes_two_classes(squeezed: bool) -> None:
     torch.testing.assert_close(classifier(images), torch.cat([-z / 2, z / 2], dim=1))
     torch.testing.assert_close(classifier(images).softmax(dim=1)[:, 1:], z.sigmoid())
     torch.testing.assert_close(classifier.forward_head(classifier.forward_features(images)), classifier(images))
+    if not squeezed:  # the pairing is in the last layer, so that the conversion is exact
+        own = softcam.convert(classifier, image_size=SIDE)
+        torch.testing.assert_close(own.forward_evidence(images).mean(dim=(2, 3)), classifier(images))
+    assert model.fc.out_features == 1
 
 
 def test_a_classifier_with_one_output_keeps_its_evidence() -> None:
