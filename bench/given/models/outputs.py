@@ -165,6 +165,7 @@ def with_two_outputs(model: nn.Module, place: Place, images: Tensor, name: str) 
         return None
     copied = copy.deepcopy(model)
     last = copied.get_submodule(names[-1])
+    assert isinstance(last, nn.Linear)
     paired = nn.Linear(last.in_features, 2, bias=last.bias is not None).to(last.weight)
     with torch.no_grad():
         for old, new in ((last.weight, paired.weight), (last.bias, paired.bias)):
