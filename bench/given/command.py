@@ -18,6 +18,7 @@ from bench.given.models.adapt import adapt
 from bench.given.models.sources import Source, load_weights, model_builder, named_dataset, open_model
 from bench.given.pixels import IDENTITY, Normalisation, channels_of
 from bench.given.plan import DEFAULT, Wanted
+from bench.given.results.predictions import Known
 from bench.outputs import outputs_of
 from bench.report.build import build_report
 from bench.run.dataset_run import RunOptions
@@ -67,12 +68,16 @@ def run_evaluation(asked: Asked, console: Console) -> int:
     settings = {name: value for name, value in values.items() if value is not None}
     wanted = Wanted(asked.explainers, asked.metrics or DEFAULT, (), side, "label", settings)
     evaluation = Evaluation(
-        replace(source, said=(vars(classifier)["found"], *source.said)), classifier, normalisation, datasets, wanted
+        replace(source, said=(vars(classifier)["found"], *source.said)),
+        classifier,
+        normalisation,
+        datasets,
+        wanted,
+        Known(asked.expected_auc),
     )
     device, precision = choose_device(asked.device), checked_precision(asked.precision)
     console.print(f"{vars(classifier)['found']}; on {device}, writing to {asked.out}", soft_wrap=True, markup=False)
     result = evaluation.run(RunOptions(asked.root, asked.out, device, precision=precision), console)
-    result.expected_auc = asked.expected_auc
     left = build_report(result.folder, console)
     console.print(Text(str(result)), soft_wrap=True)
     for line in result.warnings:

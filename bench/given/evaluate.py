@@ -19,6 +19,7 @@ from bench.given.images import AUTO
 from bench.given.models.adapt import adapt, device_of
 from bench.given.models.sources import Build, open_model
 from bench.given.plan import DEFAULT, Wanted
+from bench.given.results.predictions import Known
 from bench.given.results.result import Result
 
 if TYPE_CHECKING:
@@ -111,10 +112,10 @@ def evaluate(
         data.normalisation,
         datasets,
         Wanted(explainers, metrics, studies, side, kind, settings),
+        Known(expected_auc, data.values),
     )
     chosen = device_of(source.model) if device is None else choose_device(str(device))
     result = evaluation.run_in(out, chosen, checked_precision(precision), workers)
-    result.expected_auc, result.values = expected_auc, data.values
     for line in result.warnings:
         warnings.warn(line, stacklevel=2)
     return result

@@ -16,6 +16,7 @@ from bench.errors import UserError
 from bench.given.models.sources import Source
 from bench.given.pixels import Normalisation
 from bench.given.plan import Wanted, make_config, make_given_plan
+from bench.given.results.predictions import NOTHING, Known
 from bench.given.results.result import Result
 from bench.progress import shows_bars
 from bench.run.dataset_run import RunOptions
@@ -35,6 +36,7 @@ class Evaluation:
         normalisation: mean and deviation per channel that it needs.
         datasets: name in the cells -> registered facts.
         wanted: explainers, metrics and settings.
+        known: what the user knows about the predictions.
     """
 
     source: Source
@@ -42,6 +44,7 @@ class Evaluation:
     normalisation: Normalisation
     datasets: dict[str, DatasetInfo]
     wanted: Wanted
+    known: Known = NOTHING
 
     def run(self, options: RunOptions, console: Console, temporary: bool = False) -> Result:
         """Computes what the run folder does not hold.
@@ -58,7 +61,7 @@ class Evaluation:
         records = [store.cell(key).record for key in plan.cells if key.head == self.source.head]
         if all(record.status != "ok" for record in records):
             raise UserError(records[0].reason)
-        return Result(options.out, [*self.source.said, *left_out], outcome.problems, temporary)
+        return Result(options.out, [*self.source.said, *left_out], outcome.problems, temporary, self.known)
 
     def run_in(self, out: str | Path | None, device: torch.device, precision: str, workers: int | None) -> Result:
         """Computes in a run folder, or in a temporary one, which goes if that fails.

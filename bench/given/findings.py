@@ -13,10 +13,10 @@ from torch import Tensor
 from bench.contracts import DatasetInfo, Sample
 from bench.data.findings.pairs import SPLIT, FindingPairs, Regions, present
 from bench.errors import UserError
+from bench.given.in_memory import dataset_in_memory
 from bench.given.masks import mask_of
 from bench.given.pixels import as_tensor
 
-NAME = "images"
 _GIVE = "give a dict finding -> (N,H,W), or (N,F,H,W)"
 
 
@@ -152,19 +152,8 @@ def finding_dataset(samples: FindingSamples, findings: tuple[str, ...], healthy:
         UserError: labels, masks and outputs do not fit, a mask marks a finding that the image does not have, no finding
             is present, or there is a choice that does not apply.
     """
-    if healthy not in (None, "auto"):
-        raise UserError(f"healthy={healthy!r} does not apply to several labels per image; leave it out")
-    if not isinstance(targets, str) or targets != "label":
-        raise UserError("targets does not apply to several labels per image: findings are explained; leave it out")
-    if len(samples.label_rows[0]) != len(findings):
-        raise UserError(
-            f"there are {len(samples.label_rows[0])} labels per image, but the model has {len(findings)} outputs; give "
-            "one label per output, in order, and -1 where it is unknown"
-        )
-    if unknown := [name for name in samples.named if name not in findings]:
-        raise UserError(
-            f"masks of {unknown[0]!r}, which is no finding; known: {', '.join(findings)} (name by classes=)"
-        )
+    _require_applicable(healthy, targets)
+    _require_fitting(samples, findings)
     if samples.named:
         samples.masks = [
             {findings.index(samples.named[at]): mask for at, mask in some.items()} for some in samples.masks
@@ -176,22 +165,27 @@ def finding_dataset(samples: FindingSamples, findings: tuple[str, ...], healthy:
     def builder(root: Path, split: str) -> FindingSamples | FindingPairs:
         return FindingPairs(samples) if split == SPLIT else samples
 
-    has_masks = any(mask.any() for some in samples.masks for mask in some.values())
-    return DatasetInfo(
-        name=NAME,
-        builder=builder,
-        modality="other",
-        classes=findings,
-        masks="pixel" if has_masks else "none",
-        source="given in memory",
-        licence="the user's own",
-        citation="",
-        healthy=None,
-        explain_split=SPLIT,
-        in_all=False,
-        splits=("test",),
-        multilabel=True,
-    )
+    masks = [mask for some in samples.masks for mask in some.values()]
+    return dataset_in_memory(builder, findings, masks, healthy=None, explain_split=SPLIT, multilabel=True)
+
+
+def _require_applicable(healthy: Any, targets: Any) -> None:
+    if healthy not in (None, "auto"):
+        raise UserError(f"healthy={healthy!r} does not apply to several labels per image; leave it out")
+    if not isinstance(targets, str) or targets != "label":
+        raise UserError("targets does not apply to several labels per image: findings are explained; leave it out")
+
+
+def _require_fitting(samples: FindingSamples, findings: tuple[str, ...]) -> None:
+    if len(samples.label_rows[0]) != len(findings):
+        raise UserError(
+            f"there are {len(samples.label_rows[0])} labels per image, but the model has {len(findings)} outputs; give "
+            "one label per output, in order, and -1 where it is unknown"
+        )
+    if unknown := [name for name in samples.named if name not in findings]:
+        raise UserError(
+            f"masks of {unknown[0]!r}, which is no finding; known: {', '.join(findings)} (name by classes=)"
+        )
 
 
 def _require_consistent(samples: FindingSamples, findings: tuple[str, ...]) -> None:

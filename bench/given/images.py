@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.contracts import DatasetInfo, Sample
 from bench.errors import UserError
-from bench.given.findings import NAME, FindingSamples, is_multilabel, read_findings
+from bench.given.findings import FindingSamples, is_multilabel, read_findings
+from bench.given.in_memory import dataset_in_memory
 from bench.given.masks import mask_of
 from bench.given.pixels import Normalisation, as_tensor, read_pixels
 
@@ -255,18 +256,4 @@ def image_dataset(
     def builder(root: Path, split: str) -> ImageSamples:
         return samples
 
-    has_masks = any(mask is not None and mask.any() for mask in samples.masks)
-    return DatasetInfo(
-        name=NAME,
-        builder=builder,
-        modality="other",
-        classes=classes,
-        masks="pixel" if has_masks else "none",
-        source="given in memory",
-        licence="the user's own",
-        citation="",
-        healthy=healthy,
-        in_all=False,
-        splits=("test",),
-        regression=regression,
-    )
+    return dataset_in_memory(builder, classes, samples.masks, healthy=healthy, regression=regression)

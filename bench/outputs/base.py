@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.errors import NotApplicable
 from bench.statistics.intervals import Floats
 
 Integers = NDArray[np.int64]
 Target = Literal["logit", "contrast"]
+_UNTRAINED = "a network whose output is a number is explained here, and not trained"
 
 
 class Outputs(ABC):
@@ -25,17 +27,21 @@ class Outputs(ABC):
     #: The smallest number of logits that can be read.
     fewest: ClassVar[int]
 
-    @abstractmethod
     def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Computes the mean training loss of logits (N,C); ``weights`` as from ``class_weights``."""
+        """Computes the mean training loss of logits (N,C); ``weights`` as from ``class_weights``.
 
-    @abstractmethod
+        Raises:
+            NotApplicable: such outputs are explained and not trained.
+        """
+        raise NotApplicable(_UNTRAINED)
+
     def class_weights(self, labels: Integers, classes: int) -> Tensor:
-        """Returns weights that make frequent and rare labels count alike."""
+        """Returns weights that make frequent and rare labels count alike; errors as ``loss``."""
+        raise NotApplicable(_UNTRAINED)
 
-    @abstractmethod
     def guess(self, classes: int) -> float:
-        """Returns the loss of logits that are all 0."""
+        """Returns the loss of logits that are all 0; errors as ``loss``."""
+        raise NotApplicable(_UNTRAINED)
 
     @abstractmethod
     def probability(self, logits: Tensor) -> Tensor:
@@ -83,17 +89,17 @@ class Outputs(ABC):
     ) -> dict[str, Floats]:
         """Computes classification scores; arguments and result as of ``classification_scores``."""
 
-    @abstractmethod
     def auc(self, logits: Floats, labels: Integers) -> float:
         """Computes the AUC, or its mean over classes or findings; nan if undefined."""
+        return float(self.scores(logits, labels)["auc"][0])
 
-    @abstractmethod
     def accuracy(self, logits: Floats, labels: Integers) -> float:
-        """Computes the share of right predictions."""
+        """Computes the share of right predictions, or its mean over findings."""
+        return float(self.scores(logits, labels)["accuracy"][0])
 
-    @abstractmethod
     def balanced_accuracy(self, logits: Floats, labels: Integers) -> float:
         """Computes the mean share of right predictions over the classes that occur; nan if undefined."""
+        return float(self.scores(logits, labels)["balanced_accuracy"][0])
 
     @abstractmethod
     def counts(self, labels: Integers, classes: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bench.outputs.base import Integers, Outputs, Target
@@ -23,18 +22,6 @@ class Linear(Outputs):
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale if scale > 0 else float("nan")  # an output that never changes tells nothing
-
-    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Computes the mean squared error of outputs (N,1) from values (N,)."""
-        return F.mse_loss(logits.squeeze(1), labels.to(logits.dtype))
-
-    def class_weights(self, labels: Integers, classes: int) -> Tensor:
-        """Returns 1, because there are no classes."""
-        return torch.ones(classes)
-
-    def guess(self, classes: int) -> float:
-        """Returns nan: the loss of a guess depends on the values."""
-        return float("nan")
 
     def probability(self, logits: Tensor) -> Tensor:
         """Returns the outputs themselves."""
@@ -78,18 +65,6 @@ class Linear(Outputs):
         """Returns nan for every score of a classification."""
         count = 1 if weights is None else len(weights)
         return {name: np.full(count, np.nan) for name in CLASSIFICATION_SCORES}
-
-    def auc(self, logits: Floats, labels: Integers) -> float:
-        """Returns nan."""
-        return float("nan")
-
-    def accuracy(self, logits: Floats, labels: Integers) -> float:
-        """Returns nan."""
-        return float("nan")
-
-    def balanced_accuracy(self, logits: Floats, labels: Integers) -> float:
-        """Returns nan."""
-        return float("nan")
 
     def counts(self, labels: Integers, classes: int) -> list[int]:
         """Counts the images."""

@@ -74,18 +74,6 @@ class Sigmoid(Outputs):
         """Computes ``macro_scores``."""
         return macro_scores(logits, labels, weights)
 
-    def auc(self, logits: Floats, labels: Integers) -> float:
-        """Computes the mean AUC of the findings."""
-        return float(macro_scores(logits, labels)["auc"][0])
-
-    def accuracy(self, logits: Floats, labels: Integers) -> float:
-        """Computes the share of right decisions among known labels, mean over findings."""
-        return float(macro_scores(logits, labels)["accuracy"][0])
-
-    def balanced_accuracy(self, logits: Floats, labels: Integers) -> float:
-        """Computes the mean recall of presence and absence, mean over findings."""
-        return float(macro_scores(logits, labels)["balanced_accuracy"][0])
-
     def counts(self, labels: Integers, classes: int) -> list[int]:
         """Counts the images in which each finding is present."""
         found: list[int] = (labels == 1).sum(axis=0).tolist()

@@ -83,6 +83,11 @@ def make_plan(config: Config, root: Path) -> Plan:
     for name, info in list(datasets.items()):
         if configs[name].data.shortcut and (reason := _why_no_shortcut(info)):
             raise UserError(f"data set {name!r}: {reason}")
+        if info.multilabel and configs[name].explain.explained_class == "predicted":
+            raise UserError(
+                f"data set {name!r}: explain.explained_class = 'predicted' does not apply to several findings, because "
+                "a map is compared with the mask of its finding; use 'label'"
+            )
         if grades := configs[name].data.grades:
             datasets[name] = _graded(name, info, grades)
     _check_tables(config)

@@ -150,7 +150,7 @@ def _with_plain_output(model: nn.Module, noise: Tensor, name: str, outputs: Outp
     if paired:
         check_single(model, place, given, name)
         text = f"one logit z in {place}, read as two classes (1: z, 0: −z)"
-        folded = None if isinstance(model, Classifier) else with_two_outputs(model, place, given.clone(), name)
+        folded = None if isinstance(model, Classifier) else with_two_outputs(model, place, given, logits)
         if folded is not None:
             model, single, paired = folded, False, False
     elif single:

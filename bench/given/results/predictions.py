@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -37,17 +38,32 @@ def auc_error(labels: NDArray[np.int64]) -> float:
     return float(np.sqrt((first + rest + 1) / (12 * first * rest)))
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the user knows about the predictions of the model.
+
+    Attributes:
+        auc: AUC on such images; None if not stated.
+        values: image -> true value of the output of a regression; empty if unknown.
+    """
+
+    auc: float | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+NOTHING = Known()
+
+
 class Predictions:
     """Predictions of the given model on the first data set.
 
     Args:
         frames: the evaluation.
-        expected: AUC that the user expects; None if not stated.
-        values: image -> true value of the output of a regression; empty if unknown.
+        known: what the user knows about them.
     """
 
-    def __init__(self, frames: Frames, expected: float | None, values: Mapping[str, float]) -> None:
-        self._frames, self._expected, self._values = frames, expected, values
+    def __init__(self, frames: Frames, known: Known) -> None:
+        self._frames, self._known = frames, known
 
     @cached_property
     def classification(self) -> dict[str, float]:
@@ -69,27 +85,27 @@ class Predictions:
     def regression(self) -> dict[str, float]:
         """Mean absolute error and Pearson correlation of the outputs with the true values; empty without values."""
         rows, _ = self._predictions
-        rows = rows[rows["image"].isin(self._values)]
+        rows = rows[rows["image"].isin(self._known.values)]
         if rows.empty:
             return {}
-        found, true = rows["logit_0"].to_numpy(dtype=float), rows["image"].map(self._values).to_numpy(dtype=float)
+        found, true = rows["logit_0"].to_numpy(dtype=float), rows["image"].map(self._known.values).to_numpy(dtype=float)
         varies = len(rows) > 1 and found.std() > 0 and true.std() > 0
         correlation = float(np.corrcoef(found, true)[0, 1]) if varies else float("nan")
         return {"mean_absolute_error": float(np.abs(found - true).mean()), "correlation": correlation}
 
     def shortfall(self) -> str:
         """Returns a warning if the whole interval of the AUC is below what the user expects; otherwise, nothing."""
-        if self._expected is None:
+        if self._known.auc is None:
             return ""
         rows, facts = self._predictions
         samples = seed_scores(rows, rows["seed"].unique(), facts)
         means, _, highest = with_limits(samples, rows["group"].nunique())
         place = list(CLASSIFICATION_SCORES).index("auc")
-        if np.isfinite(means[place]) and not highest[place] < self._expected:
+        if np.isfinite(means[place]) and not highest[place] < self._known.auc:
             return ""
         return (
             f"the AUC on these images is {means[place]:.3f}, at most {highest[place]:.3f} (95 % interval), and "
-            f"{self._expected:g} was expected; check mean, std, size, channels and the order of the classes"
+            f"{self._known.auc:g} was expected; check mean, std, size, channels and the order of the classes"
         )
 
     def chance(self) -> str:
@@ -125,5 +141,5 @@ class Predictions:
             known = "mean absolute error {mean_absolute_error:.4g}, correlation {correlation:.3f}"
             return known.format(**error) if error else "true values unknown"
         scores = self.classification
-        expected = "" if self._expected is None else f" (expected {self._expected:.3f})"
+        expected = "" if self._known.auc is None else f" (expected {self._known.auc:.3f})"
         return f"test AUC {scores['auc']:.3f}{expected}, accuracy {scores['accuracy']:.3f}"

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.data.findings.pairs import image_of
 from bench.given.results.plots import Plots
-from bench.given.results.predictions import Predictions
+from bench.given.results.predictions import NOTHING, Known, Predictions
 from bench.given.results.verdict import Verdict, answer, compare_two
 from bench.report.build import build_report
 from bench.report.frames.compared import compared_rows
@@ -35,19 +35,18 @@ class Result:
         notes: how model and images were read, one line per fact.
         problems: a line for everything that failed.
         temporary: whether the folder is removed with this object.
+        known: what the user knows about the predictions.
 
     Attributes:
         folder: the run folder, which ``run_benchmark.py report`` also reads.
         notes: as given.
         problems: as given.
-        expected_auc: AUC that the user expects; None if not stated.
-        values: image -> true value of the output of a regression; empty if unknown.
     """
 
-    def __init__(self, folder: Path, notes: list[str], problems: list[str], temporary: bool) -> None:
-        self.folder, self.notes, self.problems = folder, list(notes), list(problems)
-        self.expected_auc: float | None = None
-        self.values: dict[str, float] = {}
+    def __init__(
+        self, folder: Path, notes: list[str], problems: list[str], temporary: bool, known: Known = NOTHING
+    ) -> None:
+        self.folder, self.notes, self.problems, self._known = folder, list(notes), list(problems), known
         if temporary:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
@@ -78,17 +77,17 @@ class Result:
         images = [image_of(one, finding) for one, finding in zip(rows["image"], findings, strict=True)]
         return rows.assign(image=images, finding=findings)[[*COLUMNS, "finding"]].reset_index(drop=True)
 
-    @property
+    @cached_property
     def predictions(self) -> Predictions:
         """How good the predictions of the model are."""
-        return Predictions(self.frames, self.expected_auc, self.values)
+        return Predictions(self.frames, self._known)
 
-    @cached_property
+    @property
     def classification(self) -> dict[str, float]:
         """Accuracy, AUC and other scores of the given model on all images; nan if undefined."""
         return self.predictions.classification
 
-    @cached_property
+    @property
     def regression(self) -> dict[str, float]:
         """Mean absolute error and Pearson correlation of the outputs with the true values; empty without values."""
         return self.predictions.regression

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.contracts import NO_FINDING, DatasetInfo
+from bench.contracts import NO_FINDING, DatasetInfo, NotApplicable
 from bench.outputs import LINEAR, SIGMOID, SOFTMAX, outputs_of
 from bench.outputs.linear import Linear
 
@@ -128,4 +128,6 @@ def test_a_number_that_never_changes_tells_nothing() -> None:
     assert Linear(0.0).of_target(torch.ones(1, 3, 1), torch.tensor([0]), torch.ones(1, 1)).isnan().all()
     assert LINEAR.is_target(torch.ones(2, 3, 1), torch.tensor([0, 0])).isnan().all()
     assert LINEAR.explained("contrast") == "logit"
+    with pytest.raises(NotApplicable, match="explained here, and not trained"):
+        LINEAR.loss(torch.ones(2, 1), torch.zeros(2))
     assert all(np.isnan(values).all() for values in LINEAR.scores(np.ones((4, 1)), np.zeros(4, dtype=int)).values())

@@ -55,3 +55,11 @@ def test_each_folder_has_its_own_settings(tmp_path: Path, base: str) -> None:
     values["datasets"] = {f"{own}s": {"data": {"mask_values": [2]}}}
     with pytest.raises(UserError, match=rf"\[datasets.'folder:.*{base}s'\] is no data set of the run: did you mean"):
         make_plan(parse_config(values, "made"), tmp_path)
+
+
+def test_the_predicted_finding_is_not_explained_in_the_place_of_a_pair_s(tmp_path: Path) -> None:
+    """Its map would be compared with the mask of another finding."""
+    run = RUN | {"datasets": ["cxr-phantom@findings"]}
+    with pytest.raises(UserError, match="'predicted' does not apply to several findings"):
+        make_plan(parse_config({"run": run, "explain": {"explained_class": "predicted"}}, "made"), tmp_path)
+    assert make_plan(parse_config({"run": run}, "made"), tmp_path).cells
