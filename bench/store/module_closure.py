@@ -35,7 +35,8 @@ def closure(files: Iterable[Path], root: Path = ROOT) -> list[Module]:
     return list(known)
 
 
-#: What was found from files, and the state of each file then: many results depend on the same code.
+#: What was found from files, and the state of each file then: many results depend on the same code. A new file that an
+#: import would find now is not noticed by a process that has imported its code already.
 _FOUND: dict[tuple[frozenset[Path], Path], dict[Module, tuple[int, int]]] = {}
 
 
