@@ -39,18 +39,6 @@ explainers = ["softcam", "gradcam", "random", "mask_oracle"]
 on_inherent = ["gradcam"]
 metrics = ["activation_precision", "pixel_auroc", "audc@zero", "positive_ratio", "false_alarm_area"]
 studies = ["counterfactual", "agreement"]
-[data]
-train = 32
-val = 16
-test = 16
-[training]
-epochs = 1
-[explain]
-diseased = 4
-healthy = 2
-faithful = 2
-steps = 3
-gallery = 1
 """
 _LONGEST = 600  # seconds that one command may take before it counts as hanging
 _TRIES = 3  # commands that may be needed until an undisturbed one ends with exit code 0
