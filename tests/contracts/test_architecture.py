@@ -33,6 +33,7 @@ REPORT = [
     {"build"},
     {"contents"},
     {"page", "summary", "failures"},
+    {"answer"},
     {"sweeps", "comparisons"},
     {"studies"},
     {"figures", "failure_modes"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +72,10 @@ class Frames:
         """One row per cell and finished explainer that has scores, with its family."""
         columns = [*CELL, "explainer", "family"]
         return self.scores[columns].drop_duplicates() if len(self.scores) else pd.DataFrame(columns=columns)
+
+    def rows(self, metrics: Collection[str]) -> pd.DataFrame:
+        """Returns the rows of ``scores`` of these metrics, by their stored names (without variant)."""
+        return self.scores[self.scores["metric"].isin(metrics)] if len(self.scores) else self.scores
 
     def curve(self, row: Any, metric: str, variant: str) -> pd.DataFrame:
         """Reads image, group, step, value and seed of a curve of one explainer on one cell, which ``row`` names."""
