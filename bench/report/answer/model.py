@@ -48,13 +48,16 @@ class QuestionAnswer(Record):
         higher_is_better: direction of the metric.
         inherent: the best own map of an inherent head; None if there is none.
         post_hoc: the best post-hoc method on the black box; None if there is none.
-        floor, ceiling: random maps, and the best map that the grid of the network allows.
+        floor, ceiling: random maps, and the mask itself.
+        grid_ceiling: the mask on the grid of the network's features, which is what a map of that resolution can reach;
+            None for faithfulness, which resolution does not limit.
         certainty: verdict on ``inherent`` minus ``post_hoc``: "better" if the inherent map is, "alone" if only one of
             the two exists.
         difference, low, high: of that comparison, inherent minus post-hoc, with an interval that accounts for both
             choices; None without a comparison.
         groups: independent groups of images (patients) in the comparison.
-        recommended: methods to use: the best one first, then those that are not shown to be worse than it.
+        recommended: methods to use: the best one first, then those that are not shown to be worse than it; empty if
+            there are too few images to say.
         sentence: the answer in one sentence, with its numbers.
     """
 
@@ -66,6 +69,7 @@ class QuestionAnswer(Record):
     post_hoc: MethodScore | None
     floor: MethodScore | None
     ceiling: MethodScore | None
+    grid_ceiling: MethodScore | None = None
     certainty: Certainty
     difference: float | None = None
     low: float | None = None
