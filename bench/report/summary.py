@@ -1,134 +1,85 @@
-"""Summary of a run on the terminal: main scores, warnings and places of the files."""
+"""The end of a run on the terminal: the answer per data set, one table, and where the files are."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.failure_modes import Signature
-from bench.report.frames.load import Frames
-from bench.report.gaps import gaps
-from bench.report.sweeps.domains import SHOWN, shown_columns
-from bench.report.tables.table import Column, TableData
-from bench.report.tables.writers import entry, number
+from bench.report.answer.model import FAITHFUL, LOCATES, Answer, DatasetAnswer, MethodScore, QuestionAnswer
+from bench.report.answer.results import FILE
+from bench.report.answer.words import images_text, recommendation
+from bench.report.tables.writers import number
 
-_POST_HOC = 3
+_ASKS = {LOCATES: "points at lesions", FAITHFUL: "shows what the model uses"}
+_LONGEST = 12  # lines about what went wrong; the page has them all
 
 
-def print_summary(
-    frames: Frames, tables: dict[str, TableData], signs: list[Signature], console: Console, said: Collection[str] = ()
-) -> None:
-    """Prints accuracy, inherent maps against the best post-hoc ones and the controls, and the places of the files.
+def print_summary(answer: Answer, problems: Collection[str], folder: Path, console: Console) -> None:
+    """Prints the answer of a run in at most forty lines for four data sets.
 
     Args:
-        frames: the run.
-        tables: by file name.
-        signs: of failure; printed in yellow with their advice.
+        answer: of the run.
+        problems: lines about what failed or is damaged.
+        folder: of the run.
         console: to print on.
-        said: lines about problems that are printed elsewhere.
     """
-    if "classification" in tables:
-        console.print(_classification(tables["classification"]), "")
-    explanations = _explanations(frames, tables)
-    if explanations.row_count:
-        console.print(explanations, "")
-    for line in model_lines(frames):
-        console.print(Text(line), soft_wrap=True)
-    for line in [*map(str, signs), *(line for line in gaps(frames) if line not in said)]:
+    for one in answer.datasets:
+        console.print(Text(_name(one), style="bold"), soft_wrap=True)
+        for question in one.questions:
+            console.print(Text(f"  {_ASKS[question.question]}: {spoken(question)}"), soft_wrap=True)
+        if one.cautions:
+            more = f" ({len(one.cautions) - 1} more on the page)" if len(one.cautions) > 1 else ""
+            console.print(Text(f"  caution: {one.cautions[0].text}{more}", style="yellow"), soft_wrap=True)
+    if any(one.questions for one in answer.datasets):
+        console.print("", _table(answer), "")
+    shown = list(problems)
+    for line in shown[:_LONGEST]:
         console.print(Text(line, style="yellow"), soft_wrap=True)
-    folder = frames.store.folder
-    console.print(Text(f"tables: {folder / 'tables'}"), soft_wrap=True)
-    console.print(Text(f"figures: {folder / 'figures'}"), soft_wrap=True)
+    if len(shown) > _LONGEST:
+        console.print(Text(f"… and {len(shown) - _LONGEST} more lines like these on the page", style="yellow"))
     console.print(Text(f"page: {folder / 'report.html'}"), soft_wrap=True)
+    console.print(Text(f"also in {folder}: tables, figures, scores.parquet, {FILE}, scorecard.md"), soft_wrap=True)
 
 
-def _classification(data: TableData) -> Table:
-    shown = [column for column in data.columns if column.name in ("accuracy", "auc", "sensitivity", "specificity")]
-    table = Table(*data.keys, *(column.title for column in shown), title="Classification", box=None, pad_edge=False)
-    for row in data.rows:
-        table.add_row(*(str(row[key]) for key in data.keys), *(entry(row[column.name]) for column in shown))
+def spoken(question: QuestionAnswer) -> str:
+    """Returns the answer to a question as half a line."""
+    own, theirs, several = question.inherent, question.post_hoc, recommendation(question.recommended)
+    names = " and ".join(one.label for one in (own, theirs) if one)
+    found = {
+        "better": f"inherent maps are better: {several}",
+        "worse": f"post-hoc maps are better: {several}",
+        "no relevant difference": f"{names} do equally well",
+        "not decided": f"not decided between {names}; any of these may be best: {several}",
+        "too few images": f"too few images to decide ({images_text(question.n, question.groups)})",
+        "alone": f"{several} (nothing to compare with)",
+    }
+    return found[question.certainty]
+
+
+def _name(one: DatasetAnswer) -> str:
+    return f"{one.short} · {one.backbone}" if one.backbone else one.short
+
+
+def _table(answer: Answer) -> Table:
+    columns = ("data set", "metric", "inherent", "", "post-hoc", "", "floor", "ceiling")
+    table = Table(*columns, title="Best map of each kind", title_justify="left", box=None, pad_edge=False)
+    for one in answer.datasets:
+        for question in one.questions:
+            arrow = "↑" if question.higher_is_better else "↓"
+            best = [cell for score in (question.inherent, question.post_hoc) for cell in _cells(score)]
+            ends = [_number(question.floor), _number(question.ceiling)]
+            metric = f"{question.metric.replace('_', ' ')} {arrow}"
+            table.add_row(*map(Text, (_name(one), metric, *best, *ends)))
     return table
 
 
-def _explanations(frames: Frames, tables: dict[str, TableData]) -> Table:
-    columns = {name: shown_columns(tables[name], name) for name in SHOWN if name in tables}
-    titles = [column.title for shown in columns.values() for column in shown]
-    if not titles:
-        return Table()
-    table = Table("data set", "explainer", "head", *titles, title="Explanations", box=None, pad_edge=False)
-    merged: dict[tuple[str, ...], dict[str, str]] = {}
-    for name, shown in columns.items():
-        for row in tables[name].rows:
-            texts = merged.setdefault(tuple(row[key] for key in tables[name].keys), {})
-            texts |= {column.title: number(row[column.name].mean) for column in shown if column.name in row}
-    kept = _kept(frames, tables)
-    for key, texts in merged.items():
-        if key in kept:
-            dataset, _, explainer, head = key
-            table.add_row(dataset, explainer, head, *(texts.get(title, "–") for title in titles))
-    return table
+def _cells(score: MethodScore | None) -> tuple[str, str]:
+    return (score.label, _number(score)) if score else ("–", "")
 
 
-def _directed(table: TableData) -> list[Column]:
-    return [column for column in table.columns if column.better is not None]
-
-
-def _kept(frames: Frames, tables: dict[str, TableData]) -> set[tuple[str, ...]]:
-    """Returns all inherent methods and controls, and the post-hoc methods that are best in the first column."""
-    shown = [tables[name] for name in SHOWN if name in tables]
-    methods = frames.record.explainers
-    rows = [(table, row) for table in shown for row in table.rows]
-    kept = {_key(table, row) for table, row in rows if methods[row["explainer"]].family != "post-hoc"}
-    table, column = next((table, _directed(table)[0]) for table in shown if _directed(table))
-    ranked: dict[tuple[str, str], list[tuple[float, tuple[str, ...]]]] = {}
-    for row in table.rows:
-        if methods[row["explainer"]].family == "post-hoc" and column.name in row:
-            score = row[column.name].mean * (1 if column.better else -1)
-            ranked.setdefault((row["dataset"], row["backbone"]), []).append((score, _key(table, row)))
-    for best in ranked.values():
-        kept |= {key for _, key in sorted(best, reverse=True)[:_POST_HOC]}
-    return kept
-
-
-def _key(table: TableData, row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(row[key] for key in table.keys)
-
-
-def model_lines(frames: Frames) -> list[str]:
-    """Returns lines per data set about doubts, the use of the lesions by the models, and brightness alone."""
-    lines = []
-    for name, facts in frames.record.datasets.items():
-        lines += [f"{name}: please check: {line}" for line in facts.doubts]
-        if facts.brightness_auc is not None:
-            lines.append(f"{name}: brightness statistics alone reach an AUC of {number(facts.brightness_auc)}")
-        cells = frames.cells[frames.cells["dataset"] == name]
-        if line := twin_line(name, cells, "free of the finding" if facts.multilabel else "healthy"):
-            lines.append(line)
-    return lines
-
-
-def twin_line(name: str, cells: pd.DataFrame, healthy: str = "healthy") -> str:
-    """Returns a line about the use of the lesions by the models of a data set; empty if it is unknown.
-
-    Args:
-        name: of the data set.
-        cells: its cells.
-        healthy: the word for images without lesions.
-    """
-    known = [record.lesion_reliance for record in cells["record"] if record.lesion_reliance]
-    models = [one for one in known if one.true_positives]
-    if not models:
-        return ""
-    shares = _range([f"{share:.0%}" for share in sorted(one.called_healthy for one in models)])
-    counts = _range(sorted(one.true_positives for one in models))
-    of = "1 model" if len(models) == 1 else f"range over {len(models)} models"
-    return f"{name}: without their lesions {shares} of the true positives are called {healthy} ({of}, n = {counts})"
-
-
-def _range(ordered: list[Any]) -> str:
-    return f"{ordered[0]}" if ordered[0] == ordered[-1] else f"{ordered[0]}–{ordered[-1]}"
+def _number(score: MethodScore | None) -> str:
+    return "–" if score is None or score.mean is None else number(score.mean)

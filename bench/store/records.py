@@ -110,6 +110,7 @@ class DatasetFacts(Record):
         images: split -> number of images of each class.
         excluded: (file, reason, kind of fault) of the images that were left out.
         side: split, or "explain" -> side of its images in pixels.
+        digests: split, or "explain" -> SHA-256 of its images, labels, masks, ids and groups.
         doubts: lines about what may be a mistake of the user, such as files that are not used.
         brightness_auc: of a logistic regression on brightness statistics.
         prevalence, topk_chance: chance of a random pixel, or patch, to hit a lesion; None without lesions.
@@ -138,6 +139,7 @@ class DatasetFacts(Record):
     explained_healthy: int | None = None
     explained_faithful: int | None = None
     side: dict[str, int] = {}
+    digests: dict[str, str] = {}
     doubts: list[str] = []
     brightness_auc: float | None = None
     prevalence: float | None = None

@@ -36,7 +36,9 @@ RECORD = run_record(
         "soft": {"family": "inherent", "base": "soft", "paper": ""},
         "exact": {"family": "inherent", "base": "exact", "paper": "", "converts": "plain"},
     },
-    datasets={"x": {"base": "x", "size": 32, "classes": ["fine", "ill"], "healthy": 0, "prevalence": 0.02}},
+    datasets={
+        "x": {"base": "x", "size": 32, "classes": ["fine", "ill"], "healthy": 0, "prevalence": 0.02, "topk_chance": 0.1}
+    },
     metrics=METRICS,
 )
 #: (head, explainer) -> mean precision and AUDC.
@@ -91,7 +93,8 @@ def made(folder: Path, scores: pd.DataFrame, predictions: pd.DataFrame | None = 
         ]
     )
     nothing = pd.DataFrame()
-    predictions = nothing if predictions is None else predictions
+    if predictions is None:
+        predictions = pd.DataFrame(columns=["dataset", "backbone", "head", "seed", "image", "group", "label"])
     known = {"store": RunStore(folder), "record": RECORD.changed(**record), "cells": cells, "scores": scores}
     others = {one.name: nothing for one in fields(Frames)}
     return Frames(**(others | known | {"predictions": predictions}))  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.answer.model import LOCATES, Caution, MethodScore, QuestionAnswer
+from bench.report.answer.words import images_text
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.studies.fair_resolution import PROBE as RESOLUTION
@@ -40,10 +41,10 @@ def cautions(
     """Returns what limits the answers on a data set and backbone, from the model to cells that failed."""
     found = [
         *_model(frames, tables, dataset, backbone),
-        *_images(questions),
         *_metric(frames, questions, dataset),
         *_resolution(frames, questions, dataset, backbone),
         *_disagreements(verdicts, questions, (dataset, backbone)),
+        *_images(questions),
         *_masks(frames, dataset),
     ]
     mine = [sign for sign in signs if (sign.dataset, sign.backbone) == (dataset, backbone)]
@@ -92,10 +93,11 @@ def _classified(tables: Tables, dataset: str, backbone: str) -> list[dict[str, o
 
 
 def _images(questions: list[QuestionAnswer]) -> Iterator[Caution]:
-    few = {one.groups for one in questions if 0 < one.groups < FEW_GROUPS}
+    few = [one for one in questions if 0 < one.groups < FEW_GROUPS]
     if few:
-        least = min(few)
-        yield Caution(kind="images", text=f"few independent images ({least}); more would narrow the intervals")
+        least = min(few, key=lambda one: one.groups)
+        text = f"few independent images ({images_text(least.n, least.groups)}); more would narrow the intervals"
+        yield Caution(kind="images", text=text)
 
 
 def _metric(frames: Frames, questions: list[QuestionAnswer], dataset: str) -> Iterator[Caution]:

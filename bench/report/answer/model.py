@@ -55,7 +55,8 @@ class QuestionAnswer(Record):
             the two exists.
         difference, low, high: of that comparison, inherent minus post-hoc, with an interval that accounts for both
             choices; None without a comparison.
-        groups: independent groups of images (patients) in the comparison.
+        n: images in the comparison, or images with a score if there is none.
+        groups: independent groups (patients) that these images come from; 0 if that is not known.
         recommended: methods to use: the best one first, then those that are not shown to be worse than it; empty if
             there are too few images to say.
         sentence: the answer in one sentence, with its numbers.
@@ -74,6 +75,7 @@ class QuestionAnswer(Record):
     difference: float | None = None
     low: float | None = None
     high: float | None = None
+    n: int = 0
     groups: int = 0
     recommended: list[str] = []
     sentence: str

@@ -131,7 +131,9 @@ def _answer(place: _Place, verdicts: pd.DataFrame) -> QuestionAnswer | None:
     facts |= place.controls()
     if row:
         ends = {"low": _finite(row["low"]), "high": _finite(row["high"])}
-        facts |= {"difference": float(row["difference"]), "groups": int(row["groups"])} | ends
+        facts |= {"difference": float(row["difference"]), "n": int(row["n"]), "groups": int(row["groups"])} | ends
+    else:
+        facts["n"] = max(score.n for score in (facts["inherent"], facts["post_hoc"]) if score)
     chosen = [] if certainty == "too few images" else _recommended(place, own, others, certainty)
     facts["recommended"] = [label(frames, one) for one in chosen]
     sentence = question_sentence(facts, len(others), reason(row) if row else [])

@@ -39,6 +39,12 @@ def question_sentence(facts: dict[str, Any], others: int, reasons: list[str]) ->
     return sentence[0].upper() + sentence[1:] if sentence.startswith("the ") else sentence
 
 
+def images_text(n: int, groups: int) -> str:
+    """Returns the number of images, and of the groups that they come from if images share one."""
+    images = f"{n} image{'' if n == 1 else 's'}"
+    return images if groups in (0, n) else f"{images} in {groups} group{'' if groups == 1 else 's'}"
+
+
 def recommendation(recommended: list[str]) -> str:
     """Returns the methods to use as text: the first ones by name, the others by number."""
     shown, more = recommended[:_NAMED], len(recommended) - _NAMED
@@ -81,8 +87,7 @@ def _metric(facts: dict[str, Any]) -> str:
 
 
 def _images(facts: dict[str, Any]) -> str:
-    count = facts["groups"]
-    return f"{count} independent image{'' if count == 1 else 's'}"
+    return images_text(facts["n"], facts["groups"])
 
 
 def _because(reasons: list[str]) -> str:
