@@ -10,7 +10,8 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,40 @@ def parse_spec(text: str) -> Spec:
         parameters[match[1]] = _value(match[2])
         base = base.rpartition("@")[0]
     return Spec(text, base, dict(reversed(parameters.items())))
+
+
+def short_names(specs: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """Returns name -> spec: ``folder:/data/busi@size=96`` becomes ``busi@size=96``, other specs keep their text.
+
+    A name has as many further folders of the path before it as it takes to differ from all others. A folder whose own
+    name reads as a spec keeps the whole path.
+
+    Args:
+        specs: data sets as the user named them, all different.
+        taken: registered names, which no folder may have.
+    """
+    specs = list(specs)
+    folders = {spec: _folders(spec) for spec in specs}
+    depth = dict.fromkeys(specs, 1)
+    while True:
+        names = {spec: _named(spec, folders[spec], depth[spec]) for spec in specs}
+        counts = Counter(names.values())
+        clashing = [one for one in specs if counts[names[one]] > 1 or (folders[one] and names[one] in taken)]
+        deeper = [one for one in clashing if depth[one] < len(folders[one])]
+        if not deeper:
+            return {names[one] if counts[names[one]] == 1 else one: one for one in specs}
+        depth |= {one: depth[one] + 1 for one in deeper}
+
+
+def _folders(spec: str) -> tuple[str, ...]:
+    """Returns the folders of the path of a ``folder:`` spec; empty for other specs."""
+    kind, colon, path = parse_spec(spec).base.partition(":")
+    parts = tuple(part for part in os.path.abspath(path).split(os.sep) if part) if colon and kind == "folder" else ()
+    return () if parts and "@" in parts[-1] else parts
+
+
+def _named(spec: str, folders: tuple[str, ...], depth: int) -> str:
+    return "/".join(folders[-depth:]) + spec.removeprefix(parse_spec(spec).base) if folders else spec
 
 
 def _is_folder(text: str) -> bool:

@@ -20,14 +20,18 @@ from rich.text import Text
 
 from bench.files import file_digest
 from bench.memory import give_memory_back
-from bench.report.comparisons.verdict_lines import print_verdicts
-from bench.report.comparisons.verdicts import verdict_frame
+from bench.report.answer.compute import answer_of
+from bench.report.answer.files import write_results
+from bench.report.answer.model import Answer
+from bench.report.answer.results import FILE as RESULTS
+from bench.report.answer.results import results_of
 from bench.report.contents import COMPARISONS, OTHERS, draw_figures, every_table, missing
+from bench.report.details import print_details
 from bench.report.failure_modes import Signature, add_notes, signatures
 from bench.report.failures import FOLDER, Failures
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames, load_frames, write_long_frame
-from bench.report.gaps import missing_lines
+from bench.report.gaps import faults
 from bench.report.page import write_page
 from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
 from bench.report.summary import print_summary
@@ -46,7 +50,9 @@ _TABLES, _FIGURES, _PAGE, _FRAME, _STATE = "tables", "figures", "report.html", "
 _NAMED = 5
 
 
-def build_report(folder: Path, console: Console, only_if_stale: bool = False, said: Collection[str] = ()) -> list[str]:
+def build_report(
+    folder: Path, console: Console, only_if_stale: bool = False, said: Collection[str] = (), verbose: bool = False
+) -> list[str]:
     """Writes tables, figures, page and the long frame of a run, and prints the summary.
 
     A file that the report did not write, or that was changed since, is left as it is and named.
@@ -56,6 +62,7 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False, sa
         console: receives the summary.
         only_if_stale: leave the files alone if this code already made them from these scores.
         said: lines about problems that the caller prints.
+        verbose: also print main scores, every verdict and what could be added.
 
     Returns:
         A line per stored file that is damaged, per table or figure that failed, and per file that could not be written
@@ -68,10 +75,12 @@ def build_report(folder: Path, console: Console, only_if_stale: bool = False, sa
     store = RunStore(folder)
     record = store.record  # before the lock, which makes the folder if there is none
     with store.lock(), collecting():  # ``Frames.damaged`` names them
-        return _build(folder, record, console, only_if_stale, said)
+        return _build(folder, record, console, only_if_stale, said, verbose)
 
 
-def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: bool, said: Collection[str]) -> list[str]:
+def _build(
+    folder: Path, record: RunRecord, console: Console, only_if_stale: bool, said: Collection[str], verbose: bool
+) -> list[str]:
     state = _state(folder, record)
     files, failures = Manifest(folder, lenient=True), Failures()
     is_stale = not (only_if_stale and _is_current(files, state))
@@ -80,9 +89,17 @@ def _build(folder: Path, record: RunRecord, console: Console, only_if_stale: boo
     with _figures(files, record, failures, is_stale) as drawn:
         frames = _frames(folder, failures)
         signs, tables = _content(frames, failures)
+        answer = Answer()
+        with failures.noting("answer"):
+            answer = answer_of(frames, tables, signs)
         if is_stale:
-            _write(files, frames, tables, signs, drawn, failures)
-    _print(frames, tables, signs, console, failures, said)
+            _write(files, frames, tables, signs, answer, drawn, failures)
+    if verbose:
+        with failures.noting("details"):
+            print_details(frames, tables, signs, missing(frames, failures), console)
+    with failures.noting("summary"):
+        problems = [line for line in faults(frames) if line not in said]
+        print_summary(answer, list(record.absent), problems, folder, console)
     left = [*frames.damaged, *_said(failures, console)]
     return [*left, *(_finish(files, state, failures, console) if is_stale else [])]
 
@@ -97,24 +114,6 @@ def _content(frames: Frames, failures: Failures) -> tuple[list[Signature], dict[
     return signs, tables
 
 
-def _print(
-    frames: Frames,
-    tables: dict[str, TableData],
-    signs: list[Signature],
-    console: Console,
-    failures: Failures,
-    said: Collection[str],
-) -> None:
-    """Prints main scores, verdicts, and what could be added."""
-    with failures.noting("summary"):
-        print_summary(frames, tables, signs, console, said)
-    with failures.noting("verdicts"):
-        print_verdicts(verdict_frame(frames), console)
-    with failures.noting("lines about missing results"):
-        for line in missing_lines(frames, missing(frames, failures)):
-            console.print(line, style="yellow", markup=False, soft_wrap=True)
-
-
 def _said(failures: Failures, console: Console) -> list[str]:
     """Prints and returns the line of every failure."""
     for line in failures.lines:
@@ -127,6 +126,7 @@ def _write(
     frames: Frames,
     tables: dict[str, TableData],
     signs: list[Signature],
+    answer: Answer,
     drawn: Callable[[Frames], dict[str, Caption]],
     failures: Failures,
 ) -> None:
@@ -138,6 +138,8 @@ def _write(
             pages[name] = (table.caption, table.reading, html(table))
     with failures.noting(_FRAME):
         write_long_frame(frames, counterfactual_rows(frames), files.replacing(_FRAME))
+    with failures.noting(RESULTS):
+        write_results(results_of(frames, tables, answer), files)
     ours = draw_figures(frames, files.inside(_FIGURES), COMPARISONS, failures)
     captions = drawn(frames) | ours
     with failures.noting(_PAGE):

@@ -1,8 +1,8 @@
-"""Summary of a run on the terminal: main scores, warnings and places of the files."""
+"""Details of a run on the terminal: main scores, every verdict and everything that was left out."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.report.comparisons.verdict_lines import print_verdicts
+from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
-from bench.report.gaps import gaps
+from bench.report.gaps import Missing, missing_lines
 from bench.report.sweeps.domains import SHOWN, shown_columns
 from bench.report.tables.table import Column, TableData
 from bench.report.tables.writers import entry, number
@@ -20,17 +22,17 @@ from bench.report.tables.writers import entry, number
 _POST_HOC = 3
 
 
-def print_summary(
-    frames: Frames, tables: dict[str, TableData], signs: list[Signature], console: Console, said: Collection[str] = ()
+def print_details(
+    frames: Frames, tables: dict[str, TableData], signs: list[Signature], missing: Iterable[Missing], console: Console
 ) -> None:
-    """Prints accuracy, inherent maps against the best post-hoc ones and the controls, and the places of the files.
+    """Prints accuracy, inherent maps, the best post-hoc ones and the controls, all verdicts, warnings and gaps.
 
     Args:
         frames: the run.
         tables: by file name.
         signs: of failure; printed in yellow with their advice.
+        missing: results that could be added.
         console: to print on.
-        said: lines about problems that are printed elsewhere.
     """
     if "classification" in tables:
         console.print(_classification(tables["classification"]), "")
@@ -39,12 +41,11 @@ def print_summary(
         console.print(explanations, "")
     for line in model_lines(frames):
         console.print(Text(line), soft_wrap=True)
-    for line in [*map(str, signs), *(line for line in gaps(frames) if line not in said)]:
+    for line in map(str, signs):
         console.print(Text(line, style="yellow"), soft_wrap=True)
-    folder = frames.store.folder
-    console.print(Text(f"tables: {folder / 'tables'}"), soft_wrap=True)
-    console.print(Text(f"figures: {folder / 'figures'}"), soft_wrap=True)
-    console.print(Text(f"page: {folder / 'report.html'}"), soft_wrap=True)
+    print_verdicts(verdict_frame(frames), console)
+    for line in missing_lines(frames, missing):
+        console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
 def _classification(data: TableData) -> Table:

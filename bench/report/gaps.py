@@ -84,8 +84,12 @@ def gaps_table(frames: Frames, missing: list[str]) -> TableData:
 
 def gaps(frames: Frames) -> list[str]:
     """Returns a line per problem: data sets and metrics left out, damaged files, all that failed, unusable maps."""
-    lines = [f"left out: {name}: {reason}" for name, reason in frames.record.absent.items()]
-    lines += [*frames.damaged, *_skipped_metrics(frames), *_failed_studies(frames)]
+    return [*(f"left out: {name}: {reason}" for name, reason in frames.record.absent.items()), *faults(frames)]
+
+
+def faults(frames: Frames) -> list[str]:
+    """Returns ``gaps`` without the data sets that are not there."""
+    lines = [*frames.damaged, *_skipped_metrics(frames), *_failed_studies(frames)]
     lines += (whole := _failed_datasets(frames)).values()
     for key, record in zip(frames.record.cells, frames.cells["record"], strict=True):
         name = str(key)

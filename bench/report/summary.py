@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,14 +15,19 @@ from bench.report.answer.words import images_text, recommendation
 from bench.report.tables.writers import number
 
 _ASKS = {LOCATES: "points at lesions", FAITHFUL: "shows what the model uses"}
+#: How to learn more about data sets that are not there.
+WHAT_IS_MISSING = "run_benchmark.py list says what is missing"
 _LONGEST = 12  # lines about what went wrong; the page has them all
 
 
-def print_summary(answer: Answer, problems: Collection[str], folder: Path, console: Console) -> None:
+def print_summary(
+    answer: Answer, absent: Sequence[str], problems: Sequence[str], folder: Path, console: Console
+) -> None:
     """Prints the answer of a run in at most forty lines for four data sets.
 
     Args:
         answer: of the run.
+        absent: names of data sets that ``all`` would include and that are not there.
         problems: lines about what failed or is damaged.
         folder: of the run.
         console: to print on.
@@ -36,11 +41,12 @@ def print_summary(answer: Answer, problems: Collection[str], folder: Path, conso
             console.print(Text(f"  caution: {one.cautions[0].text}{more}", style="yellow"), soft_wrap=True)
     if any(one.questions for one in answer.datasets):
         console.print("", _table(answer), "")
-    shown = list(problems)
-    for line in shown[:_LONGEST]:
+    for line in problems[:_LONGEST]:
         console.print(Text(line, style="yellow"), soft_wrap=True)
-    if len(shown) > _LONGEST:
-        console.print(Text(f"… and {len(shown) - _LONGEST} more lines like these on the page", style="yellow"))
+    if len(problems) > _LONGEST:
+        console.print(Text(f"… and {len(problems) - _LONGEST} more lines like these on the page", style="yellow"))
+    if absent:
+        console.print(Text(f"left out, files not there: {', '.join(absent)} ({WHAT_IS_MISSING})"), soft_wrap=True)
     console.print(Text(f"page: {folder / 'report.html'}"), soft_wrap=True)
     console.print(Text(f"also in {folder}: tables, figures, scores.parquet, {FILE}, scorecard.md"), soft_wrap=True)
 

@@ -146,11 +146,11 @@ class DatasetRun:
         files.is_good(images, read_arrays)  # a damaged file is named before it is replaced
         write_gallery_images(files.writing(images), prepared, config.explain.gallery)
         files.write_frame(self._store.lesions_file(self.name), lesion_facts(prepared.explain, prepared.explained))
-        self.note(self.name, facts(prepared, config.data.size))
+        self.note(self.name, facts(prepared, config.data.size).changed(spec=self.plan.specs.get(self.name, "")))
         return prepared
 
     def _classifier(self, key: CellKey, prepared: Prepared) -> CellClassifier:
-        planned = self.plan.cells.get(key) or plan_head(self.config, key)
+        planned = self.plan.cells.get(key) or plan_head(self.config, key, self.plan.spec(key.dataset))
         name = planned.head.converts or planned.head.starts
         source = replace(key, head=name) if name else None
         return CellClassifier(
@@ -158,7 +158,7 @@ class DatasetRun:
             self._store.cell(key),
             prepared,
             planned,
-            self.config.for_dataset(key.dataset, key.backbone),
+            self.config.for_dataset(self.plan.spec(key.dataset), key.backbone),
             self.options.device,
             self.progress,
             None if source is None else self._classifier(source, prepared),

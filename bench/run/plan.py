@@ -17,7 +17,7 @@ from bench.errors import PluginError, UserError, is_stop, one_line, place_of
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
 from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry, closest
-from bench.specs import all_parameters, parse_spec
+from bench.specs import all_parameters, parse_spec, short_names
 from bench.store.records import CellKey
 from bench.training.penalty_search import PlannedHead
 
@@ -30,6 +30,7 @@ class Plan:
 
     Attributes:
         datasets: name in the cells, which may carry parameters -> registered facts.
+        specs: name in the cells -> data set as the user named it, where the two differ (``folder:PATH``).
         cells: key -> head that is trained.
         explainers: name -> explainer.
         metrics: requested metrics with their occlusion operators.
@@ -49,6 +50,7 @@ class Plan:
     studies: dict[str, tuple[Any, dict[str, Any]]]
     parameters: dict[str, dict[str, Any]]
     on_inherent: list[str]
+    specs: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     init: InitialWeights | None = None
 
@@ -56,6 +58,10 @@ class Plan:
     def heads(self) -> dict[str, PlannedHead]:
         """One planned head per name, for the facts that do not depend on the cell."""
         return {key.head: planned for key, planned in self.cells.items()}
+
+    def spec(self, dataset: str) -> str:
+        """Returns a data set as the user named it."""
+        return self.specs.get(dataset, dataset)
 
     def explainers_of(self, key: CellKey) -> dict[str, Explainer]:
         """Returns the explainers that a cell runs.
@@ -78,8 +84,10 @@ def make_plan(config: Config, root: Path) -> Plan:
         UserError: an unknown name (with the closest ones), wrong constructor arguments, no data set left, a shortcut
             that a data set has no room for, or a checkpoint that cannot be read.
     """
-    datasets, absent = resolve_datasets(config.run.datasets, root, config.run.sizes)
-    configs = {name: config.for_dataset(name) for name in datasets}
+    resolved, absent = resolve_datasets(config.run.datasets, root, config.run.sizes)
+    specs = short_names(resolved, DATASETS)
+    datasets = {name: resolved[spec] for name, spec in specs.items()}
+    configs = {name: config.for_dataset(spec) for name, spec in specs.items()}
     for name, info in list(datasets.items()):
         if configs[name].data.shortcut and (reason := _why_no_shortcut(info)):
             raise UserError(f"data set {name!r}: {reason}")
@@ -89,7 +97,7 @@ def make_plan(config: Config, root: Path) -> Plan:
                 "a map is compared with the mask of its finding; use 'label'"
             )
         if grades := configs[name].data.grades:
-            datasets[name] = _graded(name, info, grades)
+            datasets[name] = _graded(specs[name], info, grades)
     _check_tables(config)
     heads, backbones = resolve_names(config.run.heads, HEADS), resolve_names(config.run.backbones, BACKBONES)
     if config.report != ReportSection():
@@ -101,13 +109,14 @@ def make_plan(config: Config, root: Path) -> Plan:
     grid = product(datasets, backbones, heads, dict.fromkeys(config.run.seeds))
     return Plan(
         datasets=datasets,
-        cells={CellKey(*names): plan_head(config, CellKey(*names)) for names in grid},
+        cells={CellKey(*names): plan_head(config, CellKey(*names), specs[names[0]]) for names in grid},
         explainers={name: explainer for name, (explainer, _) in explainers.items()},
         metrics=resolve_metrics(config.run.metrics),
         configs=configs,
         studies={name: construct(STUDIES, name, config.studies) for name in resolve_names(config.run.studies, STUDIES)},
         parameters={name: parameters for name, (_, parameters) in explainers.items()},
         on_inherent=resolve_names(config.run.on_inherent, EXPLAINERS),
+        specs={name: spec for name, spec in specs.items() if name != spec},
         absent=absent,
         init=read_initial_weights(Path(config.run.init)) if config.run.init else None,
     )
@@ -163,13 +172,13 @@ def _why_no_shortcut(info: DatasetInfo) -> str:
     return "no shortcut can be planted in it; name phantoms, such as cxr-phantom"
 
 
-def plan_head(config: Config, key: CellKey) -> PlannedHead:
-    """Returns the head of a cell, with the parameters that apply to its data set and backbone.
+def plan_head(config: Config, key: CellKey, spec: str) -> PlannedHead:
+    """Returns the head of a cell, with the parameters that apply to its data set (``spec``) and backbone.
 
     Raises:
         UserError: unknown parameters, or a head that starts from its own trained weights.
     """
-    head, parameters = construct(HEADS, key.head, config.for_dataset(key.dataset, key.backbone).heads)
+    head, parameters = construct(HEADS, key.head, config.for_dataset(spec, key.backbone).heads)
     if head.starts == key.head:
         raise UserError(f"head {key.head!r} starts from itself: give its start in its name, not in [heads.{head.name}]")
     return PlannedHead(head, head.name, parameters)

@@ -37,7 +37,7 @@ def new_record(config: Config, plan: Plan, options: RunOptions, workers: int) ->
         plan=_plan_id(config, plan, options),
         explained_by={key.head: list(plan.explainers_of(key)) for key in plan.cells},
         datasets={
-            name: DatasetFacts(base=info.name, size=plan.configs[name].data.size)
+            name: DatasetFacts(base=info.name, size=plan.configs[name].data.size, spec=plan.specs.get(name, ""))
             for name, info in plan.datasets.items()
         },
         absent=plan.absent,

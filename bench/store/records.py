@@ -104,6 +104,7 @@ class DatasetFacts(Record):
     Attributes:
         base: registered name, without parameters.
         size: input side in pixels.
+        spec: data set as the user named it, if that is not its name in the run.
         multilabel: the classes are findings, of which an image has several, or none.
         regression: the only class is a number.
         ordered: a higher class index is a higher grade of the disease.
@@ -118,6 +119,7 @@ class DatasetFacts(Record):
 
     base: str
     size: int
+    spec: str = ""
     modality: str = ""
     classes: list[str] = []
     masks: str = ""

@@ -17,7 +17,7 @@ import softcam  # noqa: F401
 from bench.config import load_config, parse_config
 from bench.contracts import UserError
 from bench.run.plan import make_plan
-from bench.specs import Spec, parse_spec
+from bench.specs import Spec, parse_spec, short_names
 from bench.store.records import CellKey
 
 
@@ -134,3 +134,21 @@ def test_published_penalties_reach_the_cells() -> None:
         heads = config.for_dataset(dataset, backbone).heads
         stated = heads["softcam-sparse" if "l1" in expected else "softcam-ridge"]
         assert stated == expected, (dataset, backbone)
+
+
+@pytest.mark.parametrize(
+    ("specs", "names"),
+    [
+        (["folder:/data/busi"], ["busi"]),
+        (["folder:/data/busi/"], ["busi"]),
+        (["folder:/data/busi@size=96@seed=1", "elpv@size=64"], ["busi@size=96@seed=1", "elpv@size=64"]),
+        (["folder:/a/images", "folder:/b/images"], ["a/images", "b/images"]),
+        (["folder:/a/x/images", "folder:/b/x/images", "folder:/c"], ["a/x/images", "b/x/images", "c"]),
+        (["folder:/data/elpv", "elpv"], ["data/elpv", "elpv"]),
+        (["folder:/data/elpv"], ["data/elpv"]),  # a registered name, even if it is not in the run
+        (["folder:/data/odd@name"], ["folder:/data/odd@name"]),
+        (["folder:/data/busi@size=96", "folder:/data/busi@size=64"], ["busi@size=96", "busi@size=64"]),
+    ],
+)
+def test_folders_are_named_by_their_last_folder(specs: list[str], names: list[str]) -> None:
+    assert short_names(specs, ["elpv"]) == dict(zip(names, specs, strict=True))

@@ -151,7 +151,7 @@ def test_signs_are_printed_and_stand_below_the_tables_they_concern(tmp_path: Pat
     set_accuracy(quiet_run(tmp_path).cell(OWN), 10)
     (sign,) = texts(tmp_path)
     stream = io.StringIO()
-    build_report(tmp_path, Console(file=stream, width=300))
+    build_report(tmp_path, Console(file=stream, width=300), verbose=True)
     assert sign in stream.getvalue()
     tables = tmp_path / "tables"
     for name in ("classification", "paper/classification"):

@@ -53,7 +53,7 @@ def figure_of(frames: Frames) -> Iterator[Drawing]:
 
 def report(folder: Path) -> tuple[list[str], str]:
     screen = io.StringIO()
-    return build.build_report(folder, Console(file=screen, width=1000)), screen.getvalue()
+    return build.build_report(folder, Console(file=screen, width=1000), verbose=True), screen.getvalue()
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_failures_are_gone_once_nothing_fails(tmp_path: Path, monkeypatch: pytes
     ("place", "name"),
     [
         ("print_summary", "summary"),
-        ("print_verdicts", "verdicts"),
+        ("print_details", "details"),
         ("signatures", "warning signs"),
         ("write_page", "report.html"),
         ("write_long_frame", "scores.parquet"),

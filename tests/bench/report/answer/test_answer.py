@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.report.answer.compute import answer_of
 from bench.report.answer.files import read_results, write_results
 from bench.report.answer.model import Answer, QuestionAnswer
-from bench.report.answer.results import results_of
+from bench.report.answer.results import ResultsFile, results_of
 from bench.report.answer.scorecard import scorecard, scorecard_markdown
 from bench.report.comparisons.floor_ceiling import floor_ceiling_tables
 from bench.report.failure_modes import Signature
@@ -26,6 +26,7 @@ from bench.store.cell_facts import LesionReliance
 from bench.store.manifest import Manifest
 from bench.store.records import CellRecord
 from tests.support.decided import MEANS, RECORD, made, planted, score_rows
+from tests.support.files import ROOT
 
 CONFIG = {"report": {"reference": "post_a"}}
 
@@ -185,7 +186,7 @@ def test_hostile_names_stay_in_their_cell(tmp_path: Path) -> None:
 def test_terminal_has_two_lines_and_a_caution_per_data_set(tmp_path: Path) -> None:
     stream = io.StringIO()
     answer = answered(planted(tmp_path))
-    print_summary(answer, [], tmp_path, Console(file=stream, width=120))
+    print_summary(answer, [], [], tmp_path, Console(file=stream, width=120))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "x"
     assert lines[1] == "  points at lesions: inherent maps are better: soft"
@@ -196,5 +197,17 @@ def test_terminal_has_two_lines_and_a_caution_per_data_set(tmp_path: Path) -> No
 
 def test_many_problems_are_cut_on_the_terminal(tmp_path: Path) -> None:
     stream = io.StringIO()
-    print_summary(Answer(), [f"problem {number}" for number in range(30)], tmp_path, Console(file=stream, width=120))
+    print_summary(
+        Answer(),
+        ["cxr", "oct"],
+        [f"problem {number}" for number in range(30)],
+        tmp_path,
+        Console(file=stream, width=120),
+    )
     assert "and 18 more lines like these on the page" in stream.getvalue()
+    assert "left out, files not there: cxr, oct" in stream.getvalue()
+
+
+def test_schema_in_the_documents_is_that_of_the_file() -> None:
+    stored = json.loads((ROOT / "docs" / "results.schema.json").read_text())
+    assert stored == ResultsFile.model_json_schema()

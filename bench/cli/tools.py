@@ -1,0 +1,95 @@
+"""Commands next to a run: ``report``, ``export``, ``speed`` and ``check-data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from bench.cli.checks import require_folder
+from bench.cli.flags import console, folder_of_splits, option, register_all
+from bench.errors import UserError
+
+
+def report(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="run folder, such as results/quick")],
+    verbose: Annotated[bool, typer.Option("--verbose", help="print every score and verdict")] = False,
+) -> None:
+    """Rebuild tables, figures and page from the stored scores."""
+    context.obj()
+    from bench.report.build import build_report
+
+    raise typer.Exit(1 if build_report(run, console, verbose=verbose) else 0)
+
+
+def export(
+    context: typer.Context,
+    cell: Annotated[Path, typer.Argument(help="folder of a cell: RUN/cells/DATA SET/BACKBONE-HEAD-sSEED")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="also write model.onnx, compared with PyTorch")] = False,
+    out: Annotated[Path | None, option("folder to write to [RUN/export/DATA SET/...]")] = None,
+    plugins: Annotated[str | None, option("Python files that add the backbone or head")] = None,
+) -> None:
+    """Export a trained classifier: weights, model card, ONNX."""
+    for problem in register_all(context.obj, plugins):
+        console.print(Text(problem, style="red"))
+    from bench.commands.export.command import export_cell
+
+    for line in export_cell(cell, out, onnx):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def speed(
+    context: typer.Context,
+    backbone: Annotated[str, option("registered backbone [resnet18]")] = "resnet18",
+    size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [128]", show_default=False)] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="images per forward pass [16]", show_default=False)] = 16,
+    images: Annotated[int, typer.Option(min=1, help="images to occlude and train on [16]", show_default=False)] = 16,
+    repeats: Annotated[int, typer.Option(min=3, help="timings of each task [3]", show_default=False)] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="skip slow explainers and memory")] = False,
+    device: Annotated[str, option("cpu, cuda or auto [auto]")] = "auto",
+    out: Annotated[Path, option("folder to write to [results/speed]")] = Path("results/speed"),
+) -> None:
+    """Benchmark speed against bare forward passes and other libraries."""
+    register_all(context.obj, None)
+    from bench.commands.speed.command import measure_speed
+    from bench.commands.speed.scene import Setting
+    from bench.devices import choose_device
+
+    setting = Setting(backbone, size, batch, images, repeats, quick=quick)
+    measure_speed(setting, choose_device(device), out, console, context.obj)
+
+
+def check_data(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="data set, or folder:PATH")],
+    data_root: Annotated[Path, option("folder of the downloaded data sets [data]")] = Path("data"),
+    splits: Annotated[Path | None, option("folder of released split files (docs/data.md)")] = None,
+    size: Annotated[int, typer.Option(min=32, help="side of the images in pixels [256]", show_default=False)] = 256,
+    seed: Annotated[int, option("seed of a random split [0]")] = 0,
+    plugins: Annotated[str | None, option("Python files that add data sets")] = None,
+    config: Annotated[str | None, option("config whose [data] says how to read, except size and seed")] = None,
+    allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
+    out: Annotated[Path | None, option("page of samples [check-<name>.png]")] = None,
+) -> None:
+    """Read every image of a data set, list problems (exit code 1), draw a page of samples."""
+    require_folder("--data-root", data_root)
+    for problem in register_all(context.obj, plugins):
+        console.print(Text(problem, style="red"))
+    from bench.cli.overrides import data_values
+    from bench.commands.check_data.command import check_dataset
+    from bench.config import parse_config
+    from bench.data.prepare import request_for
+    from bench.run.plan import make_plan
+    from bench.specs import parse_spec
+    from bench.store.folders import file_name
+
+    if parse_spec(name).base == "all":
+        raise UserError("check-data takes one data set at a time; run_benchmark.py list shows their names")
+    plan = make_plan(parse_config(data_values(config, name, size, seed, allow_duplicates), "check-data"), data_root)
+    ((short, info),) = plan.datasets.items()
+    request = request_for(info, plan.configs[short].data, data_root, skip_bad=True, splits=folder_of_splits(splits))
+    page = out or Path(f"check-{file_name(short)}.png")
+    raise typer.Exit(0 if check_dataset(info, request, page, console) else 1)
