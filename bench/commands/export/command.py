@@ -112,7 +112,9 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
         raise UserError(f"{key} failed, there is nothing to export: {record.reason}")
     if status != "ok" or not facts.classes:
         raise UserError(f"{key} is not finished ({status}); repeat the command of the run")
-    config = parse_config(frames.record.config, str(run.folder / "run.json")).for_dataset(key.dataset, key.backbone)
+    config = parse_config(frames.record.origin(key).config, str(run.folder / "run.json")).for_dataset(
+        key.dataset, key.backbone
+    )
     head = _head(record, key)
     side = facts.side["test"]
     classifier = rebuild(key.backbone, head, _weights(run, key), len(facts.classes))
