@@ -21,7 +21,6 @@ from bench.store.folders import CellStore
 from bench.store.records import CellKey, CellRecord, ExplainerOutcome, RunRecord, StudyOutcome
 from bench.store.scores import read_metadata, write_scores
 from bench.store.stored_files import StoredFiles
-from bench.training.tensor_files import read_tensors
 
 Outcome = TypeVar("Outcome", bound=StudyOutcome)
 #: Begins the reason of what a run was not asked for, which a merge of merges tells from other reasons.
@@ -44,6 +43,7 @@ class MergedCell:
     merged: RunRecord
     target: CellStore
     _from: dict[str, list[Source]] = field(default_factory=dict)
+    _codes: set[str] = field(default_factory=set)
 
     def write(self) -> None:
         """Copies the files and writes the record last, so that an interrupted merge leaves an unfinished cell."""
@@ -76,15 +76,12 @@ class MergedCell:
             return begun[0].changed(plan=self.merged.plan, explainers={}, studies={})
         asked = self.merged.explained_by[self.key.head]
         explainers = {name: outcome for name in asked if (outcome := self._explainer(name))}
-        return (
-            self._finished[0]
-            .cells[self.key]
-            .changed(
-                plan=self.merged.plan,
-                explainers=explainers,
-                studies={name: self._study(name, asked) for name in self.merged.studies},
-                metrics_skipped=self._skipped_metrics(),
-            )
+        first = self._finished[0].cells[self.key]
+        return first.changed(
+            plan=self.merged.plan,
+            explainers=explainers,
+            studies={name: self._study(name, asked) for name in self.merged.studies},
+            metrics_skipped=self._skipped_metrics(),
         )
 
     def _explainer(self, name: str) -> ExplainerOutcome | None:
@@ -99,6 +96,7 @@ class MergedCell:
         self._from[name] = sound
         outcomes = [outcome for source in sound if (outcome := known[source.name])]
         computed = {one for source in sound for one in stored_metrics(source.store.cell(self.key), name)}
+        self._codes.update(computed)
         problems = {metric: why for one in outcomes for metric, why in one.problems.items() if metric not in computed}
         return outcomes[0].changed(problems=problems)
 
@@ -124,10 +122,11 @@ class MergedCell:
     def _skipped_metrics(self) -> dict[str, str]:
         """Returns metric -> reason, for those that no run computed for this cell."""
         skipped = {}
+        stored = {name.split("@")[0] for name in self._codes}  # a run keeps what an earlier plan of it computed
         for name in dict.fromkeys(metric.name for metric in self.merged.metrics):
             asked = [one for one in self._finished if any(metric.name == name for metric in one.record.metrics)]
             reasons = [source.cells[self.key].metrics_skipped.get(name, "") for source in asked]
-            if all(reasons):
+            if all(reasons) and (asked or name not in stored):
                 skipped[name] = reasons[0] if reasons else self._not_part()
         return skipped
 
@@ -140,10 +139,8 @@ class MergedCell:
 
     def _copy_classifier(self) -> None:
         sources = self._files(self._finished)
-        for path in (self.target.predictions, self.target.explained, self.target.training):
+        for path in (self.target.predictions, self.target.explained, self.target.training, self.target.weights):
             self._copy(sources, self.target, path)
-        whole = [cell for cell in sources if read_tensors(cell.weights)]  # its digest is inside the file
-        self._copy(whole, self.target, self.target.weights)
 
     def _copy_explainer(self, name: str, sources: Sequence[Source], part: str = "") -> None:
         cells, target = self._files(sources, part), self.target.part(part) if part else self.target

@@ -19,7 +19,7 @@ from bench.report.frames.load import load_frames
 from bench.report.gaps import gaps
 from bench.store.cell_facts import LesionReliance
 from bench.store.folders import RunStore
-from bench.store.records import CellKey, StudyOutcome
+from bench.store.records import CellKey, MetricFacts, StudyOutcome
 from tests.bench.commands.merge.merging import (
     QUIET,
     change,
@@ -54,7 +54,8 @@ def test_two_heads_in_two_runs_are_one_run_with_both(tmp_path: Path) -> None:
 def test_a_cell_says_which_run_did_not_compute_what_others_did(tmp_path: Path) -> None:
     one, other = two_runs(tmp_path, explainers=("evidence", "noise"))
     other = one_run(tmp_path / "c", heads=("plain",), seeds=(1,), explainers=("noise", "post_b"))
-    change(one, studies={"sanity": {}})
+    gini = MetricFacts(name="gini", family="complexity", higher_is_better=None)
+    change(one, studies={"sanity": {}}, metrics=[*one.record.metrics, gini])
     assert merge(tmp_path, "a", "b", "c", report=True) == []
     frames = load_frames(tmp_path / "merged")
     assert frames.damaged == ()
@@ -64,6 +65,8 @@ def test_a_cell_says_which_run_did_not_compute_what_others_did(tmp_path: Path) -
     assert "post_a" not in frames.cell(CellKey("first", "small", "own", 0)).record.explainers, "its head never had it"
     studies = frames.cell(CellKey("first", "small", "own", 0)).record.studies
     assert studies == {"sanity": {"": StudyOutcome(status="skipped", reason="not part of b")}}
+    assert "first: not part of b: complexity skipped (gini)" in gaps(frames)
+    assert "first: not part of a: complexity skipped (gini)" not in gaps(frames)
     assert "post_a: not part of c (first · small · plain · seed 1)" in (tmp_path / "merged/report.html").read_text()
     assert other.record.explained_by == {"plain": ["noise", "post_b"]}
 
@@ -225,6 +228,7 @@ def test_no_run_writes_to_a_merge(tmp_path: Path) -> None:
 
 def test_the_command_ends_with_exit_code_0_1_or_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, _ = two_runs(tmp_path)
+    monkeypatch.setattr("bench.commands.merge.command.build_report", lambda *arguments, **options: [])
     runs = [str(tmp_path / name) for name in "ab"]
 
     def call() -> tuple[int, str]:
