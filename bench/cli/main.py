@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   run_benchmark.py --datasets all
-  run_benchmark.py --datasets fundus-phantom,folder:my_images
   run_benchmark.py --plugins my_method.py --out results/mine
   run_benchmark.py evaluate --model my_net.py:build --weights my.pt --datasets folder:my_images
   run_benchmark.py check-data cxr --data-root data --splits released

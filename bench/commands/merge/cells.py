@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from bench.commands.merge.copying import copy_first
-from bench.commands.merge.shared_cells import joined_scores
+from bench.commands.merge.shared_cells import distinct, joined_scores
 from bench.commands.merge.sources import Source, listed, stored_metrics
 from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.files import tell_damage
@@ -147,8 +147,10 @@ class MergedCell:
         maps = target.maps_file(name)
         for path in (target.gallery_file(name), maps, maps.with_suffix(".json")):
             self._copy(cells[:1], target, path)
-        frame = joined_scores([source.scores(self.key, name) for source in sources]) if len(sources) > 1 else None
-        if frame is None or part or len(frame) == len(sources[0].scores(self.key, name)):
+        several = [] if part else distinct(sources, self.key, name)[1:]
+        first = sources[0].scores(self.key, name) if several else pd.DataFrame()
+        frame = joined_scores([first, *(source.scores(self.key, name) for source in several)])
+        if len(frame) == len(first):
             self._copy(cells[:1], target, target.scores_file(name))
         else:
             self._write_scores(name, frame, cells)

@@ -44,8 +44,8 @@ def compare_data(one: Source, other: Source, dataset: str) -> Iterator[str]:
             raise _unequal(where, f"{what} differ")
     if lacking := _without_digests(one, other, ours, theirs):
         yield (
-            f"{where}: pixels were compared for the images of the figures only, because {lacking} was made before runs "
-            "stored the digests of their images; names, labels and groups of the stored images are the same"
+            f"{one.name} and {other.name}: names, labels, groups and the images of the figures are the same, but other "
+            f"pixels were not compared, because {lacking} has no digests of its images (it is of an earlier version)"
         )
 
 
@@ -58,7 +58,8 @@ def _shown(split: str) -> str:
 
 
 def _without_digests(one: Source, other: Source, ours: DatasetFacts, theirs: DatasetFacts) -> str:
-    return " and ".join(source.name for source, facts in ((one, ours), (other, theirs)) if not facts.digests)
+    """Returns the first run without digests; empty if both have them."""
+    return next((source.name for source, facts in ((one, ours), (other, theirs)) if not facts.digests), "")
 
 
 def _explained(source: Source, dataset: str) -> pd.DataFrame | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from bench.commands.merge.sources import Source
 from bench.errors import UserError
+from bench.files import file_digest
 from bench.store.records import CellKey
 
 #: Facts of a cell that the scores of its explainers depend on.
@@ -34,11 +37,20 @@ def compare_cell(one: Source, other: Source, key: CellKey) -> None:
             values = f"{getattr(ours, name)!r} / {getattr(theirs, name)!r}"
             raise UserError(f"{where} with different settings ({name} {values}); repeat one run as the other")
     for name in [name for name in one.scored(key) if name in other.scored(key)]:
-        if why := _conflict([source.scores(key, name) for source in (one, other)]):
+        differing = distinct([one, other], key, name)
+        if len(differing) > 1 and (why := _conflict([source.scores(key, name) for source in differing])):
             raise UserError(
                 f"{where}: explainer {name!r} has different scores there ({why}); repeat the command of one of them "
                 "without this explainer (--explainers)"
             )
+
+
+def distinct(sources: Sequence[Source], key: CellKey, explainer: str) -> list[Source]:
+    """Returns one run for each content of the file of scores: copies of a run have the same files."""
+    found: dict[str, Source] = {}
+    for source in sources:
+        found.setdefault(file_digest(source.store.cell(key).scores_file(explainer)), source)
+    return list(found.values())
 
 
 def _conflict(frames: list[pd.DataFrame]) -> str:

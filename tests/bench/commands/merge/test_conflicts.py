@@ -209,7 +209,7 @@ def test_differences_that_a_reader_must_know_are_stated(tmp_path: Path) -> None:
     assert merge(tmp_path, "a", "b") == []
     problems = RunStore(tmp_path / "merged").record.problems
     assert problems[0] == "something <odd> happened"
-    assert "because a was made before runs stored the digests" in problems[1]
+    assert "pixels were not compared, because a has no digests of its images" in problems[1]
     assert problems[2:] == [
         "first · small: the classifiers of a and b were trained by different recipes (epochs: 70 / 5)",
         "the settings [report] of a and b differ; those of the first run of the merge apply",
