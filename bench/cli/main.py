@@ -20,6 +20,7 @@ from bench.cli.checks import require_folder
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
 from bench.cli.flags import console, folder_of_splits, names_of, option, register_all
+from bench.cli.merging import merge
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins
 from bench.cli.tools import check_data, export, report, speed
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   run_benchmark.py --datasets all
-  run_benchmark.py --datasets fundus-phantom,folder:my_images
   run_benchmark.py --plugins my_method.py --out results/mine
   run_benchmark.py evaluate --model my_net.py:build --weights my.pt --datasets folder:my_images
   run_benchmark.py check-data cxr --data-root data --splits released
@@ -170,6 +170,7 @@ def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tu
 
 
 app.command(short_help="Explain and score a trained model of your own.")(evaluate)
+app.command(short_help="Merge runs with the same data into one report.")(merge)
 
 
 app.command(short_help="Rebuild tables, figures and page from the stored scores.")(report)

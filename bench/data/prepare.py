@@ -107,8 +107,8 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
     every = {"train": prepared.data.train, "val": prepared.data.val, "test": prepared.test}
     splits = {name: split for name, split in every.items() if name in info.splits}
     by_brightness = "train" in splits and not info.multilabel  # it predicts one class per image
-    known = splits | {"explain": prepared.explain}
-    excluded = {id(split): split.excluded for split in (*splits.values(), prepared.explain)}
+    named = splits | {"explain": prepared.explain}
+    excluded = {id(split): split.excluded for split in named.values()}
     return DatasetFacts(
         base=info.name,
         size=size,
@@ -134,8 +134,8 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         explained_diseased=int(explained.diseased.sum()),
         explained_healthy=int((~explained.diseased).sum()),
         explained_faithful=explained.faithful,
-        side={name: int(split.images.shape[-1]) for name, split in known.items()},
-        digests={name: split.digest for name, split in known.items()},
+        side={name: int(split.images.shape[-1]) for name, split in named.items()},
+        digests={name: split.digest for name, split in named.items() if split.digest},
         doubts=list(prepared.doubts),
         brightness_auc=brightness_auc(prepared.data.train, prepared.test) if by_brightness else None,
         **_mask_facts(prepared),

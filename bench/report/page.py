@@ -14,6 +14,7 @@ from bench.report.failure_modes import Signature
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
+from bench.report.tables.captions import merged_runs
 from bench.text.media import html_value
 
 
@@ -76,7 +77,7 @@ def _run_facts(frames: Frames) -> dict[str, str]:
         "Code": f"{git.commit[:12]}{', with local changes' if git.dirty else ''}" if git else "",
         "Time": f"{record.started} to {record.finished or '… (not finished)'}",
     }
-    return {title: text for title, text in facts.items() if text}
+    return {title: text for title, text in (facts | merged_runs(record)).items() if text}
 
 
 def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:

@@ -85,7 +85,7 @@ def make_plan(config: Config, root: Path) -> Plan:
             that a data set has no room for, or a checkpoint that cannot be read.
     """
     resolved, absent = resolve_datasets(config.run.datasets, root, config.run.sizes)
-    specs = short_names(resolved, DATASETS)
+    specs = short_names(resolved, list(DATASETS))
     datasets = {name: resolved[spec] for name, spec in specs.items()}
     configs = {name: config.for_dataset(spec) for name, spec in specs.items()}
     for name, info in list(datasets.items()):

@@ -111,7 +111,7 @@ class DatasetFacts(Record):
         images: split -> number of images of each class.
         excluded: (file, reason, kind of fault) of the images that were left out.
         side: split, or "explain" -> side of its images in pixels.
-        digests: split, or "explain" -> SHA-256 of its images, labels, masks, ids and groups.
+        digests: split, or "explain" -> SHA-256 of its content (``bench.data.split.Split.digest``).
         doubts: lines about what may be a mistake of the user, such as files that are not used.
         brightness_auc: of a logistic regression on brightness statistics.
         prevalence, topk_chance: chance of a random pixel, or patch, to hit a lesion; None without lesions.
@@ -159,24 +159,44 @@ class DatasetFacts(Record):
         return names
 
 
-class RunRecord(Record):
-    """A run: what was asked for, facts about it, versions and machine.
+class RunOrigin(Record):
+    """Configuration and cells of a run, and where and when they were computed.
 
     Attributes:
         config: the resolved configuration, as ``bench.config.Config`` dumps it.
         plan: hash of what was asked for; only cells with this plan belong to the run.
+        started, finished: times in UTC; ``finished`` is empty while the run works, or if it was stopped.
+    """
+
+    config: dict[str, Any]
+    cells: list[CellKey]
+    plan: str
+    git: GitState | None = None
+    packages: dict[str, str]
+    machine: MachineFacts
+    started: str
+    finished: str = ""
+
+
+class MergedRun(RunOrigin):
+    """A run that became part of a merged one; ``name`` is that of its folder."""
+
+    name: str
+
+
+class RunRecord(RunOrigin):
+    """A run: what was asked for, facts about it, versions and machine.
+
+    Attributes:
         explained_by: head -> explainers that its cells run.
         absent: data set that ``all`` would include -> why it is left out.
         splits: folder of released split files; empty without one.
         studies: name -> parameters.
-        started, finished: times in UTC; ``finished`` is empty while the run works, or if it was stopped.
         problems: a line for everything that failed.
+        merged: runs that the command ``merge`` joined; empty for any other run.
     """
 
     format: Literal[2] = FORMAT
-    config: dict[str, Any]
-    cells: list[CellKey]
-    plan: str
     explained_by: dict[str, list[str]]
     datasets: dict[str, DatasetFacts]
     absent: dict[str, str] = {}
@@ -186,18 +206,19 @@ class RunRecord(Record):
     heads: dict[str, HeadFacts]
     studies: dict[str, dict[str, Any]] = {}
     metrics: list[MetricFacts]
-    git: GitState | None = None
-    packages: dict[str, str]
-    machine: MachineFacts
-    started: str
-    finished: str = ""
     problems: list[str] = []
+    merged: list[MergedRun] = []
+
+    def origin(self, key: CellKey) -> RunOrigin:
+        """Returns the run that computed a cell, which is this one unless it was merged from others."""
+        return next((run for run in self.merged if key in run.cells), self)
 
     @model_validator(mode="after")
     def _states_what_it_names(self) -> Self:
         """Checks that there are facts about every name in it, because a record may come from anywhere."""
-        if hidden := next((name for name in self.datasets if not is_printable(name)), None):
-            raise ValueError(f"the name of the data set {hidden!r} has hidden characters")
+        names = [*self.datasets, *(run.name for run in self.merged)]
+        if hidden := next((name for name in names if not is_printable(name)), None):
+            raise ValueError(f"the name of the data set or run {hidden!r} has hidden characters")
         for key in self.cells:
             if key.dataset not in self.datasets or key.head not in self.heads or key.head not in self.explained_by:
                 raise ValueError(f"no facts about the cell {key}")

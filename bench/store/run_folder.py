@@ -17,8 +17,12 @@ from bench.store.records import CellRecord, RunRecord
 _RECORD = {"config", "cells", "datasets"}
 
 
-def check_run_folder(folder: Path) -> str:
+def check_run_folder(folder: Path, merging: bool = False) -> str:
     """Checks that a folder is new, empty, or one that a run of this version was written to.
+
+    Args:
+        folder: of ``--out``.
+        merging: whether runs are merged into it; neither a run nor a merge may write to the folder of the other.
 
     Returns:
         The damage of its run.json, which the run writes again; empty if there is none.
@@ -32,24 +36,38 @@ def check_run_folder(folder: Path) -> str:
         raise UserError(f"--out {folder} is a file; name a folder that is new, empty or holds a run")
     try:
         if (folder / RUN_FILE).is_file():
-            return _damage_of_record(folder)
+            return _damage_of_record(folder, merging)
         if not all(_is_of_a_stopped_run(path) for path in folder.iterdir()) and not any(_cells(folder)):
             raise UserError(f"--out {folder} is not a run folder and not empty; use --out {folder / 'new-name'}")
+        if merging and any(_cells(folder)):
+            raise _taken(folder)
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror}; choose another --out") from error
     return ""
 
 
-def _damage_of_record(folder: Path) -> str:
+def _damage_of_record(folder: Path, merging: bool) -> str:
     record = _json(folder / RUN_FILE)
     if not (isinstance(record, dict) and (record.keys() >= _RECORD or "format" in record)) and not any(_cells(folder)):
         advice = f"use --out {folder / 'new-name'}"
         raise UserError(f"--out {folder} holds a run.json that no run wrote and is not a run folder; {advice}")
+    is_merged = isinstance(record, dict) and bool(record.get("merged"))
+    if merging and not is_merged:
+        raise _taken(folder)
+    if is_merged and not merging:
+        raise UserError(
+            f"--out {folder} holds merged runs; repeat the command in the folder of one of them and merge again, or "
+            "choose another --out"
+        )
     try:
         read_record(folder / RUN_FILE, RunRecord)
     except DamagedFile as error:
         return error.why
     return ""
+
+
+def _taken(folder: Path) -> UserError:
+    return UserError(f"--out {folder} holds a run that was not merged from others; use --out {folder / 'new-name'}")
 
 
 def _is_of_a_stopped_run(path: Path) -> bool:

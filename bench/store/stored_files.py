@@ -97,6 +97,10 @@ class StoredFiles:
         except OSError as error:
             return f"{error.strerror}"
 
+    def is_noted(self, path: Path) -> bool:
+        """Returns whether the digest of a file is known; one without it is good as far as a reader finds."""
+        return bool(self._notes().digests.get(self._name(path)))
+
     def read(self, path: Path, parse: Callable[[Path], Value]) -> Value | None:
         """Returns ``parse(path)`` of a good file, and None for one that is absent or damaged.
 

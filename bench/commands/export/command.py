@@ -112,7 +112,7 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
         raise UserError(f"{key} failed, there is nothing to export: {record.reason}")
     if status != "ok" or not facts.classes:
         raise UserError(f"{key} is not finished ({status}); repeat the command of the run")
-    whole = parse_config(frames.record.config, str(run.folder / "run.json"))
+    whole = parse_config(frames.record.origin(key).config, str(run.folder / "run.json"))
     config = whole.for_dataset(facts.spec or key.dataset, key.backbone)
     head = _head(record, key)
     side = facts.side["test"]

@@ -20,7 +20,7 @@ from bench.report.tables.table import TableData
 from bench.report.tables.writers import entry
 from bench.seeds import generator
 from bench.store.code_digest import digest
-from bench.store.records import CellKey, CellRecord
+from bench.store.records import CellKey, CellRecord, RunOrigin
 from bench.text.media import markdown
 
 
@@ -47,7 +47,8 @@ def model_card(frames: Frames, config: Config, about: dict[str, Any], classifier
         about=about,
         data=frames.record.datasets[key.dataset],
         logits=_logits_clause(classifier, cell["record"].evidence_grid),
-        model=_model_facts(frames, config, about, cell["record"]) | {"weights": f"{weights:,}", "paper": head.paper},
+        model=_model_facts(frames.record.origin(key), config, about, cell["record"])
+        | {"weights": f"{weights:,}", "paper": head.paper},
         classification=_score_list(classification_table(frames), "Test images"),
         explanations=_explanation_scores(frames),
         onnx=onnx,
@@ -64,9 +65,9 @@ def _logits_clause(classifier: Classifier, grid: tuple[int, int] | None) -> str:
     return ", a spatial pooling of its class evidence that is not the average: the evidence does not add up to them"
 
 
-def _model_facts(frames: Frames, config: Config, about: dict[str, Any], cell: CellRecord) -> dict[str, str]:
+def _model_facts(run: RunOrigin, config: Config, about: dict[str, Any], cell: CellRecord) -> dict[str, str]:
     """Returns row title -> text: architecture, recipe and provenance."""
-    record, git = frames.record, frames.record.git
+    git = run.git
     recipe = config.training.model_dump() | {"pretrained": config.run.pretrained}
     epoch = cell.best_epoch
     return {
@@ -80,9 +81,9 @@ def _model_facts(frames: Frames, config: Config, about: dict[str, Any], cell: Ce
         "kept epoch": "–" if epoch is None else f"{epoch + 1} (best validation AUC)",
         "seed": str(about["seed"]),
         "training fingerprint": about["training"],
-        "config hash": digest(record.config),
+        "config hash": digest(run.config),
         "code": f"{git.commit}{', with local changes' if git.dirty else ''}" if git else "unknown",
-        "versions": ", ".join(f"{name} {record.packages[name]}" for name in ("python", "torch", "torchvision")),
+        "versions": ", ".join(f"{name} {run.packages[name]}" for name in ("python", "torch", "torchvision")),
     }
 
 

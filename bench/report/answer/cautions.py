@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,7 @@ def _model(frames: Frames, tables: Tables, dataset: str, backbone: str) -> Itera
         yield Caution(kind="model", text=text, see="datasets")
 
 
-def _classified(tables: Tables, dataset: str, backbone: str) -> list[dict[str, object]]:
+def _classified(tables: Tables, dataset: str, backbone: str) -> list[dict[str, Any]]:
     rows = tables["classification"].rows if "classification" in tables else []
     return [
         row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone) and is_number(row.get("auc"))

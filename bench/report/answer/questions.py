@@ -62,8 +62,9 @@ class _Place:
         floor, ceiling, grid = (self._control(role) for role in ("floor", "ceiling", "grid ceiling"))
         if floor and ceiling:
             floor, ceiling = floor.changed(share=0.0), ceiling.changed(share=100.0)
-        if floor and ceiling and grid and floor.mean != ceiling.mean:
-            grid = grid.changed(share=100 * (grid.mean - floor.mean) / (ceiling.mean - floor.mean))
+        means = [score.mean for score in (floor, ceiling, grid) if score and score.mean is not None]
+        if grid and len(means) == 3 and means[0] != means[1]:
+            grid = grid.changed(share=100 * (means[2] - means[0]) / (means[1] - means[0]))
         shown = grid if self.metric.family == LOCATES else None
         return {"floor": floor, "ceiling": ceiling, "grid_ceiling": shown}
 
@@ -153,8 +154,7 @@ def _comparison(verdicts: pd.DataFrame, metric: str) -> dict[str, Any]:
     enough = best[best["verdict"] != TOO_FEW]
     best = enough if len(enough) else best
     gains = best["difference"].to_numpy() * np.where(best["higher_is_better"], 1, -1)
-    row: dict[str, Any] = best.iloc[int(np.argmax(gains))].to_dict()
-    return row
+    return {str(name): value for name, value in best.iloc[int(np.argmax(gains))].items()}
 
 
 def _recommended(place: _Place, own: list[Method], others: list[Method], certainty: Certainty) -> list[Method]:

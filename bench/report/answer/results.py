@@ -143,8 +143,8 @@ def _metrics(frames: Frames) -> list[Metric]:
 
 def _classifiers(frames: Frames) -> list[Classifier]:
     weights: dict[tuple[str, str, str], list[str]] = {}
-    for place, cells in frames.cells.groupby(["dataset", "backbone", "head"], sort=False):
-        weights[place] = [record.weights_sha256 for record in cells["record"]]
+    for dataset, backbone, head, record in frames.cells[["dataset", "backbone", "head", "record"]].to_numpy():
+        weights.setdefault((dataset, backbone, head), []).append(record.weights_sha256)
     return [
         Classifier(dataset=dataset, backbone=backbone, head=head, weights=of)
         for (dataset, backbone, head), of in weights.items()
@@ -162,7 +162,8 @@ def _scores(frames: Frames, tables: dict[str, TableData]) -> list[Score]:
             family = frames.record.explainers[explainer].family if explainer else "classifier"
             about = place | {"explainer": explainer, "family": family}
             for column in table.columns:
-                if is_number(estimate := row.get(column.name)):
+                estimate: Estimate | None = row.get(column.name)
+                if estimate is not None and is_number(estimate):
                     found.append(Score(**about, metric=column.name, **_parts(estimate)))
     return found
 

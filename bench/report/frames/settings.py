@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.report.frames.load import Frames
 from bench.specs import parse_spec
-from bench.store.records import RunRecord
+from bench.store.records import CellKey, RunRecord
 
 PENALTIES = ("l1", "l2")  # parameters that weigh a head's penalty on its evidence
 
@@ -64,7 +64,8 @@ def settings(frames: Frames) -> list[Setting]:
 
 def _setting(record: RunRecord, cell: Any) -> Setting:
     facts, head = record.datasets[cell.dataset], record.heads[cell.head]
-    everywhere = record.config.get("data", {}).get("shortcut")
+    origin = record.origin(CellKey(cell.dataset, cell.backbone, cell.head, int(cell.seed)))
+    everywhere = origin.config.get("data", {}).get("shortcut")
     return Setting(
         dataset=cell.dataset,
         backbone=cell.backbone,

@@ -43,9 +43,10 @@ def classification_table(frames: Frames) -> TableData:
 
 
 def cost_table(frames: Frames) -> TableData:
-    """Averages the cost of one map on the machine of this run."""
+    """Averages the cost of one map on the machines of this run."""
     keys = ["dataset", "backbone", "explainer", "head"]
-    costs = {name: shown for name, shown in _COSTS.items() if name != _MEMORY or frames.record.machine.gpu != "none"}
+    has_gpu = any(run.machine.gpu != "none" for run in [frames.record, *frames.record.merged])
+    costs = {name: shown for name, shown in _COSTS.items() if name != _MEMORY or has_gpu}
     columns = [Column(name, False) for name in costs.values()]
     table = captioned(frames, "cost", keys, columns)
     if not len(frames.cost):
