@@ -74,7 +74,7 @@ def benchmark(
     batch_size: Annotated[int | None, _option("batch size for training and explaining")] = None,
     precision: Annotated[str, _option("precision under occlusion: float32, bf16, auto")] = "auto",
     align: Annotated[str | None, _option("draw feature maps by receptive-field or by grid")] = None,
-    page_images: Annotated[str | None, _option("images per data set to explore in the page, or all [200]")] = None,
+    page_images: Annotated[str | None, _option("images to explore in the page, or all [200]")] = None,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
