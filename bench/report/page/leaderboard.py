@@ -12,6 +12,7 @@ from bench.report.tables.table import Column, TableData, is_number
 from bench.report.tables.writers import entry
 from bench.statistics.intervals import Estimate
 from bench.store.folders import file_name
+from bench.text.media import figure_text
 
 _PLACE = ["dataset", "backbone"]
 _KEYS = [*_PLACE, "explainer", "head"]
@@ -36,7 +37,11 @@ def leaderboard_section(content: Content) -> Section | None:
     several = len({backbone for _, backbone in places}) > 1
     data = {
         "places": [
-            {"dataset": name, "backbone": backbone, "title": _titled(short.get(name, name), backbone, several)}
+            {
+                "dataset": name,
+                "backbone": backbone,
+                "title": _titled(short.get(name, figure_text(name)), backbone, several),
+            }
             for name, backbone in places
         ],
         "groups": [

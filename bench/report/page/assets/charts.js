@@ -19,7 +19,6 @@
     return {
       background: "transparent",
       font,
-      aria: false, // the panel has a name, and the table the numbers
       axis: { ...axis, labelFontSize: 11, titleFontSize: 12, titleFontWeight: "normal" },
       range: { diverging: ["#D55E00", card, "#0072B2"] },
       rule: { color: ink },
@@ -105,6 +104,7 @@
         renderer: "svg",
         tooltip: { disableDefaultStyle: true },
       });
+      panel.place.querySelector("svg")?.setAttribute("aria-hidden", "true"); // the panel has a name
       panel.view = made.view;
     }
 

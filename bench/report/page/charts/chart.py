@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.report.figures.looks import Method
 from bench.report.figures.style import BLACK, Look
+from bench.store.folders import file_name
 
 #: Colour for figures -> colour on a dark page. Black stands for the colour of text.
 ON_DARK = {
@@ -100,8 +101,26 @@ def legend_entry(method: Method, look: Look, shown: bool = True) -> dict[str, An
     }
 
 
+def distinct(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns one entry per name: a method has the same look on every classifier."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        found.setdefault(entry["name"], entry)
+    return list(found.values())
+
+
 def _dash(look: Look) -> list[float]:
     return [1, 0] if isinstance(look.dash, str) else [round(_DASHED * length, 1) for length in look.dash[1]]
+
+
+def stem_of(stem: str, backbone: str) -> str:
+    """Returns the name of a figure of a backbone, as ``figures.style.of_backbone`` names its file."""
+    return f"{stem}_{file_name(backbone)}" if backbone else stem
+
+
+def title_of(title: str, backbone: str) -> str:
+    """Returns a title that names the backbone if there are several."""
+    return f"{title} · {backbone}" if backbone else title
 
 
 def by_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -13,9 +13,10 @@ from bench.report.comparisons.subgroups import named_stratum, strata_frame
 from bench.report.comparisons.verdict_figures import wins
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
-from bench.report.page.charts.chart import Chart, Panel, by_columns, hover
+from bench.report.page.charts.chart import Chart, Panel, by_columns, hover, title_of
 from bench.report.page.charts.points import head_entry
 from bench.report.tables.writers import number
+from bench.text.media import figure_text
 
 
 def win_charts(frames: Frames) -> Iterator[Chart]:
@@ -25,7 +26,10 @@ def win_charts(frames: Frames) -> Iterator[Chart]:
     rows = rows[rows["question"] != CONTROLS] if len(rows) else rows
     if not len(rows):
         return
-    panels = [Panel(str(family), _matrix(part)) for family, part in rows.groupby("family", sort=False)]
+    matrices = {str(family): _matrix(part) for family, part in rows.groupby("family", sort=False)}
+    panels = [Panel(family, values) for family, values in matrices.items() if values]
+    if not panels:
+        return
     yield Chart(
         name="win_matrix",
         title="Wins and losses",
@@ -72,7 +76,7 @@ def _matrix_spec() -> dict[str, Any]:
     }
     labels = {"labelAngle": -90, "orient": "top", "labelLimit": 130, "grid": False}
     return {
-        "height": {"step": 24},
+        "height": {"step": 20},
         "encoding": {
             "x": {"field": "own", "type": "nominal", "title": None, "sort": None, "axis": labels},
             "y": {"field": "against", "type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 130}},
@@ -97,7 +101,7 @@ def strata_charts(frames: Frames) -> Iterator[Chart]:
     several = rows["backbone"].nunique() > 1
     panels = [
         Panel(
-            f"{dataset} · {backbone}" if several else str(dataset),
+            title_of(figure_text(str(dataset)), str(backbone) if several else ""),
             by_columns(_stratum(frames, row) for row in part.to_dict("records")),
             [("x", 0.0, "no difference")],
         )

@@ -19,7 +19,8 @@ from bench.report.figures.curve_figures import (
 from bench.report.figures.looks import Method, averaging_note
 from bench.report.frames.curves import Curve
 from bench.report.frames.load import Frames
-from bench.report.page.charts.chart import Chart, Panel, axis, hover, legend_entry
+from bench.report.page.charts.chart import Chart, Panel, axis, distinct, hover, legend_entry, stem_of, title_of
+from bench.text.media import figure_text
 
 _TABLES = {TOPK.metric: "localisation", DELETION.metric: "faithfulness", INSERTION.metric: "faithfulness"}
 _TITLES = {TOPK.metric: "Top-k precision", DELETION.metric: "Deletion", INSERTION.metric: "Insertion"}
@@ -27,28 +28,28 @@ _SHOWN_CONTROLS = ("floor", "ceiling", "grid ceiling")
 _READ = " Bands: 95 % intervals of the inherent methods. Select names in the legend to show or hide methods."
 
 
-def curve_charts(frames: Frames, suffix: str) -> Iterator[Chart]:
+def curve_charts(frames: Frames, backbone: str) -> Iterator[Chart]:
     """Yields the charts of one backbone.
 
     Args:
         frames: of one backbone.
-        suffix: of the names of the charts and figures of this backbone; empty if there is only one.
+        backbone: its name, for titles and the names of figures; empty if there is only one.
     """
     for plot in (TOPK, worded(DELETION, frames), worded(INSERTION, frames)):
         variant, curves = first_curves(frames, plot)
         if curves:
-            yield _chart(frames, plot, variant, curves, suffix)
+            yield _chart(frames, plot, variant, curves, backbone)
 
 
-def _chart(frames: Frames, plot: Plot, variant: str, curves: dict[str, dict[Method, Curve]], suffix: str) -> Chart:
+def _chart(frames: Frames, plot: Plot, variant: str, curves: dict[str, dict[Method, Curve]], backbone: str) -> Chart:
     looks = distinct_looks(best_post_hoc(curves, plot.better))
     methods = list(dict.fromkeys(method for of_dataset in curves.values() for method in of_dataset))
     roles = {name: facts.role for name, facts in frames.record.explainers.items()}
-    legend = [legend_entry(one, looks.get(one, one.look), _is_shown(one, looks, roles)) for one in methods]
+    legend = distinct(legend_entry(one, looks.get(one, one.look), _is_shown(one, looks, roles)) for one in methods)
     count = len(next(iter(next(iter(curves.values())).values())).mean)
     panels = [
         Panel(
-            f"{name} (n = {max(curve.n for curve in of_dataset.values())})",
+            f"{figure_text(name)} (n = {max(curve.n for curve in of_dataset.values())})",
             _values(plot, of_dataset),
             _chance(frames, plot, name),
         )
@@ -56,11 +57,11 @@ def _chart(frames: Frames, plot: Plot, variant: str, curves: dict[str, dict[Meth
     ]
     reading = plot.reading.format(variant=variant_words(plot, variant)) + _READ
     return Chart(
-        name=plot.stem + suffix,
-        title=_TITLES[plot.metric],
+        name=stem_of(plot.stem, backbone),
+        title=title_of(_TITLES[plot.metric], backbone),
         caption=plot.caption,
         reading=" ".join(filter(None, [reading, averaging_note(frames, methods)])),
-        figures=[plot.stem + suffix],
+        figures=[stem_of(plot.stem, backbone)],
         table=_TABLES[plot.metric],
         spec=_spec(plot, count),
         panels=panels,

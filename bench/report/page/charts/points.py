@@ -13,13 +13,24 @@ from bench.report.figures.looks import head_look
 from bench.report.figures.scatter import Point, precision_and_sensitivity
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import main_metrics, title
-from bench.report.page.charts.chart import Chart, Panel, axis, by_columns, hover, legend_entry
+from bench.report.page.charts.chart import (
+    Chart,
+    Panel,
+    axis,
+    by_columns,
+    distinct,
+    hover,
+    legend_entry,
+    stem_of,
+    title_of,
+)
+from bench.text.media import figure_text
 
 _LARGE, _SMALL = 130, 60  # square pixels
 _SHAPES = {"domain": ["inherent", "post-hoc", "control"], "range": ["circle", "square", "triangle-up"]}
 
 
-def scatter_charts(frames: Frames, suffix: str) -> Iterator[Chart]:
+def scatter_charts(frames: Frames, backbone: str) -> Iterator[Chart]:
     """Yields activation precision against sensitivity of one backbone; see ``curve_charts``."""
     points = precision_and_sensitivity(frames)
     if not points:
@@ -30,18 +41,18 @@ def scatter_charts(frames: Frames, suffix: str) -> Iterator[Chart]:
         prevalence = frames.record.datasets[name].prevalence
         lines = [("x", prevalence, "chance: even spread")] if prevalence is not None else []
         count = max(point.precision.n for point in of_dataset)
-        panels.append(Panel(f"{name} (n = {count})", by_columns(map(_point, of_dataset)), lines))
+        panels.append(Panel(f"{figure_text(name)} (n = {count})", by_columns(map(_point, of_dataset)), lines))
     yield Chart(
-        name="precision_sensitivity" + suffix,
-        title="Precision against sensitivity",
+        name=stem_of("precision_sensitivity", backbone),
+        title=title_of("Precision against sensitivity", backbone),
         caption="Share of a map's positive evidence inside the lesion against the mean evidence inside it.",
         reading="Either alone rewards sparse or saturated maps, so the best place is the top right. Bars are 95 % "
         "intervals over groups. Circles: inherent. Squares: post-hoc. Triangles: controls.",
-        figures=["precision_sensitivity" + suffix],
+        figures=[stem_of("precision_sensitivity", backbone)],
         table="localisation",
         spec=_crosses("activation precision ↑", "activation sensitivity ↑"),
         panels=panels,
-        legend=[legend_entry(one, one.look) for one in methods],
+        legend=distinct(legend_entry(one, one.look) for one in methods),
     )
 
 
@@ -88,7 +99,7 @@ def price_charts(frames: Frames) -> Iterator[Chart]:
     several = prices["backbone"].nunique() > 1
     panels = [
         Panel(
-            f"{dataset} · {backbone}" if several else str(dataset),
+            title_of(figure_text(str(dataset)), str(backbone) if several else ""),
             by_columns(map(_priced, part.to_dict("records"))),
             [("x", 0.0, "no AUC lost"), ("x", MARGIN, f"margin of {MARGIN}"), ("y", 0.0, "no gain")],
         )
@@ -110,7 +121,7 @@ def price_charts(frames: Frames) -> Iterator[Chart]:
 
 def _stems(stem: str, rows: pd.DataFrame) -> list[str]:
     backbones = list(rows["backbone"].unique())
-    return [f"{stem}_{name}" for name in backbones] if len(backbones) > 1 else [stem]
+    return [stem_of(stem, name if len(backbones) > 1 else "") for name in backbones]
 
 
 def _priced(row: dict[Any, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from bench.report.page.charts.comparisons import strata_charts, win_charts
 from bench.report.page.charts.curves import curve_charts
 from bench.report.page.charts.points import price_charts, scatter_charts
 from bench.report.page.section import Content, Section
-from bench.store.folders import file_name
 
 _SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "charts.js")
 _COMPARISONS = (win_charts, price_charts, strata_charts)
@@ -51,6 +50,6 @@ def _listed(make: Callable[[Frames], Iterable[Chart]]) -> Make:
 def _of_backbone(make: Callable[[Frames, str], Iterable[Chart]], backbone: str, several: bool) -> Make:
     def made(frames: Frames) -> list[Chart]:
         part = only_backbone(frames, backbone) if several else frames
-        return list(make(part, f"_{file_name(backbone)}" if several else ""))
+        return list(make(part, backbone if several else ""))
 
     return made
