@@ -156,7 +156,7 @@ window.caseMaps = (() => {
       context.lineTo(right * scale, below * scale);
     }
     context.lineCap = "square";
-    for (const [colour, width] of [["#000000", 4], ["#ffe14d", 1.8]]) {
+    for (const [colour, width] of [["#000000", 3], ["#ffe14d", 1.4]]) {
       context.strokeStyle = colour;
       context.lineWidth = width;
       context.stroke();
