@@ -54,7 +54,7 @@ def to_grids(ids: Sequence[str], maps: Sequence[NDArray[np.floating]]) -> Grids:
     A map of more than ``MOST_CELLS`` per side is averaged over areas, with its sign.
     """
     kept = [at for at, one in enumerate(maps) if one.shape == maps[0].shape]
-    cells: tuple[int, int] = maps[0].shape if len(maps) else (0, 0)  # type: ignore[assignment]
+    cells: tuple[int, int] = maps[0].shape if len(maps) else (0, 0)
     raw = torch.from_numpy(np.stack([maps[at] for at in kept]).astype(np.float64)) if kept else torch.zeros(0, 0, 0)
     is_finite = raw.isfinite().flatten(1).all(dim=1)
     raw = torch.where(is_finite[:, None, None], raw, 0)

@@ -139,7 +139,7 @@ class _JobWriter:
             self.progress.skip(job.title)
         else:
             with self.progress.step(job.title, f"{self.cell}: {job.title}"):
-                keep = set(batch.positions.tolist()) if self.save_maps else self.cases.union(self.context.gallery)
+                keep = set(batch.positions.tolist()) if self.save_maps else {*self.cases, *self.context.gallery}
                 result = score_batch(batch, job.name, job.explainer, job.missing, keep)
                 grids = self._take_grids(result)
                 if self.shares == 1:
@@ -166,8 +166,8 @@ class _JobWriter:
     def _write_piece(self, file: Path, result: ExplainerResult, grids: Grids, facts: dict[str, str]) -> None:
         """Writes maps, then rows: the rows mark the piece as complete."""
         with self.store.files.writing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
-            maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()}
-            np.savez(stream, **maps, **grids.arrays(_CASES))
+            maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()} | grids.arrays(_CASES)
+            np.savez(stream, **maps)
         came = {
             "bad_maps": result.bad_maps,
             "problems": result.problems,

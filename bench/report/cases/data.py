@@ -31,6 +31,7 @@ from bench.store.records import CellKey, MetricFacts
 from bench.text.media import visible
 
 _BEST = 3  # post-hoc methods that are shown at first
+_FIRST = {"localisation": 0, "faithfulness": 1}  # families of the metrics that come first
 _DEFAULT = 200  # of a run whose config does not state ``page_images``
 _ADD = "Only the images of the figures: repeat the command of the run, which adds the others without training again."
 
@@ -200,7 +201,7 @@ def _load(frames: Frames, dataset: str) -> _Cases | None:
     maps = {method: found for method in methods if (found := load_maps(frames, dataset, method, pictures))}
     if not maps:
         return None
-    metrics = directed(frames)
+    metrics = sorted(directed(frames), key=lambda metric: _FIRST.get(metric.family, len(_FIRST)))  # stable
     rows, areas = scores_of_set(frames, dataset, metrics), lesion_areas(frames, dataset, pictures.ids)
     return _Cases(frames, dataset, pictures, is_gallery, maps, metrics, rows, areas)
 

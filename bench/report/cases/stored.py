@@ -118,4 +118,5 @@ def _cells(frames: Frames, dataset: str, head: str) -> Iterator[tuple[CellKey, C
     """Yields the finished cells of a head, by seed."""
     cells = frames.cells
     for row in cells[(cells["dataset"] == dataset) & (cells["head"] == head) & (cells["status"] == "ok")].itertuples():
-        yield CellKey(row.dataset, row.backbone, row.head, int(row.seed)), frames.cell(row)
+        cell: Any = row
+        yield CellKey(cell.dataset, cell.backbone, cell.head, int(cell.seed)), frames.cell(cell)
