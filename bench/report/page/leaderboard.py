@@ -32,18 +32,16 @@ def leaderboard_section(content: Content) -> Section | None:
     rows = _rows(content, groups)
     if not rows:
         return None
-    places = list(dict.fromkeys((row["dataset"], row["backbone"]) for row in rows))
-    short = {said.dataset: said.short for said in content.answer.datasets}
-    several = len({backbone for _, backbone in places}) > 1
+    named = list(dict.fromkeys((row["dataset"], row["backbone"]) for row in rows))
+    short = {name: figure_text(name) for name in content.frames.record.datasets}
+    short |= {said.dataset: said.short for said in content.answer.datasets}
+    several = len({backbone for _, backbone in named}) > 1
+    places = [
+        {"dataset": name, "backbone": backbone, "title": _titled(short[name], backbone, several)}
+        for name, backbone in named
+    ]
     data = {
-        "places": [
-            {
-                "dataset": name,
-                "backbone": backbone,
-                "title": _titled(short.get(name, figure_text(name)), backbone, several),
-            }
-            for name, backbone in places
-        ],
+        "places": places,
         "groups": [
             {"name": name, "title": title, "columns": [_column(column) for column in table.columns]}
             for name, (title, table) in groups.items()
@@ -51,7 +49,7 @@ def leaderboard_section(content: Content) -> Section | None:
         "rows": rows,
         "leading": next((one.metric for said in content.answer.datasets for one in said.questions), ""),
     }
-    view = {"groups": groups, "previews": [_preview(content, groups, rows, place) for place in data["places"]]}
+    view = {"groups": groups, "previews": [_preview(content, groups, rows, place) for place in places]}
     return Section("leaderboard", "Leaderboard", "leaderboard.html", view, ("leaderboard.js",), data)
 
 
@@ -87,8 +85,8 @@ def _rows(content: Content, groups: Mapping[str, tuple[str, TableData]]) -> list
     for name, values in further.items():
         place = [_KEYS.index(key) for key in groups[name][1].keys]
         for key, row in found.items():
-            if (of_method := values.get(tuple(key[at] for at in place))) is not None:
-                row["values"][name] = of_method
+            if (more := values.get(tuple(key[at] for at in place))) is not None:
+                row["values"][name] = more
     return list(found.values())
 
 
@@ -104,12 +102,13 @@ def _values(table: TableData) -> Iterator[list[Any]]:
     """Yields per row [mean, low, high, n, whether it is the best] of each column; None without a value."""
     best = table.best()
     for at, row in enumerate(table.rows):
-        found: list[Any] = []
+        found: list[list[Any] | None] = []
         for column in table.columns:
             value = row.get(column.name)
-            known = isinstance(value, Estimate) and is_number(value)
-            is_best = (at, column.name) in best
-            found.append([value.mean, value.low, value.high, value.n, is_best] if known else None)
+            if isinstance(value, Estimate) and is_number(value):
+                found.append([value.mean, value.low, value.high, value.n, (at, column.name) in best])
+            else:
+                found.append(None)
         yield found
 
 

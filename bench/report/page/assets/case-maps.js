@@ -1,10 +1,9 @@
 // Maps of cases: unpacked, drawn where their cells look, and coloured. Nothing here knows the page around it.
-"use strict";
 
 window.caseMaps = (() => {
   const CUBIC = -0.75; // parameter of the kernel, as bench/maps.py has it
   const LEVELS = 127; // integer of the largest absolute value of a map
-  const NOT_FINITE = 204;
+  const NOT_FINITE = 0xffcccccc; // opaque grey
 
   function bytes(text) {
     const raw = atob(text);
@@ -53,7 +52,8 @@ window.caseMaps = (() => {
     for (let row = 0; row < rows; row += 1) {
       for (let x = 0; x < width; x += 1) {
         let sum = 0;
-        for (let tap = 4 * x; tap < 4 * x + 4; tap += 1) sum += across.weights[tap] * cells[row * columns + across.at[tap]];
+        for (let tap = 4 * x; tap < 4 * x + 4; tap += 1)
+          sum += across.weights[tap] * cells[row * columns + across.at[tap]];
         wide[row * width + x] = sum;
       }
     }
@@ -89,7 +89,7 @@ window.caseMaps = (() => {
     const painted = new ImageData(width, height);
     const target = painted.data;
     if (!map.finite) {
-      target.fill(NOT_FINITE).forEach((_, at) => at % 4 === 3 && (target[at] = 255));
+      new Uint32Array(target.buffer).fill(NOT_FINITE);
       return painted;
     }
     const drawn = upsample(map.cells, map.grid, [height, width], map.start, map.stride);
@@ -156,7 +156,10 @@ window.caseMaps = (() => {
       context.lineTo(right * scale, below * scale);
     }
     context.lineCap = "square";
-    for (const [colour, width] of [["#000000", 3], ["#ffe14d", 1.4]]) {
+    for (const [colour, width] of [
+      ["#000000", 3],
+      ["#ffe14d", 1.4],
+    ]) {
       context.strokeStyle = colour;
       context.lineWidth = width;
       context.stroke();

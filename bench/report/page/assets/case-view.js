@@ -1,5 +1,4 @@
 // View of one case: tiles of maps, the table of scores, and the deletion curves.
-"use strict";
 
 window.caseView = (() => {
   const { element, number } = window.softcam;
@@ -32,7 +31,10 @@ window.caseView = (() => {
     if (!decoded.has(key)) {
       if (decoded.size >= KEPT) decoded.delete(decoded.keys().next().value);
       const parts = [set.images, set.masks].map((files) => maps.pixels(files[at], set.size));
-      decoded.set(key, Promise.all(parts).then(([image, mask]) => ({ image, edges: mask ? maps.outline(mask) : [] })));
+      decoded.set(
+        key,
+        Promise.all(parts).then(([image, mask]) => ({ image, edges: mask ? maps.outline(mask) : [] })),
+      );
     }
     return decoded.get(key);
   }
@@ -79,7 +81,10 @@ window.caseView = (() => {
     ].filter(Boolean);
     const ends = `${method.signed ? "signed" : "unsigned"}, colours end at ${number(map.end * method.scaleOf[at])}`;
     const canvas = canvasOf(set, `Map of ${method.label}: ${map.finite ? ends : "not finite"}`);
-    const painted = maps.paint(map, picture.image, { ...look, colours: look.colours[method.signed ? "signed" : "unsigned"] });
+    const painted = maps.paint(map, picture.image, {
+      ...look,
+      colours: look.colours[method.signed ? "signed" : "unsigned"],
+    });
     maps.show(canvas, painted, look.outline ? picture.edges : []);
     const tile = element(
       "button",
@@ -101,13 +106,22 @@ window.caseView = (() => {
   async function tiles(set, at, chosen, look, choose) {
     const picture = await pictureOf(set, at);
     const kept = chosen.filter((method) => isKept(method, at));
-    return [imageTile(set, at, picture, look), ...kept.map((method) => methodTile(set, method, at, picture, look, choose))];
+    return [
+      imageTile(set, at, picture, look),
+      ...kept.map((method) => methodTile(set, method, at, picture, look, choose)),
+    ];
   }
 
   /** Table of the chosen methods: probability of the explained class, and every score; the best ones are bold. */
   function table(root, set, at, chosen, look) {
-    const used = set.metrics.map((_, index) => index).filter((index) => chosen.some((one) => score(set, one, index, at) !== null));
-    const head = element("tr", {}, ...["method", set.relative ? "output" : "p"].map((text) => element("th", { scope: "col" }, text)));
+    const used = set.metrics
+      .map((_, index) => index)
+      .filter((index) => chosen.some((one) => score(set, one, index, at) !== null));
+    const head = element(
+      "tr",
+      {},
+      ...["method", set.relative ? "output" : "p"].map((text) => element("th", { scope: "col" }, text)),
+    );
     for (const index of used) {
       const { name, higher } = set.metrics[index];
       head.append(element("th", { scope: "col" }, `${name.replaceAll("_", " ")} ${higher ? "↑" : "↓"}`));
@@ -155,8 +169,14 @@ window.caseView = (() => {
     ]);
     const legend = element("ul", { className: "case-legend" });
     const lines = drawn.map(({ method, levels }, index) => {
-      const points = levels.map((level, step) => (level < 255 ? `${x(step, levels.length).toFixed(1)},${y(level).toFixed(1)}` : ""));
-      const line = svg("polyline", { points: points.filter(Boolean).join(" "), fill: "none", stroke: LINES[index % LINES.length] });
+      const points = levels.map((level, step) =>
+        level < 255 ? `${x(step, levels.length).toFixed(1)},${y(level).toFixed(1)}` : "",
+      );
+      const line = svg("polyline", {
+        points: points.filter(Boolean).join(" "),
+        fill: "none",
+        stroke: LINES[index % LINES.length],
+      });
       line.setAttribute("stroke-width", method.label === look.method ? 3.2 : 1.6);
       if (index >= LINES.length) line.setAttribute("stroke-dasharray", index >= 2 * LINES.length ? "2 3" : "6 3");
       line.append(svg("title", {}, method.label));
@@ -170,7 +190,12 @@ window.caseView = (() => {
     const target = set.classes[set.heads[drawn[0].method.head].targets[at]] ?? "";
     const what = set.relative ? "Output left" : `Probability of ${target}`;
     const title = `${what} while the most important patches are filled (operator ${set.operator})`;
-    const picture = svg("svg", { viewBox: "0 0 496 196", role: "img", "aria-label": `${title}; one line per method` }, ...axes, ...lines);
+    const picture = svg(
+      "svg",
+      { viewBox: "0 0 496 196", role: "img", "aria-label": `${title}; one line per method` },
+      ...axes,
+      ...lines,
+    );
     picture.append(svg("text", { x: 254, y: 193, class: "case-tick case-middle" }, "share of the deletion steps"));
     return root.replaceChildren(element("figcaption", {}, title), picture, legend);
   }

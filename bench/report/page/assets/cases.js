@@ -1,5 +1,4 @@
 // Case browser: choice of cases and methods, keys, and an address for every case.
-"use strict";
 
 (() => {
   const { data, element, number } = window.softcam;
@@ -25,7 +24,9 @@
   function select(name, options, changed) {
     const made = controls[name] ?? element("select", { id: `case-${name}` });
     const before = made.value;
-    made.replaceChildren(...options.map((one) => (Array.isArray(one) ? one : [one, one])).map(([value, text]) => new Option(text, value)));
+    made.replaceChildren(
+      ...options.map((one) => (Array.isArray(one) ? one : [one, one])).map(([value, text]) => new Option(text, value)),
+    );
     if ([...made.options].some((option) => option.value === before)) made.value = before;
     if (!controls[name]) made.addEventListener("change", changed);
     controls[name] = made;
@@ -51,7 +52,12 @@
   }
 
   function limit(name) {
-    const made = element("input", { type: "number", step: "any", id: `case-${name}`, attributes: { "aria-label": name === "from" ? "lowest score" : "highest score" } });
+    const made = element("input", {
+      type: "number",
+      step: "any",
+      id: `case-${name}`,
+      attributes: { "aria-label": name === "from" ? "lowest score" : "highest score" },
+    });
     made.addEventListener("input", filter);
     controls[name] = made;
     return made;
@@ -64,12 +70,24 @@
     const methods = set.methods.map((method) => method.label);
     const outcomes = all.outcomes.map((text, code) => [String(code), text]);
     select("class", [["", "all"], ...labels.map((label) => [`=${label}`, label])], filter);
-    select("head", set.heads.map((head, at) => [String(at), head.name]), filter);
+    select(
+      "head",
+      set.heads.map((head, at) => [String(at), head.name]),
+      filter,
+    );
     select("outcome", [["", "all"], ...outcomes], filter);
-    select("size", [["", "all"], ...SIZES.map((text, code) => [String(code), text]), ["-1", "no lesion, or unknown"]], filter);
+    select(
+      "size",
+      [["", "all"], ...SIZES.map((text, code) => [String(code), text]), ["-1", "no lesion, or unknown"]],
+      filter,
+    );
     select("a", methods, filter);
     select("b", methods, filter);
-    select("metric", set.metrics.map((metric, at) => [String(at), `${metric.name.replaceAll("_", " ")} ${metric.higher ? "↑" : "↓"}`]), filter);
+    select(
+      "metric",
+      set.metrics.map((metric, at) => [String(at), `${metric.name.replaceAll("_", " ")} ${metric.higher ? "↑" : "↓"}`]),
+      filter,
+    );
     const second = set.methods.find((method) => method.shown && method.family === "post-hoc") ?? set.methods.at(-1);
     controls.a.value = set.methods[0].label;
     controls.b.value = second.label;
@@ -80,7 +98,13 @@
           method.shown = box.checked;
           draw();
         });
-        return element("label", { className: `case-${method.family}` }, box, element("span", {}, method.label), element("small", {}, ` ${method.family}`));
+        return element(
+          "label",
+          { className: `case-${method.family}` },
+          box,
+          element("span", {}, method.label),
+          element("small", {}, ` ${method.family}`),
+        );
       }),
     );
     controls.notes.replaceChildren(...set.notes.map((note) => element("p", { className: "caption" }, note)));
@@ -106,18 +130,40 @@
       ["lesion", "smallest lesion first"],
     ];
     const chosen = select("set", sets, () => open(all.sets[Number(controls.set.value)]));
-    const first = element("div", { className: "case-row", attributes: { role: "group", "aria-label": "Choice of cases" } });
+    const first = element("div", {
+      className: "case-row",
+      attributes: { role: "group", "aria-label": "Choice of cases" },
+    });
     if (sets.length > 1) first.append(labelled("Data set", chosen));
-    for (const [text, name] of [["Class", "class"], ["Outcome", "outcome"], ["by classifier", "head"], ["Lesion", "size"]]) {
+    for (const [text, name] of [
+      ["Class", "class"],
+      ["Outcome", "outcome"],
+      ["by classifier", "head"],
+      ["Lesion", "size"],
+    ]) {
       first.append(labelled(text, select(name, [], filter)));
     }
-    const second = element("div", { className: "case-row", attributes: { role: "group", "aria-label": "Comparison of methods" } });
+    const second = element("div", {
+      className: "case-row",
+      attributes: { role: "group", "aria-label": "Comparison of methods" },
+    });
     second.append(labelled("Order", select("order", orders, filter)));
-    for (const [text, name] of [["A", "a"], ["B", "b"], ["Score", "metric"]]) second.append(labelled(text, select(name, [], filter)));
+    for (const [text, name] of [
+      ["A", "a"],
+      ["B", "b"],
+      ["Score", "metric"],
+    ])
+      second.append(labelled(text, select(name, [], filter)));
     const between = element("span", { className: "case-between" }, limit("from"), "to", limit("to"));
     second.append(element("div", { className: "case-field" }, element("span", {}, "Score of A from"), between));
-    const third = element("div", { className: "case-row", attributes: { role: "group", "aria-label": "Look of the maps" } });
-    third.append(labelled("Opacity of maps", range("opacity", 85, draw)), labelled("Hide below", range("threshold", 0, draw)));
+    const third = element("div", {
+      className: "case-row",
+      attributes: { role: "group", "aria-label": "Look of the maps" },
+    });
+    third.append(
+      labelled("Opacity of maps", range("opacity", 85, draw)),
+      labelled("Hide below", range("threshold", 0, draw)),
+    );
     third.append(labelled("Outline of the lesion", checkbox("outline", true, draw), "case-check"));
     third.append(labelled("One colour scale per method", checkbox("shared", false, draw), "case-check"));
     controls.methods = element("div", { className: "case-methods" });
@@ -126,25 +172,47 @@
       made.addEventListener("click", () => choose(which));
       return made;
     });
-    const chooser = element("details", { id: "case-chooser" }, element("summary", {}, "Methods"), element("p", {}, ...buttons), controls.methods);
+    const chooser = element(
+      "details",
+      { id: "case-chooser" },
+      element("summary", {}, "Methods"),
+      element("p", {}, ...buttons),
+      controls.methods,
+    );
     controls.notes = element("div");
-    const steps = [["first", "|◀", "Home"], ["previous", "◀", "ArrowLeft"], ["next", "▶", "ArrowRight"], ["last", "▶|", "End"]];
+    const steps = [
+      ["first", "|◀", "Home"],
+      ["previous", "◀", "ArrowLeft"],
+      ["next", "▶", "ArrowRight"],
+      ["last", "▶|", "End"],
+    ];
     const bar = element("div", { className: "case-bar" });
     for (const [text, sign, key] of steps) {
-      const made = element("button", { type: "button", title: `${text} case (${key})`, attributes: { "aria-label": `${text} case` } }, sign);
+      const made = element(
+        "button",
+        { type: "button", title: `${text} case (${key})`, attributes: { "aria-label": `${text} case` } },
+        sign,
+      );
       made.addEventListener("click", () => move(key));
       bar.append(made);
     }
     controls.status = element("p", { id: "case-status", attributes: { role: "status" } });
     bar.append(controls.status);
-    controls.strip = element("div", { className: "case-strip", attributes: { role: "group", "aria-label": "Neighbouring cases" } });
+    controls.strip = element("div", {
+      className: "case-strip",
+      attributes: { role: "group", "aria-label": "Neighbouring cases" },
+    });
     controls.heading = element("h3", { id: "case-title", tabIndex: -1 });
     controls.facts = element("p", { className: "soft" });
     controls.tiles = element("div", { className: "case-tiles" });
     controls.table = element("table", { id: "case-table" });
     controls.curves = element("figure", { className: "case-curves" });
     controls.case = element("div", { id: "case-view" }, controls.heading, controls.facts, controls.tiles, scale());
-    const wide = element("div", { className: "wide", tabIndex: 0, attributes: { role: "region", "aria-label": "Scores of this image" } }, controls.table);
+    const wide = element(
+      "div",
+      { className: "wide", tabIndex: 0, attributes: { role: "region", "aria-label": "Scores of this image" } },
+      controls.table,
+    );
     controls.case.append(wide, controls.curves);
     root.replaceChildren(first, second, third, chooser, bar, controls.strip, controls.case, controls.notes);
     root.addEventListener("keydown", pressed);
@@ -173,7 +241,9 @@
   /** By how much A beats B on a case; null where one of them has no score. */
   function lead(at) {
     const metric = Number(controls.metric.value);
-    const [ours, theirs] = [controls.a.value, controls.b.value].map((label) => view.score(state.set, method(label), metric, at));
+    const [ours, theirs] = [controls.a.value, controls.b.value].map((label) =>
+      view.score(state.set, method(label), metric, at),
+    );
     if (ours === null || theirs === null) return null;
     return state.set.metrics[metric].higher ? ours - theirs : theirs - ours;
   }
@@ -201,21 +271,30 @@
     if (outcome.value && Number(outcome.value) !== set.heads[Number(head.value)].outcomes[at]) return false;
     if (size.value && Number(size.value) !== set.sizes[at]) return false;
     if (from.value === "" && to.value === "") return true;
-    const value = set.metrics.length ? view.score(set, method(controls.a.value), Number(controls.metric.value), at) : null;
-    return value !== null && (from.value === "" || value >= Number(from.value)) && (to.value === "" || value <= Number(to.value));
+    const value = set.metrics.length
+      ? view.score(set, method(controls.a.value), Number(controls.metric.value), at)
+      : null;
+    return (
+      value !== null &&
+      (from.value === "" || value >= Number(from.value)) &&
+      (to.value === "" || value <= Number(to.value))
+    );
   }
 
   function arrange() {
     const places = state.set.ids.map((_, at) => at).filter(isWanted);
     const ranks = new Map(places.map((at) => [at, rank(at) ?? Infinity]));
-    state.order = places.sort((one, other) => (ranks.get(one) === ranks.get(other) ? one - other : ranks.get(one) - ranks.get(other)));
+    state.order = places.sort((one, other) =>
+      ranks.get(one) === ranks.get(other) ? one - other : ranks.get(one) - ranks.get(other),
+    );
   }
 
   /** Keeps the case if it is still wanted while only filters change; a new order starts with its first case. */
   function filter(event) {
     const { target } = event;
     arrange();
-    const sorts = [controls.order, controls.a, controls.b, controls.metric].includes(target) && controls.order.value !== "run";
+    const sorts =
+      [controls.order, controls.a, controls.b, controls.metric].includes(target) && controls.order.value !== "run";
     if (sorts || !state.order.includes(state.at)) state.at = state.order[0] ?? -1;
     address();
     draw();
@@ -233,7 +312,12 @@
 
   function pressed(event) {
     const key = { ArrowUp: "ArrowLeft", ArrowDown: "ArrowRight" }[event.key] ?? event.key;
-    const isOther = !["Home", "End", "ArrowLeft", "ArrowRight"].includes(key) || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey;
+    const isOther =
+      !["Home", "End", "ArrowLeft", "ArrowRight"].includes(key) ||
+      event.ctrlKey ||
+      event.altKey ||
+      event.metaKey ||
+      event.shiftKey;
     if (isOther || event.target.closest("input, select, textarea, .wide")) return;
     event.preventDefault();
     move(key);
@@ -242,7 +326,11 @@
   // --- Addresses ---
 
   function hash(at) {
-    const parts = { ...(all.sets.length > 1 ? { data: state.set.name } : {}), image: state.set.ids[at], method: state.method };
+    const parts = {
+      ...(all.sets.length > 1 ? { data: state.set.name } : {}),
+      image: state.set.ids[at],
+      method: state.method,
+    };
     const given = Object.entries(parts).filter(([, value]) => value);
     return `#${given.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`;
   }
@@ -311,7 +399,11 @@
     const focused = controls.strip.contains(document.activeElement);
     const made = near.map((at) => {
       const image = element("img", { src: window.caseMaps.address(set.images[at]), alt: "", width: 44, height: 44 });
-      const thumb = element("button", { type: "button", title: set.ids[at], attributes: { "aria-label": `case ${set.titles[at]}` } }, image);
+      const thumb = element(
+        "button",
+        { type: "button", title: set.ids[at], attributes: { "aria-label": `case ${set.titles[at]}` } },
+        image,
+      );
       if (at === state.at) thumb.setAttribute("aria-current", "true");
       thumb.addEventListener("click", () => {
         state.at = at;
@@ -328,11 +420,16 @@
 
   async function draw() {
     const { set, order, at } = state;
-    const turn = (latest += 1);
+    latest += 1;
+    const turn = latest;
     const place = order.indexOf(at);
-    controls.case.hidden = controls.strip.hidden = place < 0;
+    controls.case.hidden = place < 0;
+    controls.strip.hidden = place < 0;
     const more = set.ids.length < set.kept ? `, out of ${set.kept} that the run kept` : "";
-    controls.status.textContent = place < 0 ? "No case matches these filters." : `Case ${place + 1} of ${order.length} (${set.ids.length} in this page${more})`;
+    controls.status.textContent =
+      place < 0
+        ? "No case matches these filters."
+        : `Case ${place + 1} of ${order.length} (${set.ids.length} in this page${more})`;
     if (place < 0) return;
     drawStrip(place);
     const link = element("a", { href: hash(at), className: "case-link" }, "link");
@@ -367,7 +464,8 @@
   }
 
   async function start() {
-    for (const kind of ["signed", "unsigned"]) colours[kind] = await window.caseMaps.unpacked(all.colours[kind], Uint8Array);
+    for (const kind of ["signed", "unsigned"])
+      colours[kind] = await window.caseMaps.unpacked(all.colours[kind], Uint8Array);
     build();
     window.addEventListener("hashchange", follow);
     if (!(await follow())) await open(all.sets[0]);
