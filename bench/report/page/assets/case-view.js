@@ -64,7 +64,7 @@ window.caseView = (() => {
     return canvas;
   }
 
-  function imageTile(set, at, picture, look) {
+  function imageTile(set, picture, look) {
     const canvas = canvasOf(set, `Image${picture.edges.length ? " with the outline of the lesion" : ""}`);
     maps.show(canvas, picture.image, look.outline ? picture.edges : []);
     return element("div", { className: "case-tile" }, canvas, element("span", { className: "case-name" }, "image"));
@@ -107,7 +107,7 @@ window.caseView = (() => {
     const picture = await pictureOf(set, at);
     const kept = chosen.filter((method) => isKept(method, at));
     return [
-      imageTile(set, at, picture, look),
+      imageTile(set, picture, look),
       ...kept.map((method) => methodTile(set, method, at, picture, look, choose)),
     ];
   }
