@@ -106,10 +106,7 @@ window.caseView = (() => {
   async function tiles(set, at, chosen, look, choose) {
     const picture = await pictureOf(set, at);
     const kept = chosen.filter((method) => isKept(method, at));
-    return [
-      imageTile(set, picture, look),
-      ...kept.map((method) => methodTile(set, method, at, picture, look, choose)),
-    ];
+    return [imageTile(set, picture, look), ...kept.map((method) => methodTile(set, method, at, picture, look, choose))];
   }
 
   /** Table of the chosen methods: probability of the explained class, and every score; the best ones are bold. */
