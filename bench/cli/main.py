@@ -69,6 +69,7 @@ def benchmark(
     batch_size: Annotated[int | None, option("batch size for training and explaining")] = None,
     precision: Annotated[str, option("precision under occlusion: float32, bf16, auto")] = "auto",
     align: Annotated[str | None, option("draw feature maps by receptive-field or by grid")] = None,
+    page_images: Annotated[str | None, option("images to explore in the page, or all [200]")] = None,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
@@ -80,7 +81,7 @@ def benchmark(
     require_folder("--data-root", data_root)
     require_folder("--cache", cache)
     problems = register_all(context.obj, plugins)
-    from bench.cli.overrides import merged_values
+    from bench.cli.overrides import merged_values, with_page_images
     from bench.config import parse_config
     from bench.devices import choose_device
     from bench.evaluation.predictor import checked_precision
@@ -95,7 +96,8 @@ def benchmark(
         if studies is not None:
             raise UserError("--probes is the old name of --studies; give --studies alone")
         lists["studies"] = names_of(probes)
-    merged = parse_config(merged_values(name, lists, batch_size, init, shortcut, align, allow_duplicates), name)
+    values = merged_values(name, lists, batch_size, init, shortcut, align, allow_duplicates)
+    merged = parse_config(with_page_images(values, page_images), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import load_config
+from bench.errors import UserError
 from bench.specs import parse_spec, plant
 
 
@@ -42,6 +43,20 @@ def merged_values(
         for backbone in (backbone for section in overrides for backbone in section["backbones"].values()):
             backbone["training"]["batch_size"] = batch_size
     return values
+
+
+def with_page_images(values: dict[str, Any], count: str | None) -> dict[str, Any]:
+    """Returns the values of a config with ``--page-images``; None keeps the number of the config.
+
+    Raises:
+        UserError: it is neither a number nor ``all``.
+    """
+    if count is None:
+        return values
+    if count != "all" and not (count.isascii() and count.isdecimal()):
+        raise UserError(f"--page-images {count}: give a number of images per data set, or all")
+    number = count if count == "all" else int(count)
+    return values | {"report": values["report"] | {"page_images": number}}
 
 
 def data_values(config: str | None, name: str, size: int, seed: int, allow_duplicates: bool) -> dict[str, Any]:

@@ -166,18 +166,20 @@ class ExplainSection(Section):
 
 
 class ReportSection(Section):
-    """Comparisons that are fixed before any score is seen; they change verdicts and no stored result.
+    """Comparisons that are fixed before any score is seen, and what the page shows; they change no stored score.
 
     Attributes:
         reference: post-hoc explainer that every own map is compared with first; empty for none.
         head: head whose own map has the primary comparison of a family; empty for the first trained one.
         primary: metric family -> metric of its primary comparison, such as ``audc@zero``; otherwise, the first metric
             of the family that does not fail on maps of known quality.
+        page_images: images per data set that the page lets readers explore, or "all".
     """
 
     reference: str = "gradcam"
     head: str = ""
     primary: dict[str, str] = {}
+    page_images: Annotated[int, Field(ge=0, le=10**9)] | Literal["all"] = 200
 
 
 class BackboneOverrides(Section):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.cases.grids import Grids, joined, to_grids, write_grids
 from bench.contracts import Explainer
 from bench.errors import UserError, disk_fault, is_stop, one_line
 from bench.evaluation.batch import EvaluationBatch, batches
@@ -28,6 +29,9 @@ from bench.store.folders import CellStore
 from bench.store.maps import MapsWriter, read_arrays, write_drawing
 from bench.store.records import ExplainerOutcome
 from bench.store.scores import SCORE_COLUMNS, read_metadata, write_scores
+
+#: Prefix of the arrays of a piece that hold maps of cases.
+_CASES = "cases_"
 
 
 @dataclass
@@ -42,6 +46,7 @@ class ExplainerJob:
         missing: metrics to compute now.
         metrics: metric -> digest of its code, for every metric that the store will hold.
         result: its scores so far; if the cell has several shares, without rows and maps, which are in the store.
+        grids: maps of the cases of the page, unless there are several shares.
         needless: the reason why there is nothing to do; empty otherwise.
         failed: one line that says why it failed; empty if it has not.
     """
@@ -53,6 +58,7 @@ class ExplainerJob:
     missing: list[MetricRequest]
     metrics: dict[str, str]
     result: ExplainerResult = field(default_factory=ExplainerResult)
+    grids: Grids = field(default_factory=lambda: to_grids([], []))
     needless: str = ""
     failed: str = ""
 
@@ -71,6 +77,7 @@ def run_explainers(
     progress: Progress,
     cell: str,
     save_maps: bool,
+    cases: Collection[int] = (),
 ) -> None:
     """Explains all explained images by all jobs, scores the maps and stores both.
 
@@ -85,10 +92,11 @@ def run_explainers(
         progress: shows one step per job and share.
         cell: name of the cell in the progress display.
         save_maps: whether the maps of all images are kept, not only the ones of the figures.
+        cases: positions among the explained images whose maps are kept for the page, as 8-bit integers.
     """
     shares = list(batches(context))
     progress.expect(*(job.title for job in jobs for _ in shares[1:]))
-    writer = _JobWriter(context, store, progress, cell, save_maps, len(shares))
+    writer = _JobWriter(context, store, progress, cell, save_maps, frozenset(cases), len(shares))
     for number, batch in enumerate(shares):
         for job in jobs:
             with recording_failure(job, store):
@@ -120,6 +128,7 @@ class _JobWriter:
     progress: Progress
     cell: str
     save_maps: bool
+    cases: frozenset[int]
     shares: int
 
     def score_share(self, job: ExplainerJob, batch: EvaluationBatch, number: int) -> None:
@@ -130,24 +139,34 @@ class _JobWriter:
             self.progress.skip(job.title)
         else:
             with self.progress.step(job.title, f"{self.cell}: {job.title}"):
-                keep = set(batch.positions.tolist()) if self.save_maps else set(self.context.gallery)
+                keep = set(batch.positions.tolist()) if self.save_maps else {*self.cases, *self.context.gallery}
                 result = score_batch(batch, job.name, job.explainer, job.missing, keep)
+                grids = self._take_grids(result)
                 if self.shares == 1:
-                    job.result = result
+                    job.result, job.grids = result, grids
                 else:
-                    self._write_piece(file, result, facts)
+                    self._write_piece(file, result, grids, facts)
         if self.shares > 1 and not job.failed:
             job.result.add(_read_facts(file))
+
+    def _take_grids(self, result: ExplainerResult) -> Grids:
+        """Returns the maps of the cases, and removes those from the result that nothing else needs."""
+        positions = [at for at in result.maps if at in self.cases]
+        names = self.context.about["image"].iloc[positions].tolist()
+        grids = to_grids(names, [result.maps[at] for at in positions])
+        if not self.save_maps:
+            result.maps = {at: result.maps[at] for at in result.maps if at in self.context.gallery}
+        return grids
 
     def _has_piece(self, file: Path, facts: dict[str, str]) -> bool:
         """Returns whether the store holds the rows and maps of a piece of these settings."""
         has_rows = self.store.metadata(file).items() >= facts.items()
         return has_rows and self.store.files.is_good(file.with_suffix(".npz"), read_arrays)
 
-    def _write_piece(self, file: Path, result: ExplainerResult, facts: dict[str, str]) -> None:
+    def _write_piece(self, file: Path, result: ExplainerResult, grids: Grids, facts: dict[str, str]) -> None:
         """Writes maps, then rows: the rows mark the piece as complete."""
         with self.store.files.writing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
-            maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()}
+            maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()} | grids.arrays(_CASES)
             np.savez(stream, **maps)
         came = {
             "bad_maps": result.bad_maps,
@@ -162,7 +181,8 @@ class _JobWriter:
     def _piece_facts(self, job: ExplainerJob, batch: EvaluationBatch) -> dict[str, str]:
         """Returns the settings that a stored piece must match to be used."""
         metrics = {request.name: job.metrics[request.name] for request in job.missing}
-        images = [*batch.positions[[0, -1]].tolist(), self.save_maps]
+        cases = sorted(self.cases.intersection(batch.positions.tolist()))
+        images = [*batch.positions[[0, -1]].tolist(), self.save_maps, cases]
         return {"fingerprint": job.fingerprint, "metrics": json.dumps(metrics), "images": json.dumps(images)}
 
     def finish(self, job: ExplainerJob) -> None:
@@ -175,20 +195,23 @@ class _JobWriter:
             return
         if len(job.result.bad_maps) == len(self.context.explained.indices):
             raise UserError(f"explainer {job.name!r} returned only NaN or infinite maps")
-        maps: dict[int, np.ndarray] = {}
+        maps, grids = dict[int, np.ndarray](), list[Grids]()
         computed = {metric: code for metric, code in job.metrics.items() if metric not in job.result.problems}
-        rows = self._rows(job, maps)
+        rows = self._rows(job, maps, grids)
         place = self.store.files.writing(self.store.scores_file(job.name))
         write_scores(place, rows, fingerprint=job.fingerprint, metrics=json.dumps(computed))
         with self.store.files.writing(self.store.gallery_file(job.name)) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, *(maps[at] for at in sorted(maps)))
+        if self.cases:
+            with self.store.files.writing(self.store.cases_file(job.name)) as temporary:
+                write_grids(temporary, joined(grids))
         bad_maps, problems = job.result.bad_maps, job.result.problems
         outcome = ExplainerOutcome(status="ok", fingerprint=job.fingerprint, bad_maps=bad_maps, problems=problems)
         self.store.note_explainer(job.name, outcome)
         self.store.files.remove(self.store.piece_file(job.name, 0).parent)
 
-    def _rows(self, job: ExplainerJob, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
-        """Yields stored rows that are still valid, then the new ones; fills ``gallery`` and writes maps on the way."""
+    def _rows(self, job: ExplainerJob, gallery: dict[int, np.ndarray], grids: list[Grids]) -> Iterator[pd.DataFrame]:
+        """Yields stored rows that are still valid, then new ones; fills ``gallery`` and ``grids``, and writes maps."""
         file, cost = self.store.scores_file(job.name), job.result.cost_rows
         failed = {(metric.partition("@")[0], metric.partition("@")[2]) for metric in job.result.problems}
         if self.store.metadata(file).get("fingerprint") == job.fingerprint:
@@ -196,7 +219,9 @@ class _JobWriter:
         shown = set(self.context.gallery)
         with self._maps_writer(job) as writer:
             for number in range(self.shares):
-                result = job.result if self.shares == 1 else _read_piece(self.store.piece_file(job.name, number))
+                piece = self.store.piece_file(job.name, number)
+                result, cases = (job.result, job.grids) if self.shares == 1 else _read_piece(piece)
+                grids.append(cases)
                 if writer:
                     writer.add(self.context.about["image"].iloc[list(result.maps)].tolist(), result.maps.values())
                 gallery |= {at: values for at, values in result.maps.items() if at in shown}
@@ -224,10 +249,11 @@ def _read_facts(file: Path) -> ExplainerResult:
     return ExplainerResult([], {}, came["bad_maps"], came["problems"], Cost(**came["cost"]), kinds, came["left"])
 
 
-def _read_piece(file: Path) -> ExplainerResult:
-    kept = {int(at): maps for at, maps in read_arrays(file.with_suffix(".npz")).items()}
+def _read_piece(file: Path) -> tuple[ExplainerResult, Grids]:
+    arrays = read_arrays(file.with_suffix(".npz"))
+    kept = {int(at): maps for at, maps in arrays.items() if not at.startswith(_CASES)}
     rows = pd.read_parquet(file)
-    return ExplainerResult([rows] if len(rows) else [], kept)
+    return ExplainerResult([rows] if len(rows) else [], kept), Grids.of(arrays, _CASES)
 
 
 def _without(rows: pd.DataFrame, kinds: set[tuple[str, str]]) -> pd.DataFrame:

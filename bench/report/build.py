@@ -32,12 +32,14 @@ from bench.report.failures import FOLDER, Failures
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames, load_frames, write_long_frame
 from bench.report.gaps import faults
-from bench.report.page import write_page
+from bench.report.page.inline import sources
+from bench.report.page.page import write_page
+from bench.report.page.section import Content
 from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
 from bench.report.summary import print_summary
 from bench.report.tables.reported import FILE as REPORTED
 from bench.report.tables.table import TableData
-from bench.report.tables.writers import html, write_table
+from bench.report.tables.writers import write_table
 from bench.store.code_digest import code_digest, digest
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
@@ -131,11 +133,9 @@ def _write(
     failures: Failures,
 ) -> None:
     """Writes tables and page; everything that does not need the figures runs while they are drawn."""
-    pages: dict[str, tuple[str, str, str]] = {}
     for name, table in tables.items():
         with failures.noting(f"files of table {name}"):
             write_table(table, files.inside(_TABLES), name)
-            pages[name] = (table.caption, table.reading, html(table))
     with failures.noting(_FRAME):
         write_long_frame(frames, counterfactual_rows(frames), files.replacing(_FRAME))
     with failures.noting(RESULTS):
@@ -143,7 +143,8 @@ def _write(
     ours = draw_figures(frames, files.inside(_FIGURES), COMPARISONS, failures)
     captions = drawn(frames) | ours
     with failures.noting(_PAGE):
-        write_page(frames, captions, pages, signs, files.replacing(_PAGE), failures.lines)
+        content = Content(frames, answer, tables, captions, signs, files.folder / _FIGURES, failures)
+        write_page(content, files.replacing(_PAGE))
 
 
 def _make_room(files: Manifest, console: Console) -> None:
@@ -251,6 +252,6 @@ def _state(folder: Path, record: RunRecord) -> dict[str, str]:
     scores = [(str(file), file.lstat().st_mtime_ns) for file in sorted((folder / "cells").rglob("*.*"))]
     images = [file_digest(file) for file in sorted((folder / "data").glob("*.*")) if file.is_file()]
     facts = record.model_dump(exclude={"started", "finished"})
-    others = [file.read_text(encoding="utf-8") for file in (Path(__file__).with_name("page.html"), REPORTED)]
+    others = [file.read_text(encoding="utf-8") for file in (*sources(), REPORTED)]
     code = [code_digest(build_report), *others]
     return {"scores": digest(scores, images, facts), "code": digest(code)}

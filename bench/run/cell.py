@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.cases.grids import read_ids
 from bench.contracts import Classifier, Explainer
 from bench.data.prepare import Prepared
 from bench.data.selection import Selection, gallery_positions, target_class
@@ -42,6 +43,7 @@ class Cell:
         plan_id: hash of the run's plan, noted in the record of the cell; a report shows only cells of one plan.
         parameters: explainer -> all its constructor arguments.
         precision: ``--precision``, see ``bench.evaluation.mixed_precision``.
+        cases: positions among the explained images whose maps are kept for the page.
         part: name of the part; empty for the explained images themselves.
         computed: whether anything was computed.
     """
@@ -51,6 +53,7 @@ class Cell:
     plan_id: str
     parameters: dict[str, dict[str, Any]]
     precision: str
+    cases: Collection[int] = ()
     part: str = ""
     computed: bool = False
 
@@ -150,7 +153,7 @@ class Cell:
 
     def _explain_part(self, part: per_class.Part, explainers: dict[str, Explainer]) -> list[str]:
         """Explains additional (image, class) pairs and stores their scores in a subfolder of the cell."""
-        cell = replace(self, store=self.store.part(part.name), part=part.name, computed=False)
+        cell = replace(self, store=self.store.part(part.name), part=part.name, cases=(), computed=False)
         cell.store.note(plan=self.plan_id)
         self.trained.progress.expect(*map(cell._title, explainers))
         problems = cell._explain(part.context, explainers, part.metrics, part.save_maps)
@@ -181,7 +184,7 @@ class Cell:
         waiting = [job for job in jobs if not job.needless and not job.failed]
         self.trained.progress.skip(*(job.title for job in jobs if job.needless or job.failed))
         self.computed |= bool(waiting)
-        run_explainers(waiting, context, self.store, self.trained.progress, str(self.key), save_maps)
+        run_explainers(waiting, context, self.store, self.trained.progress, str(self.key), save_maps, self.cases)
         return [f"{self.key}: {line}" for job in jobs for line in job.lines]
 
     def _why_not(self, context: EvaluationContext, explainer: Explainer) -> str:
@@ -212,7 +215,13 @@ class Cell:
             files.is_good(maps, member_names) and files.is_good(maps.with_suffix(".json"), read_json)
         )
         has_gallery = files.is_good(self.store.gallery_file(job.name), read_arrays)
-        return is_current and not job.missing and has_maps and has_gallery
+        return is_current and not job.missing and has_maps and has_gallery and self._has_cases(job.name)
+
+    def _has_cases(self, name: str) -> bool:
+        """Returns whether the store holds the maps of an explainer that the page needs; it may hold more."""
+        ids = np.asarray(self.prepared.explain.ids)[self.prepared.explained.indices[list(self.cases)]]
+        stored = self.store.files.read(self.store.cases_file(name), read_ids) if self.cases else set()
+        return stored is not None and stored.issuperset(ids.tolist())
 
     def _explain_fingerprint(self, context: EvaluationContext, name: str, explainer: Explainer) -> str:
         explained, gallery = self.prepared.explained, self.trained.config.explain.gallery

@@ -8,8 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from bench.cases.choice import kept
+from bench.cases.pictures import read_origin, to_pictures, write_pictures
 from bench.config import Config
 from bench.data.prepare import Prepared, facts, prepare, write_gallery_images
 from bench.data.selection import lesion_facts
@@ -18,6 +21,7 @@ from bench.files import telling
 from bench.progress import Progress
 from bench.run.cell import Cell
 from bench.run.plan import Plan, plan_head
+from bench.store.code_digest import code_digest, digest
 from bench.store.folders import RunStore
 from bench.store.maps import read_arrays
 from bench.store.records import CellKey, DatasetFacts
@@ -87,6 +91,7 @@ class DatasetRun:
         progress: display that is told about every step.
         note: called with the name and the facts of the data set once they are known.
         done: result so far.
+        cases: positions among the explained images that are kept for the page, once the images are prepared.
     """
 
     name: str
@@ -97,6 +102,7 @@ class DatasetRun:
     progress: Progress
     note: Callable[[str, DatasetFacts], None]
     done: DatasetResult = field(default_factory=DatasetResult)
+    cases: list[int] = field(default_factory=list)
     _told: set[Path] = field(default_factory=set)
 
     def run(self) -> Iterator[DatasetResult]:
@@ -145,9 +151,23 @@ class DatasetRun:
         files, images = self._store.files, self._store.images_file(self.name)
         files.is_good(images, read_arrays)  # a damaged file is named before it is replaced
         write_gallery_images(files.writing(images), prepared, config.explain.gallery)
-        files.write_frame(self._store.lesions_file(self.name), lesion_facts(prepared.explain, prepared.explained))
+        lesions = lesion_facts(prepared.explain, prepared.explained)
+        files.write_frame(self._store.lesions_file(self.name), lesions)
+        labels = prepared.explain.labels[prepared.explained.indices]
+        self.cases = kept(labels, lesions["lesion_area"].to_numpy(), config.report.page_images)
+        self._write_cases(prepared)
         self.note(self.name, facts(prepared, config.data.size).changed(spec=self.plan.specs.get(self.name, "")))
         return prepared
+
+    def _write_cases(self, prepared: Prepared) -> None:
+        """Writes the pictures of the cases unless the store holds them."""
+        file, split, at = self._store.cases_file(self.name), prepared.explain, prepared.explained.indices[self.cases]
+        origin = digest(split.digest, at.tolist(), code_digest(to_pictures))
+        if self.cases and self._store.files.read(file, read_origin) != origin:
+            ids, masks = np.asarray(split.ids)[at].tolist(), None if split.masks is None else split.masks[at]
+            pictures = to_pictures(ids, split.labels[at], split.images[at], masks, origin)
+            with self._store.files.writing(file) as temporary:
+                write_pictures(temporary, pictures)
 
     def _classifier(self, key: CellKey, prepared: Prepared) -> CellClassifier:
         planned = self.plan.cells.get(key) or plan_head(self.config, key, self.plan.spec(key.dataset))
@@ -172,6 +192,7 @@ class DatasetRun:
             self.plan_id,
             self.plan.parameters,
             self.options.precision,
+            self.cases,
         )
         problems = cell.run(self.plan.explainers_of(key), self.plan.metrics, self.plan.studies, self.options.save_maps)
         self.done.computed |= cell.computed

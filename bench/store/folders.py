@@ -3,11 +3,13 @@
 run.json                                     config, plan, facts, versions, machine
 lock                                         held by the process of the command, also for its worker processes
 data/<data set>.npz, .parquet                images and masks that the figures show; lesions of every explained image
+data/<data set>~cases.npz                    small images and masks of the cases that the page shows
 cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet
     explained.parquet                        logits of the explained images
     scores/<explainer>.parquet               long rows, with the fingerprint they belong to
     pieces/<explainer>/                      unfinished scores of an explainer, from which a stopped run goes on
     gallery/<explainer>.npz                  raw maps of the images that the figures show
+    cases/<explainer>.npz                    maps of the cases that the page shows, as 8-bit integers
     maps/<explainer>.npz, .json              raw maps of every image and how to draw them, only with --save-maps
     studies/<study>/<explainer>.parquet      rows of a study; cell.parquet for one of the whole cell
     .digests.jsonl                           digests of these files, also in the run folder for those in data/
@@ -37,7 +39,7 @@ from bench.store.scores import read_metadata
 from bench.store.stored_files import NOTES, StoredFiles, require_inside
 
 #: Everything in a cell that was computed with its trained weights.
-_SCORED = ("scores", "pieces", "gallery", "maps", "studies", "own_class", "every_class")
+_SCORED = ("scores", "pieces", "gallery", "cases", "maps", "studies", "own_class", "every_class")
 _SHOWN = 60  # bytes of a name that is stored under its digest
 
 
@@ -192,6 +194,10 @@ class CellStore:
         """Returns the file of its maps for the figures."""
         return self.folder / "gallery" / f"{file_name(explainer)}.npz"
 
+    def cases_file(self, explainer: str) -> Path:
+        """Returns the file of its maps for the cases of the page."""
+        return self.folder / "cases" / f"{file_name(explainer)}.npz"
+
     def maps_file(self, explainer: str) -> Path:
         """Returns the file of all its maps, which is there if they were kept."""
         return self.folder / "maps" / f"{file_name(explainer)}.npz"
@@ -232,6 +238,10 @@ class RunStore:
     def images_file(self, dataset: str) -> Path:
         """Returns the file of the images and masks that the figures of a data set show."""
         return self.folder / "data" / f"{file_name(dataset)}.npz"
+
+    def cases_file(self, dataset: str) -> Path:
+        """Returns the file of the images and masks of the cases that the page shows; ``~`` is in no name."""
+        return self.folder / "data" / f"{file_name(dataset)}~cases.npz"
 
     def lesions_file(self, dataset: str) -> Path:
         """Returns the file of area and number of the lesions of its explained images."""

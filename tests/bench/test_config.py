@@ -13,6 +13,7 @@ import bench.models.backbones
 import bench.models.timm_backbones
 import bench.studies  # noqa: F401
 import softcam  # noqa: F401
+from bench.cli.overrides import with_page_images
 from bench.config import load_config, parse_config, shipped_configs
 from bench.contracts import UserError
 from bench.evaluation.requests import resolve_metrics
@@ -149,3 +150,9 @@ def test_inherent_models_run_their_own_and_what_is_asked_for() -> None:
     by_head = {key.head: list(plan.explainers_of(key)) for key in plan.cells}
     assert by_head["blackbox"] == ["softcam", "gradcam", "layercam"]
     assert by_head["softcam-sparse"] == ["softcam", "gradcam"]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 200), ("all", "all"), ("0", 0), ("17", 17)])
+def test_page_images_of_the_command_line(given: str | None, expected: object) -> None:
+    values = with_page_images(parse_config({}, "empty").model_dump(), given)
+    assert parse_config(values, "flags").report.page_images == expected

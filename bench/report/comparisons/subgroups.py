@@ -193,14 +193,14 @@ def strata_table(frames: Frames, rows: pd.DataFrame) -> FrameTable:
         "probability of the right class. Largest evidence is in the unit of each map, so it has no difference. "
         "Intervals are exploratory: they are not adjusted for the number of subgroups."
     )
-    rows = rows.assign(stratum=[_named(frames, row) for row in rows.to_dict("records")])
+    rows = rows.assign(stratum=[named_stratum(frames, row) for row in rows.to_dict("records")])
     keys = ["dataset", "backbone", "metric", "method", "against", "by", "stratum", "floor"]
     table = frame_table(_CAPTION, rows, keys, {name: f"{name}_" for name in _VALUES}, [])
     table.reading = reading
     return table
 
 
-def _named(frames: Frames, row: dict[Any, Any]) -> str:
+def named_stratum(frames: Frames, row: dict[Any, Any]) -> str:
     """Returns the name of a subgroup, with classes by their names."""
     facts = frames.record.datasets[row["dataset"]]
     named = row["by"] == "class" and facts.classes

@@ -132,7 +132,7 @@ def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method
     return "", {}
 
 
-def _variant_words(plot: Plot, variant: str) -> str:
+def variant_words(plot: Plot, variant: str) -> str:
     """Returns the words for a variant: the rule that ranks patches, after the operator if there is one."""
     operator, rule = fill_and_rule(variant) if plot.occlusion else ("", variant or RULES[0])
     return f"operator: {operator}; patches ranked by: {rule}" if operator else f"ranked by: {rule}"
@@ -160,7 +160,7 @@ def _draw(frames: Frames, plot: Plot) -> Iterator[Drawing]:
     _legend(figure, drawn, looks, plot is TOPK)
     notes = [_best_note(drawn, len(looks)), _undefined_note(curves), _bands_note(drawn), averaging_note(frames, drawn)]
     notes += [masks_note(frames, curves)] if plot is TOPK else []
-    reading = " ".join([plot.reading.format(variant=_variant_words(plot, variant)), *filter(None, notes)])
+    reading = " ".join([plot.reading.format(variant=variant_words(plot, variant)), *filter(None, notes)])
     yield Drawing(plot.stem, figure, plot.caption, reading)
 
 

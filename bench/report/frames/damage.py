@@ -20,6 +20,7 @@ def damaged_images(store: RunStore, dataset: str) -> list[str]:
     with collecting() as met:
         store.files.is_good(store.images_file(dataset), read_arrays)
         store.files.is_good(store.lesions_file(dataset), pd.read_parquet)
+        store.files.is_good(store.cases_file(dataset), read_arrays)
     return [_line(dataset, path, why) for path, why in met.items()]
 
 
@@ -63,6 +64,7 @@ def lines_of(key: str, cell: CellStore, lost: Mapping[str, str], met: Mapping[Pa
                 if outcome.status == "ok" and name not in lost:
                     store.metadata(store.scores_file(name))
                     store.files.is_good(store.gallery_file(name), read_arrays)
+                    store.files.is_good(store.cases_file(name), read_arrays)
     lines += [_line(key, path, why) for path, why in further.items() if path not in met]
     studies = [
         cell.study_file(name, of)

@@ -129,5 +129,5 @@ def test_figures_of_the_classes(class_run: Path, class_frames: Frames, tmp_path:
     drawn = {file.stem for file in (tmp_path / "run/figures").glob("class_maps*.png")}
     assert drawn == {"class_maps_shapes_softcam-sparse", "class_maps_shapes_gradcam"}
     page = (tmp_path / "run/report.html").read_text()
-    assert "class_maps_shapes_gradcam.png" in page
+    assert "figures/class_maps_shapes_gradcam.png" in page
     assert "per_class_localisation" in page

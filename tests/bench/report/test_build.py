@@ -1,4 +1,4 @@
-"""Builds of the report: from whatever a run left, again where it is stale, figures by a second process; the page."""
+"""Builds of the report: from whatever a run left, again where it is stale, figures by a second process."""
 
 from __future__ import annotations
 
@@ -10,55 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.files import replacing
 from bench.report.build import build_report
-from bench.report.figures.style import Caption
-from bench.report.frames.load import Frames, load_frames
-from bench.report.page import write_page
 from tests.support.files import ROOT
 from tests.support.made import run_tiny, tiny_config
 from tests.support.report_store import make_run
-
-
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
-    folder = tmp_path_factory.mktemp("run")
-    make_run(folder)
-    return load_frames(folder)
-
-
-def test_page_says_what_was_run_and_links_to_its_files(frames: Frames, tmp_path: Path) -> None:
-    tables = {"cost": ("Mean cost.", "Seconds per map.", "<table><tr><td>1</td></tr></table>")}
-    write_page(
-        frames,
-        {"deletion_curves": Caption("Lower <is> better.", "Means over images.")},
-        tables,
-        [],
-        replacing(tmp_path / "report.html"),
-    )
-    text = (tmp_path / "report.html").read_text()
-    for wanted in (
-        'src="figures/deletion_curves.png"',
-        'href="figures/deletion_curves.pdf"',
-        'href="tables/cost.csv"',
-        "<td>1</td>",
-        "Lower &lt;is&gt; better.",
-        "Means over images.",
-        "Seconds per map.",
-        "something &lt;odd&gt; happened",
-        "elsewhere: not installed",
-        "folder:/a &lt;b&gt;",
-        "evidence: no evidence",
-        "random initialisation",
-        "an abacus",
-        "torch 9.9",
-        "0123456789ab, with local changes",
-        "90%",
-        "10.0 %",
-        "0.60",
-    ):
-        assert wanted in text
-    assert "http" not in text.replace("http-equiv", "")  # nothing is loaded from elsewhere
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.files import replacing
 from bench.metrics import topk_precision
 from bench.report.contents import draw_figures
 from bench.report.figures.curve_figures import DELETION, best_post_hoc, distinct_looks, first_curves, method_curves
@@ -23,10 +22,10 @@ from bench.report.figures.tile_grid import outlines, wrapped
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.curves import hit_share, image_curves, mean_curve, relative_to_intact
 from bench.report.frames.load import Frames, load_frames
-from bench.report.page import write_page
 from bench.statistics.intervals import estimate_mean
 from bench.store.manifest import Manifest
 from bench.store.records import CellKey, CellRecord, DatasetFacts
+from tests.support.page import content, written
 from tests.support.report_store import PLAN, make_run, rows
 
 CURVES = ["topk_precision", "precision_sensitivity", "deletion_curves", "insertion_curves"]
@@ -243,8 +242,7 @@ def test_failed_cells_leave_gaps_and_nothing_at_all_draws_nothing(tmp_path: Path
     store.write_record(store.record.changed(datasets=unknown))
     frames = load_frames(tmp_path)
     assert draw_figures(frames, Manifest(tmp_path / "none")) == {}
-    write_page(frames, {}, {}, [], replacing(tmp_path / "report.html"))
-    assert "broken" in (tmp_path / "report.html").read_text()
+    assert "broken" in written(content(tmp_path, {}), tmp_path).read_text()
 
 
 @pytest.mark.usefixtures("unsaved")

@@ -48,6 +48,7 @@ KINDS = {
     "logits": f"{CELL}/explained.parquet",
     "scores": f"{CELL}/scores/random.parquet",
     "gallery": f"{CELL}/gallery/random.npz",
+    "cases": f"{CELL}/cases/random.npz",
     "maps": f"{CELL}/maps/random.npz",
     "drawing": f"{CELL}/maps/random.json",
     "study": f"{CELL}/studies/widths/cell.parquet",
@@ -56,6 +57,7 @@ KINDS = {
     "gallery of a part": f"{CELL}/every_class/gallery/random.npz",
     "images": "data/shapes.npz",
     "lesions": "data/shapes.parquet",
+    "pictures": "data/shapes~cases.npz",
     "record of the run": "run.json",
 }
 #: Kinds that a report does not read.

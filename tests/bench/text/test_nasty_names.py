@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -131,6 +132,14 @@ def test_the_page_has_the_names_as_text(made: Made) -> None:
     assert "nasty" not in page.tags
     whole = "".join(page.texts)
     assert all(name in whole for name in (*CLASSES, made.name))
+
+
+def test_the_data_of_the_page_has_the_names_as_text(made: Made) -> None:
+    text = (made.folder / "report.html").read_text("utf-8")
+    blocks = re.findall(r'<script type="application/json" id="data-(\w+)">(.*?)</script>', text, re.DOTALL)
+    data = {name: json.loads(block) for name, block in blocks}
+    assert not any("<" in block for _, block in blocks)
+    assert {row["dataset"] for row in data["leaderboard"]["rows"]} == {made.name}
 
 
 def test_tables_of_markdown_keep_their_columns(made: Made) -> None:

@@ -1,63 +1,36 @@
-"""Page of a run (report.html): its facts, its problems, and every figure and table, readable on its own."""
+"""Facts of a run for its page: configuration, data sets, problems, and methods."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bench.files import Place
-from bench.report.failure_modes import Signature
-from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
+from bench.report.page.section import Content, Section
 from bench.report.tables.captions import merged_runs
-from bench.text.media import html_value
 
 
-def write_page(
-    frames: Frames,
-    captions: dict[str, Caption],
-    tables: dict[str, tuple[str, str, str]],
-    signs: list[Signature],
-    place: Place,
-    failed: Sequence[str] = (),
-) -> None:
-    """Writes the page of a run next to its folders ``figures`` and ``tables``, which it links to.
+def run_section(content: Content) -> Section:
+    """Returns the facts of the run."""
+    frames = content.frames
+    view = {
+        "run": _run_facts(frames),
+        "datasets": [_dataset_facts(frames, name) for name in frames.record.datasets],
+        "problems": problems(content),
+        "signs": content.signs,
+        "skipped": _skipped(frames),
+        "methods": frames.record.explainers,
+        "heads": frames.record.heads,
+    }
+    return Section("run", "Run", "run.html", view)
 
-    Args:
-        frames: the run.
-        captions: stem -> texts below the figures, in the order of the page.
-        tables: stem -> (caption, how to read it, HTML table).
-        signs: of failure, shown with their advice.
-        place: of the page.
-        failed: a line per table or figure that could not be made.
-    """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=html_value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("page.html").render(
-        title=frames.store.folder.name,
-        run=_run_facts(frames),
-        datasets=[_dataset_facts(frames, name) for name in frames.record.datasets],
-        problems=[*_problems(frames), *failed],
-        signs=signs,
-        skipped=_skipped(frames),
-        methods=frames.record.explainers,
-        heads=frames.record.heads,
-        captions=captions,
-        tables=tables,
-    )
-    with place as temporary:
-        temporary.write_text(text, encoding="utf-8")
+
+def problems(content: Content) -> list[str]:
+    """Returns all problems, in the run's own words, each once, and what of the report failed."""
+    return _distinct([*content.frames.record.problems, *gaps(content.frames), *content.failures.lines])
 
 
 def _run_facts(frames: Frames) -> dict[str, str]:
@@ -110,11 +83,6 @@ def _twins(frames: Frames, name: str) -> str:
         return ""
     low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
     return low if low == high else f"{low} to {high}"
-
-
-def _problems(frames: Frames) -> list[str]:
-    """Returns all problems, in the run's own words, each once."""
-    return _distinct([*frames.record.problems, *gaps(frames)])
 
 
 def _skipped(frames: Frames) -> list[str]:

@@ -1,0 +1,1 @@
+"""Images and maps of single cases, small enough for a page that shows hundreds of them."""

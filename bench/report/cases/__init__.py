@@ -1,0 +1,1 @@
+"""Case browser of the page: its data, one case per explained image."""

@@ -1,0 +1,173 @@
+"""Answer cards: per data set the explanation to use, how certain that is, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.report.answer.model import DatasetAnswer, MethodScore, Price, QuestionAnswer
+from bench.report.page.section import Content, Section
+from bench.report.tables.writers import number
+
+#: Verdict -> words for a reader who has seen none of them, and the name of the style of the badge.
+CERTAINTY = {
+    "better": ("The inherent map is better", "inherent"),
+    "worse": ("The post-hoc map is better", "post-hoc"),
+    "no relevant difference": ("Both are equally good", "equal"),
+    "not decided": ("Not decided by these images", "open"),
+    "too few images": ("Too few images to decide", "open"),
+    "alone": ("Nothing to compare with", "open"),
+}
+#: Kind of a caution -> word and sign.
+CAUTIONS = {
+    "model": ("Model", "▲"),
+    "images": ("Images", "◆"),
+    "metric": ("Metric", "■"),
+    "masks": ("Masks", "◐"),
+    "evidence": ("Evidence", "○"),
+    "run": ("Run", "●"),
+}
+_EDGE = 2.0  # percent of the width that stays free at both ends of a bar
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Place of a method on the bar from floor to ceiling, in percent of the width; None without such a place."""
+
+    score: MethodScore
+    at: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def value(self) -> str:
+        """Score with its interval."""
+        return interval(self.score.mean, self.score.low, self.score.high)
+
+    @property
+    def share(self) -> str:
+        """Position on the way from floor to ceiling, in words."""
+        return "" if self.score.share is None else f"{self.score.share:.0f} %"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Question of a card.
+
+    Attributes:
+        said: of the answer.
+        words, style: of the certainty.
+        marks: of the best inherent map and the best post-hoc map, as far as there are both.
+        floor, ceiling: places of 0 and 100 percent.
+        difference: with its interval; empty without a comparison.
+    """
+
+    said: QuestionAnswer
+    words: str
+    style: str
+    marks: list[Mark]
+    floor: float
+    ceiling: float
+    difference: str
+
+    @property
+    def floor_score(self) -> str:
+        """Score of the floor, after a space; empty without one."""
+        return _end(self.said.floor)
+
+    @property
+    def ceiling_score(self) -> str:
+        """Score of the ceiling, after a space; empty without one."""
+        return _end(self.said.ceiling)
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether a method has a place between floor and ceiling."""
+        return any(mark.at is not None for mark in self.marks)
+
+
+def _end(score: MethodScore | None) -> str:
+    return "" if score is None or score.mean is None else f" {interval(score.mean, None, None)}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """Card of a data set, with the id of its element."""
+
+    name: str
+    said: DatasetAnswer
+    questions: list[Question]
+    price: list[str]
+
+
+def answer_section(content: Content) -> Section:
+    """Returns the cards of all data sets, and a table of all answers if there are several."""
+    cards = [
+        Card(f"answer-{place}", said, [question(one) for one in said.questions], _price(said.price))
+        for place, said in enumerate(content.answer.datasets, start=1)
+    ]
+    asked = {one.question: one.asks for said in content.answer.datasets for one in said.questions}
+    view = {"cards": cards, "asked": asked, "cautions": CAUTIONS, "tables": content.tables}
+    return Section("answer", "Answer", "answer.html", view)
+
+
+def question(said: QuestionAnswer) -> Question:
+    """Places the methods of a question on a bar that holds floor, ceiling and all intervals."""
+    scores = [score for score in (said.inherent, said.post_hoc) if score is not None]
+    ends = [end for one in scores for end in (one.share, one.share_low, one.share_high) if end is not None]
+    lowest, highest = min([0.0, *ends]), max([100.0, *ends])
+
+    def place(share: float | None) -> float | None:
+        if share is None or not np.isfinite(share):
+            return None
+        return round(_EDGE + (100 - 2 * _EDGE) * (share - lowest) / (highest - lowest), 2)
+
+    marks = [Mark(one, place(one.share), place(one.share_low), place(one.share_high)) for one in scores]
+    words, style = CERTAINTY[said.certainty]
+    difference = "" if said.difference is None else interval(said.difference, said.low, said.high, sign=True)
+    return Question(said, words, style, marks, place(0.0) or 0.0, place(100.0) or 0.0, difference)
+
+
+def interval(mean: float | None, low: float | None, high: float | None, sign: bool = False) -> str:
+    """Returns ``mean [low, high]`` as tables print it; a dash without a mean.
+
+    Args:
+        mean: or None.
+        low: end of the interval, or None.
+        high: end of the interval, or None.
+        sign: write a plus before positive numbers.
+    """
+
+    def written(value: float) -> str:
+        return f"{'+' if sign and value > 0 else ''}{number(value)}".replace("-", "−")
+
+    if mean is None or not np.isfinite(mean):
+        return "–"
+    if low is None or high is None or not np.isfinite([low, high]).all():
+        return written(mean)
+    return f"{written(mean)} [{written(low)}, {written(high)}]"
+
+
+def _price(price: Price | None) -> list[str]:
+    """Returns lines about accuracy and time."""
+    if price is None:
+        return []
+    lines = []
+    if price.auc is not None:
+        lost = interval(price.auc_lost, price.low, price.high)
+        verdict = f": {price.verdict}" if price.verdict else ""
+        lines.append(f"AUC {number(price.auc)} of {price.head}; {lost} lost compared with {price.black_box}{verdict}.")
+    if price.seconds:
+        named = [f"{duration(seconds)} with {name}" for name, seconds in price.seconds.items()]
+        lines.append(f"One map takes {', '.join(named)}.")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Returns a time with two digits, in the unit that suits it."""
+    if seconds >= 1:
+        return f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"
+    if seconds >= 1e-3:
+        return f"{float(f'{1e3 * seconds:.2g}'):g} ms"
+    return f"{float(f'{1e6 * seconds:.2g}'):g} µs"
