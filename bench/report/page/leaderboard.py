@@ -20,7 +20,7 @@ _MODEL = [*_PLACE, "head"]
 #: Tables that follow those of the families, and their titles.
 _OTHERS = {"macro": "mean over findings", "floor_ceiling": "floor to ceiling [%]", "cost": "cost per map"}
 _CLASSIFIER = "classification"
-_PREVIEW = 5  # columns that are shown without JavaScript
+_PREVIEW = 4  # columns that are shown without JavaScript
 #: Roles of the controls that stay above the sorted rows.
 PINNED = ("floor", "ceiling", "grid ceiling")
 Key = tuple[str, ...]
@@ -122,7 +122,8 @@ def _preview(
         if said.dataset == place["dataset"]
         for one in said.questions
     }
-    columns = [(name, at, one) for name, (_, table) in groups.items() for at, one in enumerate(table.columns)]
+    shown = {name: table for name, (_, table) in groups.items() if name not in _OTHERS}
+    columns = [(name, at, one) for name, table in shown.items() for at, one in enumerate(table.columns)]
     leading = [column for column in columns if column[2].name.split("@")[0] in wanted]
     chosen = (leading + [column for column in columns if column not in leading])[:_PREVIEW]
     mine = [row for row in rows if all(row[key] == place[key] for key in _PLACE)]
