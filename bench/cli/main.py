@@ -19,6 +19,7 @@ from rich.text import Text
 from bench.cli.checks import require_folder
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
+from bench.cli.getting import get
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins, load_plugins
 from bench.errors import UserError
@@ -191,6 +192,7 @@ def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tu
 
 
 app.command(short_help="Explain and score a trained model of your own.")(evaluate)
+app.command(short_help="Get a data set, or say how to.")(get)
 
 
 @app.command()

@@ -70,3 +70,5 @@ COVID = Repository(
     files=692,
     megabytes=53,
 )
+#: Repository by the data set that ``get`` takes.
+REPOSITORIES = {one.name: one for one in (HEI_MED, CODRAS, COVID)}

@@ -1,0 +1,36 @@
+"""The command ``get``: data sets from public repositories, and the way to the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench.cli.checks import require_folder
+
+
+def get(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="data set")],
+    data_root: Annotated[
+        Path, typer.Option(help="folder of the downloaded data sets [data]", show_default=False)
+    ] = Path("data"),
+) -> None:
+    """Get a data set: clone it, or say how to get it and check it (exit code 1 if it is not there)."""
+    require_folder("--data-root", data_root)
+    context.obj()
+    from bench.commands.check_data.command import check_dataset
+    from bench.commands.get.command import get_dataset
+    from bench.data.loading import Request
+    from bench.registry import DATASETS
+    from bench.store.folders import file_name
+
+    console = Console(highlight=False)
+    info = DATASETS[name]
+
+    def check() -> bool:
+        return check_dataset(info, Request(data_root, 256, 0, skip_bad=True), Path(f"check-{file_name(name)}.png"), console)
+
+    raise typer.Exit(0 if get_dataset(info, data_root, console, check) else 1)
