@@ -7,8 +7,10 @@ classifier could tell the two parts apart instead of the classes; they are left 
 
 from __future__ import annotations
 
+import filecmp
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from bench.registry import dataset
 _FOLDER = "images"
 #: Classes of the boxes: optic disc (no lesion), hard exudates, haemorrhages and microaneurysms.
 _CLASSES, _DISC = 3, 0
+#: Photograph of an eye -> an earlier one of the same eye with another exposure, found by the search for copies.
+_SAME_EYE = {"0447": "0179"}
 #: Width and height of the photographs of DIARETDB1.
 _DIARETDB1 = (1500, 1152)
 #: Share of the image by which a box may exceed it; three boxes of the repository do so by 0.3 %.
@@ -48,6 +52,11 @@ class Photograph:
     def id(self) -> str:
         """Stem of the file, for example ``0001``."""
         return self.file.stem
+
+    @property
+    def group(self) -> str:
+        """Earliest photograph of the same eye, as far as that is known."""
+        return _SAME_EYE.get(self.id, self.id)
 
     @property
     def label(self) -> int:
@@ -90,14 +99,30 @@ def _size(file: Path) -> tuple[int, int] | None:
         return None
 
 
+def _copies(files: Sequence[Path]) -> set[Path]:
+    """Returns the files that are byte by byte equal to an earlier one."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    copies: set[Path] = set()
+    for file in files:
+        earlier = by_size[file.stat().st_size]
+        if any(filecmp.cmp(file, other, shallow=False) for other in earlier):
+            copies.add(file)
+        else:
+            earlier.append(file)
+    return copies
+
+
 def _find(folder: Path) -> tuple[list[Photograph], list[Fault], dict[str, int]]:
     """Returns the usable photographs of IDRiD, faults, and the number of unused photographs by reason."""
     files = sorted(folder.glob("*.jpg"))
     own = [file for file in files if _size(file) != _DIARETDB1]
     annotated = [file for file in own if file.with_suffix(".txt").is_file()]
+    copies = _copies(annotated)
     photographs: list[Photograph] = []
     bad: list[Fault] = []
     for file in annotated:
+        if file in copies:
+            continue
         table = file.with_suffix(".txt")
         try:
             photographs.append(Photograph(file, table, read_boxes(table)))
@@ -106,6 +131,7 @@ def _find(folder: Path) -> tuple[list[Photograph], list[Fault], dict[str, int]]:
     left_out = {
         "photographs of DIARETDB1, which another camera took": len(files) - len(own),
         "photographs without a file of boxes": len(own) - len(annotated),
+        "copies of an earlier photograph, which the annotator boxed twice": len(copies),
     }
     return photographs, bad, left_out
 
@@ -113,7 +139,8 @@ def _find(folder: Path) -> tuple[list[Photograph], list[Fault], dict[str, int]]:
 class Photographs:
     """Sequence of the photographs of a split, cropped to the square around the disc; splits are drawn by the seed.
 
-    Patients are not published, so that each photograph counts as a patient of its own.
+    Patients are not published, so that each photograph counts as a patient of its own, apart from two of one eye. Six
+    photographs are there twice under other numbers, with other boxes; the earlier one is used.
     """
 
     def __init__(self, root: Path, split: str, count: int | None, seed: int) -> None:
@@ -121,11 +148,11 @@ class Photographs:
         if problem := missing(root):
             raise MissingData(problem)
         every, bad, self.left_out = _find(CODRAS.home(root) / _FOLDER)
-        parts = grouped_split([one.label for one in every], [one.id for one in every], seed)
+        parts = grouped_split([one.label for one in every], [one.group for one in every], seed)
         chosen = [one for one, part in zip(every, parts, strict=True) if part == split]
         kept = subsample([one.label for one in chosen], [one.id for one in chosen], count, seed)
         self.photographs = [chosen[index] for index in kept]
-        self.groups = {one.id: one.id for one in chosen}
+        self.groups = {one.id: one.group for one in chosen}
         self.excluded = bad if split == "train" else []  # in no split, so counted once
         self.unchecked = (
             "whether splits share a patient, or the two eyes of one: the publisher does not link photographs to people"
@@ -140,7 +167,7 @@ class Photographs:
         image = read_image(one.file)
         height, width = image.shape[1:]
         mask = box_mask(list(_in_pixels(one.boxes, width, height, one.table)), (height, width), one.table)
-        sample = cropped(image, one.label, mask, one.id, one.id)
+        sample = cropped(image, one.label, mask, one.id, one.group)
         if one.label and (sample.mask is None or not sample.mask.any()):
             raise BadFile(one.table, "all its boxes are outside of the field of view", Kind.OUTSIDE)
         return sample
@@ -168,7 +195,7 @@ def missing(root: Path) -> str:
     "Data 3(3):25, 2018, doi:10.3390/data3030025",
     missing=missing,
     in_all=False,
-    totals=((224, 290),),
+    totals=((222, 286),),
     preprocessing=PREPROCESSING,
 )
 def fundus_boxes(root: Path, split: str, count: int | None = None, seed: int = 0) -> Photographs:

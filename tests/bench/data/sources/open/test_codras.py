@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_the_other_camera_and_photographs_without_a_file_of_boxes_are_left_out(c
     (folder / "0500.txt").write_text("1 0.5 0.5 0.1 0.1\n")
     (folder / "0007.txt").unlink()
     samples = DATASETS["fundus-boxes"].builder(codras, "train")
-    assert list(samples.left_out.values()) == [1, 1]
+    assert list(samples.left_out.values()) == [1, 1, 0]
     ids = {id_ for name in ("train", "val", "test") for id_ in DATASETS["fundus-boxes"].builder(codras, name).groups}
     assert len(ids) == 35
     assert not ids & {"0500", "0007"}
@@ -86,3 +87,17 @@ def test_faults_are_named(codras: Path) -> None:
         "0009.txt (all its boxes are outside of the field of view)",
     ):
         assert part in str(caught.value)
+
+
+def test_a_photograph_that_is_there_twice_is_used_once_and_one_eye_is_one_group(codras: Path) -> None:
+    folder = codras / "codras/images"
+    for name, source in (("0300", "0008"), ("0179", "0010"), ("0447", "0012")):
+        shutil.copy(folder / f"{source}.jpg", folder / f"{name}.jpg")
+        (folder / f"{name}.txt").write_text("1 0.4 0.3 0.1 0.2\n")
+    for name in ("0010", "0012"):
+        (folder / f"{name}.jpg").unlink()
+    parts = [DATASETS["fundus-boxes"].builder(codras, name) for name in ("train", "val", "test")]
+    groups = {id_: group for samples in parts for id_, group in samples.groups.items()}
+    assert "0300" not in groups
+    assert {id_: group for id_, group in groups.items() if id_ != group} == {"0447": "0179"}
+    assert list(parts[0].left_out.values()) == [0, 0, 1]
