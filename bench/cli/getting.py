@@ -31,6 +31,8 @@ def get(
     info = DATASETS[name]
 
     def check() -> bool:
-        return check_dataset(info, Request(data_root, 256, 0, skip_bad=True), Path(f"check-{file_name(name)}.png"), console)
+        return check_dataset(
+            info, Request(data_root, 256, 0, skip_bad=True), Path(f"check-{file_name(name)}.png"), console
+        )
 
     raise typer.Exit(0 if get_dataset(info, data_root, console, check) else 1)

@@ -114,7 +114,9 @@ def _write_files(git: Git, repository: Repository, tell: Callable[[str], None]) 
                 "continues there"
             ) from error
     if left := _differing(git):
-        raise UserError(f"{git.folder / left[0]} and {len(left) - 1} more differ from the commit after they were written")
+        raise UserError(
+            f"{git.folder / left[0]} and {len(left) - 1} more differ from the commit after they were written"
+        )
     return len(wanted)
 
 

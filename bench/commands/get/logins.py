@@ -7,7 +7,7 @@ STEPS = {
     "fundus": (
         "Log in at https://www.kaggle.com/c/diabetic-retinopathy-detection and accept the rules of the competition.",
         "Download train.zip.001 to .005 and trainLabels.csv.zip; join and unpack them in {root}/eyepacs.",
-        "For lesion masks, ask the authors of https://github.com/WeiQijie/retinal-lesions, and unpack what they send in "
+        "For lesion masks, ask the authors of https://github.com/WeiQijie/retinal-lesions, and unpack their files in "
         "{root}/retinal-lesions.",
     ),
     "fundus-idrid": (
@@ -15,8 +15,8 @@ STEPS = {
         "Download 'A. Segmentation.zip' and 'B. Disease Grading.zip' and unpack both in {root}/idrid.",
     ),
     "cxr": (
-        "Log in at https://www.kaggle.com/c/rsna-pneumonia-detection-challenge and accept the rules of the competition.",
-        "Download stage_2_train_images, stage_2_train_labels.csv and stage_2_detailed_class_info.csv and unpack them in "
+        "Log in at https://www.kaggle.com/c/rsna-pneumonia-detection-challenge and accept the rules of the challenge.",
+        "Download stage_2_train_images, stage_2_train_labels.csv and stage_2_detailed_class_info.csv and unpack all in "
         "{root}/rsna.",
         "To check patients, add pneumonia-challenge-dataset-mappings_2018.json from https://www.rsna.org.",
     ),

@@ -203,7 +203,9 @@ def test_a_repository_around_the_data_root_is_not_touched(hei: Repository, tmp_p
 
 
 @pytest.mark.parametrize("name", ["fundus", "fundus@grades", "fundus-idrid", "cxr", "oct"])
-def test_data_sets_that_need_a_browser_are_explained(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_sets_that_need_a_browser_are_explained(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     console = Console(width=10_000)
     assert not get_dataset(DATASETS[name], tmp_path, console, lambda: pytest.fail("there is nothing to check"))
     said = capsys.readouterr().out

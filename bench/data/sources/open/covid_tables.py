@@ -75,7 +75,9 @@ def read_tables(home: Path) -> list[Radiograph]:
         found = outlines.setdefault(row.values["Filename"], [])
         if row.values["Template Name"] in _TEMPLATES:
             found.append(_outline(home, row))
-    facts = {row.values["filename"]: row.values for row in read_rows(home / FACTS, ("filename", "patientid", "license"))}
+    facts = {
+        row.values["filename"]: row.values for row in read_rows(home / FACTS, ("filename", "patientid", "license"))
+    }
     if unknown := next((name for name in outlines if not facts.get(name, {}).get("patientid")), ""):
         raise UserError(f"{home / FACTS}: {unknown} of {OUTLINES} has no patientid")
     return [

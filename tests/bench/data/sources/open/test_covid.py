@@ -104,7 +104,10 @@ def test_faults_are_named(covid: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (f"99,{CONSOLIDATION},x1.png,masks/1_Con.png,60x50,45,0,8,10", "the box of masks/1_Con.png is beyond its image"),
+        (
+            f"99,{CONSOLIDATION},x1.png,masks/1_Con.png,60x50,45,0,8,10",
+            "the box of masks/1_Con.png is beyond its image",
+        ),
         (f"99,{CONSOLIDATION},x1.png,,60x50,0,0,8,10", "a mask and a resolution such as 943x751 are expected"),
         (f"99,{CONSOLIDATION},x1.png,masks/1_Con.png,60,0,0,8,10", "a mask and a resolution"),
         (f"99,{CONSOLIDATION},x1.png,masks/1_Con.png,60x50,a,0,8,10", "Top is 'a', not a whole number"),

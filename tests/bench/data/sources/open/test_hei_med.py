@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,10 @@ def test_columns_come_before_rows(tmp_path: Path, mark: int) -> None:
         (gzip.compress(bytes(5000))[:-9], "cannot be read as a compressed map"),
         (gzip.compress(bytes(4)), "holds 1 numbers"),
         (gzip.compress(np.array([-43, 60, 40, 1], dtype="<i4").tobytes()), "holds 4 numbers"),
-        (gzip.compress(np.array([-43, 40, 60, *[0] * 2400], dtype="<i4").tobytes()), "is 40×60, its image 60×40 pixels"),
+        (
+            gzip.compress(np.array([-43, 40, 60, *[0] * 2400], dtype="<i4").tobytes()),
+            "is 40×60, its image 60×40 pixels",
+        ),
     ],
 )
 def test_damaged_maps_are_refused(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -77,7 +81,7 @@ def test_photographs_of_one_person_are_one_group(hei: Path) -> None:
             assert len(holding) == 1
 
 
-def built(root: Path, split: str, seed: int = 0):  # noqa: ANN201 (class of the builder)
+def built(root: Path, split: str, seed: int = 0) -> Any:
     return DATASETS["fundus-hei"].builder(root, split, seed=seed)
 
 
