@@ -31,8 +31,7 @@ def get(
     info = DATASETS[name]
 
     def check() -> bool:
-        return check_dataset(
-            info, Request(data_root, 256, 0, skip_bad=True), Path(f"check-{file_name(name)}.png"), console
-        )
+        page = Path(f"check-{file_name(name)}.png")
+        return check_dataset(info, Request(data_root, 256, 0, skip_bad=True), page, console)
 
     raise typer.Exit(0 if get_dataset(info, data_root, console, check) else 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.configs.modalities import MODALITIES
 from bench.contracts import NO_FINDING, DatasetInfo, MissingData, Sample, Samples, UserError
 from bench.data.loading import Request, build_samples, load_splits
 from bench.data.sources import elpv
@@ -148,7 +149,7 @@ def test_facts_are_stated(name: str) -> None:
     assert all(text.strip() for text in (info.source, info.licence, info.citation))
     assert len(set(info.classes)) == len(info.classes) >= 2
     assert info.healthy is None or info.healthy in range(len(info.classes))
-    assert info.modality in ("fundus", "oct", "cxr", "other")
+    assert info.modality in MODALITIES
     for counts in info.published.values():
         assert len(counts) == len(info.classes)
     for total in info.totals:

@@ -1,8 +1,8 @@
 """HEI-MED: 169 fundus photographs from Memphis, USA, on which one ophthalmologist outlined the lesions.
 
 A photograph ``DMED/<name>.jpg`` comes with ``<name>.map.gz`` (the number of a lesion in each pixel), ``<name>.GND``
-(the names of the lesions) and ``<name>.meta`` (facts about the person). Most lesions are bright: exudates, and drusen and
-the like as "other bright lesions". Dark ones are outlined on a few photographs only.
+(the names of the lesions) and ``<name>.meta`` (facts about the person). Most lesions are bright: exudates, and
+drusen and the like as "other bright lesions". Dark ones are outlined on a few photographs only.
 """
 
 from __future__ import annotations
