@@ -90,7 +90,7 @@ def benchmark(
     from bench.devices import choose_device
     from bench.evaluation.predictor import checked_precision
     from bench.run.dataset_run import RunOptions
-    from bench.run.plan import make_plan
+    from bench.run.plan import make_plan, require_training
     from bench.store.run_folder import check_run_folder
 
     chosen_device = choose_device(device)
@@ -102,6 +102,7 @@ def benchmark(
         lists["studies"] = _names(probes)
     merged = parse_config(merged_values(name, lists, batch_size, init, shortcut, align, allow_duplicates), name)
     plan = make_plan(merged, data_root)
+    require_training(plan)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
     options = RunOptions(

@@ -134,6 +134,15 @@ def _of_modality(name: str, info: DatasetInfo, modality: str) -> DatasetInfo:
     return replace(info, modality=modality)
 
 
+def require_training(plan: Plan) -> None:
+    """Raises UserError if a data set of the plan has no training images."""
+    if name := next((name for name, info in plan.datasets.items() if "train" not in info.splits), ""):
+        raise UserError(
+            f"data set {name!r} has no training images; give a trained model: run_benchmark.py evaluate --model MODEL "
+            f"--datasets {name}"
+        )
+
+
 def _check_tables(config: Config) -> None:
     """Raises ``UserError`` for an unknown name in a table of parameters or overrides."""
     for name in [*config.heads, *(head for one in config.datasets.values() for head in one.heads)]:

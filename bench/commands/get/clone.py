@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from bench.commands.get.git import Git, GitError, NoGit
 from bench.data.sources.open.repositories import Repository
 from bench.errors import UserError
 
 #: Files that are downloaded and written at a time; what is written is not downloaded again.
 _PART = 50
+#: Locks that git leaves behind when it is killed.
+_LOCKS = ("index.lock", "shallow.lock", "HEAD.lock", "config.lock")
 _NO_CONTENTS = "--filter=blob:none"
 
 
@@ -29,24 +33,36 @@ def clone(repository: Repository, folder: Path, tell: Callable[[str], None]) -> 
         UserError: git is not installed, the repository cannot be reached, the folder holds something else, or the
             files are not those that are pinned. The same call continues after any of them.
     """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock", timeout=0):
+            git = _opened(repository, folder)
+            _require_pinned(git, repository, folder)
+            return _write_files(git, repository, tell)
+    except Timeout:
+        raise UserError(f"{folder}: another get is writing there; wait until it has finished") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _opened(repository: Repository, folder: Path) -> Git:
+    """Returns the repository of the folder with the pinned commit and the names of its files."""
     git = Git(folder)
     try:
         _require_own(git, repository)
         if not git.exists:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             git("init", "--quiet")
+        _remove_stale_locks(git)
         _fetch_list(git, repository)
     except GitError as error:
         raise UserError(
             f"{repository.url} cannot be fetched ({error}); give the same command again when it can be reached, or "
             f"copy the repository at commit {repository.commit[:7]} to {folder}"
         ) from error
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
     except NoGit as error:
         raise UserError(f"{error}; install it, or unpack {_archive(repository)} as {folder}") from error
-    _require_pinned(git, repository, folder)
-    return _write_files(git, repository, tell)
+    return git
 
 
 def _archive(repository: Repository) -> str:
@@ -70,6 +86,12 @@ def _require_own(git: Git, repository: Repository) -> None:
 
 def _plain(url: str) -> str:
     return url.rstrip("/").removesuffix(".git").lower()
+
+
+def _remove_stale_locks(git: Git) -> None:
+    """Removes the locks of a git that was killed; it would otherwise refuse to write for good."""
+    for name in _LOCKS:
+        (git.folder / ".git" / name).unlink(missing_ok=True)
 
 
 def _fetch_list(git: Git, repository: Repository) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -134,6 +135,20 @@ def test_a_complete_copy_needs_no_network_and_a_damaged_file_is_mended(hei: Repo
     (folder / "DMED/(00000004).jpg").unlink()
     assert clone(hei, folder, quiet) == 2
     assert files(folder) == before
+
+
+def test_a_killed_git_leaves_nothing_that_stops_the_next_one(hei: Repository, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    clone(hei, folder, quiet)
+    (folder / "DMED/(00000004).jpg").unlink()
+    for name in ("index.lock", "shallow.lock", "HEAD.lock", "config.lock"):
+        (folder / ".git" / name).touch()
+    assert clone(hei, folder, quiet) == 1
+
+
+def test_two_of_them_do_not_write_at_once(hei: Repository, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".data.lock"), pytest.raises(UserError, match="data: another get is writing there"):
+        clone(hei, tmp_path / "data", quiet)
 
 
 def test_a_clone_of_the_user_at_another_commit_is_used(hei: Repository, tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+import run_benchmark
+from bench.cli.main import app
 from bench.contracts import UserError
 from bench.data.checks import BadFiles
 from bench.data.findings.pairs import SPLIT
@@ -119,3 +122,9 @@ def test_wrong_rows_are_named(covid: Path, row: str, reason: str) -> None:
     table.write_text(table.read_text() + row + "\n")
     with pytest.raises(UserError, match=reason):
         read_tables(covid / "covid-cxr")
+
+
+def test_a_run_that_would_train_on_test_images_alone_is_refused(covid: Path) -> None:
+    done = CliRunner().invoke(app, ["--datasets", NAME, "--data-root", str(covid)], obj=run_benchmark.register)
+    assert isinstance(done.exception, UserError)
+    assert "'cxr-covid' has no training images; give a trained model: run_benchmark.py evaluate" in str(done.exception)
