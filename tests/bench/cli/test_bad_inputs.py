@@ -153,6 +153,9 @@ report {bad}/other-run | version
 report a b | unexpected extra argument
 export /nowhere | not a cell folder
 export {bad}/empty | not a cell folder
+get | Missing argument
+get cxr-fantom | unknown data set
+get cxr --data-root run_benchmark.py | is a file
 check-data | Missing argument
 check-data all | one data set at a time
 check-data cxr-fantom | unknown data set
