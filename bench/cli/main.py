@@ -36,7 +36,6 @@ Examples:
   run_benchmark.py --plugins my_method.py --out results/mine
   run_benchmark.py evaluate --model my_net.py:build --weights my.pt --datasets folder:my_images
   run_benchmark.py check-data cxr --data-root data --splits released
-  run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
 """
 
 #: Options that take several names; the config's section ``run`` has the same keys.
