@@ -29,7 +29,7 @@ TOMLS = {
     "explainer": "[explainers.gradkam]\nx = 1\n",
     "argument": "[run]\nexplainers = ['gradcam']\n[explainers.gradcam]\nx = 1\n",
     "head": "[heads.softkam]\nl1 = 1\n",
-    "no-dataset": "[datasets.cxr-fantom.data]\nsize = 64\n",
+    "no-data": "[datasets.cxr-fantom.data]\nsize = 64\n",
     "backbone": "[datasets.cxr-phantom.backbones.resnet81.training]\nlr = 0.1\n",
     "reference": '[report]\nreference = "gradkam"\n',
     "primary": '[report.primary]\nlocalisation = "gini"\n',
@@ -39,7 +39,7 @@ TOMLS = {
 #: Words of the line about a config, where they are not the name of its file.
 SAID = {
     "orphan": "no config 'nowhere'",
-    "no-dataset": "'cxr-fantom'; did you mean",
+    "no-data": "'cxr-fantom'; did you mean",
     "reference": "did you mean gradcam",
 }
 PLUGIN = "from bench import Explainer, metric, register_explainer, dataset, register_head\n"
