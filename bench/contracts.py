@@ -416,7 +416,7 @@ class DatasetInfo:
             samples must then have that size), ``count`` (images wanted, None = all), ``seed``, ``skip_bad``,
             ``splits`` (folder of released split files or None) and ``shortcut`` (shortcut to plant, such as
             ``tag:0.9``; empty = none).
-        modality: chooses the augmentation: fundus, oct, cxr or other.
+        modality: chooses the augmentation; see ``bench.configs.modalities``.
         classes: names, in the order of their indices.
         masks: "pixel", "box" or "none".
         source: where the files come from.
@@ -440,6 +440,8 @@ class DatasetInfo:
         multilabel: an image has several labels, or none; the classes are findings that do not exclude each other, there
             is no healthy class, and the explained split consists of pairs (``bench.data.findings.pairs``).
         regression: the only class is a number that the network returns, and every label is 0; it cannot be trained on.
+        mask_values: meaning of the values of mask files, unless a run states another one; empty = the common codings.
+        window: stored values that become black and white, unless a run states others; None = their full range.
     """
 
     name: str
@@ -465,6 +467,8 @@ class DatasetInfo:
     splits: tuple[str, ...] = SPLITS
     multilabel: bool = False
     regression: bool = False
+    mask_values: tuple[int | str, ...] = ()
+    window: tuple[float, float] | None = None
 
     @property
     def lesion_free(self) -> int | None:

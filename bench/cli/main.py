@@ -20,6 +20,7 @@ from bench.cli.checks import require_folder
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
 from bench.cli.flags import console, folder_of_splits, names_of, option, register_all
+from bench.cli.getting import get
 from bench.cli.merging import merge
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins
@@ -36,7 +37,6 @@ Examples:
   run_benchmark.py --plugins my_method.py --out results/mine
   run_benchmark.py evaluate --model my_net.py:build --weights my.pt --datasets folder:my_images
   run_benchmark.py check-data cxr --data-root data --splits released
-  run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
 """
 
 #: Options that take several names; the config's section ``run`` has the same keys.
@@ -86,7 +86,7 @@ def benchmark(
     from bench.devices import choose_device
     from bench.evaluation.predictor import checked_precision
     from bench.run.dataset_run import RunOptions
-    from bench.run.plan import make_plan
+    from bench.run.plan import make_plan, require_training
     from bench.store.run_folder import check_run_folder
 
     chosen_device = choose_device(device)
@@ -99,6 +99,7 @@ def benchmark(
     values = merged_values(name, lists, batch_size, init, shortcut, align, allow_duplicates)
     merged = parse_config(with_page_images(values, page_images), name)
     plan = make_plan(merged, data_root)
+    require_training(plan)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
     options = RunOptions(
@@ -173,6 +174,7 @@ def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tu
 
 app.command(short_help="Explain and score a trained model of your own.")(evaluate)
 app.command(short_help="Merge runs with the same data into one report.")(merge)
+app.command(short_help="Get a data set, or say how to.")(get)
 
 
 app.command(short_help="Rebuild tables, figures and page from the stored scores.")(report)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo, field_validator
 
+from bench.configs.modalities import require_modality
+from bench.errors import UserError
 from bench.specs import parse_mask_values, parse_shortcut, require_distinct, require_numbers
 
 #: The largest seed that every random number generator accepts.
@@ -61,28 +63,28 @@ class RunSection(Section):
     init: str | None = None
 
 
-class DataSection(Section):
-    """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
+class ReadingSection(Section):
+    """Facts about the files of a folder that the files do not state themselves.
 
     Attributes:
-        shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
+        modality: kind of the images, which decides how training may change them (``bench.configs.modalities``); empty =
+            not stated.
         mask_values: values of mask files that mean lesion, such as ``[2]``, ``["#ff0000"]`` or ``[1, "ignore:255"]``;
-            empty = the common codings. For ``folder:`` only, as are ``window`` and ``grades``.
+            empty = the common codings.
         window: stored values that become black and white in grey images of more than 8 bits, as ``[low, high]``.
-        grades: the classes in ascending order; without an order, quadratic kappa is left out.
-        allow_duplicates: accept one picture in two splits.
     """
 
-    size: _Side = 112
-    train: _Count | None = Field(None, ge=2)
-    val: _Count | None = Field(None, ge=2)
-    test: _Count | None = Field(None, ge=2)
-    seed: _Seed = 0
-    shortcut: str = ""
+    modality: str = ""
     mask_values: list[StrictInt | StrictStr] = []
     window: tuple[_Stored, _Stored] | None = None
-    grades: list[str] = []
-    allow_duplicates: bool = False
+
+    @field_validator("modality")
+    @classmethod
+    def _known_modality(cls, name: str) -> str:
+        try:
+            return require_modality(name) if name else name
+        except UserError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("mask_values")
     @classmethod
@@ -96,6 +98,28 @@ class DataSection(Section):
         if window and not window[0] < window[1]:
             raise ValueError(f"{window[0]:g} is not below {window[1]:g}; give the value of black, then of white")
         return window
+
+
+class DataSection(ReadingSection):
+    """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
+
+    ``modality``, ``mask_values``, ``window`` and ``grades`` are for ``folder:`` only, and replace what its
+    ``dataset.toml`` states.
+
+    Attributes:
+        shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
+        grades: the classes in ascending order; without an order, quadratic kappa is left out.
+        allow_duplicates: accept one picture in two splits.
+    """
+
+    size: _Side = 112
+    train: _Count | None = Field(None, ge=2)
+    val: _Count | None = Field(None, ge=2)
+    test: _Count | None = Field(None, ge=2)
+    seed: _Seed = 0
+    shortcut: str = ""
+    grades: list[str] = []
+    allow_duplicates: bool = False
 
     @field_validator("shortcut")
     @classmethod

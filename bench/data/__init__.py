@@ -4,6 +4,7 @@
 from bench.data.sources import elpv, eyepacs, idrid, kermany  # isort: skip
 from bench.data import phantoms  # isort: skip
 from bench.data.sources import rsna  # isort: skip
+from bench.data.sources.open import codras, covid, hei_med  # isort: skip
 from bench.data.sources.folder import folder_dataset
 
-__all__ = ["elpv", "eyepacs", "folder_dataset", "idrid", "kermany", "phantoms", "rsna"]
+__all__ = ["codras", "covid", "elpv", "eyepacs", "folder_dataset", "hei_med", "idrid", "kermany", "phantoms", "rsna"]

@@ -95,8 +95,8 @@ def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: b
         skip_bad,
         splits,
         shortcut=section.shortcut,
-        mask_values=tuple(section.mask_values),
-        window=section.window,
+        mask_values=tuple(section.mask_values) or info.mask_values,
+        window=section.window or info.window,
         allow_duplicates=section.allow_duplicates,
     )
 

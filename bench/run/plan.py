@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,6 +98,8 @@ def make_plan(config: Config, root: Path) -> Plan:
             )
         if grades := configs[name].data.grades:
             datasets[name] = _graded(specs[name], info, grades)
+        if modality := configs[name].data.modality:
+            datasets[name] = _of_modality(specs[name], datasets[name], modality)
     _check_tables(config)
     heads, backbones = resolve_names(config.run.heads, HEADS), resolve_names(config.run.backbones, BACKBONES)
     if config.report != ReportSection():
@@ -130,6 +132,24 @@ def _graded(name: str, info: DatasetInfo, grades: Sequence[str]) -> DatasetInfo:
     if tuple(grades) != info.classes:
         raise UserError(f"data set {name!r}: data.grades applies to folder:PATH; remove it, or set it for folder only")
     return info
+
+
+def _of_modality(name: str, info: DatasetInfo, modality: str) -> DatasetInfo:
+    """Returns the data set with another modality, which is the user's to state for a folder only."""
+    if not parse_spec(name).base.startswith("folder:") and modality != info.modality:
+        raise UserError(
+            f"data set {name!r}: its modality is {info.modality}; data.modality applies to folder:PATH, so remove it"
+        )
+    return replace(info, modality=modality)
+
+
+def require_training(plan: Plan) -> None:
+    """Raises UserError if a data set of the plan has no training images."""
+    if name := next((name for name, info in plan.datasets.items() if "train" not in info.splits), ""):
+        raise UserError(
+            f"data set {name!r} has no training images; give a trained model: run_benchmark.py evaluate --model MODEL "
+            f"--datasets {plan.spec(name)}"
+        )
 
 
 def _check_tables(config: Config) -> None:
@@ -207,7 +227,10 @@ def resolve_datasets(
             continue
         is_folder = spec.base.startswith("folder:")
         if is_folder and (unknown := spec.parameters.keys() - DataSection.model_fields.keys()):
-            raise UserError(f"data set {name!r}: there is no folder of this name, and no parameter {min(unknown)!r}")
+            hint = closest(min(unknown), list(DataSection.model_fields))
+            raise UserError(
+                f"data set {name!r}: there is no folder of this name, and no parameter {min(unknown)!r}; {hint}"
+            )
         info = folder_dataset(Path(spec.base.removeprefix("folder:"))) if is_folder else DATASETS[spec.base]
         if reason := info.missing(root):
             raise UserError(f"data set {info.name!r} is not there: {reason}")

@@ -12,24 +12,22 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from bench.errors import UserError
-from bench.registry import closest
+from bench.configs.modalities import MODALITIES, Modality, require_modality
 
 Augmentation = Callable[[Tensor], Tensor]
 
 _FULL_TURN, _TILT = 180.0, 30.0
 _LIGHT_SHIFT = 0.05
-#: Modalities whose images have an up and a down: the light augmentation does not flip them vertically.
-_UPRIGHT = ("oct", "cxr")
 
 
 def augmentation(modality: str, strength: Literal["paper", "light"] = "paper") -> Augmentation:
     """Returns a function from images (N,3,H,W), uint8 or float in [0, 1], to augmented images of the same kind.
 
     Args:
-        modality: fundus, oct, cxr or other (flips and mild changes only).
-        strength: "paper" is the recipe of the SoftCAM paper, one image at a time; "light" is flips and small shifts of
-            the whole batch at once, at negligible cost.
+        modality: see ``bench.configs.modalities``.
+        strength: "paper" is the recipe of the SoftCAM paper for its three modalities, otherwise mild changes that the
+            modality allows, one image at a time; "light" is allowed flips and small shifts of the whole batch at once,
+            at negligible cost.
 
     Raises:
         UserError: There is no such modality.
@@ -37,11 +35,11 @@ def augmentation(modality: str, strength: Literal["paper", "light"] = "paper") -
     Source:
         arXiv:2505.17748, training paragraph.
     """
-    if modality not in _RECIPES:
-        raise UserError(f"unknown modality {modality!r}; {closest(modality, list(_RECIPES))}")
+    allowed = MODALITIES[require_modality(modality)]
     if strength == "light":
-        return _Light(vertical=modality not in _UPRIGHT)
-    return _EachImage(_RECIPES[modality]())
+        return _Light(allowed)
+    recipe = _RECIPES.get(modality)
+    return _EachImage(recipe() if recipe else _mild(allowed))
 
 
 class _EachImage:
@@ -57,12 +55,13 @@ class _EachImage:
 class _Light:
     """Flips (p = 0.5) and shifts by up to 5 % of the side in either direction, repeating the border pixels."""
 
-    def __init__(self, vertical: bool) -> None:
-        self.vertical = vertical
+    def __init__(self, allowed: Modality) -> None:
+        self.allowed = allowed
 
     def __call__(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        rows, columns = _moves(len(images), height, self.vertical), _moves(len(images), width, True)
+        rows = _moves(len(images), height, self.allowed.upturned)
+        columns = _moves(len(images), width, self.allowed.mirrored)
         framed = _framed(_framed(images, 2), 3)
         moved = []
         for image, (top, upturned), (left, mirrored) in zip(framed, rows, columns, strict=True):
@@ -134,9 +133,12 @@ def _chest() -> nn.Module:
     return _in_turn(*_flips(), *_half_the_time(_rotation(_TILT), contrast, brightness))
 
 
-def _mild() -> nn.Module:
+def _mild(allowed: Modality) -> nn.Module:
+    flips = [v2.RandomHorizontalFlip()] * allowed.mirrored + [v2.RandomVerticalFlip()] * allowed.upturned
+    turns = [_rotation(allowed.turned)] * (allowed.turned > 0)
     jitter, shift = v2.ColorJitter(brightness=0.1, contrast=0.1), v2.RandomAffine(0, translate=(0.05, 0.05))
-    return _in_turn(*_flips(), *_half_the_time(jitter, shift))
+    return _in_turn(*flips, *_half_the_time(*turns, jitter, shift))
 
 
-_RECIPES: dict[str, Callable[[], nn.Module]] = {"fundus": _paper, "oct": _paper, "cxr": _chest, "other": _mild}
+#: The paper's recipes; they turn OCT scans and radiographs upside down, too.
+_RECIPES: dict[str, Callable[[], nn.Module]] = {"fundus": _paper, "oct": _paper, "cxr": _chest}

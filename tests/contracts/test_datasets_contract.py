@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.contracts import NO_FINDING, SPLITS, DatasetInfo, MissingData, Sample, Samples, UserError
+from bench.configs.modalities import MODALITIES
+from bench.contracts import NO_FINDING, DatasetInfo, MissingData, Sample, Samples, UserError
 from bench.data.loading import Request, build_samples, load_splits
 from bench.data.sources import elpv
 from bench.data.sources.folder import folder_dataset
@@ -18,6 +19,7 @@ from bench.registry import DATASETS
 from tests.support.datasets.folder import make_findings, make_folder
 from tests.support.datasets.fundus import make_eyepacs, make_idrid
 from tests.support.datasets.oct import SIZES, make_oct, write_mask
+from tests.support.datasets.repositories import make_codras, make_covid, make_hei
 from tests.support.datasets.rsna import make_rsna
 
 OURS = {name for name in DATASETS if DATASETS[name].builder.__module__.startswith("bench.")}
@@ -50,6 +52,18 @@ def rsna(root: Path) -> None:
     make_rsna(root / "rsna", 45)
 
 
+def hei(root: Path) -> None:
+    make_hei(root / "hei-med")
+
+
+def codras(root: Path) -> None:
+    make_codras(root / "codras")
+
+
+def covid(root: Path) -> None:
+    make_covid(root / "covid-cxr")
+
+
 PHANTOMS = (
     *("cxr-phantom", "cxr-phantom@findings", "fundus-phantom", "fundus-phantom@grades"),
     *("oct-phantom", "oct-phantom@classes"),
@@ -61,6 +75,9 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "fundus-idrid": idrid,
     **dict.fromkeys(("oct", "oct@classes"), oct2017),
     "cxr": rsna,
+    "fundus-hei": hei,
+    "fundus-boxes": codras,
+    **dict.fromkeys(("cxr-covid", "cxr-covid@findings"), covid),
     **dict.fromkeys(PHANTOMS, nothing),
 }
 #: What the message about missing data names, by maker: the files it looks for, and where they are to be had.
@@ -69,6 +86,9 @@ LOOKED_FOR = {
     idrid: ("A. Segmentation", "B. Disease Grading", "https://ieee-dataport.org/"),
     oct2017: ("train/DRUSEN", "OCT2017", "https://data.mendeley.com/datasets/rscbjbr9sj/3"),
     rsna: ("stage_2_train_labels.csv", "kaggle.com/c/rsna-pneumonia-detection-challenge"),
+    hei: ("DMED/*.jpg", "run_benchmark.py get fundus-hei", "https://github.com/lgiancaUTH/HEI-MED"),
+    codras: ("images/*.jpg", "run_benchmark.py get fundus-boxes", "https://github.com/chrisvoncsefalvay/codras"),
+    covid: ("structure.csv", "run_benchmark.py get cxr-covid", "https://github.com/GeneralBlockchain/"),
 }
 NEEDS = {"elpv": "elpv_dataset", "cxr": "pydicom"}
 FOLDER = "folder of the user's"
@@ -106,7 +126,7 @@ def given(name: str, roots: dict[Callable[..., object], Path]) -> Given:
 
 
 def splits_of(info: DatasetInfo) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*SPLITS, info.explain_split)))
+    return tuple(dict.fromkeys((*info.splits, info.explain_split)))
 
 
 def read(given: Given, split: str, **counts: int) -> Sequence[Sample] | Samples:
@@ -129,7 +149,7 @@ def test_facts_are_stated(name: str) -> None:
     assert all(text.strip() for text in (info.source, info.licence, info.citation))
     assert len(set(info.classes)) == len(info.classes) >= 2
     assert info.healthy is None or info.healthy in range(len(info.classes))
-    assert info.modality in ("fundus", "oct", "cxr", "other")
+    assert info.modality in MODALITIES
     for counts in info.published.values():
         assert len(counts) == len(info.classes)
     for total in info.totals:
@@ -247,7 +267,8 @@ def test_a_sample_depends_on_its_index_alone(given: Given) -> None:
 
 @every_source
 def test_more_images_contain_the_fewer(given: Given) -> None:
-    few, more = (read(given, "train", train=count) for count in (6, 10))
+    split = given[0].splits[0]
+    few, more = (read(given, split, **{split: count}) for count in (6, 10))
     ids = [{samples[index].id for index in range(len(samples))} for samples in (few, more)]
     assert [len(each) for each in ids] == [6, 10]
     assert ids[0] < ids[1]

@@ -144,7 +144,7 @@ class Mosaics:
 
 @dataset(
     "elpv",
-    modality="other",
+    modality="electroluminescence",
     classes=("functional", "defective"),
     masks="pixel",
     source="PyPI elpv-dataset 1.0.0.post1, https://github.com/zae-bayern/elpv-dataset",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,8 @@ from bench.data.readers.tables import read_records
 from bench.data.sources.layout.files import Found, class_of, find_files
 from bench.data.sources.layout.healthy import healthy_class
 from bench.data.sources.layout.names import normal
+from bench.data.sources.layout.stated import NAME as STATED
+from bench.data.sources.layout.stated import Stated, ordered_as_stated, read_stated, require_findings_only
 from bench.data.splitting import grouped_split, require_split, split_off_validation, subsample
 from bench.errors import UserError
 from bench.specs import parse_mask_values
@@ -43,7 +45,16 @@ class Row:
         return f"{self.place}{self.file.parent.name}/{self.file.name}"
 
 
-def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
+def _find(folder: Path, grades: Sequence[str], stated: Stated) -> Found:
+    """Finds the files of a folder; classes are in the order of ``grades``, otherwise as ``dataset.toml`` states."""
+    found = find_files(folder, grades)
+    if not grades and stated.classes:
+        found.classes = ordered_as_stated(found.classes, stated, folder / STATED)
+        found.ordered = stated.ordered
+    return found
+
+
+def assign_splits(folder: Path, found: Found, seed: int, stated: Stated | None = None) -> list[Row]:
     """Assigns every image that is used to a split: by ``splits.csv``, otherwise 70/15/15 of the groups by the seed.
 
     Rows of missing files are added to ``found.bad``.
@@ -57,6 +68,10 @@ def assign_splits(folder: Path, found: Found, seed: int) -> list[Row]:
     else:
         rows = [Row(file, "", "") for file in found.masks]
         found.bad += [_derived_fault(file, base) for file, base in found.derived.items()]
+    if stated is not None and stated.groups:
+        if any(row.group for row in rows):
+            raise UserError(f"{table} and {folder / STATED} both state groups; keep one of them")
+        rows = [replace(row, group=stated.group_of(row.id, folder / STATED)) for row in rows]
     if found.splits:
         rows = _by_folders(rows, found, table, seed)
     rows = [replace(row, group=row.group or row.id) for row in rows]
@@ -136,16 +151,19 @@ def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
 
     Raises:
         MissingData: there is no class folder in ``path/images``.
-        UserError: ``grades`` are not exactly the class folders.
+        UserError: ``grades`` are not exactly the class folders, or ``dataset.toml`` cannot be used.
     """
+    stated = read_stated(path)
     if has_findings(path):
+        require_findings_only(stated, path)
         if grades:
             raise UserError(
                 f"data.grades does not apply to {path}: its labels.csv states findings, which have no order"
             )
-        return findings_dataset(path / LABELS)
-    found = find_files(path, grades)
-    healthy = healthy_class(found)
+        return _described(findings_dataset(path / LABELS), stated)
+    found = _find(path, grades, stated)
+    by_file = stated.healthy is not None or stated.positive
+    healthy = stated.healthy_index(found.classes, path / STATED) if by_file else healthy_class(found)
     doubtful = tuple(one for one in found.unused if one.kind == Kind.HEALTHY_LESION)
 
     def builder(
@@ -156,9 +174,10 @@ def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
         mask_values: Sequence[int | str] = (),
         window: Window | None = None,
     ) -> FolderImages:
-        return FolderImages(path, split, count, seed, Reading(mask_values, window, healthy, tuple(grades), doubtful))
+        reading = Reading(mask_values, window, healthy, tuple(grades), doubtful, stated)
+        return FolderImages(path, split, count, seed, reading)
 
-    return DatasetInfo(
+    info = DatasetInfo(
         name=f"folder:{path}",
         builder=builder,
         modality="other",
@@ -171,6 +190,20 @@ def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
         in_all=False,
         ordered=found.ordered,
     )
+    return _described(info, stated)
+
+
+def _described(info: DatasetInfo, stated: Stated) -> DatasetInfo:
+    """Returns the facts with those that ``dataset.toml`` states."""
+    return replace(
+        info,
+        modality=stated.modality or info.modality,
+        source=stated.source or info.source,
+        licence=stated.licence or info.licence,
+        citation=stated.citation or info.citation,
+        mask_values=tuple(stated.mask_values),
+        window=stated.window,
+    )
 
 
 @dataclass(frozen=True)
@@ -182,6 +215,7 @@ class Reading:
         healthy: index of the class whose masks must be empty; None if there is no such class.
         grades: as in ``ordered_classes``.
         doubtful: faults of whole classes, which do not stop a run.
+        stated: content of ``dataset.toml``.
     """
 
     mask_values: Sequence[int | str] = ()
@@ -189,6 +223,7 @@ class Reading:
     healthy: int | None = None
     grades: tuple[str, ...] = ()
     doubtful: tuple[Fault, ...] = ()
+    stated: Stated = field(default_factory=Stated)
 
 
 class FolderImages:
@@ -200,16 +235,17 @@ class FolderImages:
 
     def __init__(self, folder: Path, split: str, count: int | None, seed: int, reading: Reading) -> None:
         require_split(f"folder:{folder}", split)
-        found = find_files(folder, reading.grades)
+        found = _find(folder, reading.grades, reading.stated)
         self.classes, self._masks, self._reading = found.classes, found.masks, reading
         self._values = parse_mask_values(reading.mask_values)
-        assigned = assign_splits(folder, found, seed)
+        assigned = assign_splits(folder, found, seed, reading.stated)
         rows = [row for row in assigned if row.split == split]
         self.groups = {row.id: row.group for row in rows}
         self.unchecked = unchecked_groups({row.id: row.group for row in assigned}, found.unread)
         kept = subsample([self._label(row) for row in rows], [row.id for row in rows], count, seed)
         self.rows = [rows[index] for index in kept]
         self.files = [file for row in self.rows for file in (row.file, *found.masks[row.file])]
+        self.files += [file for file in (folder / STATED,) if file.is_file()]
         self.excluded = found.bad if split == "train" else []  # files outside of the splits are counted once
         self.unused_faults = [*found.unused, *reading.doubtful]
         listed = {row.file for row in assigned}

@@ -15,8 +15,9 @@ from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curv
 from bench.report.frames.load import Frames
 from bench.report.tables.captions import MEANS, OVERALL, weights_notes
 from bench.report.tables.main import all_tables
-from bench.report.tables.reported import Reported, reported_values
+from bench.report.tables.reported import KINDS, Kind, Reported, joined, reported_values
 from bench.report.tables.table import Column, TableData
+from bench.specs import parse_spec
 from bench.statistics.intervals import Estimate
 
 FOLDER = "paper"
@@ -24,7 +25,13 @@ FOLDER = "paper"
 PRECISIONS = {k: Column(f"precision_at_{k}", True) for k in (1, 5, 10, 20, 30)}
 _RATIOS = ("positive_ratio", "negative_ratio")
 _METHOD = ["dataset", "backbone", "explainer", "head"]
-_REPORTED = ("value", "spread", "source")
+_REPORTED = ("value", "spread", "source", "doubt")
+_SUFFIXES = tuple(f"_{kind}" for kind in KINDS)
+_SOURCES: dict[Kind, str] = {
+    "reported": "Reported values ({sources}) belong to the paper's own settings; empty where unknown.",
+    "draft": "Draft values ({sources}) are outputs of the authors' own code before the paper; never mix them with "
+    "reported ones. λ₁ is the weight of their penalty.",
+}
 _CAPTIONS = {
     "classification": "Classification by backbone and head.",
     "topk_precision": "Top-k localisation precision on diseased images.",
@@ -70,11 +77,11 @@ def paper_tables(frames: Frames) -> dict[str, TableData]:
     }
     found = {name: table for name, table in found.items() if table.rows}
     for name, table in found.items():
-        note = _add_reported(frames, table)
+        about = _add_reported(frames, table)
         scored = OVERALL if "explainer" not in table.keys else MEANS
         reading = _READINGS.get(name, "").format(rules=_rules(frames))
         table.caption, table.reading = _CAPTIONS[name], f"{reading} {scored}".strip()
-        table.notes += [note, *weights_notes(frames)]
+        table.notes += [*about, *weights_notes(frames)]
     return {f"{FOLDER}/{name}": table for name, table in found.items()}
 
 
@@ -155,28 +162,36 @@ def _rules(frames: Frames) -> str:
     return f"Patches are {'; '.join(words)}."
 
 
-def _add_reported(frames: Frames, table: TableData) -> str:
-    """Adds a column after each metric that has a reported value; returns a note about their sources."""
-    sources: set[str] = set()
-    for column in list(table.columns):
-        reported = Column(f"{column.name}_reported", None, _REPORTED)
-        for row in table.rows:
-            if value := _reported(frames, row, column.name):
-                row[reported.name] = value
-                sources.add(value.source)
-        if any(reported.name in row for row in table.rows):
-            table.columns.insert(table.columns.index(column) + 1, reported)
-    if not sources:
-        return "No reported value is known for these rows."
-    return f"Reported values ({'; '.join(sorted(sources))}) belong to the paper's own settings; empty where unknown."
+def _add_reported(frames: Frames, table: TableData) -> list[str]:
+    """Adds columns of reported and of draft values after each metric that has any; returns notes about them."""
+    notes: list[str] = []
+    for kind in reversed(KINDS):  # each is put right behind its metric, so the last one comes first
+        found: dict[str, Reported] = {}
+        for column in [one for one in table.columns if not one.name.endswith(_SUFFIXES)]:
+            added = Column(f"{column.name}_{kind}", None, _REPORTED)
+            for row in table.rows:
+                if value := _reported(frames, row, column.name, kind):
+                    row[added.name] = value
+                    found[f"{row['dataset']}, {row['backbone']}, {row['head']}, {column.name}"] = value
+            if any(added.name in row for row in table.rows):
+                table.columns.insert(table.columns.index(column) + 1, added)
+        if found:
+            sources = "; ".join(sorted({value.source for value in found.values()}))
+            doubts = [f"? {where}: {value.doubt}." for where, value in found.items() if value.doubt]
+            notes = [_SOURCES[kind].format(sources=sources), *doubts, *notes]
+    return notes or ["No reported value is known for these rows."]
 
 
-def _reported(frames: Frames, row: dict[str, Any], metric: str) -> Reported | None:
-    """Looks a value up by registered names, which all settings of a head or data set share."""
+def _reported(frames: Frames, row: dict[str, Any], metric: str, kind: Kind) -> Reported | None:
+    """Looks a value up by registered names; of a head that names its λ₁, the value at this weight."""
     if "class" in row:
         return None
     record = frames.record
     source = record.datasets[row["dataset"]].base
     head = record.heads[row["head"]].base
     of_head = "explainer" not in row or _family(frames, row) == "inherent"
-    return reported_values().get((source, row["backbone"], head if of_head else row["explainer"], metric))
+    values = reported_values().get((kind, source, row["backbone"], head if of_head else row["explainer"], metric), [])
+    weight = parse_spec(row["head"]).parameters.get("l1") if of_head else None
+    if weight is not None:
+        values = [one for one in values if not one.l1 or float(one.l1) == float(weight)]
+    return joined(values) if values else None

@@ -29,7 +29,7 @@ TOMLS = {
     "explainer": "[explainers.gradkam]\nx = 1\n",
     "argument": "[run]\nexplainers = ['gradcam']\n[explainers.gradcam]\nx = 1\n",
     "head": "[heads.softkam]\nl1 = 1\n",
-    "dataset": "[datasets.cxr-fantom.data]\nsize = 64\n",
+    "no-data": "[datasets.cxr-fantom.data]\nsize = 64\n",
     "backbone": "[datasets.cxr-phantom.backbones.resnet81.training]\nlr = 0.1\n",
     "reference": '[report]\nreference = "gradkam"\n',
     "primary": '[report.primary]\nlocalisation = "gini"\n',
@@ -37,7 +37,11 @@ TOMLS = {
     "table": '[datasets]\ncxr-phantom = "small"\n',
 }
 #: Words of the line about a config, where they are not the name of its file.
-SAID = {"orphan": "no config 'nowhere'", "dataset": "'cxr-fantom'; did you mean", "reference": "did you mean gradcam"}
+SAID = {
+    "orphan": "no config 'nowhere'",
+    "no-data": "'cxr-fantom'; did you mean",
+    "reference": "did you mean gradcam",
+}
 PLUGIN = "from bench import Explainer, metric, register_explainer, dataset, register_head\n"
 FACTS = 'name, family, signed, paper = "mine", "post-hoc", True, ""'
 METRIC = PLUGIN + '@metric("mine", "localisation", needs=["maps"], higher_is_better={}, value_range={}, paper="")\n'
@@ -153,6 +157,9 @@ report {bad}/other-run | version
 report a b | unexpected extra argument
 export /nowhere | not a cell folder
 export {bad}/empty | not a cell folder
+get | Missing argument
+get cxr-fantom | unknown data set
+get cxr --data-root {bad}/file | is a file
 check-data | Missing argument
 check-data all | one data set at a time
 check-data cxr-fantom | unknown data set

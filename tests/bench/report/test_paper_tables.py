@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from bench.files import replacing
+from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, METRICS
 from bench.report.build import build_report
 from bench.report.contents import every_table
 from bench.report.frames.load import load_frames
@@ -120,11 +121,53 @@ def test_reported_values_stand_beside_ours_by_registered_names(tmp_path: Path) -
     assert str(consistency["positive_ratio_reported"]) == "0.28"
 
 
+def test_draft_values_have_their_own_column_and_the_weight_of_their_penalty(tmp_path: Path) -> None:
+    heads = {
+        "blackbox": PLAIN | {"base": "blackbox"},
+        "softcam-dense": OWN | {"base": "softcam-dense"},
+        "softcam-sparse@l1=1e-4": OWN | {"base": "softcam-sparse"},
+        "softcam-sparse@l1=0.5": OWN | {"base": "softcam-sparse"},
+        "softcam-sparse": OWN,
+    }
+    make_grid(tmp_path, heads, {"cxr": {}}, backbones=("vgg16",))
+    table = tables_of(tmp_path)["paper/classification"]
+    names = [column.name for column in table.columns]
+    assert names == ["accuracy", "accuracy_draft", "auc", "auc_reported", "auc_draft"]
+    of = {row["head"]: row for row in table.rows}
+    assert str(of["softcam-dense"]["auc_draft"]) == "0.9899"
+    assert str(of["softcam-sparse@l1=1e-4"]["auc_draft"]) == "0.9899 (λ₁ = 1e-4)"
+    assert "auc_draft" not in of["softcam-sparse@l1=0.5"]
+    assert str(of["softcam-sparse"]["auc_draft"]).startswith("0.9899 (λ₁ = 1e-6); 0.9904 (λ₁ = 1e-5); ")
+    assert "auc_draft" not in of["blackbox"]
+    labelled = next(note for note in table.notes if "authors' draft notebook, fa7063e" in note)
+    assert "second-hand" not in labelled
+
+
+def test_the_doubtful_value_is_marked_with_its_reason(tmp_path: Path) -> None:
+    heads = {"softcam-dense": OWN | {"base": "softcam-dense"}, "softcam-sparse": OWN}
+    make_grid(tmp_path, heads, {"cxr": {}}, backbones=("vgg16",))
+    table = tables_of(tmp_path)["paper/classification"]
+    assert [str(row["auc_reported"]) for row in table.rows] == ["0.999 ?", "0.990"]
+    (reason,) = [note for note in table.notes if note.startswith("?")]
+    assert reason.startswith("? cxr, vgg16, softcam-dense, auc: probably a misprint of 0.990")
+    assert table.numbers()["auc_reported_doubt"].tolist()[0].startswith("probably a misprint")
+
+
 def test_reported_file_names_its_sources() -> None:
-    values = reported_values()
-    assert len(values) == 13
-    assert all(value.source.startswith("reported") and 0 <= float(value.value) <= 1 for value in values.values())
+    values = [(kind, value) for (kind, *_), values in reported_values().items() for value in values]
+    assert sum(kind == "reported" for kind, _ in values) == 13
+    assert all(0 <= float(value.value) <= 1 for _, value in values)
+    for kind, value in values:
+        assert value.source.startswith("reported; " if kind == "reported" else "authors' draft notebook, fa7063e")
     assert str(Reported("0.55", "0.2", "")) == "0.55 ± 0.2"
+
+
+def test_values_of_others_are_of_registered_names() -> None:
+    for _, dataset, backbone, method, metric in reported_values():
+        assert dataset in DATASETS
+        assert backbone in BACKBONES
+        assert method in HEADS or method in EXPLAINERS
+        assert metric.partition("@")[0] in (*METRICS, "accuracy", "auc", "precision_at_1", "precision_at_30")
 
 
 def test_every_head_is_a_row_of_every_paper_table(tmp_path: Path) -> None:
