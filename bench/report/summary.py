@@ -67,7 +67,7 @@ def spoken(question: QuestionAnswer) -> str:
 
 
 def _name(one: DatasetAnswer) -> str:
-    return f"{one.short} · {one.backbone}" if one.backbone else one.short
+    return f"{one.dataset} · {one.backbone}" if one.backbone else one.dataset
 
 
 def _table(answer: Answer) -> Table:

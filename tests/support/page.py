@@ -55,7 +55,7 @@ def answer(frames: Frames) -> Answer:
         datasets=[
             DatasetAnswer(
                 dataset=name,
-                short=name[-12:],
+                source=f"folder:/data/{name}",
                 questions=[question(), question("faithfulness", "not decided")],
                 price=price.changed(seconds={"own": 0.0031, "post_a": 0.42}),
                 cautions=cautions,

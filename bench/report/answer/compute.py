@@ -32,7 +32,7 @@ def answer_of(frames: Frames, tables: Tables, signs: list[Signature]) -> Answer:
         found.append(
             DatasetAnswer(
                 dataset=dataset,
-                short=dataset,
+                source=frames.record.datasets[dataset].spec,
                 backbone=backbone if several else "",
                 questions=questions,
                 price=_price(frames, tables, questions, dataset, backbone),

@@ -114,7 +114,7 @@ class DatasetAnswer(Record):
     """Everything that a reader must know about one data set and backbone.
 
     Attributes:
-        dataset: full name. short: name to show, unique in the run.
+        dataset: name in the run. source: data set as the user named it, if that is another text (``folder:PATH``).
         backbone: empty if the run has only one.
         questions: in the order of the page; empty without a scored method.
         price: None without an inherent head and its black box.
@@ -122,7 +122,7 @@ class DatasetAnswer(Record):
     """
 
     dataset: str
-    short: str
+    source: str = ""
     backbone: str = ""
     questions: list[QuestionAnswer] = []
     price: Price | None = None

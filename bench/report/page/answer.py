@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.report.answer.model import DatasetAnswer, MethodScore, Price, QuestionAnswer
+from bench.report.answer.words import recommendation
 from bench.report.page.section import Content, Section
 from bench.report.tables.writers import number
 
@@ -60,6 +61,7 @@ class Question:
         words, style: of the certainty.
         marks: of the best inherent map and the best post-hoc map, as far as there are both.
         floor, ceiling: places of 0 and 100 percent.
+        grid: place of the best map on the grid of the network; None without one.
         difference: with its interval; empty without a comparison.
     """
 
@@ -69,7 +71,18 @@ class Question:
     marks: list[Mark]
     floor: float
     ceiling: float
+    grid: float | None
     difference: str
+
+    @property
+    def others(self) -> str:
+        """Methods that are not shown to be worse than the best one: three by name, the others by number."""
+        return recommendation(self.said.recommended[1:])
+
+    @property
+    def grid_score(self) -> str:
+        """Score of the best map on the network's grid, after a space; empty without one."""
+        return _end(self.said.grid_ceiling)
 
     @property
     def floor_score(self) -> str:
@@ -126,7 +139,8 @@ def question(said: QuestionAnswer) -> Question:
     marks = [Mark(one, place(one.share), place(one.share_low), place(one.share_high)) for one in scores]
     words, style = CERTAINTY[said.certainty]
     difference = "" if said.difference is None else interval(said.difference, said.low, said.high, sign=True)
-    return Question(said, words, style, marks, place(0.0) or 0.0, place(100.0) or 0.0, difference)
+    grid = place(said.grid_ceiling.share) if said.grid_ceiling else None
+    return Question(said, words, style, marks, place(0.0) or 0.0, place(100.0) or 0.0, grid, difference)
 
 
 def interval(mean: float | None, low: float | None, high: float | None, sign: bool = False) -> str:
@@ -155,7 +169,8 @@ def _price(price: Price | None) -> list[str]:
         return []
     lines = []
     if price.auc is not None:
-        lost = interval(price.auc_lost, price.low, price.high)
+        ends = [None if end is None else round(end, 3) for end in (price.auc_lost, price.low, price.high)]
+        lost = interval(*ends)
         verdict = f": {price.verdict}" if price.verdict else ""
         lines.append(f"AUC {number(price.auc)} of {price.head}; {lost} lost compared with {price.black_box}{verdict}.")
     if price.seconds:

@@ -22,7 +22,12 @@ TERMS = {
         "Whether a map shows what the model uses: its prediction should change if the marked patches are removed.",
     ),
     "floor": ("floor", "Score of random maps. A method at the floor (0 %) tells nothing."),
-    "ceiling": ("ceiling", "Score of the mask itself, or of the best map that the grid of the network allows (100 %)."),
+    "ceiling": ("ceiling", "Score of the lesion mask itself, used as a map (100 %)."),
+    "grid-ceiling": (
+        "best map on the grid",
+        "Score of the lesion mask averaged over the cells of the network's features: what a map of that resolution can "
+        "reach. Maps with one value per pixel can score higher.",
+    ),
     "interval": (
         "95 % interval",
         "Range of values that agree with these images. It is computed by drawing the groups of images again.",
@@ -39,7 +44,10 @@ TERMS = {
     ),
     "worse": ("the post-hoc map is better", "The interval of the difference excludes 0 and favours the post-hoc map."),
     "no-relevant-difference": ("equally good", "The whole interval of the difference lies within the margin."),
-    "not-decided": ("not decided", "The interval holds both 0 and differences that matter. More images would help."),
+    "not-decided": (
+        "not decided",
+        "Interval and rank test do not agree on a difference that matters. More images would help.",
+    ),
     "too-few-images": ("too few images", "No result on so few groups of images could be significant."),
     "alone": ("nothing to compare with", "The run has an inherent map or a post-hoc map for this question, not both."),
     "price": ("price", "What an inherent model loses in accuracy compared with its black box, and the time per map."),

@@ -34,7 +34,6 @@ def leaderboard_section(content: Content) -> Section | None:
         return None
     named = list(dict.fromkeys((row["dataset"], row["backbone"]) for row in rows))
     short = {name: figure_text(name) for name in content.frames.record.datasets}
-    short |= {said.dataset: said.short for said in content.answer.datasets}
     several = len({backbone for _, backbone in named}) > 1
     places = [
         {"dataset": name, "backbone": backbone, "title": _titled(short[name], backbone, several)}

@@ -79,7 +79,7 @@ def test_methods_are_searched_and_filtered(opened: Opened) -> None:
 
 def test_the_saved_file_holds_what_is_shown(opened: Opened) -> None:
     page = opened()
-    page.get_by_role("combobox", name="Data set").select_option(index=1)
+    page.locator("#leaderboard").get_by_role("combobox", name="Data set").select_option(index=1)
     page.get_by_role("checkbox", name="95 % intervals").check()
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as CSV").click()

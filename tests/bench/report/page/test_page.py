@@ -116,7 +116,7 @@ def test_text_of_others_is_text_everywhere(made: Content, tmp_path: Path) -> Non
     texts = {"sentence": HOSTILE, "asks": HOSTILE, "recommended": [HOSTILE], "metric": HOSTILE}
     texts |= {"inherent": said.questions[0].inherent.changed(label=HOSTILE)}  # type: ignore[union-attr]
     caution = said.cautions[0].changed(text=HOSTILE, see=HOSTILE)
-    changes = {"short": HOSTILE, "backbone": HOSTILE, "dataset": HOSTILE, "cautions": [caution]}
+    changes = {"source": HOSTILE, "backbone": HOSTILE, "dataset": HOSTILE, "cautions": [caution]}
     questions = [said.questions[0].changed(**texts)]
     answered = made.answer.changed(datasets=[said.changed(questions=questions, **changes)])
     facts = {"tables": {HOSTILE: table}, "captions": {HOSTILE: Caption(HOSTILE, HOSTILE)}, "answer": answered}
