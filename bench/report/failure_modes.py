@@ -143,17 +143,11 @@ def _coarse(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
 
 def _own(frames: Frames, setting: Setting, metric: str) -> pd.DataFrame:
     """Returns the scores of the head's own maps of diseased images."""
-    if not len(frames.scores):
+    wanted = {"dataset": [setting.dataset], "backbone": [setting.backbone], "head": [setting.head]}
+    rows = frames.source.where(**wanted, family=["inherent"]).rows([metric])
+    if not len(rows):
         return pd.DataFrame(columns=["metric", "value"], dtype=float)
-    scores = frames.scores
-    return scores[
-        (scores["dataset"] == setting.dataset)
-        & (scores["backbone"] == setting.backbone)
-        & (scores["head"] == setting.head)
-        & (scores["family"] == "inherent")
-        & (scores["metric"] == metric)
-        & scores["diseased"].astype(bool)
-    ]
+    return rows[rows["diseased"].astype(bool)]
 
 
 def _weaker(setting: Setting) -> str:

@@ -10,14 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.statistics.intervals import (
-    RESAMPLES,
     Estimate,
     Floats,
-    bootstrap_weights,
     limits_of_one,
     weighted_means,
     with_ties,
 )
+from bench.statistics.resampling import RESAMPLES, resampled_means
 
 
 def spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
@@ -135,6 +134,5 @@ def rank_agreement(
     if images == 0 or first.shape[1] < 3:
         return Estimate(np.nan, np.nan, np.nan, images)
     tau = float(kendall_tau(*(weighted_means(np.ones((1, images)), scores) for scores in (first, second)))[0])
-    weights = bootstrap_weights(groups, resamples)
-    samples = kendall_tau(weighted_means(weights, first), weighted_means(weights, second))
+    samples = kendall_tau(*(resampled_means(scores, groups, resamples) for scores in (first, second)))
     return Estimate(tau, *limits_of_one(tau, samples, groups, (-1, 1)), images)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report.frames.compared import main_rows
+from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Method, Paired, directed, margin, pairs, title
 from bench.report.gaps import Missing
@@ -60,8 +60,7 @@ def floor_ceiling_table(frames: Frames) -> TableData:
             for column, ceiling in _ceilings(metric).items():
                 for (head, explainer), share in _shares(frames, paired, metric, ceiling).items():
                     rows.setdefault((dataset, backbone, explainer, head), {})[column] = share
-    main = main_rows(frames)
-    order = list(main[_KEYS].drop_duplicates().itertuples(index=False, name=None)) if len(main) else []
+    order = list(compared(frames).methods[_KEYS].drop_duplicates().itertuples(index=False, name=None))
     for key in [key for key in order if key in rows]:
         table.rows.append(dict(zip(_KEYS, key, strict=True)) | rows[key] | _prevalence(frames, key[0]))
         table.competes.append(frames.record.explainers[key[2]].family != "control")

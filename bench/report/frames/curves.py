@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.intervals import Floats, bootstrap_weights, limits, mean_over, weighted_means
+from bench.statistics.intervals import Floats, limits, mean_over
+from bench.statistics.resampling import resampled_means
 
 
 @dataclass(frozen=True)
@@ -69,5 +70,5 @@ def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[floa
     if not n:
         return Curve(mean, mean, mean, 0, len(curves))
     count = np.array([len(set(names[there])) for there in defined[has_value].T])
-    low, high = limits(mean, weighted_means(bootstrap_weights(names.astype(object)), known), count)
+    low, high = limits(mean, resampled_means(known, names), count)
     return Curve(mean, np.clip(low, *possible), np.clip(high, *possible), n, len(curves) - n)

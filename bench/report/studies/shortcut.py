@@ -21,7 +21,8 @@ from bench.specs import STUDIES, parse_spec
 from bench.statistics.agreement import spearman
 from bench.statistics.classification import auc
 from bench.statistics.comparison import mean_differences
-from bench.statistics.intervals import Estimate, Floats, bootstrap_weights, estimate_mean, limits_of_one
+from bench.statistics.intervals import Estimate, Floats, estimate_mean, limits_of_one
+from bench.statistics.resampling import bootstrap_weights
 from bench.store.folders import file_name
 
 #: Least loss of the target's probability on removing the tag that counts as use of it.

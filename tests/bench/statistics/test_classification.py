@@ -13,7 +13,7 @@ from bench.statistics.classification import (
     expected_calibration_error,
     softmax,
 )
-from bench.statistics.intervals import bootstrap_weights
+from bench.statistics.resampling import bootstrap_weights
 
 
 def made(classes: int, seed: int = 0, images: int = 60) -> tuple[np.ndarray, np.ndarray]:

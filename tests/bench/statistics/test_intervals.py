@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import rankdata
 
 from bench.statistics.comparison import mean_differences
-from bench.statistics.intervals import ALIKE, bootstrap_weights, estimate_mean, estimate_means, interval, with_ties
+from bench.statistics.intervals import ALIKE, estimate_mean, estimate_means, interval, with_ties
+from bench.statistics.resampling import bootstrap_weights
 
 
 def series(*values: object) -> pd.Series:
