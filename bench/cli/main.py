@@ -38,6 +38,7 @@ Examples:
   run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
 """
 
+_AllFigures = Annotated[bool, typer.Option("--all-figures", help="draw all figures, not only the main ones")]
 #: Options that take several names; the config's section ``run`` has the same keys.
 _LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "studies")
 
@@ -76,6 +77,7 @@ def benchmark(
     align: Annotated[str | None, _option("draw feature maps by receptive-field or by grid")] = None,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
+    all_figures: _AllFigures = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
 ) -> None:
     """Train black boxes and SoftCAM models, explain both, score the maps."""
@@ -108,10 +110,12 @@ def benchmark(
     )
     check_run_folder(folder)  # before anything is announced; the run checks it again
     _announce(name, options, plan)
-    _execute(merged, plan, options, problems, partial(_register, context.obj, plugins))
+    _execute(merged, plan, options, problems, partial(_register, context.obj, plugins), all_figures)
 
 
-def _execute(config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object]) -> None:
+def _execute(
+    config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object], all_figures: bool
+) -> None:
     """Runs and reports; exits with code 0, 1 if something failed, 130 after Ctrl-C."""
     from bench.run.runner import run
 
@@ -119,7 +123,7 @@ def _execute(config: Any, plan: Any, options: Any, problems: list[str], register
         outcome = run(config, plan, options, console, problems, register)
         from bench.report.build import build_report  # not at the top: other processes of the run do not need it
 
-        left = build_report(options.out, console, only_if_stale=not outcome.computed, said=outcome.problems)
+        left = build_report(options.out, console, True, outcome.problems, all_figures)
     except KeyboardInterrupt:  # click would say no more than "Aborted!"
         console.print(f"stopped; finished work is in {options.out}, and the same command continues from there")
         raise typer.Exit(130) from None
@@ -197,12 +201,13 @@ app.command(short_help="Explain and score a trained model of your own.")(evaluat
 def report(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="run folder, such as results/quick")],
+    all_figures: _AllFigures = False,
 ) -> None:
     """Rebuild tables, figures and page from the stored scores."""
     context.obj()
     from bench.report.build import build_report
 
-    raise typer.Exit(1 if build_report(run, console) else 0)
+    raise typer.Exit(1 if build_report(run, console, all_figures=all_figures) else 0)
 
 
 @app.command()

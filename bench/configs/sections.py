@@ -173,11 +173,13 @@ class ReportSection(Section):
         head: head whose own map has the primary comparison of a family; empty for the first trained one.
         primary: metric family -> metric of its primary comparison, such as ``audc@zero``; otherwise, the first metric
             of the family that does not fail on maps of known quality.
+        figures: "shown" = those of the paper and of the answer, or "all".
     """
 
     reference: str = "gradcam"
     head: str = ""
     primary: dict[str, str] = {}
+    figures: Literal["shown", "all"] = "shown"
 
 
 class BackboneOverrides(Section):

@@ -178,7 +178,7 @@ def _of_metrics(rows: pd.DataFrame, metrics: Collection[str] | None) -> pd.DataF
 
 def _column(name: str, values: pd.Series) -> Any:
     if name in CATEGORIES:
-        return pd.Categorical(values) if not isinstance(values.dtype, pd.CategoricalDtype) else values.array
+        return pd.Categorical(values.astype("str"))
     return values.to_numpy()
 
 
@@ -194,14 +194,22 @@ def _file_rows(about: dict[str, Any], metrics: Collection[str] | None) -> dict[s
     for name in ABOUT:
         one = about[name]
         same = np.zeros(len(table), dtype=np.int8)
-        columns[name] = np.full(len(table), one) if name == "seed" else pd.Categorical.from_codes(same, [one])
+        columns[name] = (
+            np.full(len(table), one)
+            if name == "seed"
+            else pd.Categorical.from_codes(same, pd.Index([one], dtype="str"))
+        )
     return columns
+
+
+def _same(name: str, count: int) -> pd.Categorical:
+    return pd.Categorical.from_codes(np.zeros(count, dtype=np.int8), pd.Index([name], dtype="str"))
 
 
 def _categories(values: pl.Series) -> pd.Categorical:
     encoded = values.to_arrow().dictionary_encode()
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    return pd.Categorical.from_codes(encoded.indices.to_numpy(), encoded.dictionary.to_pylist())
+    return pd.Categorical.from_codes(encoded.indices.to_numpy(), pd.Index(encoded.dictionary.to_pylist(), dtype="str"))
 
 
 def _joined(parts: list[dict[str, Any]]) -> pd.DataFrame:

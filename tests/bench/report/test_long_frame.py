@@ -44,7 +44,7 @@ def test_it_holds_every_score_and_every_step(frames: Frames, tmp_path: Path) -> 
 
 def test_the_report_keeps_what_has_no_step(frames: Frames) -> None:
     everything = stored(frames)
-    kept = frames.rows().sort_values(ORDER, ignore_index=True)
+    kept = frames.rows().sort_values(ORDER, ignore_index=True).astype(everything.dtypes)
     pd.testing.assert_frame_equal(kept, everything[everything["step"] == -1].reset_index(drop=True))
 
 
