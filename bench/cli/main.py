@@ -41,7 +41,6 @@ Examples:
 _AllFigures = Annotated[bool, typer.Option("--all-figures", help="draw all figures, not only the main ones")]
 #: Options that take several names; the config's section ``run`` has the same keys.
 _LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "studies")
-
 app = typer.Typer(cls=GuardedCommands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 #: A file or pipe has no width; the tables need about 150 columns.
 console = Terminal(width=None if sys.stdout.isatty() else 150)
@@ -113,9 +112,7 @@ def benchmark(
     _execute(merged, plan, options, problems, partial(_register, context.obj, plugins), all_figures)
 
 
-def _execute(
-    config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object], all_figures: bool
-) -> None:
+def _execute(config: Any, plan: Any, options: Any, problems: list[str], register: Any, all_figures: bool) -> None:
     """Runs and reports; exits with code 0, 1 if something failed, 130 after Ctrl-C."""
     from bench.run.runner import run
 

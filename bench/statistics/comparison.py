@@ -60,7 +60,7 @@ def compare(differences: Floats, groups: NDArray[np.object_], resamples: int = R
     """
     parts = _Parts(differences, groups)
     p, effect = sign_flip_tests(parts.groups)
-    return _mean_rows(parts, differences, len(groups), resamples).assign(p=p, effect=effect)
+    return pd.DataFrame(_columns(parts, differences, len(groups), resamples) | {"p": p, "effect": effect})
 
 
 def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -76,16 +76,21 @@ def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples
         undefined images, the numbers of groups and seeds with a value, and the columns ``SPREAD``, from which
         ``half_width`` computes intervals at other levels.
     """
-    return _mean_rows(_Parts(differences, groups), differences, len(groups), resamples)
+    return pd.DataFrame(mean_columns(differences, groups, resamples))
 
 
-def _mean_rows(parts: _Parts, differences: Floats, images: int, resamples: int) -> pd.DataFrame:
+def mean_columns(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> dict[str, Floats]:
+    """Computes the columns of ``mean_differences``, each (M,)."""
+    return _columns(_Parts(differences, groups), differences, len(groups), resamples)
+
+
+def _columns(parts: _Parts, differences: Floats, images: int, resamples: int) -> dict[str, Floats]:
     defined = np.isfinite(differences)
     n, seeds = defined.any(axis=0).sum(axis=0), defined.any(axis=1).sum(axis=0)
     facts = {"n": n, "undefined": images - n, "groups": parts.count, "seeds": seeds}
     columns = {"difference": parts.mean} | facts | parts.spread(resamples)
     half = half_width(columns)
-    return pd.DataFrame(columns | {"low": parts.mean - half, "high": parts.mean + half})
+    return columns | {"low": parts.mean - half, "high": parts.mean + half}
 
 
 def mean_ratios(over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import Method, Paired, directed, margin, pairs, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
-from bench.statistics.comparison import mean_differences, mean_ratios
+from bench.statistics.comparison import mean_columns, mean_ratios
 from bench.statistics.intervals import Estimate, Floats, mean_over
 from bench.store.records import MetricFacts
 
@@ -88,10 +88,10 @@ def _shares(frames: Frames, paired: Paired, metric: MetricFacts, ceiling: str) -
     low, high = (_end(paired, methods, control, FAMILIES[metric.family]) for control in ends)
     there = np.asarray(np.isfinite(high - low).any(axis=(0, 1)))
     values, low, high = (part[..., there] for part in (paired.of(methods), low, high))
-    way = mean_differences(high - low, paired.groups)
+    way = mean_columns(high - low, paired.groups)
     found = mean_ratios(values - low, high - low, paired.groups)
     ahead = (way["low"] > 0) if metric.higher_is_better else (way["high"] < 0)
-    tells = ahead & (way["difference"].abs() >= _SHORTEST * margin(metric))
+    tells = ahead & (np.abs(way["difference"]) >= _SHORTEST * margin(metric))
     known = [one for one, is_there in zip(methods, there, strict=True) if is_there]
     return {one: _percent(row, is_far) for one, (_, row), is_far in zip(known, found.iterrows(), tells, strict=True)}
 

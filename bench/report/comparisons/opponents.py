@@ -16,7 +16,7 @@ from bench.configs.sections import ReportSection
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Method, Paired, margin, pair, post_hoc
 from bench.report.studies.soundness import FAILS
-from bench.statistics.comparison import mean_differences
+from bench.statistics.comparison import mean_columns
 from bench.statistics.decisions import Bools, needed_groups
 from bench.statistics.intervals import ABSOLUTE, RELATIVE, Floats
 from bench.store.records import MetricFacts
@@ -150,7 +150,7 @@ def relevant(frames: Frames, metric: MetricFacts, paired: Paired) -> tuple[float
     if heads:
         ends = [paired.of([(head, name) for head in heads]).mean(axis=-1, keepdims=True) for name in (floor, ceiling)]
         defined = np.isfinite(ends[1] - ends[0]).any(axis=(0, 2))
-        way = mean_differences((ends[1] - ends[0])[:, defined], paired.groups[defined]) if defined.any() else None
+        way = mean_columns((ends[1] - ends[0])[:, defined], paired.groups[defined]) if defined.any() else None
         if way is not None and (way["low"][0] > 0 if metric.higher_is_better else way["high"][0] < 0):
             return SHARE * abs(way["difference"][0]), f"{SHARE} of the way from {floor} to {ceiling}"
     unit = "the range" if np.isfinite(np.diff(metric.value_range)).all() else "1"

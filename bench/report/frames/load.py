@@ -80,10 +80,8 @@ class Frames:
 
     def curve(self, row: Any, metric: str, variant: str) -> pd.DataFrame:
         """Reads image, group, step, value and seed of a curve of one explainer on one cell, which ``row`` names."""
-        wanted = (pl.col("metric") == metric) & (pl.col("variant") == variant) & (pl.col("step") >= 0)
-        scan = pl.scan_parquet(self.cell(row).scores_file(row.explainer)).filter(wanted)
-        rows = scan.select("image", "group", "step", "value").collect()
-        return pd.DataFrame({name: rows[name].to_arrow().to_pandas() for name in rows.columns}).assign(seed=row.seed)
+        path = str(self.cell(row).scores_file(row.explainer))
+        return self.source.reader.curve(path, metric, variant).assign(seed=row.seed)
 
 
 @dataclass

@@ -41,6 +41,7 @@ class _Reader:
 
     files: pd.DataFrame
     _last: tuple[Any, pd.DataFrame] | None = None
+    _curves: tuple[Any, dict[str, pl.DataFrame]] | None = None
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -62,6 +63,23 @@ class _Reader:
         rows, file = self._every
         places = rows.groupby("metric", sort=False).indices
         return {str(name): (rows.iloc[place], file[place]) for name, place in places.items()}
+
+    def curve(self, path: str, metric: str, variant: str) -> pd.DataFrame:
+        """Reads image, group, step and value of a curve; the files of a small run are read together."""
+        if self._few_steps and path in set(self.files["path"]):
+            if self._curves is None or self._curves[0] != (metric, variant):
+                rows = _steps(pl.scan_parquet(list(self.files["path"]), include_file_paths="path"), metric, variant)
+                parts = rows.partition_by("path", as_dict=True, include_key=False)
+                self._curves = (metric, variant), {str(name): part for (name,), part in parts.items()}
+            found = self._curves[1].get(path, pl.DataFrame(schema=dict.fromkeys(_OF_CURVE, pl.Null)))
+        else:
+            found = _steps(pl.scan_parquet(path), metric, variant)
+        return pd.DataFrame({name: found[name].to_numpy() for name in _OF_CURVE})
+
+    @cached_property
+    def _few_steps(self) -> bool:
+        scan = pl.scan_parquet(list(self.files["path"])) if len(self.files) else pl.LazyFrame({"path": []})
+        return int(scan.select(pl.len()).collect().item()) <= 2 * KEPT_ROWS
 
     def rows(self, paths: tuple[str, ...], metrics: tuple[str, ...] | None) -> pd.DataFrame:
         """Returns the rows of these metrics in these files."""
@@ -170,6 +188,16 @@ class Scores:
             rows = scan.select("image", "target").unique("image", keep="first").collect()
             found |= dict(rows.iter_rows())
         return pd.Series(found, dtype="int64")
+
+
+_OF_CURVE = ("image", "group", "step", "value")
+
+
+def _steps(scan: pl.LazyFrame, metric: str, variant: str) -> pl.DataFrame:
+    wanted = (pl.col("metric") == metric) & (pl.col("variant") == variant) & (pl.col("step") >= 0)
+    return (
+        scan.filter(wanted).select(*_OF_CURVE, *(name for name in ("path",) if name in scan.collect_schema())).collect()
+    )
 
 
 def _of_metrics(rows: pd.DataFrame, metrics: Collection[str] | None) -> pd.DataFrame:

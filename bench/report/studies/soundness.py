@@ -90,6 +90,7 @@ def judgements(frames: Frames) -> list[Judgement]:
     rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows):
         return []
+    rows = rows.astype(dict.fromkeys(("dataset", "group", "map", "metric", "variant"), "category"))
     datasets = list(rows["dataset"].unique())
     parts = {name: rows[rows["dataset"] == name] for name in datasets}
     if len(datasets) > 1:
