@@ -44,6 +44,7 @@ Draw = Callable[[Frames], Iterable[Drawing]]
 
 
 _EVERYTHING = ("scores", "own_class", "predictions", "studies", "files", "record", "explainers", "cells", "outcomes")
+_OF_HEADS = (*_EVERYTHING, "training")
 
 
 def _no_tables(frames: Frames) -> Tables:
@@ -105,10 +106,10 @@ TOPICS = (
     Topic("maps", figures=(galleries, class_maps), place=3, shown=(galleries,)),
     Topic("classifiers", figures=(training_curves, accuracy_by_head), place=3, shown=(training_curves,),
           reads=("training", "predictions", "record", "cells")),
-    Topic("lambda_sweep", _one(tables.lambda_sweep), (figures.lambda_sweep,), place=3),
+    Topic("lambda_sweep", _one(tables.lambda_sweep), (figures.lambda_sweep,), place=3, reads=_OF_HEADS),
     Topic("sparsity", _one(sparse.sparsity), (sparse.penalty_search,), place=3),
-    Topic("resolution", _one(tables.resolution), (figures.resolution,), place=3),
-    Topic("pooling", _one(tables.pooling), (figures.pooling,), place=3),
+    Topic("resolution", _one(tables.resolution), (figures.resolution,), place=3, reads=_OF_HEADS),
+    Topic("pooling", _one(tables.pooling), (figures.pooling,), place=3, reads=_OF_HEADS),
     Topic("cross_domain", _one(domains.cross_domain), (figures.cross_domain,), place=3),
     Topic("counterfactual", counterfactual.counterfactual_tables, (counterfactual.counterfactual,),
           counterfactual.missing_counterfactual, 2),
