@@ -13,6 +13,7 @@ from rich.text import Text
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
+from bench.report.incremental.transcript import Transcript
 from bench.report.sweeps.domains import SHOWN, shown_columns
 from bench.report.tables.table import Column, TableData
 from bench.report.tables.writers import entry, number
@@ -21,7 +22,11 @@ _POST_HOC = 3
 
 
 def print_summary(
-    frames: Frames, tables: dict[str, TableData], signs: list[Signature], console: Console, said: Collection[str] = ()
+    frames: Frames,
+    tables: dict[str, TableData],
+    signs: list[Signature],
+    console: Console | Transcript,
+    said: Collection[str] = (),
 ) -> None:
     """Prints accuracy, inherent maps against the best post-hoc ones and the controls, and the places of the files.
 

@@ -61,7 +61,7 @@ def spearman_by_row(first: Floats, second: Floats) -> Floats:
     """
     both = ~np.isnan(first) & ~np.isnan(second)
     parts = np.array_split(np.arange(len(both)), max(1, both.size * both.shape[1] // _BLOCK)) if both.size else []
-    found = [spearman(first[part], second[part], both[part] * 1.0) for part in parts]
+    found = [spearman(first[part], second[part], both[part].astype(float)) for part in parts]
     known: Floats = np.concatenate(found) if found else np.full(len(both), np.nan)
     return np.where(both.sum(axis=1) >= 3, known, np.nan)
 

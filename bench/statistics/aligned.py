@@ -46,10 +46,10 @@ def same_images(rows: pd.DataFrame, by: list[str], columns: Sequence[str] = ("va
     key, keys = _codes(rows, by)
     image, images = pd.factorize(rows["image"])
     group, groups = pd.factorize(rows["group"].astype(object))
-    places = key * len(images) + _ranked(image, images)
-    of_image, first, place = np.unique(places, return_index=True, return_inverse=True)
+    number = key * len(images) + _ranked(image, images)
+    of_image, first, place = np.unique(number, return_index=True, return_inverse=True)
     arrays = _by_seed(rows, place, columns)
-    known = np.isfinite(arrays[0]).any(axis=0)
+    known = np.asarray(np.isfinite(arrays[0]).any(axis=0))
     ends = np.searchsorted(of_image // len(images), np.arange(len(keys) + 1))
     alike: dict[tuple[int, bytes], list[int]] = {}
     member = group[first]
@@ -66,11 +66,12 @@ def same_images(rows: pd.DataFrame, by: list[str], columns: Sequence[str] = ("va
     return found
 
 
-def _codes(rows: pd.DataFrame, by: list[str]) -> tuple[NDArray[np.intp], list[tuple[Any, ...]]]:
+def _codes(rows: pd.DataFrame, by: list[str]) -> tuple[NDArray[np.integer[Any]], list[tuple[Any, ...]]]:
     """Returns the number of the method of each row, and the methods in the order of their names."""
     grouped = rows.groupby(by, sort=True, dropna=False, observed=True)
     codes = grouped.ngroup().to_numpy(dtype=np.intp)
     first = np.unique(codes, return_index=True)[1]
+    codes = np.asarray(codes, dtype=np.intp)
     return codes, list(rows[by].iloc[first].itertuples(index=False, name=None))
 
 

@@ -51,9 +51,8 @@ def ratios_of_means(
 
     def ratios(first: Floats, second: Floats) -> tuple[Floats, Floats]:
         """Ratios (M,) of the means of all images (N,M), and (B,M) of bootstrap samples."""
-        sums = [group_sums(one, member, len(names))[0] for one in (first, second)]
-        whole = ratio(*(one.sum(axis=0) for one in sums))
-        return whole, resampled_ratios(*sums, names, resamples)
+        above, below = (group_sums(one, member, len(names))[0] for one in (first, second))
+        return ratio(above.sum(axis=0), below.sum(axis=0)), resampled_ratios(above, below, names, resamples)
 
     pooled, samples = ratios(mean_over(over, axis=0), mean_over(under, axis=0))
     each = [ratios(*both) for both in zip(over, under, strict=True)]

@@ -43,8 +43,8 @@ class _Draws:
         self._file: IO[bytes] | None = None if count * resamples <= KEPT else TemporaryFile()  # noqa: SIM115
         self._number = 0
         for start in range(0, resamples, step):  # blocks continue one stream: the draws do not depend on their size
-            counts = generator.multinomial(count, share, size=min(step, resamples - start))
-            counts = counts.astype(np.min_scalar_type(counts.max()))
+            drawn = generator.multinomial(count, share, size=min(step, resamples - start))
+            counts: NDArray[np.unsignedinteger[Any]] = drawn.astype(np.min_scalar_type(drawn.max()))
             self._number += 1
             if self._file is None:
                 self._blocks.append(counts)

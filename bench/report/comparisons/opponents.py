@@ -44,19 +44,16 @@ def coinciding(frames: Frames) -> dict[tuple[str, str], dict[Method, list[Method
         (data set, backbone) -> representative -> the maps that it stands for, without itself.
     """
     scores, reference = frames.source.where(family=["post-hoc"]), report_section(frames).reference
-    methods = frames.explained.groupby(["dataset", "backbone"], sort=False)
-    ordered = {
-        place: sorted(
-            post_hoc(frames, list(map(tuple, part[["head", "explainer"]].drop_duplicates().to_numpy()))),
-            key=lambda one: one[1] != reference,
-        )
-        for place, part in methods
-    }
+    ordered: dict[tuple[str, str], list[Method]] = {}
+    for (dataset, backbone), part in frames.explained.groupby(["dataset", "backbone"], sort=False):
+        methods = [(str(head), str(name)) for head, name in part[["head", "explainer"]].drop_duplicates().to_numpy()]
+        maps = post_hoc(frames, methods)
+        ordered[str(dataset), str(backbone)] = sorted(maps, key=lambda one: one[1] != reference)
     same = {place: np.ones((len(maps), len(maps)), dtype=bool) for place, maps in ordered.items()}
     for metric in scores.metrics:
         rows = scores.rows([metric])
         for (dataset, backbone, _), part in rows.groupby(["dataset", "backbone", "variant"], sort=False):
-            place = (dataset, backbone)
+            place = (str(dataset), str(backbone))
             same[place] &= _alike(pair(part).of(ordered[place]))
     return {place: _represented(maps, same[place]) for place, maps in ordered.items()}
 

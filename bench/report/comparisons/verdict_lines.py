@@ -19,6 +19,7 @@ from bench.report.comparisons.verdict_sentences import (
     too_few,
     verb,
 )
+from bench.report.incremental.transcript import Transcript
 from bench.report.studies.soundness import FAILS, MARK
 from bench.report.tables.writers import number
 from bench.statistics.comparison import BETTER, TOO_FEW, WORSE
@@ -29,7 +30,7 @@ _TITLE = (
 )
 
 
-def print_verdicts(verdicts: pd.DataFrame, console: Console) -> None:
+def print_verdicts(verdicts: pd.DataFrame, console: Console | Transcript) -> None:
     """Prints per data set the margins, the main sentences, the metrics with too few images, and the counts."""
     if not len(verdicts):
         return

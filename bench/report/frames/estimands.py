@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bench.outputs import outputs_of
-from bench.report.frames.load import CELL, Frames
+from bench.report.frames.load import Frames
+from bench.report.frames.scores import CELL
 from bench.statistics.aligned import same_images
 from bench.statistics.estimands import ratios_of_means
 from bench.statistics.intervals import Estimate
@@ -67,9 +68,10 @@ def curve_estimates(
     for alike in same_images(table, by, ["area", "intact"]):
         if not len(alike.groups):
             continue
-        n, ends = len(alike.groups), ratios_of_means(*alike.values, alike.groups)
-        for key, undefined, *of_key in zip(alike.keys, alike.undefined, *ends, strict=True):
-            found[key] = Estimate(*map(float, of_key), n, undefined)
+        over, under = alike.values
+        n, ends = len(alike.groups), ratios_of_means(over, under, alike.groups)
+        for key, undefined, mean, low, high in zip(alike.keys, alike.undefined, *ends, strict=True):
+            found[key] = Estimate(float(mean), float(low), float(high), n, undefined)
     return found
 
 

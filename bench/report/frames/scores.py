@@ -6,7 +6,7 @@ Polars reads them: a scan of one metric skips the steps of curves and takes half
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -141,8 +141,8 @@ class Scores:
     @cached_property
     def metrics(self) -> list[str]:
         """Stored names of all metrics."""
-        derived = self.derived["metric"] if len(self.derived) else []
-        return sorted({*map(str, self._counts["metric"]), *map(str, derived)})
+        derived = set(map(str, self.derived["metric"])) if len(self.derived) else set[str]()
+        return sorted({*map(str, self._counts["metric"]), *derived})
 
     def __len__(self) -> int:
         return int(self._counts["rows"].sum()) + len(self.derived)
@@ -210,7 +210,7 @@ def _column(name: str, values: pd.Series) -> Any:
     return values.to_numpy()
 
 
-def _file_rows(about: dict[str, Any], metrics: Collection[str] | None) -> dict[str, Any]:
+def _file_rows(about: Mapping[Any, Any], metrics: Collection[str] | None) -> dict[str, Any]:
     """Reads the rows of one file, column by column, with what it belongs to."""
     scan = pl.scan_parquet(about["path"]).filter(_SCORED)
     if metrics is not None:

@@ -83,7 +83,7 @@ def recorded(frames: Frames) -> tuple[Frames, Callable[[], set[str]]]:
         def read(self: object, name: str) -> Any:
             if found := kind(name):
                 kinds.add(found)
-            return base.__getattribute__(self, name)
+            return object.__getattribute__(self, name)
 
         return type(base.__name__, (base,), {"__getattribute__": read})
 

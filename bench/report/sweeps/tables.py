@@ -123,7 +123,8 @@ def _measure(frames: Frames, chosen: Sequence[Setting], families: Sequence[str])
         The columns, and (data set, backbone, head) -> explainer -> values; a head without maps has a dash as explainer.
     """
     keys = {(one.dataset, one.backbone, one.head) for one in chosen}
-    source = replace(frames.source, **{name: _of(getattr(frames.source, name), keys) for name in ("files", "derived")})
+    files, derived = (_of(rows, keys) for rows in (frames.source.files, frames.source.derived))
+    source = replace(frames.source, files=files, derived=derived)
     part = replace(frames, predictions=_of(frames.predictions, keys), source=source.where(family=["inherent"]))
     columns, measured = list(SCORES), Measured()
     for family in families if keys else ():
