@@ -30,7 +30,6 @@ from bench.report.gaps import Missing, missing_lines
 from bench.report.incremental.reuse import Captions, Reuse
 from bench.report.incremental.state import STATE, is_current, state_of, stored_state, write_state
 from bench.report.incremental.stored import FOLDER as PARTS
-from bench.report.incremental.transcript import Transcript
 from bench.report.page import write_page
 from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
 from bench.report.summary import print_summary
@@ -40,6 +39,7 @@ from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
 from bench.store.records import RunRecord
 from bench.store.stored_files import collecting
+from bench.text.transcript import Transcript
 
 #: Number of cells from which a second process, which has to read them too, is worth its start.
 MANY_CELLS = 8

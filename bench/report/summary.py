@@ -13,10 +13,10 @@ from rich.text import Text
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
-from bench.report.incremental.transcript import Transcript
 from bench.report.sweeps.domains import SHOWN, shown_columns
 from bench.report.tables.table import Column, TableData
 from bench.report.tables.writers import entry, number
+from bench.text.transcript import Transcript
 
 _POST_HOC = 3
 

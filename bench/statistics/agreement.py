@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.statistics.bootstrap.resampling import RESAMPLES, resampled_means
 from bench.statistics.intervals import (
     Estimate,
     Floats,
@@ -16,7 +17,6 @@ from bench.statistics.intervals import (
     weighted_means,
     with_ties,
 )
-from bench.statistics.resampling import RESAMPLES, resampled_means
 
 _BLOCK = 2_000_000  # comparisons of two values at once
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.statistics.bootstrap.resampling import RESAMPLES, Floats, group_sums, names_of, replicates, resampled_ratios
 from bench.statistics.bootstrap_t import half_width, standard_errors, stretches, studentised
 from bench.statistics.intervals import (
     ABSOLUTE,
@@ -20,7 +21,6 @@ from bench.statistics.intervals import (
     ratio,
     variance_of_seeds,
 )
-from bench.statistics.resampling import RESAMPLES, Floats, group_sums, names_of, replicates, resampled_ratios
 from bench.statistics.sign_flip import sign_flip_tests
 
 ALPHA = 1 - LEVEL

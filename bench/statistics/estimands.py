@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.statistics.bootstrap.resampling import RESAMPLES, Floats, group_sums, names_of, resampled_ratios
 from bench.statistics.intervals import Estimate, limits, mean_over, ratio
-from bench.statistics.resampling import RESAMPLES, Floats, group_sums, names_of, resampled_ratios
 
 
 def ratio_of_means(over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> Estimate:

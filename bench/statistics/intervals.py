@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit  # quantiles of the normal and of Student's distribution
 
-from bench.statistics.aligned import same_images
-from bench.statistics.resampling import RESAMPLES, resampled_means
+from bench.statistics.bootstrap.aligned import same_images
+from bench.statistics.bootstrap.resampling import RESAMPLES, resampled_means
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95

@@ -19,10 +19,10 @@ from bench.report.comparisons.verdict_sentences import (
     too_few,
     verb,
 )
-from bench.report.incremental.transcript import Transcript
 from bench.report.studies.soundness import FAILS, MARK
 from bench.report.tables.writers import number
 from bench.statistics.comparison import BETTER, TOO_FEW, WORSE
+from bench.text.transcript import Transcript
 
 _TITLE = (
     "Verdicts: each own map in the leading metric of a family (the first that has enough images and does not fail), "

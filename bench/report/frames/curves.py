@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.statistics.bootstrap.resampling import resampled_means
 from bench.statistics.intervals import Floats, limits, mean_over
-from bench.statistics.resampling import resampled_means
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from bench.report.tables.captions import MEANS
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
 from bench.statistics.agreement import kendall_tau
+from bench.statistics.bootstrap.resampling import bootstrap_weights
 from bench.statistics.intervals import (
     Estimate,
     Floats,
@@ -33,7 +34,6 @@ from bench.statistics.intervals import (
     weighted_means,
 )
 from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
-from bench.statistics.resampling import bootstrap_weights
 from bench.store.records import MetricFacts
 from bench.store.scores import SCORE_COLUMNS
 from bench.text.media import figure_text

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
+from bench.statistics.bootstrap.resampling import bootstrap_weights
 from bench.statistics.comparison import mean_differences
 from bench.statistics.intervals import ALIKE, estimate_mean, estimate_means, interval, with_ties
-from bench.statistics.resampling import bootstrap_weights
 
 
 def series(*values: object) -> pd.Series:

@@ -6,6 +6,7 @@ Values are summed per group first; a sample then is a product of the counts of t
 from __future__ import annotations
 
 import io
+import weakref
 from collections.abc import Iterator
 from functools import lru_cache
 from tempfile import TemporaryFile
@@ -41,6 +42,8 @@ class _Draws:
         share, step = np.full(count, 1 / count), max(1, BLOCK // count)
         self._blocks: list[NDArray[np.unsignedinteger[Any]]] = []
         self._file: IO[bytes] | None = None if count * resamples <= KEPT else TemporaryFile()  # noqa: SIM115
+        if self._file is not None:
+            weakref.finalize(self, self._file.close)
         self._number = 0
         for start in range(0, resamples, step):  # blocks continue one stream: the draws do not depend on their size
             drawn = generator.multinomial(count, share, size=min(step, resamples - start))

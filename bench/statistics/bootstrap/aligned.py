@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.resampling import Floats
+from bench.statistics.bootstrap.resampling import Floats
 
 
 @dataclass(frozen=True)
