@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from bench.text.terminal import Terminal
 
 #: A file or pipe has no width; the tables need about 150 columns.
 console = Terminal(width=None if sys.stdout.isatty() else 150)
+
+
+AllFigures = Annotated[bool, typer.Option("--all-figures", help="draw all figures, not only the main ones")]
 
 
 def option(text: str) -> Any:

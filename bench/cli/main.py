@@ -19,7 +19,7 @@ from rich.text import Text
 from bench.cli.checks import require_folder
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
-from bench.cli.flags import console, folder_of_splits, names_of, option, register_all
+from bench.cli.flags import AllFigures, console, folder_of_splits, names_of, option, register_all
 from bench.cli.getting import get
 from bench.cli.merging import merge
 from bench.cli.mock_imports import mock_imports
@@ -41,7 +41,6 @@ Examples:
 
 #: Options that take several names; the config's section ``run`` has the same keys.
 _LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "studies")
-
 app = typer.Typer(cls=GuardedCommands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -72,6 +71,7 @@ def benchmark(
     page_images: Annotated[str | None, option("images to explore in the page, or all [200]")] = None,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
+    all_figures: AllFigures = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="print every score and verdict at the end")] = False,
 ) -> None:
@@ -107,11 +107,12 @@ def benchmark(
     )
     check_run_folder(folder)  # before anything is announced; the run checks it again
     _announce(name, options, plan)
-    _execute(merged, plan, options, problems, partial(register_all, context.obj, plugins), verbose)
+    shown = {"verbose": verbose, "all_figures": all_figures}
+    _execute(merged, plan, options, problems, partial(register_all, context.obj, plugins), shown)
 
 
 def _execute(
-    config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object], verbose: bool
+    config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object], shown: dict[str, bool]
 ) -> None:
     """Runs and reports; exits with code 0, 1 if something failed, 130 after Ctrl-C."""
     from bench.run.runner import run
@@ -120,9 +121,7 @@ def _execute(
         outcome = run(config, plan, options, console, problems, register)
         from bench.report.build import build_report  # not at the top: other processes of the run do not need it
 
-        left = build_report(
-            options.out, console, only_if_stale=not outcome.computed, said=outcome.problems, verbose=verbose
-        )
+        left = build_report(options.out, console, only_if_stale=True, said=outcome.problems, **shown)
     except KeyboardInterrupt:  # click would say no more than "Aborted!"
         console.print(f"stopped; finished work is in {options.out}, and the same command continues from there")
         raise typer.Exit(130) from None

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from bench.cli.checks import require_folder
-from bench.cli.flags import console, folder_of_splits, option, register_all
+from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all
 from bench.errors import UserError
 
 
@@ -17,12 +17,13 @@ def report(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="run folder, such as results/quick")],
     verbose: Annotated[bool, typer.Option("--verbose", help="print every score and verdict")] = False,
+    all_figures: AllFigures = False,
 ) -> None:
     """Rebuild tables, figures and page from the stored scores."""
     context.obj()
     from bench.report.build import build_report
 
-    raise typer.Exit(1 if build_report(run, console, verbose=verbose) else 0)
+    raise typer.Exit(1 if build_report(run, console, verbose=verbose, all_figures=all_figures) else 0)
 
 
 def export(

@@ -5,12 +5,12 @@ They can be made again at any time, so a run stores scores only once.
 
 from __future__ import annotations
 
-import json
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,42 +18,47 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench.files import file_digest
+from bench.configs.sections import ReportSection
 from bench.memory import give_memory_back
 from bench.report.answer.compute import answer_of
 from bench.report.answer.files import write_results
 from bench.report.answer.model import Answer
 from bench.report.answer.results import FILE as RESULTS
 from bench.report.answer.results import results_of
-from bench.report.contents import COMPARISONS, OTHERS, draw_figures, every_table, missing
+from bench.report.contents import COMPARISONS, OTHERS, Topic, draw_figures, every_table, part_of
 from bench.report.details import print_details
 from bench.report.failure_modes import Signature, add_notes, signatures
 from bench.report.failures import FOLDER, Failures
-from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames, load_frames, write_long_frame
-from bench.report.gaps import faults
-from bench.report.page.inline import sources
+from bench.report.gaps import Missing, faults
+from bench.report.incremental.reuse import Captions, Reuse
+from bench.report.incremental.state import STATE, is_current, state_of, stored_state, write_state
+from bench.report.incremental.stored import FOLDER as PARTS
 from bench.report.page.page import write_page
 from bench.report.page.section import Content
 from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
 from bench.report.summary import print_summary
-from bench.report.tables.reported import FILE as REPORTED
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import write_table
-from bench.store.code_digest import code_digest, digest
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
 from bench.store.records import RunRecord
 from bench.store.stored_files import collecting
+from bench.text.transcript import Transcript
 
 #: Number of cells from which a second process, which has to read them too, is worth its start.
 MANY_CELLS = 8
-_TABLES, _FIGURES, _PAGE, _FRAME, _STATE = "tables", "figures", "report.html", "scores.parquet", "report.json"
+_TABLES, _FIGURES, _PAGE, _FRAME = "tables", "figures", "report.html", "scores.parquet"
 _NAMED = 5
 
 
 def build_report(
-    folder: Path, console: Console, only_if_stale: bool = False, said: Collection[str] = (), verbose: bool = False
+    folder: Path,
+    console: Console,
+    only_if_stale: bool = False,
+    said: Collection[str] = (),
+    all_figures: bool = False,
+    verbose: bool = False,
 ) -> list[str]:
     """Writes tables, figures, page and the long frame of a run, and prints the summary.
 
@@ -62,8 +67,9 @@ def build_report(
     Args:
         folder: a run folder.
         console: receives the summary.
-        only_if_stale: leave the files alone if this code already made them from these scores.
+        only_if_stale: make only what this code did not already make from these inputs.
         said: lines about problems that the caller prints.
+        all_figures: draw all figures, not just those of the paper and of the answer.
         verbose: also print main scores, every verdict and what could be added.
 
     Returns:
@@ -77,43 +83,141 @@ def build_report(
     store = RunStore(folder)
     record = store.record  # before the lock, which makes the folder if there is none
     with store.lock(), collecting():  # ``Frames.damaged`` names them
-        return _build(folder, record, console, only_if_stale, said, verbose)
-
-
-def _build(
-    folder: Path, record: RunRecord, console: Console, only_if_stale: bool, said: Collection[str], verbose: bool
-) -> list[str]:
-    state = _state(folder, record)
-    files, failures = Manifest(folder, lenient=True), Failures()
-    is_stale = not (only_if_stale and _is_current(files, state))
-    if is_stale:
+        files = Manifest(folder, lenient=True)
+        section = ReportSection.model_validate(record.config.get("report", {}))
+        all_figures = all_figures or section.figures == "all"
+        state, stored = state_of(folder, record, all_figures, build_report), stored_state(folder)
+        if only_if_stale and is_current(files, state, stored):
+            for name in ("details", "summary") if verbose else ("summary",):
+                Transcript(stored[name]).replay(console, said)
+            return list(stored["damaged"])
         _make_room(files, console)
-    with _figures(files, record, failures, is_stale) as drawn:
-        frames = _frames(folder, failures)
-        signs, tables = _content(frames, failures)
+        old = stored if only_if_stale else {}
+        topics = [one.chosen(all_figures) for one in (*OTHERS, *COMPARISONS)]
+        report = _Report(files, record, Failures(), topics, verbose)
+        return report.build(state, old, console, said)
+
+
+@dataclass
+class _Report:
+    """A report that is being made.
+
+    Attributes:
+        files: notes of the run folder.
+        record: run.json.
+        failures: parts that could not be made.
+        topics: with the figures that are asked for.
+        verbose: print details, too.
+    """
+
+    files: Manifest
+    record: RunRecord
+    failures: Failures
+    topics: list[Topic]
+    verbose: bool
+
+    def build(self, state: dict[str, str], old: dict[str, Any], console: Console, said: Collection[str]) -> list[str]:
+        """Makes everything that ``old``, the state at the last report, does not show to be current."""
+        with _second_process(self.record) as pool:
+            drawing = pool and not old and pool.submit(_draw, self.files.folder, self._drawn_apart())
+            frames = _frames(self.files.folder, self.failures)
+            reuse = Reuse.of(self.files, frames, state["code"], old.get("figures"), bool(old))
+            known = {topic.name: reuse.drawn(topic) for topic in self.topics}
+            if pool and old and (names := [name for name in self._drawn_apart() if known.get(name[0]) is None]):
+                drawing = pool.submit(_draw, self.files.folder, names)
+            signs, tables, lacking = _content(frames, self.failures, reuse)
+            answer = self._answer(frames, tables, signs)
+            self._write_tables(frames, tables)
+            captions = self._figures(frames, reuse, known, drawing or None)
+        with self.failures.noting(_PAGE):
+            content = Content(frames, answer, tables, captions, signs, self.files.folder / _FIGURES, self.failures)
+            write_page(content, self.files.replacing(_PAGE))
+        details, summary = Transcript(), Transcript()
+        with self.failures.noting("details"):
+            print_details(frames, tables, signs, lacking, details)
+        with self.failures.noting("summary"):
+            print_summary(answer, list(self.record.absent), faults(frames), self.files.folder, summary)
+        for transcript in (details, summary) if self.verbose else (summary,):
+            transcript.replay(console, said)
+        left = [*frames.damaged, *_said(self.failures, console)]
+        about = {
+            "damaged": list(frames.damaged),
+            "details": details.entries,
+            "summary": summary.entries,
+            "figures": reuse.figures,
+        }
+        return [*left, *_finish(self.files, state | about, self.failures, console)]
+
+    def _drawn_apart(self) -> list[tuple[str, bool]]:
+        """Names of the topics whose figures a second process can draw, and whether it draws all of them."""
+        whole = {topic.name: topic for topic in OTHERS}
+        return [
+            (topic.name, len(topic.figures) == len(whole[topic.name].figures))
+            for topic in self.topics
+            if topic.figures and topic.name in whole
+        ]
+
+    def _answer(self, frames: Frames, tables: dict[str, TableData], signs: list[Signature]) -> Answer:
+        """Returns the answer of the run, and writes the files that hold it."""
         answer = Answer()
-        with failures.noting("answer"):
+        with self.failures.noting("answer"):
             answer = answer_of(frames, tables, signs)
-        if is_stale:
-            _write(files, frames, tables, signs, answer, drawn, failures)
-    if verbose:
-        with failures.noting("details"):
-            print_details(frames, tables, signs, missing(frames, failures), console)
-    with failures.noting("summary"):
-        problems = [line for line in faults(frames) if line not in said]
-        print_summary(answer, list(record.absent), problems, folder, console)
-    left = [*frames.damaged, *_said(failures, console)]
-    return [*left, *(_finish(files, state, failures, console) if is_stale else [])]
+        with self.failures.noting(RESULTS):
+            write_results(results_of(frames, tables, answer), self.files)
+        return answer
+
+    def _write_tables(self, frames: Frames, tables: dict[str, TableData]) -> None:
+        """Writes tables and the long frame."""
+        for name, table in tables.items():
+            with self.failures.noting(f"files of table {name}"):
+                write_table(table, self.files.inside(_TABLES), name)
+        with self.failures.noting(_FRAME):
+            write_long_frame(frames, counterfactual_rows(frames), self.files.replacing(_FRAME))
+
+    def _figures(
+        self, frames: Frames, reuse: Reuse, known: dict[str, Captions | None], drawing: Future[_Drawn] | None
+    ) -> Captions:
+        """Draws the figures that are not known -> captions in the order of the page.
+
+        The second process draws what needs no comparison, unless it died (no main guard in a script, or out of memory).
+        """
+        drawn: dict[str, tuple[Captions, bool]] = {}
+        compared = {topic.name for topic in COMPARISONS}
+        for apart in (False, True):
+            if apart and drawing:
+                drawn |= self._result(drawing)
+            for topic in [one for one in self.topics if (one.name not in compared) == apart and one.figures]:
+                if known[topic.name] is None and topic.name not in drawn:
+                    drawn[topic.name] = _topic_figures(frames, self.files, topic, self.failures)
+        captions: Captions = {}
+        for topic in sorted(self.topics, key=lambda one: (one.name in compared, one.place)):
+            if topic.name in drawn:
+                reuse.note(topic, *drawn[topic.name])
+            captions |= drawn[topic.name][0] if topic.name in drawn else known[topic.name] or {}
+        return captions
+
+    def _result(self, drawing: Future[_Drawn]) -> dict[str, tuple[Captions, bool]]:
+        try:
+            found, theirs, failed = drawing.result()
+        except BrokenProcessPool:
+            return {}
+        self.files.written |= theirs.written
+        self.files.kept |= theirs.kept
+        self.failures.tracebacks |= failed.tracebacks
+        return found
 
 
-def _content(frames: Frames, failures: Failures) -> tuple[list[Signature], dict[str, TableData]]:
-    """Returns the signs of failure, and every table with those that concern it."""
+def _content(
+    frames: Frames, failures: Failures, reuse: Reuse | None = None
+) -> tuple[list[Signature], dict[str, TableData], list[Missing]]:
+    """Returns the signs of failure, every table with those that concern it, and what the run lacks."""
     signs: list[Signature] = []
     with failures.noting("warning signs"):
         signs = signatures(frames)
-    tables = every_table(frames, failures)
+    lacking: list[Missing] = []
+    tables = every_table(frames, failures, reuse.part if reuse else part_of, lacking)
     add_notes(tables, signs)
-    return signs, tables
+    return signs, tables, lacking
 
 
 def _said(failures: Failures, console: Console) -> list[str]:
@@ -123,50 +227,22 @@ def _said(failures: Failures, console: Console) -> list[str]:
     return failures.lines
 
 
-def _write(
-    files: Manifest,
-    frames: Frames,
-    tables: dict[str, TableData],
-    signs: list[Signature],
-    answer: Answer,
-    drawn: Callable[[Frames], dict[str, Caption]],
-    failures: Failures,
-) -> None:
-    """Writes tables and page; everything that does not need the figures runs while they are drawn."""
-    for name, table in tables.items():
-        with failures.noting(f"files of table {name}"):
-            write_table(table, files.inside(_TABLES), name)
-    with failures.noting(_FRAME):
-        write_long_frame(frames, counterfactual_rows(frames), files.replacing(_FRAME))
-    with failures.noting(RESULTS):
-        write_results(results_of(frames, tables, answer), files)
-    ours = draw_figures(frames, files.inside(_FIGURES), COMPARISONS, failures)
-    captions = drawn(frames) | ours
-    with failures.noting(_PAGE):
-        content = Content(frames, answer, tables, captions, signs, files.folder / _FIGURES, failures)
-        write_page(content, files.replacing(_PAGE))
-
-
 def _make_room(files: Manifest, console: Console) -> None:
     """Sets aside derived files of versions without a manifest, because they look like files of the user."""
-    derived = () if files.exists else (_TABLES, _FIGURES, _PAGE, _FRAME, _STATE)
+    derived = () if files.exists else (_TABLES, _FIGURES, _PAGE, _FRAME, STATE)
     if aside := set_aside(files.folder, derived):
         line = f"tables and figures of an earlier version are now in {aside}; delete it if you do not need them"
         console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
-def _finish(files: Manifest, state: dict[str, str], failures: Failures, console: Console) -> list[str]:
+def _finish(files: Manifest, content: dict[str, Any], failures: Failures, console: Console) -> list[str]:
     """Removes files of an earlier plan, and returns a line per file that could not be written."""
     failures.write(files)
-    foreign = files.tidy(_TABLES, _FIGURES, FOLDER)
+    foreign = files.tidy(_TABLES, _FIGURES, FOLDER, PARTS)
     if files.kept or failures.lines:
-        files.remove(_STATE)  # the next run then tries again
+        files.remove(STATE)  # the next run then tries again
     else:
-        if files.was_written(_STATE) and _stored_state(files.folder) is None:  # damaged: it holds nothing of the user
-            (files.folder / _STATE).unlink(missing_ok=True)
-        with files.replacing(_STATE) as temporary:
-            content = state | {"files": sorted(files.written)}
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_state(files, content)
     files.compact()
     lines = [
         f"{files.folder / name} {why} and is left as it is; rename or delete it to have it written again"
@@ -187,71 +263,33 @@ def _frames(folder: Path, failures: Failures) -> Frames:
 
 
 @contextmanager
-def _figures(
-    files: Manifest, record: RunRecord, failures: Failures, is_stale: bool
-) -> Iterator[Callable[[Frames], dict[str, Caption]]]:
-    """Yields a function that returns the captions once the figures are drawn, by a second process if there are many."""
-
-    def draw(frames: Frames) -> dict[str, Caption]:
-        return draw_figures(frames, files.inside(_FIGURES), OTHERS, failures)
-
-    if not is_stale:
-        yield lambda frames: {}
-    elif len(record.cells) < MANY_CELLS:
-        yield draw
-    else:
-        ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
-        with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
-            drawing = pool.submit(_draw, files.folder)
-            yield lambda frames: _result(drawing, files, failures) or draw(frames)
+def _second_process(record: RunRecord) -> Iterator[ProcessPoolExecutor | None]:
+    """Yields a pool of one process for figures; None for a run with few cells."""
+    if len(record.cells) < MANY_CELLS:
+        yield None
+        return
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
+        yield pool
 
 
-_Drawn = tuple[dict[str, Caption], Manifest, Failures]
+_Drawn = tuple[dict[str, tuple[Captions, bool]], Manifest, Failures]
 
 
-def _result(drawing: Future[_Drawn], files: Manifest, failures: Failures) -> dict[str, Caption]:
-    """Returns the captions, or nothing if the second process died (no main guard in a script, or out of memory)."""
-    try:
-        captions, theirs, failed = drawing.result()
-    except BrokenProcessPool:
-        return {}
-    files.written |= theirs.written
-    files.kept |= theirs.kept
-    failures.tracebacks |= failed.tracebacks
-    return captions
+def _topic_figures(frames: Frames, files: Manifest, topic: Topic, failures: Failures) -> tuple[Captions, bool]:
+    """Draws the figures of a topic -> their captions, and whether one failed."""
+    before = len(failures.tracebacks)
+    captions = draw_figures(frames, files.inside(_FIGURES), [topic], failures)
+    return captions, len(failures.tracebacks) > before
 
 
-def _draw(folder: Path) -> _Drawn:
-    """Draws the figures in the second process -> captions, the notes of what was written, and what failed."""
+def _draw(folder: Path, names: Sequence[tuple[str, bool]]) -> _Drawn:
+    """Draws the figures of topics in the second process -> captions, the notes of what was written, what failed."""
     give_memory_back()
-    files, failures = Manifest(folder, lenient=True), Failures()
+    files, failures, topics = Manifest(folder, lenient=True), Failures(), {topic.name: topic for topic in OTHERS}
     with collecting():
         frames = _frames(folder, failures)
-        return draw_figures(frames, files.inside(_FIGURES), OTHERS, failures), files, failures
-
-
-def _is_current(files: Manifest, state: dict[str, str]) -> bool:
-    """Whether the last report was made of these scores by this code, and all its files are as it wrote them."""
-    stored = _stored_state(files.folder)
-    if not isinstance(stored, dict) or {key: stored.get(key) for key in state} != state:
-        return False
-    written = stored.get("files")
-    return isinstance(written, list) and all(isinstance(name, str) and files.is_ours(name) for name in written)
-
-
-def _stored_state(folder: Path) -> Any:
-    """Returns the state at the last report; None if there is none, or the file is damaged."""
-    try:
-        return json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _state(folder: Path, record: RunRecord) -> dict[str, str]:
-    """Returns digests of everything that the derived files depend on."""
-    scores = [(str(file), file.lstat().st_mtime_ns) for file in sorted((folder / "cells").rglob("*.*"))]
-    images = [file_digest(file) for file in sorted((folder / "data").glob("*.*")) if file.is_file()]
-    facts = record.model_dump(exclude={"started", "finished"})
-    others = [file.read_text(encoding="utf-8") for file in (*sources(), REPORTED)]
-    code = [code_digest(build_report), *others]
-    return {"scores": digest(scores, images, facts), "code": digest(code)}
+        found = {
+            name: _topic_figures(frames, files, topics[name].chosen(everything), failures) for name, everything in names
+        }
+    return found, files, failures

@@ -5,8 +5,8 @@ Tables, figures and gaps of a run are all made from this one list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.report.comparisons import critical_difference, floor_ceiling, model_or_map, price, subgroups, verdicts
@@ -43,6 +43,10 @@ Tables = dict[str, TableData]
 Draw = Callable[[Frames], Iterable[Drawing]]
 
 
+_EVERYTHING = ("scores", "own_class", "predictions", "studies", "files", "record", "explainers", "cells", "outcomes")
+_OF_HEADS = (*_EVERYTHING, "training")
+
+
 def _no_tables(frames: Frames) -> Tables:
     return {}
 
@@ -64,6 +68,9 @@ class Topic:
         place: figures are shown by rising place, then in the order of ``TOPICS``.
         is_comparison: the figures need the comparisons, which the tables need too; they are drawn last, of all
             backbones at once. Other figures are drawn for each backbone.
+        shown: figures that are drawn by default.
+        reads: kinds of inputs (``bench.report.incremental.inputs``); tables and figures are kept while these are the
+            same.
     """
 
     name: str
@@ -72,28 +79,37 @@ class Topic:
     missing: Callable[[Frames], Iterable[Missing]] = lambda frames: ()
     place: int = 0
     is_comparison: bool = False
+    shown: Sequence[Draw] = ()
+    reads: Collection[str] = _EVERYTHING
+
+    def chosen(self, all_figures: bool) -> Topic:
+        """Returns the topic with the figures that are asked for."""
+        return self if all_figures else replace(self, figures=self.shown)
 
 
 _CURVES = (topk_precision, precision_sensitivity, deletion_curves, insertion_curves)
 _CD = critical_difference
 # fmt: off
 TOPICS = (
-    Topic("scores", all_tables, _CURVES),
-    Topic("verdicts", verdicts.verdict_tables, (win_matrix,), verdicts.missing_verdicts, 1, is_comparison=True),
-    Topic("price", price.price_tables, (price.price_pareto,), price.missing_price, 3, is_comparison=True),
+    Topic("scores", all_tables, _CURVES, shown=_CURVES[:3]),
+    Topic("verdicts", verdicts.verdict_tables, (win_matrix,), verdicts.missing_verdicts, 1, is_comparison=True,
+          shown=(win_matrix,)),
+    Topic("price", price.price_tables, (price.price_pareto,), price.missing_price, 3, is_comparison=True,
+          shown=(price.price_pareto,)),
     Topic("model_or_map", model_or_map.model_or_map_tables, (model_or_map.model_or_map,),
-          model_or_map.missing_model_or_map, 3, is_comparison=True),
+          model_or_map.missing_model_or_map, 3, is_comparison=True, shown=(model_or_map.model_or_map,)),
     Topic("strata", subgroups.strata_tables, missing=subgroups.missing_strata),
     Topic("critical_difference", _CD.critical_difference_tables, (_CD.critical_difference_diagrams,),
           _CD.missing_critical_difference, 2, is_comparison=True),
     Topic("floor_ceiling", floor_ceiling.floor_ceiling_tables, missing=floor_ceiling.missing_floor_ceiling),
     Topic("paper", paper_tables),
-    Topic("maps", figures=(galleries, class_maps), place=3),
-    Topic("classifiers", figures=(training_curves, accuracy_by_head), place=3),
-    Topic("lambda_sweep", _one(tables.lambda_sweep), (figures.lambda_sweep,), place=3),
+    Topic("maps", figures=(galleries, class_maps), place=3, shown=(galleries,)),
+    Topic("classifiers", figures=(training_curves, accuracy_by_head), place=3, shown=(training_curves,),
+          reads=("training", "predictions", "record", "cells")),
+    Topic("lambda_sweep", _one(tables.lambda_sweep), (figures.lambda_sweep,), place=3, reads=_OF_HEADS),
     Topic("sparsity", _one(sparse.sparsity), (sparse.penalty_search,), place=3),
-    Topic("resolution", _one(tables.resolution), (figures.resolution,), place=3),
-    Topic("pooling", _one(tables.pooling), (figures.pooling,), place=3),
+    Topic("resolution", _one(tables.resolution), (figures.resolution,), place=3, reads=_OF_HEADS),
+    Topic("pooling", _one(tables.pooling), (figures.pooling,), place=3, reads=_OF_HEADS),
     Topic("cross_domain", _one(domains.cross_domain), (figures.cross_domain,), place=3),
     Topic("counterfactual", counterfactual.counterfactual_tables, (counterfactual.counterfactual,),
           counterfactual.missing_counterfactual, 2),
@@ -115,17 +131,35 @@ OTHERS = tuple(topic for topic in TOPICS if not topic.is_comparison)
 _RAISED = Failures(are_raised=True)
 
 
-def every_table(frames: Frames, failures: Failures = _RAISED) -> Tables:
+PartOf = Callable[[Frames, Topic, Failures], tuple[Tables, list[Missing]]]
+
+
+def part_of(frames: Frames, topic: Topic, failures: Failures = _RAISED) -> tuple[Tables, list[Missing]]:
+    """Returns the tables of a topic, without the marks that other topics put on them, and what the run lacks."""
+    made: Tables = dict(failures.making(f"table {topic.name}", frames, topic.tables) or {})
+    lacking: list[Missing] = []
+    with failures.noting(f"list of what {topic.name} lacks"):
+        lacking = list(topic.missing(frames))
+    return made, lacking
+
+
+def every_table(
+    frames: Frames, failures: Failures = _RAISED, part: PartOf = part_of, lacking: list[Missing] | None = None
+) -> Tables:
     """Returns every table of a run by its path below the folder of tables; empty tables are left out.
 
     Args:
         frames: the run.
         failures: receives the topics whose tables fail; by default, their errors are raised.
+        part: returns tables and gaps of a topic, such as those of the last report.
+        lacking: receives what the run lacks.
     """
     found: Tables = {}
+    lacking = [] if lacking is None else lacking
     for topic in TOPICS:
-        found |= failures.making(f"table {topic.name}", frames, topic.tables) or {}
-    lacking = missing(frames, failures)
+        tables, lacks = part(frames, topic, failures)
+        found |= tables
+        lacking += lacks
     with failures.noting("marks of metrics that fail on maps of known quality"):
         soundness.mark_unsound(found, soundness.judgements(frames))
     with failures.noting("notes below tables"):
@@ -140,11 +174,9 @@ def every_table(frames: Frames, failures: Failures = _RAISED) -> Tables:
 
 def missing(frames: Frames, failures: Failures = _RAISED) -> list[Missing]:
     """Returns the results that the run lacks and could add."""
-    found: list[Missing] = []
-    for topic in TOPICS:
-        with failures.noting(f"list of what {topic.name} lacks"):
-            found += topic.missing(frames)
-    return found
+    lacking: list[Missing] = []
+    every_table(frames, failures, lacking=lacking)
+    return lacking
 
 
 def draw_figures(

@@ -11,19 +11,23 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.report.comparisons.verdict_lines import print_verdicts
-from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.gaps import Missing, missing_lines
 from bench.report.sweeps.domains import SHOWN, shown_columns
-from bench.report.tables.table import Column, TableData
+from bench.report.tables.table import Column, FrameTable, TableData
 from bench.report.tables.writers import entry, number
+from bench.text.transcript import Transcript
 
 _POST_HOC = 3
 
 
 def print_details(
-    frames: Frames, tables: dict[str, TableData], signs: list[Signature], missing: Iterable[Missing], console: Console
+    frames: Frames,
+    tables: dict[str, TableData],
+    signs: list[Signature],
+    missing: Iterable[Missing],
+    console: Console | Transcript,
 ) -> None:
     """Prints accuracy, inherent maps, the best post-hoc ones and the controls, all verdicts, warnings and gaps.
 
@@ -43,7 +47,8 @@ def print_details(
         console.print(Text(line), soft_wrap=True)
     for line in map(str, signs):
         console.print(Text(line, style="yellow"), soft_wrap=True)
-    print_verdicts(verdict_frame(frames), console)
+    verdicts = tables.get("verdicts")
+    print_verdicts(verdicts.frame if isinstance(verdicts, FrameTable) else pd.DataFrame(), console)
     for line in missing_lines(frames, missing):
         console.print(Text(line, style="yellow"), soft_wrap=True)
 

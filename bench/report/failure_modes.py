@@ -14,8 +14,9 @@ import pandas as pd
 from bench.outputs import outputs_of
 from bench.report.frames.classification import labels_of
 from bench.report.frames.compared import BLACK_BOX, no_positive_evidence
-from bench.report.frames.load import CELL, Frames
+from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
+from bench.report.frames.scores import CELL
 from bench.report.frames.settings import Setting, settings
 from bench.report.tables.paper import PRECISIONS
 from bench.report.tables.table import TableData
@@ -143,17 +144,11 @@ def _coarse(frames: Frames, inherent: list[Setting]) -> Iterator[Signature]:
 
 def _own(frames: Frames, setting: Setting, metric: str) -> pd.DataFrame:
     """Returns the scores of the head's own maps of diseased images."""
-    if not len(frames.scores):
+    wanted = {"dataset": [setting.dataset], "backbone": [setting.backbone], "head": [setting.head]}
+    rows = frames.source.where(**wanted, family=["inherent"]).rows([metric])
+    if not len(rows):
         return pd.DataFrame(columns=["metric", "value"], dtype=float)
-    scores = frames.scores
-    return scores[
-        (scores["dataset"] == setting.dataset)
-        & (scores["backbone"] == setting.backbone)
-        & (scores["head"] == setting.head)
-        & (scores["family"] == "inherent")
-        & (scores["metric"] == metric)
-        & scores["diseased"].astype(bool)
-    ]
+    return rows[rows["diseased"].astype(bool)]
 
 
 def _weaker(setting: Setting) -> str:

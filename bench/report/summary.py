@@ -13,6 +13,7 @@ from bench.report.answer.model import FAITHFUL, LOCATES, Answer, DatasetAnswer, 
 from bench.report.answer.results import FILE
 from bench.report.answer.words import images_text, recommendation
 from bench.report.tables.writers import number
+from bench.text.transcript import Transcript
 
 _ASKS = {LOCATES: "points at lesions", FAITHFUL: "shows what the model uses"}
 #: How to learn more about data sets that are not there.
@@ -21,7 +22,7 @@ _LONGEST = 12  # lines about what went wrong; the page has them all
 
 
 def print_summary(
-    answer: Answer, absent: Sequence[str], problems: Sequence[str], folder: Path, console: Console
+    answer: Answer, absent: Sequence[str], problems: Sequence[str], folder: Path, console: Console | Transcript
 ) -> None:
     """Prints the answer of a run in at most forty lines for four data sets.
 

@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.statistics.bootstrap.resampling import RESAMPLES, resampled_means
 from bench.statistics.intervals import (
-    RESAMPLES,
     Estimate,
     Floats,
-    bootstrap_weights,
     limits_of_one,
     weighted_means,
     with_ties,
 )
+
+_BLOCK = 2_000_000  # comparisons of two values at once
 
 
 def spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
@@ -48,7 +49,7 @@ def _centred_ranks(values: Floats, weights: Floats) -> Floats:
     return centred
 
 
-def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
+def spearman_by_row(first: Floats, second: Floats) -> Floats:
     """Computes Spearman's ρ of each row over the columns in which both have a value.
 
     Args:
@@ -58,10 +59,11 @@ def spearman_by_row(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
     Returns:
         (N,) in [-1, 1]; nan if fewer than three columns remain or either table is constant on them.
     """
-    one, other = (table.to_numpy(dtype=float) for table in (first, second))
-    both = ~np.isnan(one) & ~np.isnan(other)
-    found = spearman(one, other, both * 1.0) if both.size else np.full(len(both), np.nan)
-    return pd.Series(np.where(both.sum(axis=1) >= 3, found, np.nan), first.index)
+    both = ~np.isnan(first) & ~np.isnan(second)
+    parts = np.array_split(np.arange(len(both)), max(1, both.size * both.shape[1] // _BLOCK)) if both.size else []
+    found = [spearman(first[part], second[part], both[part].astype(float)) for part in parts]
+    known: Floats = np.concatenate(found) if found else np.full(len(both), np.nan)
+    return np.where(both.sum(axis=1) >= 3, known, np.nan)
 
 
 def krippendorff_alpha(ratings: Floats) -> float:
@@ -135,6 +137,5 @@ def rank_agreement(
     if images == 0 or first.shape[1] < 3:
         return Estimate(np.nan, np.nan, np.nan, images)
     tau = float(kendall_tau(*(weighted_means(np.ones((1, images)), scores) for scores in (first, second)))[0])
-    weights = bootstrap_weights(groups, resamples)
-    samples = kendall_tau(weighted_means(weights, first), weighted_means(weights, second))
+    samples = kendall_tau(*(resampled_means(scores, groups, resamples) for scores in (first, second)))
     return Estimate(tau, *limits_of_one(tau, samples, groups, (-1, 1)), images)

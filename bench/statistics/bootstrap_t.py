@@ -10,6 +10,9 @@ Deviation: the quantile is at least Student's, because resamples of few distinct
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit  # quantiles of Student's distribution
@@ -65,21 +68,21 @@ def stretches(deviations: Floats, groups: Floats) -> tuple[Floats, Floats]:
     return np.maximum(alone, 1), np.maximum(np.maximum(joint, alone), 1)
 
 
-def half_width(rows: pd.DataFrame, level: float | Floats = LEVEL, joint: bool = False) -> Floats:
+def half_width(rows: pd.DataFrame | Mapping[str, Any], level: float | Floats = LEVEL, joint: bool = False) -> Floats:
     """Computes half the width (M,) of intervals from the columns ``SPREAD``.
 
     Both sources of variance have their own Student quantile, and the two are averaged by variance. Other levels than
     95 % keep the stretch, because a bootstrap has no quantile that far out.
 
     Args:
-        rows: M rows of ``bench.statistics.comparison.mean_differences``.
+        rows: M rows, or their columns, of ``bench.statistics.comparison.mean_differences``.
         level: of each interval.
         joint: whether the intervals hold for all means that were compared together.
 
     Returns:
         nan for fewer than ``FEWEST_GROUPS`` groups, 0 if neither groups nor seeds vary.
     """
-    error, of_seeds, stretch, joint_stretch, groups, seeds = (rows[name].to_numpy(dtype=float) for name in SPREAD)
+    error, of_seeds, stretch, joint_stretch, groups, seeds = (np.asarray(rows[name], dtype=float) for name in SPREAD)
     students = [stdtrit(np.maximum(count - 1, 1), (1 + np.asarray(level)) / 2) for count in (groups, seeds)]
     wider = joint_stretch / stretch if joint else 1.0
     quantiles = students[0] * stretch * wider, students[1] * wider

@@ -9,21 +9,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 
+from bench.statistics.bootstrap.resampling import RESAMPLES, Floats, group_sums, names_of, replicates, resampled_ratios
 from bench.statistics.bootstrap_t import half_width, standard_errors, stretches, studentised
 from bench.statistics.intervals import (
     ABSOLUTE,
     LEVEL,
     RELATIVE,
-    RESAMPLES,
-    Floats,
-    bootstrap_weights,
     limits,
     mean_over,
     ratio,
     variance_of_seeds,
-    weighted_means,
 )
 from bench.statistics.sign_flip import sign_flip_tests
 
@@ -62,10 +58,9 @@ def compare(differences: Floats, groups: NDArray[np.object_], resamples: int = R
 
     Source: Wilcoxon 1945, doi:10.2307/3001968; Kerby 2014, doi:10.2466/11.IT.3.1.
     """
-    found = mean_differences(differences, groups, resamples)
-    of_groups = group_means(mean_over(differences, axis=0), groups)
-    p, effect = sign_flip_tests(of_groups)
-    return found.assign(p=p, effect=effect)
+    parts = _Parts(differences, groups)
+    p, effect = sign_flip_tests(parts.groups)
+    return pd.DataFrame(_columns(parts, differences, len(groups), resamples) | {"p": p, "effect": effect})
 
 
 def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -81,13 +76,21 @@ def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples
         undefined images, the numbers of groups and seeds with a value, and the columns ``SPREAD``, from which
         ``half_width`` computes intervals at other levels.
     """
-    image = mean_over(differences, axis=0)
-    n, parts = np.isfinite(image).sum(axis=0), _Parts(differences, groups)
-    seeds = np.isfinite(differences).any(axis=1).sum(axis=0)
-    facts = {"n": n, "undefined": len(groups) - n, "groups": parts.count, "seeds": seeds}
-    rows = pd.DataFrame({"difference": parts.mean} | facts | parts.spread(resamples))
-    half = half_width(rows)
-    return rows.assign(low=rows["difference"] - half, high=rows["difference"] + half)
+    return pd.DataFrame(mean_columns(differences, groups, resamples))
+
+
+def mean_columns(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> dict[str, Floats]:
+    """Computes the columns of ``mean_differences``, each (M,)."""
+    return _columns(_Parts(differences, groups), differences, len(groups), resamples)
+
+
+def _columns(parts: _Parts, differences: Floats, images: int, resamples: int) -> dict[str, Floats]:
+    defined = np.isfinite(differences)
+    n, seeds = defined.any(axis=0).sum(axis=0), defined.any(axis=1).sum(axis=0)
+    facts = {"n": n, "undefined": images - n, "groups": parts.count, "seeds": seeds}
+    columns = {"difference": parts.mean} | facts | parts.spread(resamples)
+    half = half_width(columns)
+    return columns | {"low": parts.mean - half, "high": parts.mean + half}
 
 
 def mean_ratios(over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -128,16 +131,18 @@ class _Parts:
     """
 
     def __init__(self, values: Floats, groups: NDArray[np.object_]) -> None:
-        self._names = np.unique(np.asarray(groups, dtype=str)).astype(object)
-        self._all = group_means(mean_over(values, axis=0), groups)
-        self._each = np.stack([group_means(one, groups) for one in values])
+        self._names, member = names_of(groups)
+        self._all = _group_means(mean_over(values, axis=0), member, len(self._names))
+        several = len(values) > 1
+        each = [_group_means(one, member, len(self._names)) for one in values] if several else [self._all]
+        self.groups, self._each = self._all, np.stack(each)
         self.count = np.isfinite(self._all).sum(axis=0)
         self.mean, self.by_seed = mean_over(self._all, axis=0), mean_over(self._each, axis=1)
 
     def spread(self, resamples: int) -> dict[str, Floats]:
         """Computes the standard errors of groups and seeds, and how much wider than Student's intervals must be."""
-        weights = bootstrap_weights(self._names, resamples)
-        alone, joint = stretches(studentised(weights, self._all), self.count)
+        deviations = [studentised(block, self._all) for block in replicates(self._names, resamples)]
+        alone, joint = stretches(np.concatenate(deviations), self.count)
         of_seeds = np.zeros(len(self.count))
         if len(self._each) > 1:
             with np.errstate(invalid="ignore", divide="ignore"):  # a single seed or group with a value
@@ -147,12 +152,14 @@ class _Parts:
 
     def drawn(self, resamples: int) -> Floats:
         """Draws B bootstrap samples of the mean (B,M)."""
-        return weighted_means(bootstrap_weights(self._names, resamples), self._all)
+        known = np.isfinite(self._all)
+        return resampled_ratios(np.where(known, self._all, 0), known.astype(float), self._names, resamples)
 
     def drawn_by_seed(self, resamples: int) -> Floats:
         """Draws B bootstrap samples of the means of each seed (B,S,M)."""
-        weights = bootstrap_weights(self._names, resamples)
-        return np.stack([weighted_means(weights, one) for one in self._each], axis=1)
+        known = np.isfinite(self._each)
+        sums = zip(np.where(known, self._each, 0), known.astype(float), strict=True)
+        return np.stack([resampled_ratios(*both, self._names, resamples) for both in sums], axis=1)
 
 
 def means(values: Floats) -> Floats:
@@ -162,10 +169,12 @@ def means(values: Floats) -> Floats:
 
 def group_means(values: Floats, groups: NDArray[np.object_]) -> Floats:
     """Averages values (N,M) of images, nan if undefined, over the images of each group: (G,M), in order of names."""
-    names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    defined, images = np.isfinite(values), np.arange(len(member))
-    belongs = sparse.csr_array((np.ones(len(member)), (member, images)), shape=(len(names), len(member)))
-    return ratio(belongs @ np.where(defined, values, 0), belongs @ defined.astype(float))
+    names, member = names_of(groups)
+    return _group_means(values, member, len(names))
+
+
+def _group_means(values: Floats, member: NDArray[np.intp], count: int) -> Floats:
+    return ratio(*group_sums(values, member, count))
 
 
 def signed_rank(differences: Floats) -> tuple[float, float]:

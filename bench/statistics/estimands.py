@@ -8,16 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics.intervals import (
-    RESAMPLES,
-    Estimate,
-    Floats,
-    bootstrap_weights,
-    limits,
-    mean_over,
-    ratio,
-    weighted_means,
-)
+from bench.statistics.bootstrap.resampling import RESAMPLES, Floats, group_sums, names_of, resampled_ratios
+from bench.statistics.intervals import Estimate, limits, mean_over, ratio
 
 
 def ratio_of_means(over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> Estimate:
@@ -35,20 +27,34 @@ def ratio_of_means(over: Floats, under: Floats, groups: NDArray[np.object_], res
         The ratio, nan if all denominators are 0; n counts the images with a value.
     """
     both = np.isfinite(over) & np.isfinite(under)
-    first, second = (np.where(both, one, np.nan) for one in (over, under))
     known = np.asarray(both.any(axis=0))
     if not known.any():
         return Estimate(np.nan, np.nan, np.nan, 0, len(known))
-    first, second, names = first[:, known], second[:, known], groups[known]
-    weights = np.concatenate([np.ones((1, len(names))), bootstrap_weights(names, resamples)])
-    pooled = _ratio(weights, mean_over(first, axis=0)[:, None], mean_over(second, axis=0)[:, None])
-    each = np.stack([_ratio(weights, first[[seed]].T, second[[seed]].T)[:, 0] for seed in range(len(first))], axis=1)
-    count = np.array([len(set(map(str, names)))])
-    low, high = limits(pooled[0], pooled[1:], count, each[0][:, None], each[1:, :, None])
+    first, second = (np.where(both, one, np.nan)[:, known, None] for one in (over, under))
+    mean, low, high = (float(one[0]) for one in ratios_of_means(first, second, groups[known], resamples))
     n = int(known.sum())
-    return Estimate(float(pooled[0, 0]), float(low[0]), float(high[0]), n, len(known) - n)
+    return Estimate(mean, low, high, n, len(known) - n)
 
 
-def _ratio(weights: Floats, over: Floats, under: Floats) -> Floats:
-    """Computes ratios (B,M) of weighted means of (N,M)."""
-    return ratio(weighted_means(weights, over), weighted_means(weights, under))
+def ratios_of_means(
+    over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES
+) -> tuple[Floats, Floats, Floats]:
+    """Computes ``ratio_of_means`` of M methods at once: ratio, low and high, each (M,).
+
+    Args:
+        over: (S,N,M) numerators; nan where the denominator is.
+        under: (S,N,M) denominators.
+        groups: (N,) group of each image.
+        resamples: number of bootstrap samples.
+    """
+    names, member = names_of(groups)
+
+    def ratios(first: Floats, second: Floats) -> tuple[Floats, Floats]:
+        """Ratios (M,) of the means of all images (N,M), and (B,M) of bootstrap samples."""
+        above, below = (group_sums(one, member, len(names))[0] for one in (first, second))
+        return ratio(above.sum(axis=0), below.sum(axis=0)), resampled_ratios(above, below, names, resamples)
+
+    pooled, samples = ratios(mean_over(over, axis=0), mean_over(under, axis=0))
+    each = [ratios(*both) for both in zip(over, under, strict=True)]
+    by_seed, seed_samples = np.stack([one for one, _ in each]), np.stack([one for _, one in each], axis=1)
+    return pooled, *limits(pooled, samples, np.full(len(pooled), len(names)), by_seed, seed_samples)

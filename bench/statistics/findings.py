@@ -5,16 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.statistics.bootstrap.resampling import RESAMPLES, bootstrap_weights
 from bench.statistics.classification import CLASSIFICATION_SCORES, Integers, classification_scores
-from bench.statistics.intervals import (
-    RESAMPLES,
-    Estimate,
-    Floats,
-    bootstrap_weights,
-    limits,
-    mean_over,
-    weighted_means,
-)
+from bench.statistics.intervals import Estimate, Floats, limits, mean_over, weighted_means
 
 
 def sigmoid(logits: Floats) -> Floats:

@@ -7,7 +7,6 @@ explained in docs/statistics.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit  # quantiles of the normal and of Student's distribution
 
-from bench.seeds import seed_of
+from bench.statistics.bootstrap.aligned import same_images
+from bench.statistics.bootstrap.resampling import RESAMPLES, resampled_means
 
 Floats = NDArray[np.float64]
-Places = NDArray[np.integer[Any]]
-RESAMPLES = 1000
 LEVEL = 0.95
 #: Tolerances for equal scores, which are float32 and of order 1.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
@@ -43,28 +41,6 @@ class Estimate:
         """Clips the interval to the possible range."""
         low, high = np.clip([self.low, self.high], lowest, highest)
         return replace(self, low=float(low), high=float(high))
-
-
-def bootstrap_weights(groups: NDArray[np.object_] | pd.Series, resamples: int = RESAMPLES) -> Floats:
-    """Draws the count of each image in each bootstrap sample; whole groups are drawn with replacement.
-
-    Args:
-        groups: (N,) group of each image.
-        resamples: number B of bootstrap samples.
-
-    Returns:
-        (B,N). The draw is seeded by the group names, so that all scores of the same images share it.
-    """
-    return _weights(tuple(map(str, groups)), resamples).astype(float)
-
-
-@lru_cache(maxsize=8)  # the scores of a table share a few sets of images
-def _weights(groups: tuple[str, ...], resamples: int) -> NDArray[np.unsignedinteger[Any]]:
-    """Draws the counts in the smallest integer type, as there is one per image and resample."""
-    names, member = np.unique(groups, return_inverse=True)
-    generator = np.random.default_rng(seed_of("bootstrap", *names))
-    counts = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return counts.astype(np.min_scalar_type(counts.max()))[:, member]
 
 
 def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
@@ -110,47 +86,24 @@ def estimate_means(rows: pd.DataFrame, by: list[str], resamples: int = RESAMPLES
         by: two columns or more, without ``seed``.
         resamples: number of bootstrap samples.
     """
-    of_image = rows.groupby([*by, "image"], dropna=False)
-    groups, by_seed = of_image["group"].first(), _by_seed(rows, of_image.ngroup().to_numpy())
-    names, known = groups.to_numpy(dtype=object), np.asarray(np.isfinite(by_seed).any(axis=0))
-    indices = groups.groupby(level=by, sort=False, dropna=False).indices
-    places: dict[Any, Places] = {key: np.asarray(place) for key, place in indices.items()}
-    defined = {key: place[known[place]] for key, place in places.items()}
-    alike: dict[tuple[str, ...], list[Any]] = {}
-    for key, place in defined.items():
-        alike.setdefault(tuple(map(str, names[place])), []).append(key)
     found: dict[Any, Estimate] = {}
-    for of_images, keys in alike.items():
-        values = np.stack([by_seed[:, defined[key]] for key in keys], axis=-1)
-        for key, mean, low, high in zip(keys, *_means_with_limits(values, of_images, resamples), strict=True):
-            undefined = len(places[key]) - len(of_images)
-            found[key] = Estimate(float(mean), float(low), float(high), len(of_images), undefined)
-    return {key: found[key] for key in places}
+    for alike in same_images(rows, by):
+        n = len(alike.groups)
+        ends = _means_with_limits(alike.values[0], alike.groups, resamples)
+        for key, undefined, mean, low, high in zip(alike.keys, alike.undefined, *ends, strict=True):
+            found[key] = Estimate(float(mean), float(low), float(high), n, undefined)
+    return {key: found[key] for key in sorted(found)}
 
 
-def _by_seed(rows: pd.DataFrame, image: Places) -> Floats:
-    """Averages the rows of each seed and image: (S,I); ``image`` (rows,) is the number of the image of each row."""
-    seed = pd.factorize(rows["seed"], sort=True)[0] if "seed" in rows else np.zeros(len(rows), dtype=int)
-    shape = (seed.max(initial=-1) + 1, image.max(initial=-1) + 1)
-    value, cell = rows["value"].to_numpy(dtype=float), seed * shape[1] + image
-    defined = np.isfinite(value)
-    total, count = (
-        np.bincount(cell[defined], weights=weights, minlength=shape[0] * shape[1]).reshape(shape)
-        for weights in (value[defined], None)
-    )
-    return ratio(total, count)
-
-
-def _means_with_limits(values: Floats, groups: tuple[str, ...], resamples: int) -> tuple[Floats, Floats, Floats]:
+def _means_with_limits(values: Floats, groups: NDArray[np.object_], resamples: int) -> tuple[Floats, Floats, Floats]:
     """Averages values (S,N,M), at least one per image, over seeds, then images: mean, low and high, each (M,)."""
     image = mean_over(values, axis=0)
     estimate = mean_over(image, axis=0)
-    if not groups:
+    if not len(groups):
         return estimate, estimate, estimate
-    weights = bootstrap_weights(np.array(groups, dtype=object), resamples)
     count = np.full(len(estimate), len(set(groups)))
-    each = np.stack([weighted_means(weights, one) for one in values], axis=1)
-    samples = each[:, 0] if len(values) == 1 else weighted_means(weights, image)
+    each = np.stack([resampled_means(one, groups, resamples) for one in values], axis=1)
+    samples = each[:, 0] if len(values) == 1 else resampled_means(image, groups, resamples)
     return estimate, *limits(estimate, samples, count, mean_over(values, axis=1), each)
 
 
@@ -215,7 +168,7 @@ def mean_over(values: Floats, axis: int) -> Floats:
 def weighted_means(weights: Floats, values: Floats) -> Floats:
     """Computes means (B,M) of values (N,M), nan if undefined, with weights (B,N)."""
     defined = np.isfinite(values)
-    return ratio(weights @ np.where(defined, values, 0), weights @ defined)
+    return ratio(weights @ np.where(defined, values, 0), weights @ defined.astype(float))
 
 
 def ratio(over: Floats, under: Floats) -> Floats:

@@ -75,6 +75,10 @@ class Manifest:
             self._note(name, _digest(temporary))
         self.written.add(name)
 
+    def keep(self, *names: str) -> None:
+        """Counts files as written through this object, because they are as they would be written."""
+        self.written |= {self.below + name for name in names}
+
     def require(self, *names: str) -> None:
         """Raises ``UserError`` where one of the files could not be written; for a check before a long computation."""
         try:

@@ -94,6 +94,6 @@ def test_converted_black_box_scores_as_the_black_box(frames: Frames) -> None:
 
 
 def test_scans_without_masks_have_everything_but_localisation(frames: Frames) -> None:
-    metrics = set(frames.scores[frames.scores["dataset"] == "oct"]["metric"])
+    metrics = set(frames.rows()[frames.rows()["dataset"] == "oct"]["metric"])
     assert {"audc", "positive_ratio", "evidence_gap"} <= metrics
     assert not {"activation_precision", "topk_precision"} & metrics

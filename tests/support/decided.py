@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.frames.load import Frames
+from bench.report.frames.scores import Scores
 from bench.store.folders import RunStore
 from bench.store.records import CellRecord, MetricFacts
 from tests.support.report_store import run_record
@@ -95,8 +96,8 @@ def made(folder: Path, scores: pd.DataFrame, predictions: pd.DataFrame | None = 
     nothing = pd.DataFrame()
     if predictions is None:
         predictions = pd.DataFrame(columns=["dataset", "backbone", "head", "seed", "image", "group", "label"])
-    known = {"store": RunStore(folder), "record": RECORD.changed(**record), "cells": cells, "scores": scores}
-    others = {one.name: nothing for one in fields(Frames)}
+    known = {"store": RunStore(folder), "record": RECORD.changed(**record), "cells": cells, "source": Scores.of(scores)}
+    others = {one.name: nothing for one in fields(Frames)} | {"own_class": Scores.of(nothing)}
     return Frames(**(others | known | {"predictions": predictions}))  # type: ignore[arg-type]
 
 

@@ -104,9 +104,7 @@ def _arguments(name: str, parameters: dict[str, Any]) -> str:
 
 def _explanation_scores(frames: Frames) -> str:
     """Returns the scores of the inherent explainers, one list per family of metrics."""
-    own = frames.scores
-    if len(own):
-        own = own[own["family"] == "inherent"]
+    own = frames.source.where(family=["inherent"])
     if not len(own):
         return "None were scored. Scores of other methods describe the method, and are in the tables of the run."
     families = dict.fromkeys(metric.family for metric in frames.record.metrics)

@@ -68,6 +68,11 @@ class Result:
         Own maps belong to the model that shows them, all others to the given one.
         """
         rows = compared_rows(self.frames)
+        names = {
+            column: rows[column].astype(str) for column in ("image", "group", "head", "explainer", "metric", "variant")
+        }
+        numbers = {column: rows[column].astype("int64") for column in ("label", "predicted", "target")}
+        rows = rows.assign(**names, **numbers)
         variant = rows["variant"].where(rows["variant"] == "", "@" + rows["variant"])
         rows = rows.assign(metric=rows["metric"] + variant)
         facts = next(iter(self.frames.record.datasets.values()))

@@ -151,7 +151,7 @@ def answer(frames: Frames) -> str:
 def best_post_hoc(frames: Frames) -> str:
     """Returns the post-hoc explainer with the best mean in the first metric that has scores; empty without any."""
     for metric in directed(frames):
-        table = metric_table(frames, metric.family, frames.scores)
+        table = metric_table(frames, metric.family, frames.source)
         name, explainers = named(metric, ""), frames.record.explainers
         rows = [
             row for row in table.rows if explainers[row["explainer"]].family == "post-hoc" and is_number(row.get(name))

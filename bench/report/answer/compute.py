@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from bench.report.answer.cautions import cautions
 from bench.report.answer.model import Answer, DatasetAnswer, Price, QuestionAnswer
 from bench.report.answer.questions import Tables, answers
-from bench.report.comparisons.price import price_frame
-from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
-from bench.report.tables.table import is_number
+from bench.report.tables.table import FrameTable, is_number
 
 
 def answer_of(frames: Frames, tables: Tables, signs: list[Signature]) -> Answer:
@@ -25,7 +24,7 @@ def answer_of(frames: Frames, tables: Tables, signs: list[Signature]) -> Answer:
     finished = frames.cells[frames.cells["status"] == "ok"]
     places = list(dict.fromkeys(zip(finished["dataset"], finished["backbone"], strict=True)))
     several = finished["backbone"].nunique() > 1
-    verdicts = verdict_frame(frames)
+    verdicts = frame_of(tables, "verdicts")
     found = []
     for dataset, backbone in places:
         questions = answers(frames, tables, verdicts, dataset, backbone)
@@ -35,19 +34,23 @@ def answer_of(frames: Frames, tables: Tables, signs: list[Signature]) -> Answer:
                 source=frames.record.datasets[dataset].spec,
                 backbone=backbone if several else "",
                 questions=questions,
-                price=_price(frames, tables, questions, dataset, backbone),
+                price=_price(tables, questions, dataset, backbone),
                 cautions=cautions(frames, tables, verdicts, signs, questions, dataset, backbone),
             )
         )
     return Answer(datasets=found)
 
 
-def _price(
-    frames: Frames, tables: Tables, questions: list[QuestionAnswer], dataset: str, backbone: str
-) -> Price | None:
+def frame_of(tables: Tables, name: str) -> pd.DataFrame:
+    """Returns the frame behind a table; an empty one if there is no such table."""
+    table = tables.get(name)
+    return table.frame if isinstance(table, FrameTable) else pd.DataFrame()
+
+
+def _price(tables: Tables, questions: list[QuestionAnswer], dataset: str, backbone: str) -> Price | None:
     """Returns the price of the inherent head of the first question that has one."""
     own = next((one.inherent for one in questions if one.inherent), None)
-    prices = price_frame(frames)
+    prices = frame_of(tables, "price")
     if own is None or not len(prices):
         return None
     rows = prices[(prices["dataset"] == dataset) & (prices["backbone"] == backbone) & (prices["head"] == own.head)]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report.frames.compared import main_rows
+from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Method, Paired, directed, margin, pairs, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
-from bench.statistics.comparison import mean_differences, mean_ratios
+from bench.statistics.comparison import mean_columns, mean_ratios
 from bench.statistics.intervals import Estimate, Floats, mean_over
 from bench.store.records import MetricFacts
 
@@ -60,8 +60,7 @@ def floor_ceiling_table(frames: Frames) -> TableData:
             for column, ceiling in _ceilings(metric).items():
                 for (head, explainer), share in _shares(frames, paired, metric, ceiling).items():
                     rows.setdefault((dataset, backbone, explainer, head), {})[column] = share
-    main = main_rows(frames)
-    order = list(main[_KEYS].drop_duplicates().itertuples(index=False, name=None)) if len(main) else []
+    order = list(compared(frames).methods[_KEYS].drop_duplicates().itertuples(index=False, name=None))
     for key in [key for key in order if key in rows]:
         table.rows.append(dict(zip(_KEYS, key, strict=True)) | rows[key] | _prevalence(frames, key[0]))
         table.competes.append(frames.record.explainers[key[2]].family != "control")
@@ -89,10 +88,10 @@ def _shares(frames: Frames, paired: Paired, metric: MetricFacts, ceiling: str) -
     low, high = (_end(paired, methods, control, FAMILIES[metric.family]) for control in ends)
     there = np.asarray(np.isfinite(high - low).any(axis=(0, 1)))
     values, low, high = (part[..., there] for part in (paired.of(methods), low, high))
-    way = mean_differences(high - low, paired.groups)
+    way = mean_columns(high - low, paired.groups)
     found = mean_ratios(values - low, high - low, paired.groups)
     ahead = (way["low"] > 0) if metric.higher_is_better else (way["high"] < 0)
-    tells = ahead & (way["difference"].abs() >= _SHORTEST * margin(metric))
+    tells = ahead & (np.abs(way["difference"]) >= _SHORTEST * margin(metric))
     known = [one for one, is_there in zip(methods, there, strict=True) if is_there]
     return {one: _percent(row, is_far) for one, (_, row), is_far in zip(known, found.iterrows(), tells, strict=True)}
 

@@ -20,7 +20,7 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import Method, Paired, directed, levelled, main_metrics, pairs, possible, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
-from bench.statistics.comparison import difference, mean_differences
+from bench.statistics.comparison import difference, mean_columns
 from bench.statistics.intervals import Floats
 from bench.store.records import HeadFacts, MetricFacts
 from bench.text.media import figure_text
@@ -111,7 +111,8 @@ def _decompositions(
     """Yields means of the corners and effects of each square, on the images with a score in all of its corners."""
     scores = [levelled(frames, metric, paired, list(square.corners.values())) for square in squares]
     columns = [_columns(square, corners) for square, (corners, _) in zip(squares, scores, strict=True)]
-    rows = mean_differences(np.concatenate(columns, axis=-1), paired.groups).to_dict("records") if squares else []
+    found_columns = mean_columns(np.concatenate(columns, axis=-1), paired.groups) if squares else {}
+    rows = [dict(zip(found_columns, one, strict=True)) for one in zip(*found_columns.values(), strict=True)]
     for square, (_, floor) in zip(squares, scores, strict=True):
         found: dict[str, Any] = {"floor": floor, "missing": ", ".join(CORNERS[name] for name in square.missing)}
         limits = np.array(possible(metric, floor))

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from bench.configs.sections import ReportSection
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Method, Paired, margin, post_hoc
+from bench.report.frames.paired import Method, Paired, margin, pair, post_hoc
 from bench.report.studies.soundness import FAILS
-from bench.statistics.comparison import mean_differences
+from bench.statistics.comparison import mean_columns
 from bench.statistics.decisions import Bools, needed_groups
-from bench.statistics.intervals import ABSOLUTE, RELATIVE
+from bench.statistics.intervals import ABSOLUTE, RELATIVE, Floats
 from bench.store.records import MetricFacts
 
 #: Questions, each of which has families of comparisons of its own.
@@ -42,21 +43,37 @@ def coinciding(frames: Frames) -> dict[tuple[str, str], dict[Method, list[Method
     Returns:
         (data set, backbone) -> representative -> the maps that it stands for, without itself.
     """
-    found: dict[tuple[str, str], dict[Method, list[Method]]] = {}
-    scores, reference = frames.scores, report_section(frames).reference
-    for (dataset, backbone), rows in scores.groupby(["dataset", "backbone"], sort=False) if len(scores) else ():
-        methods = [(str(head), str(name)) for head, name in rows[["head", "explainer"]].drop_duplicates().to_numpy()]
-        ordered = sorted(post_hoc(frames, methods), key=lambda one: one[1] != reference)
-        index = ["metric", "variant", "seed", "image"]
-        values = rows[rows["family"] == "post-hoc"].pivot(index=index, columns=["head", "explainer"], values="value")
-        groups: dict[Method, list[Method]] = {}
-        for one in ordered:
-            mine = values[one].to_numpy(dtype=float)
-            close = (np.isclose(mine, values[other], RELATIVE, ABSOLUTE, equal_nan=True).all() for other in groups)
-            twin = next((other for other, same in zip(groups, close, strict=True) if same), None)
-            groups.setdefault(twin or one, []).extend([one] if twin else [])
-        found[str(dataset), str(backbone)] = groups
+    scores, reference = frames.source.where(family=["post-hoc"]), report_section(frames).reference
+    ordered: dict[tuple[str, str], list[Method]] = {}
+    for (dataset, backbone), part in frames.explained.groupby(["dataset", "backbone"], sort=False):
+        methods = [(str(head), str(name)) for head, name in part[["head", "explainer"]].drop_duplicates().to_numpy()]
+        maps = post_hoc(frames, methods)
+        ordered[str(dataset), str(backbone)] = sorted(maps, key=lambda one: one[1] != reference)
+    same = {place: np.ones((len(maps), len(maps)), dtype=bool) for place, maps in ordered.items()}
+    for metric in scores.metrics:
+        rows = scores.rows([metric])
+        for (dataset, backbone, _), part in rows.groupby(["dataset", "backbone", "variant"], sort=False):
+            place = (str(dataset), str(backbone))
+            same[place] &= _alike(pair(part).of(ordered[place]))
+    return {place: _represented(maps, same[place]) for place, maps in ordered.items()}
+
+
+def _alike(values: Floats) -> Bools:
+    """Returns for every two of C maps whether their scores (S,N,C) agree up to rounding."""
+    found = np.ones((values.shape[-1],) * 2, dtype=bool)
+    for one, other in combinations(range(len(found)), 2):
+        close = np.isclose(values[..., one], values[..., other], RELATIVE, ABSOLUTE, equal_nan=True)
+        found[one, other] = found[other, one] = close.all()
     return found
+
+
+def _represented(maps: list[Method], same: Bools) -> dict[Method, list[Method]]:
+    """Returns the first of the maps that coincide -> the others."""
+    groups: dict[Method, list[Method]] = {}
+    for place, one in enumerate(maps):
+        first = next((other for other in groups if same[maps.index(other), place]), None)
+        groups.setdefault(first or one, []).extend([one] if first else [])
+    return groups
 
 
 def opponents(frames: Frames, paired: Paired, place: tuple[str, str], own: Method) -> dict[str, list[Method]]:
@@ -130,7 +147,7 @@ def relevant(frames: Frames, metric: MetricFacts, paired: Paired) -> tuple[float
     if heads:
         ends = [paired.of([(head, name) for head in heads]).mean(axis=-1, keepdims=True) for name in (floor, ceiling)]
         defined = np.isfinite(ends[1] - ends[0]).any(axis=(0, 2))
-        way = mean_differences((ends[1] - ends[0])[:, defined], paired.groups[defined]) if defined.any() else None
+        way = mean_columns((ends[1] - ends[0])[:, defined], paired.groups[defined]) if defined.any() else None
         if way is not None and (way["low"][0] > 0 if metric.higher_is_better else way["high"][0] < 0):
             return SHARE * abs(way["difference"][0]), f"{SHARE} of the way from {floor} to {ceiling}"
     unit = "the range" if np.isfinite(np.diff(metric.value_range)).all() else "1"

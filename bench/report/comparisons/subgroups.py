@@ -17,7 +17,7 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import Paired, levelled, main_metrics, metric_rows, pair, possible, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
-from bench.statistics.comparison import difference, mean_differences
+from bench.statistics.comparison import difference, mean_columns
 from bench.statistics.intervals import FEWEST_GROUPS
 from bench.store.records import MetricFacts
 
@@ -45,6 +45,7 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
         rows = metric_rows(frames, metrics[name])
         rows = rows[(rows["dataset"] == dataset) & (rows["backbone"] == backbone)]
         paired, facts = pair(rows), image_facts(frames, dataset, backbone)
+        about_images = rows.drop_duplicates("image").set_index("image")[["label", "diseased"]].reindex(paired.images)
         for row in comparisons.to_dict("records"):
             about = {key: row[key] for key in (*keys, "method", "against")}
             ours, theirs = (row["head"], row["explainer"]), (row["their_head"], row["their_explainer"])
@@ -57,7 +58,7 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
                 values[..., -1] = np.nan
             limits = possible(metrics[name], floor)
             right = called_right(rows, paired, (ours[0], theirs[0]))
-            for kind, stratum, inside in strata(rows, paired, facts, right):
+            for kind, stratum, inside in strata(about_images, paired, facts, right):
                 found.append(about | {"by": kind, "stratum": stratum} | _means(values, inside, paired, limits))
     strata_rows = pd.DataFrame(found)
     return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
@@ -78,12 +79,12 @@ def _means(values: NDArray[np.float64], inside: Bools, paired: Paired, limits: t
     some = inside.any(axis=0)
     if not some.any():
         return {"n": 0}
-    rows = mean_differences(np.where(inside[..., None], values, np.nan)[:, some], paired.groups[some])
-    found: dict[str, Any] = {name: int(rows[name].iloc[0]) for name in ("n", "groups", "seeds")}
+    rows = mean_columns(np.where(inside[..., None], values, np.nan)[:, some], paired.groups[some])
+    found: dict[str, Any] = {name: int(rows[name][0]) for name in ("n", "groups", "seeds")}
     apart = limits[1] - limits[0]
-    for name, row in zip(_VALUES, rows.to_dict("records"), strict=True):
-        low, high = np.clip([row["low"], row["high"]], *((-apart, apart) if name == "difference" else limits))
-        found |= {name: row["difference"], f"{name}_low": low, f"{name}_high": high}
+    for name, mean, *ends in zip(_VALUES, rows["difference"], rows["low"], rows["high"], strict=True):
+        low, high = np.clip(ends, *((-apart, apart) if name == "difference" else limits))
+        found |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     return found
 
 
@@ -118,9 +119,15 @@ def called_right(rows: pd.DataFrame, paired: Paired, heads: tuple[str, str]) -> 
     return wide.reindex(sorted(rows["seed"].unique()), fill_value=False).to_numpy(dtype=bool)
 
 
-def strata(rows: pd.DataFrame, paired: Paired, facts: pd.DataFrame, right: Bools) -> Iterator[tuple[str, str, Bools]]:
-    """Yields the quantity that divides the images, the name of the part, and its images (S,N)."""
-    about = rows.groupby("image")[["label", "diseased"]].first().reindex(paired.images)
+def strata(about: pd.DataFrame, paired: Paired, facts: pd.DataFrame, right: Bools) -> Iterator[tuple[str, str, Bools]]:
+    """Yields the quantity that divides the images, the name of the part, and its images (S,N).
+
+    Args:
+        about: label and diseased of the images, in the order of ``paired``.
+        paired: aligned scores.
+        facts: of images, see ``image_facts``.
+        right: (S,N), see ``called_right``.
+    """
     everyone = np.ones_like(right)
     diseased = about["diseased"].to_numpy(dtype=bool)
     if diseased.any():

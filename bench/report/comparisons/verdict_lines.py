@@ -22,6 +22,7 @@ from bench.report.comparisons.verdict_sentences import (
 from bench.report.studies.soundness import FAILS, MARK
 from bench.report.tables.writers import number
 from bench.statistics.comparison import BETTER, TOO_FEW, WORSE
+from bench.text.transcript import Transcript
 
 _TITLE = (
     "Verdicts: each own map in the leading metric of a family (the first that has enough images and does not fail), "
@@ -29,7 +30,7 @@ _TITLE = (
 )
 
 
-def print_verdicts(verdicts: pd.DataFrame, console: Console) -> None:
+def print_verdicts(verdicts: pd.DataFrame, console: Console | Transcript) -> None:
     """Prints per data set the margins, the main sentences, the metrics with too few images, and the counts."""
     if not len(verdicts):
         return

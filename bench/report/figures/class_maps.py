@@ -16,7 +16,7 @@ from bench.report.figures.gallery import SCALE, Images, Maps, cells_of, geometry
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import BLACK, Drawing
 from bench.report.figures.tile_grid import NAMES, TileGrid, color_bars, draw_tiles, wrapped, write_rows
-from bench.report.frames.compared import compared_rows
+from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames, part_explainers
 from bench.report.tables.notes import alignment_note
 from bench.statistics.classification import softmax
@@ -47,7 +47,7 @@ class ClassMaps:
 
 def class_maps(frames: Frames) -> Iterator[Drawing]:
     """Draws one figure per data set of more than two classes and inherent or leading post-hoc method."""
-    rows = compared_rows(frames)
+    rows = compared(frames).methods
     for name in dict.fromkeys(frames.cells["dataset"]):
         images = load_images(frames, name)
         classes = frames.record.datasets[name].classes

@@ -13,7 +13,7 @@ from bench.report.figures.gallery import SCALE, Images, load_images, row_names, 
 from bench.report.figures.looks import Method, averaging_note, methods_in
 from bench.report.figures.style import BLACK, Drawing
 from bench.report.figures.tile_grid import NAMES, TileGrid, color_bars, draw_tiles, wrapped, write_rows
-from bench.report.frames.compared import compared_rows
+from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import alignment_note, masks_note
 from bench.statistics.intervals import Floats
@@ -27,15 +27,15 @@ _FONTS: dict[str, dict[str, Any]] = {"inherent": {"fontweight": "bold"}, "contro
 
 def galleries(frames: Frames, most: int | None = None) -> Iterator[Drawing]:
     """Draws one gallery per data set of which images were kept, with at most ``most`` of them."""
-    rows = compared_rows(frames)
+    scores = compared(frames)
     for name in dict.fromkeys(frames.cells["dataset"]):
-        about = rows[rows["dataset"] == name]
+        about = scores.where(dataset=[name])
         images = load_images(frames, name)
-        shown = tiles(frames, name, images, methods_in(frames, about)) if images else {}
+        shown = tiles(frames, name, images, methods_in(frames, about.methods)) if images else {}
         if images and shown:
             methods = list(shown)
             head = next((method.head for method in methods if method.family != "inherent"), methods[0].head)
-            targets = about[about["head"] == head].drop_duplicates("image").set_index("image")["target"]
+            targets = about.where(head=[head]).targets(images.ids)
             names = row_names(frames, name, images, head, targets)[:most]
             images = images.take(np.arange(len(names)))
             shown = {method: stack[:most] for method, stack in shown.items()}

@@ -70,8 +70,7 @@ def _method(frames: Frames, explainer: str, head: str) -> Method:
     family = facts.family
     siblings = [name for name, other in record.explainers.items() if other.family == family]
     if family == "inherent":  # explainers of other kinds of model are not siblings
-        scores = frames.scores
-        own = set(scores.loc[scores["head"] == head, "explainer"].unique()) if len(scores) else set()
+        own = set(frames.explained.loc[frames.explained["head"] == head, "explainer"])
         siblings = [name for name in siblings if name in own | {explainer}]
     place, label = siblings.index(explainer), explainer
     if family == "inherent":

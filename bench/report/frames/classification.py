@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from bench.outputs import outputs_of
+from bench.statistics.bootstrap.resampling import bootstrap_weights
 from bench.statistics.classification import CLASSIFICATION_SCORES, Integers
 from bench.statistics.findings import scores_by_finding
-from bench.statistics.intervals import Floats, bootstrap_weights, limits
+from bench.statistics.intervals import Floats, limits
 from bench.store.records import DatasetFacts
 
 #: Lowest and highest possible scores, in the order of ``CLASSIFICATION_SCORES``.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 
-from bench.report.frames.load import CELL, Frames
+from bench.report.frames.load import Frames
+from bench.report.frames.scores import ABOUT, Scores
 from bench.store.scores import SCORE_COLUMNS
 
 #: Rule that scores a patch, as a variant names it ("" = the default) -> words.
@@ -23,10 +25,8 @@ RULE_WORDS = {
 
 def compared_rows(frames: Frames, metric: str | None = None) -> pd.DataFrame:
     """Returns rows of the methods that the main tables compare, of one metric or of all; without rows, the columns."""
-    if not len(frames.scores):
-        return pd.DataFrame(columns=[*SCORE_COLUMNS, *CELL, "explainer", "family"])
-    rows = main_rows(frames)
-    return rows if metric is None else rows[rows["metric"] == metric]
+    rows = compared(frames).rows(None if metric is None else [metric])
+    return rows if len(rows.columns) else pd.DataFrame(columns=[*SCORE_COLUMNS, *ABOUT])
 
 
 def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
@@ -36,8 +36,7 @@ def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple
         The names, and rows image, group, step, value and seed of all its seeds; no method without the curve.
     """
     names = ["dataset", "backbone", "head", "explainer", "family"]
-    compared = compared_rows(frames)[[*CELL, "explainer", "family"]].drop_duplicates()
-    for method, cells in compared.groupby(names, sort=False):
+    for method, cells in compared(frames).methods.groupby(names, sort=False):
         rows = pd.concat([frames.curve(cell, metric, variant) for cell in cells.itertuples()])
         if len(rows):
             yield tuple(map(str, method)), rows
@@ -57,21 +56,51 @@ def no_positive_evidence(scores: pd.DataFrame) -> pd.DataFrame:
 BLACK_BOX = "black box"
 
 
-@lru_cache(maxsize=2)
-def main_rows(frames: Frames) -> pd.DataFrame:
+@lru_cache(maxsize=8)
+def compared(frames: Frames) -> Scores:
     """Returns the comparison of the paper: inherent maps of their own models, the others on the black box.
 
     Post-hoc methods and controls come from the black box of each data set, or from the first head if it was not
     trained.
     """
-    scores = frames.scores
-    if not len(scores):
-        return scores
+    return compared_of(frames, frames.source)
+
+
+def compared_of(frames: Frames, scores: Scores) -> Scores:
+    """Returns the scores that belong to that comparison."""
+    black_boxes = _reference_heads(frames, scores.methods)
+    files, derived = (only_compared(frames, rows, black_boxes) for rows in (scores.files, scores.derived))
+    return replace(scores, files=files, derived=derived)
+
+
+Places = dict[tuple[str, str], str]
+
+
+def only_compared(frames: Frames, rows: pd.DataFrame, heads: Places | None = None) -> pd.DataFrame:
+    """Returns the rows of that comparison.
+
+    Args:
+        frames: the run.
+        rows: with the columns of ``CELL``, explainer and family.
+        heads: data set and backbone -> the head that other than inherent maps explain; by default, that of the rows.
+    """
+    if not len(rows):
+        return rows
+    heads = _reference_heads(frames, rows) if heads is None else heads
+    reference = [heads[place] for place in zip(rows["dataset"], rows["backbone"], strict=True)]
+    return rows[(rows["family"] == "inherent") | (rows["head"].astype(object) == pd.Series(reference, rows.index))]
+
+
+def _reference_heads(frames: Frames, rows: pd.DataFrame) -> Places:
+    """Returns data set and backbone -> the first head with rows, black boxes before others."""
     heads = list(frames.record.heads)
     preferred = sorted(heads, key=lambda name: frames.record.heads[name].family != BLACK_BOX)  # stable
-    rank = scores["head"].map({name: place for place, name in enumerate(preferred)})
-    reference = rank == rank.groupby([scores["dataset"], scores["backbone"]]).transform("min")
-    return scores[(scores["family"] == "inherent") | reference]
+    found: Places = {}
+    known = rows[["dataset", "backbone", "head"]].drop_duplicates() if len(rows) else rows
+    for dataset, backbone, head in known.itertuples(index=False, name=None):
+        best = found.get((dataset, backbone), head)
+        found[dataset, backbone] = min(best, head, key=preferred.index)
+    return found
 
 
 def row_order(frames: Frames) -> Callable[[tuple[Any, ...]], tuple[int, ...]]:

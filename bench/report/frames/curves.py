@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.intervals import Floats, bootstrap_weights, limits, mean_over, weighted_means
+from bench.statistics.bootstrap.resampling import resampled_means
+from bench.statistics.intervals import Floats, limits, mean_over
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,16 @@ def relative_to_intact(curves: Floats) -> Floats:
 
 def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> tuple[Floats, NDArray[np.object_]]:
     """Returns curves (N,K) of one method, averaged over seeds, and the group (N,) of each image."""
-    wide = rows.pivot(index=["image", "seed"], columns="step", values="value").sort_index()
-    curves = pd.DataFrame(transform(wide.to_numpy(dtype=float)), index=wide.index)
-    groups = rows.groupby("image", sort=True)["group"].first()
-    return curves.groupby(level="image", sort=True).mean().to_numpy(dtype=float), groups.to_numpy(dtype=object)
+    (image, images), (seed, seeds) = (pd.factorize(rows[name], sort=True) for name in ("image", "seed"))
+    step = rows["step"].to_numpy(dtype=int)
+    values = np.full((len(images), len(seeds), step.max() + 1), np.nan)
+    values[image, seed, step] = rows["value"].to_numpy(dtype=float)
+    is_there = np.zeros(values.shape[:2], dtype=bool)
+    is_there[image, seed] = True
+    curves = np.full(values.shape, np.nan)
+    curves[is_there] = transform(values[is_there])
+    first = np.unique(image, return_index=True)[1]
+    return mean_over(curves, axis=1), rows["group"].iloc[first].to_numpy(dtype=object)
 
 
 def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[float, float] = (-np.inf, np.inf)) -> Curve:
@@ -69,5 +76,5 @@ def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[floa
     if not n:
         return Curve(mean, mean, mean, 0, len(curves))
     count = np.array([len(set(names[there])) for there in defined[has_value].T])
-    low, high = limits(mean, weighted_means(bootstrap_weights(names.astype(object)), known), count)
+    low, high = limits(mean, resampled_means(known, names), count)
     return Curve(mean, np.clip(low, *possible), np.clip(high, *possible), n, len(curves) - n)

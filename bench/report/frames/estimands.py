@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 
 from bench.outputs import outputs_of
-from bench.report.frames.load import CELL, Frames
-from bench.statistics.estimands import ratio_of_means
-from bench.statistics.intervals import Estimate, Floats
+from bench.report.frames.load import Frames
+from bench.report.frames.scores import CELL
+from bench.statistics.bootstrap.aligned import same_images
+from bench.statistics.estimands import ratios_of_means
+from bench.statistics.intervals import Estimate
 from bench.store.records import CellKey, MetricFacts
 
 #: Area of the mean curve, relative to the mean intact probability; mean over images that the classifier gets right.
@@ -60,18 +62,17 @@ def curve_estimates(
     areas = rows["value"] * known if metric.of_curve == "relative" else rows["value"]
     # A relative score is undefined where p₀ is 0; so is the image in both means.
     table = rows.assign(area=areas, intact=known.where(rows["value"].notna()))
+    both = np.isfinite(table["area"]) & np.isfinite(table["intact"])
+    table = table.assign(area=table["area"].where(both), intact=table["intact"].where(both))
     found: dict[tuple[Any, ...], Estimate] = {}
-    for key, part in table.groupby(by, sort=False):
-        groups = part.groupby("image", sort=True)["group"].first().to_numpy(dtype=object)
-        over, under = _by_seed(part, "area"), _by_seed(part, "intact")
-        if np.isfinite(under).any():
-            found[key] = ratio_of_means(over, under, groups)
+    for alike in same_images(table, by, ["area", "intact"]):
+        if not len(alike.groups):
+            continue
+        over, under = alike.values
+        n, ends = len(alike.groups), ratios_of_means(over, under, alike.groups)
+        for key, undefined, mean, low, high in zip(alike.keys, alike.undefined, *ends, strict=True):
+            found[key] = Estimate(float(mean), float(low), float(high), n, undefined)
     return found
-
-
-def _by_seed(rows: pd.DataFrame, column: str) -> Floats:
-    """Returns values (S,N) in the order of seeds and images; nan where absent."""
-    return rows.pivot(index="seed", columns="image", values=column).sort_index(axis=1).to_numpy(dtype=float)
 
 
 def intact(frames: Frames, rows: pd.DataFrame) -> pd.Series:

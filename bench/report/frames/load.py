@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,13 +18,11 @@ from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.errors import UserError
 from bench.files import Place
 from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
+from bench.report.frames.scores import ABOUT, CELL, Scores
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
 from bench.store.scores import SCORE_SCHEMA
 from bench.store.stored_files import collecting
-
-CELL = ["dataset", "backbone", "head", "seed"]
-_IS_STEP = pc.field("step") >= 0
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity, so that functions of the frames can cache their results
@@ -33,8 +32,8 @@ class Frames:
     Attributes:
         record: run.json.
         cells: one row per cell: the columns of ``CELL``, status and the rest of cell.json in ``record``.
-        scores: long rows of every finished explainer with the cell's columns, explainer and its family; without the
-            steps of curves, which are most of what a run stores and are read by ``curve`` where they are needed.
+        source: scores of every finished explainer, which ``rows`` reads; without the steps of curves, which are most
+            of what a run stores and are read by ``curve`` where they are needed.
         own_class: the same of additional images, each explained for its true class (data sets of more than two
             classes); only scores by class may read them.
         cost: dataset, …, explainer, metric, value: passes, seconds and memory of a map.
@@ -47,8 +46,8 @@ class Frames:
     store: RunStore
     record: RunRecord
     cells: pd.DataFrame
-    scores: pd.DataFrame
-    own_class: pd.DataFrame
+    source: Scores
+    own_class: Scores
     cost: pd.DataFrame
     predictions: pd.DataFrame
     training: pd.DataFrame
@@ -58,41 +57,39 @@ class Frames:
     @cached_property
     def own_explainers(self) -> dict[str, list[str]]:
         """Head -> inherent explainers with scores."""
-        if not len(self.scores):
-            return {}
-        inherent = self.scores.loc[self.scores["family"] == "inherent", ["head", "explainer"]].drop_duplicates()
+        inherent = self.explained.loc[self.explained["family"] == "inherent", ["head", "explainer"]].drop_duplicates()
         return {str(head): list(rows) for head, rows in inherent.groupby("head")["explainer"]}
 
     def cell(self, row: Any) -> CellStore:
         """Returns the files of a cell, named by anything that has the columns of ``CELL`` as attributes."""
         return self.store.cell(CellKey(row.dataset, row.backbone, row.head, int(row.seed)))
 
-    @cached_property
+    @property
     def explained(self) -> pd.DataFrame:
         """One row per cell and finished explainer that has scores, with its family."""
-        columns = [*CELL, "explainer", "family"]
-        return self.scores[columns].drop_duplicates() if len(self.scores) else pd.DataFrame(columns=columns)
+        return self.source.methods
 
-    def rows(self, metrics: Collection[str]) -> pd.DataFrame:
-        """Returns the rows of ``scores`` of these metrics, by their stored names (without variant)."""
-        return self.scores[self.scores["metric"].isin(metrics)] if len(self.scores) else self.scores
+    def rows(self, metrics: Collection[str] | None = None) -> pd.DataFrame:
+        """Reads the scores of these metrics, by their stored names (without variant); of all metrics by default.
+
+        Returns:
+            Long rows with the cell's columns, explainer and its family; without any score, there are no columns.
+            Columns of names are categories.
+        """
+        return self.source.rows(metrics)
 
     def curve(self, row: Any, metric: str, variant: str) -> pd.DataFrame:
         """Reads image, group, step, value and seed of a curve of one explainer on one cell, which ``row`` names."""
-        wanted = (pc.field("metric") == metric) & (pc.field("variant") == variant) & _IS_STEP
-        file = self.cell(row).scores_file(row.explainer)
-        rows: pd.DataFrame = pq.read_table(
-            file, columns=["image", "group", "step", "value"], filters=wanted
-        ).to_pandas()
-        return rows.assign(seed=row.seed)
+        path = str(self.cell(row).scores_file(row.explainer))
+        return self.source.reader.curve(path, metric, variant).assign(seed=row.seed)
 
 
 @dataclass
 class _Parts:
     """Rows of a run, cell by cell; attributes as of ``Frames``."""
 
-    scores: list[pd.DataFrame] = field(default_factory=list)
-    own_class: list[pd.DataFrame] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
+    own_class: list[dict[str, Any]] = field(default_factory=list)
     cost: list[pd.DataFrame] = field(default_factory=list)
     predictions: list[pd.DataFrame] = field(default_factory=list)
     training: list[pd.DataFrame] = field(default_factory=list)
@@ -126,8 +123,8 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         store=store,
         record=record,
         cells=pd.DataFrame(facts).drop(columns="damaged"),
-        scores=_concat(parts.scores),
-        own_class=_concat(parts.own_class),
+        source=_source(parts.files),
+        own_class=_source(parts.own_class),
         cost=_concat(parts.cost),
         predictions=_concat(parts.predictions, "image", "group", "label"),
         training=_concat(parts.training, "epoch"),
@@ -145,10 +142,12 @@ def _add_cell(parts: _Parts, record: RunRecord, key: CellKey, cell: CellStore, c
     if (training := cell.files.read(cell.training, pd.read_csv)) is not None:
         parts.training.append(training.assign(**about))
     own_class = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
-    for rows in _rows(record, key, cell, current):
-        parts.scores.append(rows[rows["image"] != ""])
-        parts.cost.append(rows[rows["image"] == ""])
-    parts.own_class += [rows[rows["image"] != ""] for rows in _rows(record, key, cell.part(OWN_CLASS), own_class)]
+    for name, path, rows in _costs(cell, current):
+        facts = about | {"explainer": name, "family": record.explainers[name].family}
+        parts.files.append({"path": path} | facts)
+        parts.cost.append(rows.assign(**facts))
+    for name, path, _ in _costs(cell.part(OWN_CLASS), own_class):
+        parts.own_class.append({"path": path, "explainer": name, "family": record.explainers[name].family} | about)
     for name in record.studies:
         parts.studies.setdefault(name, []).extend(_study_rows(record, key, cell, name, current))
 
@@ -160,12 +159,21 @@ def part_explainers(record: RunRecord, cell: CellStore, part: str) -> list[str]:
     return [name for name in record.explainers if cell.part_is_current(part, name)]
 
 
-def _rows(record: RunRecord, key: CellKey, cell: CellStore, explainers: list[str]) -> Iterator[pd.DataFrame]:
-    """Yields rows of explainers of a cell, or of a part of one, without the steps of curves."""
+def _costs(cell: CellStore, explainers: list[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yields explainers with readable scores, the paths of these, and the rows about their cost."""
+
+    def of_no_image(file: Path) -> pd.DataFrame:
+        rows = pl.scan_parquet(file).filter(pl.col("image") == "").collect()
+        return pd.DataFrame({name: rows[name].to_arrow().to_pandas() for name in rows.columns})
+
     for name in explainers:
-        rows = cell.files.read(cell.scores_file(name), lambda file: pq.read_table(file, filters=~_IS_STEP).to_pandas())
-        if rows is not None:
-            yield rows.assign(**vars(key), explainer=name, family=record.explainers[name].family)
+        path = cell.scores_file(name)
+        if (rows := cell.files.read(path, of_no_image)) is not None:
+            yield name, str(path), rows
+
+
+def _source(files: list[dict[str, Any]]) -> Scores:
+    return Scores.stored(pd.DataFrame(files, columns=["path", *ABOUT]))
 
 
 def _study_rows(
@@ -205,7 +213,7 @@ def _concat(frames: list[pd.DataFrame], *columns: str) -> pd.DataFrame:
     return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 
-_ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in (*CELL, "explainer", "family")}
+_ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in ABOUT}
 
 
 def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:
@@ -213,7 +221,7 @@ def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> Non
 
     Args:
         frames: the run.
-        derived: rows of ``frames.scores`` that no explainer's file holds.
+        derived: rows that no explainer's file holds.
         place: of the file.
     """
     schema = pa.schema([*SCORE_SCHEMA, *_ABOUT.items()])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,14 +45,25 @@ class Paired:
 
 
 def pair(rows: pd.DataFrame) -> Paired:
-    """Aligns long rows of one metric, data set and backbone, without steps, by seed and image."""
-    wide = rows.pivot(index=["seed", "image"], columns=["head", "explainer"], values="value")
-    seeds, images = (wide.index.unique(level).sort_values() for level in ("seed", "image"))
-    wide = wide.reindex(pd.MultiIndex.from_product([seeds, images]))
-    groups = rows.groupby("image", sort=True)["group"].first().reindex(images)
-    values = wide.to_numpy(dtype=float).reshape(len(seeds), len(images), wide.shape[1])
-    methods = list(zip(*(map(str, wide.columns.get_level_values(level)) for level in (0, 1)), strict=True))
-    return Paired(values, methods, images.to_numpy(dtype=object), groups.to_numpy(dtype=object))
+    """Aligns long rows of one metric, data set and backbone, without steps, by seed and image.
+
+    Raises:
+        ValueError: a method has two scores of one image and seed.
+    """
+    image, images = pd.factorize(rows["image"].astype("category").cat.remove_unused_categories(), sort=True)
+    seed, seeds = pd.factorize(rows["seed"], sort=True)
+    names = rows[["head", "explainer"]].astype(str).to_numpy(dtype=object).astype(str)
+    methods, method = np.unique(names, axis=0, return_inverse=True)
+    shape = (len(seeds), len(images), len(methods))
+    place = np.ravel_multi_index((seed, image, method.ravel()), shape)
+    if len(np.unique(place)) < len(place):
+        raise ValueError("a method has two scores of one image and seed")
+    values = np.full(shape, np.nan)
+    values.ravel()[place] = rows["value"].to_numpy(dtype=float)
+    first = np.unique(image, return_index=True)[1]
+    groups = rows["group"].iloc[first].to_numpy(dtype=object)
+    found = [(str(head), str(explainer)) for head, explainer in methods]
+    return Paired(values, found, np.asarray(images, dtype=object), groups)
 
 
 def title(metric: MetricFacts) -> str:
@@ -142,17 +152,13 @@ def comparable(frames: Frames, family: str) -> list[str]:
     return [name for name, facts in frames.record.explainers.items() if facts.signed or family != "consistency"]
 
 
+@lru_cache(maxsize=4)
 def metric_rows(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     """Returns the rows of one metric and estimand, of the explainers that can be compared by it."""
-    rows = _by_metric(frames).get((metric.name, metric.variant), frames.scores[:0])
-    rows = rows[rows["explainer"].isin(comparable(frames, metric.family))] if len(rows) else rows
+    source = frames.source.where(explainer=comparable(frames, metric.family))
+    rows = source.rows([metric.name])
+    rows = rows[rows["variant"] == metric.variant] if len(rows) else rows
     return right_only(rows) if metric.estimand == RIGHT and len(rows) else rows
-
-
-@lru_cache(maxsize=1)
-def _by_metric(frames: Frames) -> dict[Any, pd.DataFrame]:
-    """Returns name and variant of a metric -> its rows."""
-    return dict(iter(frames.scores.groupby(["metric", "variant"]))) if len(frames.scores) else {}
 
 
 def pairs(frames: Frames, metric: MetricFacts) -> Iterator[tuple[str, str, Paired]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +10,12 @@ import pandas as pd
 
 from bench.report.frames.load import Frames
 
-_ROWS = ("cells", "scores", "own_class", "cost", "predictions", "training")
+_ROWS = ("cells", "cost", "predictions", "training")
 
 
 def only_backbone(frames: Frames, backbone: str) -> Frames:
     """Returns the rows of one backbone; the record stays that of the whole run."""
-    return replace(frames, **_chosen(frames, lambda rows: rows["backbone"] == backbone))
+    return replace(frames, **_chosen(frames, "backbone", [backbone]))
 
 
 def without_datasets(frames: Frames, datasets: Collection[str]) -> Frames:
@@ -25,14 +25,15 @@ def without_datasets(frames: Frames, datasets: Collection[str]) -> Frames:
         cells=[key for key in record.cells if key.dataset not in datasets],
         datasets={name: facts for name, facts in record.datasets.items() if name not in datasets},
     )
-    return replace(frames, record=kept, **_chosen(frames, lambda rows: ~rows["dataset"].isin(list(datasets))))
+    return replace(frames, record=kept, **_chosen(frames, "dataset", list(kept.datasets)))
 
 
-def _chosen(frames: Frames, choose: Callable[[pd.DataFrame], pd.Series]) -> dict[str, Any]:
-    """Returns field of the frames -> its rows that are chosen."""
+def _chosen(frames: Frames, column: str, values: list[str]) -> dict[str, Any]:
+    """Returns field of the frames -> its rows that have one of these values."""
 
     def chosen(rows: pd.DataFrame) -> pd.DataFrame:
-        return rows[choose(rows)] if len(rows) else rows
+        return rows[rows[column].isin(values)] if len(rows) else rows
 
     changes: dict[str, Any] = {name: chosen(getattr(frames, name)) for name in _ROWS}
+    changes |= {name: getattr(frames, name).where(**{column: values}) for name in ("source", "own_class")}
     return changes | {"studies": {name: chosen(rows) for name, rows in frames.studies.items()}}

@@ -169,14 +169,17 @@ def _price(price: Price | None) -> list[str]:
         return []
     lines = []
     if price.auc is not None:
-        ends = [None if end is None else round(end, 3) for end in (price.auc_lost, price.low, price.high)]
-        lost = interval(*ends)
+        lost = interval(_rounded(price.auc_lost), _rounded(price.low), _rounded(price.high))
         verdict = f": {price.verdict}" if price.verdict else ""
         lines.append(f"AUC {number(price.auc)} of {price.head}; {lost} lost compared with {price.black_box}{verdict}.")
     if price.seconds:
         named = [f"{duration(seconds)} with {name}" for name, seconds in price.seconds.items()]
         lines.append(f"One map takes {', '.join(named)}.")
     return lines
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def duration(seconds: float) -> str:

@@ -15,20 +15,22 @@ from matplotlib.axes import Axes
 from bench.report.figures.looks import Method, averaging_note, methods_in
 from bench.report.figures.style import GREY, Drawing, panels
 from bench.report.frames.compared import compared_rows
-from bench.report.frames.load import CELL, Frames
-from bench.report.frames.paired import title
+from bench.report.frames.load import Frames
+from bench.report.frames.paired import pair, title
+from bench.report.frames.scores import CELL
 from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.captions import MEANS
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
 from bench.statistics.agreement import kendall_tau
+from bench.statistics.bootstrap.resampling import bootstrap_weights
 from bench.statistics.intervals import (
     Estimate,
     Floats,
-    bootstrap_weights,
     estimate_mean,
     estimate_means,
     limits_of_one,
+    mean_over,
     weighted_means,
 )
 from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
@@ -62,16 +64,16 @@ _METHOD = ["dataset", "backbone", "head"]
 def with_counterfactual(frames: Frames) -> Frames:
     """Adds the ``SCORES`` of every image and map to the frames; returns the same frames if nothing was measured."""
     rows = frames.studies.get(PROBE, pd.DataFrame())
-    if not len(rows) or not len(frames.scores):
+    if not len(rows) or not len(frames.explained):
         return frames
-    scores = pd.concat([frames.scores, lesion_scores(rows, "mass", SCORES)], ignore_index=True)
+    source = frames.source.with_derived(lesion_scores(rows, "mass", SCORES))
     record = frames.record
-    return replace(frames, scores=scores, record=record.changed(metrics=[*_FACTS, *record.metrics]))
+    return replace(frames, source=source, record=record.changed(metrics=[*_FACTS, *record.metrics]))
 
 
 def counterfactual_rows(frames: Frames) -> pd.DataFrame:
     """Returns the rows that ``with_counterfactual`` added."""
-    return frames.scores[frames.scores["metric"].isin(SCORES)] if len(frames.scores) else frames.scores
+    return frames.source.derived
 
 
 def lesion_scores(
@@ -100,7 +102,7 @@ def counterfactual_tables(frames: Frames) -> dict[str, TableData]:
         frames: with these scores, see ``with_counterfactual``.
     """
     rows = frames.studies.get(PROBE, pd.DataFrame())
-    if not len(rows) or not len(frames.scores):
+    if not len(rows) or not len(frames.explained):
         return {}
     return {PROBE: _score_table(frames, rows), f"{PROBE}_agreement": agreement_table(frames)}
 
@@ -113,7 +115,7 @@ def missing_counterfactual(frames: Frames) -> list[Missing]:
 
 def _score_table(frames: Frames, rows: pd.DataFrame) -> TableData:
     record = frames.record.changed(metrics=_FACTS)
-    table = metric_table(replace(frames, record=record), FAMILY, frames.scores)
+    table = metric_table(replace(frames, record=record), FAMILY, frames.source)
     by_area = lesion_scores(rows, "pixels", {_BY_AREA: effect_share})
     found = estimate_means(by_area, table.keys)
     for row in table.rows:
@@ -143,11 +145,13 @@ def agreement_table(frames: Frames) -> TableData:
     metrics = [one for one in frames.record.metrics if one.family == FAMILY and one.name not in SCORES]
     keys = [*_METHOD, "score"]
     table = TableData("", keys, [Column(title(one), None) for one in metrics])
-    scores = frames.scores[frames.scores["family"] != "control"]
-    for key, rows in scores.groupby(_METHOD, sort=False):
+    truths = {name: dict(_by_method(frames, name)) for name in SCORES}
+    others = {title(one): dict(_by_method(frames, one.name, one.variant)) for one in metrics}
+    directions = {title(one): bool(one.higher_is_better) for one in metrics}
+    for key in dict.fromkeys(map(tuple, frames.explained[_METHOD].to_numpy())):
         for name in SCORES:
-            truth = rows[rows["metric"] == name]
-            found = {title(one): _tau(truth, _of(rows, one), bool(one.higher_is_better)) for one in metrics}
+            truth = truths[name].get(key)
+            found = {one: _tau(truth, rows.get(key), directions[one]) for one, rows in others.items()}
             if any(found.values()):
                 table.rows.append(dict(zip(_METHOD, key, strict=True)) | {"score": name} | found)
                 table.competes.append(False)
@@ -161,15 +165,26 @@ def agreement_table(frames: Frames) -> TableData:
     return table
 
 
-def _of(rows: pd.DataFrame, metric: MetricFacts) -> pd.DataFrame:
-    own: pd.DataFrame = rows[(rows["metric"] == metric.name) & (rows["variant"] == metric.variant)]
-    return own
+_Aligned = tuple[pd.DataFrame, pd.Series]  # mean over seeds by image and explainer; group by image
 
 
-def _tau(truth: pd.DataFrame, metric: pd.DataFrame, higher_is_better: bool) -> Estimate | None:
+def _by_method(frames: Frames, name: str, variant: str = "") -> Iterator[tuple[tuple[str, ...], _Aligned]]:
+    """Yields data set, backbone and head, and the scores of their maps without the controls."""
+    rows = frames.rows([name])
+    rows = rows[(rows["family"] != "control") & (rows["variant"] == variant)] if len(rows) else rows
+    for key, part in rows.groupby(_METHOD, sort=False) if len(rows) else ():
+        paired = pair(part)
+        scores = pd.DataFrame(mean_over(paired.values, axis=0), paired.images, [one for _, one in paired.methods])
+        yield tuple(map(str, key)), (scores, pd.Series(paired.groups, paired.images))
+
+
+def _tau(truth: _Aligned | None, metric: _Aligned | None, higher_is_better: bool) -> Estimate | None:
     """Computes the agreement over the methods that have both scores; None for too few methods."""
-    groups = pd.concat([truth, metric]).drop_duplicates("image").set_index("image")["group"].sort_index()
-    tables = [rows.pivot_table(index="image", columns="explainer", values="value") for rows in (truth, metric)]
+    if truth is None or metric is None:
+        return None
+    groups = pd.concat([truth[1], metric[1]])
+    groups = groups[~groups.index.duplicated()].sort_index()
+    tables = [one.dropna(axis=1, how="all") for one, _ in (truth, metric)]
     methods = tables[0].columns.intersection(tables[1].columns)
     if len(methods) < _FEWEST_METHODS:
         return None

@@ -6,14 +6,13 @@ They show how much of a score is due to alignment, resolution or smoothness.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from bench.report.figures.bump import Charts, bump_chart
 from bench.report.figures.style import Drawing
-from bench.report.frames.compared import main_rows, row_order
+from bench.report.frames.compared import only_compared, row_order
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import range_of
 from bench.report.gaps import Missing, without_studies
@@ -95,7 +94,7 @@ def rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Rank
     """Yields title of the metric, data set, backbone, rows and ranking by treatment."""
     if PROBE not in frames.studies:
         return
-    rows = main_rows(replace(frames, scores=frames.studies[PROBE]))
+    rows = only_compared(frames, frames.studies[PROBE])
     for (metric, variant), of_metric in rows.groupby(["metric", "variant"], sort=False):
         better = bool(of_metric["higher_is_better"].iloc[0])
         title = Column(f"{metric}@{variant}" if variant else str(metric), better).title

@@ -78,7 +78,10 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _rivals(frames: Frames, rows: pd.DataFrame) -> dict[Any, float]:
     """Returns data set, backbone, head, metric and explainer -> mean score of the run over the images of the study."""
-    scores = frames.scores[frames.scores["image"].isin(rows["image"].unique())]
+    scores = frames.rows(list(rows["measure"].dropna().unique()))
+    if not len(scores):
+        return {}
+    scores = scores[scores["image"].isin(rows["image"].unique())]
     return scores.groupby([*_CELL, "metric", "explainer"])["value"].mean().to_dict()
 
 

@@ -6,6 +6,7 @@ Metrics that do not agree do not measure the same thing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -14,12 +15,12 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from bench.report.figures.style import WIDTH, Drawing
-from bench.report.frames.compared import main_rows
+from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import main_variants, title
+from bench.report.frames.paired import main_variants, pair, title
 from bench.report.tables.table import Column, TableData
 from bench.statistics.agreement import krippendorff_alpha, spearman_by_row
-from bench.statistics.intervals import Estimate
+from bench.statistics.intervals import Estimate, mean_over
 
 ALPHA = "alpha_over_images"
 _FAMILIES = ("localisation", "faithfulness")
@@ -37,20 +38,21 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
 
     Methods are those of the main tables without the controls, which would make any two metrics agree.
     """
-    rows = main_rows(frames)
-    if not len(rows):
-        return
-    metrics = [one for one in main_variants(frames) if one.family in _FAMILIES]
-    rows = rows[(rows["family"] != "control") & rows["diseased"].astype(bool)]
-    for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
-        found = {}
-        for one in metrics:
-            of_metric = part[(part["metric"] == one.name) & (part["variant"] == one.variant)]
-            if len(of_metric) and one.higher_is_better is not None:
-                table = of_metric.groupby(["image", "explainer", "head"])["value"].mean().unstack(["explainer", "head"])
-                found[title(one)] = table if one.higher_is_better else -table
-        if found:
-            yield str(dataset), str(backbone), found
+    found: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
+    for one in [one for one in main_variants(frames) if one.family in _FAMILIES]:
+        rows = compared(frames).rows([one.name])
+        if not len(rows) or one.higher_is_better is None:
+            continue
+        rows = rows[(rows["family"] != "control") & rows["diseased"].astype(bool) & (rows["variant"] == one.variant)]
+        for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
+            paired = pair(part)
+            means = mean_over(paired.values, axis=0) * (1 if one.higher_is_better else -1)
+            methods = pd.MultiIndex.from_tuples([(explainer, head) for head, explainer in paired.methods])
+            of_place = found.setdefault((str(dataset), str(backbone)), {})
+            of_place[title(one)] = pd.DataFrame(means, paired.images, methods)
+    for dataset, backbone in frames.explained[["dataset", "backbone"]].drop_duplicates().itertuples(index=False):
+        if (dataset, backbone) in found:
+            yield dataset, backbone, found[dataset, backbone]
 
 
 def metric_agreement_tables(frames: Frames) -> dict[str, TableData]:
@@ -59,6 +61,12 @@ def metric_agreement_tables(frames: Frames) -> dict[str, TableData]:
 
 
 def metric_agreement_table(frames: Frames) -> TableData:
+    """Returns the table; the caller may add marks and notes to it."""
+    return _table(frames).copy()
+
+
+@lru_cache(maxsize=2)
+def _table(frames: Frames) -> TableData:
     """Computes α of every metric over images, and its mean Spearman correlation with every other metric."""
     table = TableData(_CAPTION, ["dataset", "backbone", "metric"], [], reading=_READING)
     names: dict[str, None] = {}
@@ -79,9 +87,12 @@ def metric_agreement_table(frames: Frames) -> TableData:
 def _correlation(first: pd.DataFrame, second: pd.DataFrame) -> Estimate:
     """Averages Spearman's ρ, over the methods that have both metrics, over the images that have both."""
     images, methods = first.index.intersection(second.index), first.columns.intersection(second.columns)
-    values = spearman_by_row(first.loc[images, methods], second.loc[images, methods])
-    count = int(values.notna().sum())
-    return Estimate(float(values.mean()), np.nan, np.nan, count, len(values) - count)
+    places = [(one.index.get_indexer(images), one.columns.get_indexer(methods)) for one in (first, second)]
+    ours, theirs = (one.to_numpy()[np.ix_(*place)] for one, place in zip((first, second), places, strict=True))
+    values = spearman_by_row(ours, theirs)
+    count = int(np.isfinite(values).sum())
+    mean = float(np.nanmean(values)) if count else np.nan
+    return Estimate(mean, np.nan, np.nan, count, len(values) - count)
 
 
 def metric_agreement(frames: Frames) -> Iterator[Drawing]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from bench.metrics import FILLS, RULED, RULES
 from bench.report.figures.bump import Charts, bump_chart
 from bench.report.figures.style import Drawing
-from bench.report.frames.compared import RULE_WORDS, main_rows, row_order
+from bench.report.frames.compared import RULE_WORDS, compared, row_order
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
 from bench.report.gaps import Missing
@@ -110,18 +111,21 @@ def agreement_table(frames: Frames) -> TableData:
     return table
 
 
-def rankings(frames: Frames) -> Iterator[Compared]:
-    """Yields the metrics with two operators or more, then those with two rules or more."""
-    scores = main_rows(frames)
-    for kind in (_OPERATORS, _BY_RULE) if len(scores) else ():
+@lru_cache(maxsize=2)
+def rankings(frames: Frames) -> tuple[Compared, ...]:
+    """Returns the metrics with two operators or more, then those with two rules or more."""
+    found = []
+    for kind in (_OPERATORS, _BY_RULE):
         for name in dict.fromkeys(metric.name for metric in frames.record.metrics):
             metrics = [metric for metric in frames.record.metrics if metric.name == name]
             ways = _ways([metric.variant for metric in metrics], kind)
-            rows = scores[(scores["metric"] == name) & scores["variant"].isin(ways)]
-            for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
+            rows = compared(frames).rows([name]) if len(ways) > 1 else pd.DataFrame()
+            rows = rows[rows["variant"].isin(ways)] if len(rows) else rows
+            for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False) if len(rows) else ():
                 ranking = rank(part, "variant", ways, bool(metrics[0].higher_is_better))
                 if len(ranking.values) > 1:
-                    yield Compared(name, str(dataset), str(backbone), kind, part, ranking)
+                    found.append(Compared(name, str(dataset), str(backbone), kind, part, ranking))
+    return tuple(found)
 
 
 def _ways(variants: list[str], kind: str) -> list[str]:

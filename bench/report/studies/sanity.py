@@ -16,8 +16,9 @@ from bench.metrics.similarity import rank_correlation, top_overlap
 from bench.report.figures.curve_figures import distinct_looks
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
-from bench.report.frames.compared import main_rows, row_order
-from bench.report.frames.load import CELL, Frames
+from bench.report.frames.compared import only_compared, row_order
+from bench.report.frames.load import Frames
+from bench.report.frames.scores import CELL
 from bench.report.gaps import Missing, without_studies
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import FEWEST_GROUPS, Estimate, estimate_means
@@ -193,7 +194,7 @@ def randomisation(frames: Frames) -> Iterator[Drawing]:
     if "sanity" not in frames.studies:
         return
     rows = frames.studies["sanity"]
-    rows = main_rows(replace(frames, scores=rows[rows["check"] == "cascade"]))
+    rows = only_compared(frames, rows[rows["check"] == "cascade"])
     methods = methods_in(frames, rows)
     cascades = _cascades(rows, methods)
     looks = _looks(cascades, methods)

@@ -19,9 +19,10 @@ from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
 from bench.specs import STUDIES, parse_spec
 from bench.statistics.agreement import spearman
+from bench.statistics.bootstrap.resampling import bootstrap_weights
 from bench.statistics.classification import auc
 from bench.statistics.comparison import mean_differences
-from bench.statistics.intervals import Estimate, Floats, bootstrap_weights, estimate_mean, limits_of_one
+from bench.statistics.intervals import Estimate, Floats, estimate_mean, limits_of_one
 from bench.store.folders import file_name
 
 #: Least loss of the target's probability on removing the tag that counts as use of it.

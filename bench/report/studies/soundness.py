@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -83,11 +84,13 @@ class Judgement:
         return "; ".join(f"{verdict}: {pairs}" for verdict, pairs in found.items() if pairs) or SOUND
 
 
+@lru_cache(maxsize=2)
 def judgements(frames: Frames) -> list[Judgement]:
     """Judges every metric that was tried on each data set, and on all of them pooled if there are several."""
     rows = frames.studies.get(PROBE, pd.DataFrame())
     if not len(rows):
         return []
+    rows = rows.astype(dict.fromkeys(("dataset", "group", "map", "metric", "variant"), "category"))
     datasets = list(rows["dataset"].unique())
     parts = {name: rows[rows["dataset"] == name] for name in datasets}
     if len(datasets) > 1:

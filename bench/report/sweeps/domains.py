@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.report.frames.compared import main_rows
+from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import comparable
 from bench.report.studies.counterfactual import SCORES as COUNTERFACTUAL
@@ -40,10 +40,7 @@ def cross_domain(frames: Frames) -> TableData:
         return table
     _append(table, frames, Column("auc", True), classification_table(frames))
     for family in SHOWN:
-        rows = main_rows(frames)
-        if len(rows):
-            rows = rows[rows["explainer"].isin(comparable(frames, family))]
-        whole = metric_table(frames, family, rows)
+        whole = metric_table(frames, family, compared(frames).where(explainer=comparable(frames, family)))
         for column in shown_columns(whole, family):
             _append(table, frames, column, whole)
     return table

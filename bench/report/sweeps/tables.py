@@ -123,18 +123,20 @@ def _measure(frames: Frames, chosen: Sequence[Setting], families: Sequence[str])
         The columns, and (data set, backbone, head) -> explainer -> values; a head without maps has a dash as explainer.
     """
     keys = {(one.dataset, one.backbone, one.head) for one in chosen}
-    part = replace(frames, predictions=_of(frames.predictions, keys), scores=_of(frames.scores, keys))
-    if len(part.scores):
-        part = replace(part, scores=part.scores[part.scores["family"] == "inherent"])
+    files, derived = (_of(rows, keys) for rows in (frames.source.files, frames.source.derived))
+    source = replace(frames.source, files=files, derived=derived)
+    part = replace(frames, predictions=_of(frames.predictions, keys), source=source.where(family=["inherent"]))
     columns, measured = list(SCORES), Measured()
     for family in families if keys else ():
-        table = metric_table(part, family, part.scores)
+        table = metric_table(part, family, part.source)
         columns += table.columns
         for row in table.rows:
             measured.setdefault(_key(row), {}).setdefault(row["explainer"], {}).update(row)
     if "consistency" in families and any(column.name == "positive_ratio" for column in columns):
         columns.append(NO_EVIDENCE)
-        for key, rows in no_positive_evidence(part.scores).groupby(["dataset", "backbone", "head", "explainer"]):
+        for key, rows in no_positive_evidence(part.rows(["positive_ratio"])).groupby(
+            ["dataset", "backbone", "head", "explainer"]
+        ):
             dataset, backbone, head, explainer = map(str, key)
             share = estimate_mean(rows["value"], rows["image"], rows["group"])
             measured[dataset, backbone, head][explainer][NO_EVIDENCE.name] = share

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.frames.compared import main_rows, row_order
+from bench.report.frames.compared import compared, row_order
 from bench.report.frames.estimands import CURVE, RIGHT, curve_estimates, named, right_only
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
@@ -55,44 +55,39 @@ def estimands(
 
 
 def add_estimands(
-    frames: Frames,
-    columns: list[Column],
-    found: dict[Any, dict[str, Any]],
-    rows: pd.DataFrame,
-    metrics: list[MetricFacts],
-    keys: list[str],
-) -> list[Column]:
-    """Adds the estimands of the first operator of each metric to rows of a table.
+    frames: Frames, found: dict[Any, dict[str, Any]], rows: pd.DataFrame, metric: MetricFacts, keys: list[str]
+) -> dict[str, list[Column]]:
+    """Adds the estimands of the first operator of a metric to rows of a table.
 
     Args:
         frames: the run.
-        columns: of the table, one per metric.
         found: keys of a row -> the row, which is changed.
-        rows: scores.
-        metrics: of the table.
+        rows: scores of the metric.
+        metric: with its first operator.
         keys: columns that name a row.
 
     Returns:
-        The columns, each metric followed by its estimands.
+        Title of the metric -> the columns that follow it; nothing for a metric without a curve.
     """
-    further: dict[str, list[Column]] = {}
-    for metric in {one.name: one for one in reversed(metrics) if one.of_curve}.values():
-        part = rows[(rows["metric"] == metric.name) & (rows["variant"] == metric.variant)]
-        for estimand, estimates in estimands(frames, metric, part, keys).items() if len(part) else ():
-            column = Column(named(metric, estimand), metric.higher_is_better)
-            further.setdefault(title(metric), []).append(column)
-            for key, estimate in estimates.items():
-                found[key][column.name] = estimate
-    return [one for column in columns for one in (column, *further.get(column.name, []))]
+    part = rows[rows["variant"] == metric.variant]
+    if not metric.of_curve or not len(part):
+        return {}
+    columns = []
+    for estimand, estimates in estimands(frames, metric, part, keys).items():
+        columns.append(Column(named(metric, estimand), metric.higher_is_better))
+        for key, estimate in estimates.items():
+            found[key][columns[-1].name] = estimate
+    return {title(metric): columns}
 
 
 def estimands_table(frames: Frames) -> TableData:
     """Returns one row per metric, operator and method of the main comparison, one column per estimand."""
     table = TableData(_CAPTION, _KEYS, [Column(_ALL, None), Column(CURVE, None), Column(RIGHT, None)], within=3)
-    table.reading, place, scores = _READING, row_order(frames), main_rows(frames)
+    table.reading, place, scores = _READING, row_order(frames), compared(frames)
     by = [key for key in _KEYS if key != "metric"]
-    for metric in [metric for metric in frames.record.metrics if metric.of_curve and len(scores)]:
-        rows = scores[(scores["metric"] == metric.name) & (scores["variant"] == metric.variant)]
+    for metric in [metric for metric in frames.record.metrics if metric.of_curve]:
+        rows = scores.rows([metric.name])
+        rows = rows[rows["variant"] == metric.variant] if len(rows) else rows
         if not len(rows):
             continue
         means = {key: one.within(*metric.value_range) for key, one in estimate_means(rows, by).items()}

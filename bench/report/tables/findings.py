@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.frames.classification import POSSIBLE, finding_scores, with_limits
-from bench.report.frames.compared import main_rows, row_order
+from bench.report.frames.compared import compared, row_order
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import comparable, main_variants, title
 from bench.report.tables.captions import captioned
@@ -56,14 +56,13 @@ def macro_table(frames: Frames, datasets: list[str]) -> TableData:
     metrics = [one for one in main_variants(frames) if one.images == "diseased"]
     columns = {(one.name, one.variant): Column(title(one), one.higher_is_better) for one in metrics}
     table = captioned(frames, "macro", _KEYS, list(columns.values()))
-    rows = main_rows(frames)
-    if datasets and len(rows):
-        rows = rows[rows["dataset"].isin(datasets) & (rows["target"] == rows["label"])]
+    scores = compared(frames).where(dataset=datasets)
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for metric in metrics if datasets and len(rows) else []:
-        chosen = (rows["metric"] == metric.name) & (rows["variant"] == metric.variant)
-        shown = comparable(frames, metric.family)
-        for key, part in rows[chosen & rows["explainer"].isin(shown)].groupby(_KEYS, sort=False):
+    for metric in metrics if datasets else []:
+        rows = scores.where(explainer=comparable(frames, metric.family)).rows([metric.name])
+        if len(rows):
+            rows = rows[(rows["variant"] == metric.variant) & (rows["target"] == rows["label"])]
+        for key, part in rows.groupby(_KEYS, sort=False) if len(rows) else ():
             row = found.setdefault(key, dict(zip(_KEYS, key, strict=True)))
             row[title(metric)] = _macro(part).within(*metric.value_range)
     explainers = frames.record.explainers

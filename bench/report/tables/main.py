@@ -6,15 +6,15 @@ The other tables are views of these, or compare what these show.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 
-from bench.report.frames.compared import main_rows, row_order
+from bench.report.frames.compared import compared, compared_of, row_order
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import comparable, main_variants, title
+from bench.report.frames.scores import Scores
 from bench.report.tables.captions import PER_CLASS, captioned
 from bench.report.tables.classification import classification_table, cost_table
 from bench.report.tables.estimands import add_estimands, estimands_table
@@ -22,6 +22,7 @@ from bench.report.tables.findings import finding_tables
 from bench.report.tables.table import Column, TableData, is_number
 from bench.statistics.intervals import estimate_means
 from bench.store.folders import file_name
+from bench.store.records import MetricFacts
 
 _KEYS = ["dataset", "backbone", "explainer", "head"]
 
@@ -35,11 +36,11 @@ def all_tables(frames: Frames) -> dict[str, TableData]:
 def _all_tables(frames: Frames) -> dict[str, TableData]:
     tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
     families = dict.fromkeys(metric.family for metric in frames.record.metrics)
-    main = main_rows(frames)
+    main = compared(frames)
     for family in families:
         stem = file_name(family)
         tables[stem] = metric_table(frames, family, main)
-        tables[f"{stem}_all_weights"] = on_all = metric_table(frames, family, frames.scores)
+        tables[f"{stem}_all_weights"] = on_all = metric_table(frames, family, frames.source)
         on_all.caption = f"{on_all.caption.removesuffix('.')}, on every classifier."
         if family in PER_CLASS:
             tables[PER_CLASS[family]] = per_class_table(frames, family)
@@ -49,10 +50,10 @@ def _all_tables(frames: Frames) -> dict[str, TableData]:
     return {name: table for name, table in tables.items() if table.rows}
 
 
-def metric_table(frames: Frames, family: str, scores: pd.DataFrame) -> TableData:
+def metric_table(frames: Frames, family: str, scores: Scores) -> TableData:
     """Computes the means over images of every metric of a family."""
     table = captioned(frames, family, _KEYS)
-    _fill(table, frames, family, scores, row_order(frames))
+    _fill(table, frames, family, scores.rows, row_order(frames))
     return table
 
 
@@ -63,13 +64,19 @@ def per_class_table(frames: Frames, family: str) -> TableData:
     """
     keys = ["dataset", "backbone", "class", "explainer", "head"]
     table = captioned(frames, PER_CLASS[family], keys, within=3)
-    rows = main_rows(replace(frames, scores=pd.concat([frames.scores, frames.own_class], ignore_index=True)))
-    if not len(rows):
-        return table
+    scores = compared_of(frames, frames.source + frames.own_class)
     classes = {name: facts.classes for name, facts in frames.record.datasets.items()}
     several = [name for name, one in frames.record.datasets.items() if len(one.classes) > 2 or one.multilabel]
-    rows = rows[rows["dataset"].isin(several) & (rows["target"] == rows["label"])]
-    names = [classes[name][label] for name, label in zip(rows["dataset"], rows["label"], strict=True)]
+    scores = scores.where(dataset=several)
+
+    def own(metrics: list[str]) -> pd.DataFrame:
+        rows = scores.rows(metrics)
+        if not len(rows):
+            return rows
+        rows = rows[rows["target"] == rows["label"]]
+        names = [classes[name][label] for name, label in zip(rows["dataset"], rows["label"], strict=True)]
+        return rows.assign(**{"class": names})
+
     place = row_order(frames)
 
     def order(key: tuple[Any, ...]) -> tuple[int, ...]:
@@ -77,30 +84,47 @@ def per_class_table(frames: Frames, family: str) -> TableData:
         first, second, *rest = place((dataset, backbone, *method))
         return first, second, classes[dataset].index(name), *rest
 
-    _fill(table, frames, family, rows.assign(**{"class": names}), order)
+    _fill(table, frames, family, own, order)
     return table
 
 
 def _fill(
-    table: TableData, frames: Frames, family: str, scores: pd.DataFrame, order: Callable[[tuple[Any, ...]], Any]
+    table: TableData,
+    frames: Frames,
+    family: str,
+    read: Callable[[list[str]], pd.DataFrame],
+    order: Callable[[tuple[Any, ...]], Any],
 ) -> None:
-    """Adds a row per combination of the table's keys, and the columns that have a number somewhere."""
-    if not len(scores):
-        return
-    keys = table.keys
+    """Adds a row per combination of the table's keys, and the columns that have a number somewhere.
+
+    Args:
+        table: to fill.
+        frames: the run.
+        family: of the metrics.
+        read: names of metrics -> their rows; it is asked for one metric after the other.
+        order: of rows by their keys.
+    """
     metrics = [metric for metric in main_variants(frames) if metric.family == family]
-    columns = {(m.name, m.variant): Column(title(m), m.higher_is_better) for m in metrics}
-    ranges = {(m.name, m.variant): m.value_range for m in metrics}
-    wanted = scores[scores["metric"].isin({name for name, _ in columns})]
+    further: dict[str, list[Column]] = {}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for (*key, name, variant), estimate in estimate_means(wanted, [*keys, "metric", "variant"]).items():
-        row = found.setdefault(tuple(key), dict(zip(keys, key, strict=True)))
-        if (name, variant) in columns:
-            row[columns[name, variant].name] = estimate.within(*ranges[name, variant])
-    compared, explainers = comparable(frames, family), frames.record.explainers
+    for name in dict.fromkeys(metric.name for metric in metrics):
+        variants = {metric.variant: metric for metric in metrics if metric.name == name}
+        rows = read([name])
+        if not len(rows):
+            continue
+        rows = rows[rows["variant"].isin(list(variants))]
+        for (*key, variant), estimate in estimate_means(rows, [*table.keys, "variant"]).items():
+            row = found.setdefault(tuple(key), dict(zip(table.keys, key, strict=True)))
+            row[title(variants[variant])] = estimate.within(*variants[variant].value_range)
+        further |= add_estimands(frames, found, rows, next(iter(variants.values())), table.keys)
+    competing, explainers = comparable(frames, family), frames.record.explainers
     for place in sorted(found, key=order):
-        name = found[place]["explainer"]
+        explainer = found[place]["explainer"]
         table.rows.append(found[place])
-        table.competes.append(explainers[name].family != "control" and name in compared)
-    used = add_estimands(frames, [*columns.values()], found, wanted, metrics, keys)
+        table.competes.append(explainers[explainer].family != "control" and explainer in competing)
+    used = [one for metric in metrics for one in (_column(metric), *further.get(title(metric), []))]
     table.columns = [column for column in used if any(is_number(row.get(column.name)) for row in table.rows)]
+
+
+def _column(metric: MetricFacts) -> Column:
+    return Column(title(metric), metric.higher_is_better)

@@ -115,8 +115,8 @@ def _with_spread(frames: Frames, table: TableData) -> TableData:
     for column in list(table.columns):
         spread = Column(f"{column.name}_sd", None)
         table.columns.insert(table.columns.index(column) + 1, spread)
-        scores = frames.scores[frames.scores["metric"] == column.name]
-        of_methods = dict(iter(scores.groupby(_METHOD)))
+        scores = frames.rows([column.name])
+        of_methods = dict(iter(scores.groupby(_METHOD))) if len(scores) else {}
         for row in table.rows:
             if column.name in row:
                 mine = of_methods[tuple(row[key] for key in _METHOD)]

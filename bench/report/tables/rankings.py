@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from bench.report.frames.paired import Paired, pair
 from bench.report.tables.table import TableData
 from bench.statistics.agreement import rank_agreement
-from bench.statistics.intervals import ALIKE, Estimate, Floats, weighted_means, with_ties
+from bench.statistics.intervals import ALIKE, Estimate, Floats, mean_over, weighted_means, with_ties
 
 Method = tuple[str, str]  # explainer, head
 TAU = "kendall_tau"
@@ -60,14 +60,27 @@ def rank(rows: pd.DataFrame, way: str, ways: Sequence[str], higher_is_better: bo
         higher_is_better: direction of the metric.
     """
     competing = rows[rows["family"] != "control"]
-    wide = {name: part.pivot_table("value", "image", ["explainer", "head"]) for name, part in competing.groupby(way)}
-    present = [one for one in ways if one in wide and wide[one].shape[1]]
-    scored: list[set[Any]] = [set(wide[one].columns) for one in present]
-    order = dict.fromkeys(zip(map(str, competing["explainer"]), map(str, competing["head"]), strict=True))
-    methods = [method for method in order if all(method in of_way for of_way in scored)]
-    groups = competing.groupby("image")["group"].first()
-    values = {one: wide[one][methods].reindex(groups.index).to_numpy(dtype=float) for one in present}
-    return Ranking(values, methods, groups.to_numpy(dtype=object), higher_is_better)
+    by_way = {str(name): pair(part) for name, part in competing.groupby(way, sort=False)}
+    present = [one for one in ways if one in by_way]
+    of_way = {one: _known(by_way[one]) for one in present}
+    order = dict.fromkeys(map(tuple, competing[["explainer", "head"]].drop_duplicates().astype(str).to_numpy()))
+    methods = [method for method in order if all(method in of_way[one] for one in present)]
+    first = competing.drop_duplicates("image").sort_values("image")
+    images, groups = first["image"].to_numpy(dtype=object), first["group"].to_numpy(dtype=object)
+    values = {}
+    for one in present:
+        found = np.full((len(images), len(methods)), np.nan)
+        place = np.searchsorted(images, by_way[one].images)
+        found[place] = np.stack([of_way[one][method] for method in methods], axis=-1) if methods else found[place]
+        values[one] = found
+    return Ranking(values, methods, groups, higher_is_better)
+
+
+def _known(paired: Paired) -> dict[Method, Floats]:
+    """Returns method -> mean over seeds (N,), of the methods that have a value."""
+    means = mean_over(paired.values, axis=0)
+    columns = zip(paired.methods, means.T, strict=True)
+    return {(explainer, head): values for (head, explainer), values in columns if np.isfinite(values).any()}
 
 
 def add_agreements(table: TableData, about: dict[str, str], ranking: Ranking) -> None:

@@ -183,7 +183,7 @@ def test_another_alignment_computes_feature_maps_anew_and_nothing_else(aligned: 
 
 def test_scores_are_those_of_the_saved_maps_drawn_by_the_saved_geometry(aligned: Path) -> None:
     masks = {one.id: one.mask.numpy() for one in squares(aligned, "test")}
-    scores = load_frames(aligned).scores.query("metric == 'pixel_auroc'")
+    scores = load_frames(aligned).rows().query("metric == 'pixel_auroc'")
     for cell in sorted(aligned.glob("cells/squares/*")):
         for file in sorted(cell.glob("maps/*.npz")):
             drawing = read_json(file.with_suffix(".json"))

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("squares")
 
 
 def test_every_class_has_rows_and_none_has_less_than_a_disease_s_share(class_frames: Frames) -> None:
-    scores = pd.concat([class_frames.scores, class_frames.own_class])
+    scores = pd.concat([class_frames.rows(), class_frames.own_class.rows()])
     own = scores[(scores["metric"] == "audc") & (scores["label"] == scores["target"])]
     counts = own.groupby(["explainer", "head", "label"])["image"].nunique().unstack()
     assert counts.columns.tolist() == [0, 1, 2]
@@ -42,7 +42,7 @@ def test_every_class_has_rows_and_none_has_less_than_a_disease_s_share(class_fra
 def test_rows_of_the_healthy_class_equal_a_deletion_by_hand(
     class_run: Path, class_frames: Frames, tmp_path: Path
 ) -> None:
-    rows = class_frames.own_class
+    rows = class_frames.own_class.rows()
     rows = rows[(rows["explainer"] == "softcam") & (rows["variant"] == "zero") & (rows["label"] == 0)]
     name = rows["image"].iloc[0]
     rows = rows[rows["image"] == name].set_index("metric")
@@ -125,7 +125,7 @@ def test_switching_it_on_touches_no_main_score(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(alone[name].numbers(), beside[name].numbers(), check_exact=True)
     assert not run_tiny(out, class_config()).computed
     run_tiny(out, class_config(every_class=False))
-    assert load_frames(out).own_class.empty
+    assert load_frames(out).own_class.rows().empty
 
 
 def test_two_classes_have_no_parts(tmp_path: Path) -> None:
@@ -151,15 +151,15 @@ def test_a_failure_of_one_class_leaves_the_main_scores(tmp_path: Path, monkeypat
     problems = run_tiny(tmp_path / "run", class_config()).problems
     assert any("'gradcam (own class)' failed: " in problem for problem in problems)
     frames = load_frames(tmp_path / "run")
-    assert "gradcam" in set(frames.scores["explainer"])
-    assert "gradcam" not in set(frames.own_class["explainer"])
+    assert "gradcam" in set(frames.rows()["explainer"])
+    assert "gradcam" not in set(frames.own_class.rows()["explainer"])
 
 
 def test_rows_of_other_settings_are_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is stopped between the main scores of new settings and those of the other classes."""
     out = tmp_path / "run"
     run_tiny(out, class_config())
-    assert not load_frames(out).own_class.empty
+    assert not load_frames(out).own_class.rows().empty
     more = class_config()
     more = more.model_copy(update={"explain": more.explain.model_copy(update={"steps": STEPS + 1})})
 
@@ -175,4 +175,4 @@ def test_rows_of_other_settings_are_not_mixed_in(tmp_path: Path, monkeypatch: py
     frames = load_frames(out)
     row = next(frames.explained[frames.explained["explainer"] == "gradcam"].itertuples())
     assert set(frames.curve(row, "deletion_curve", "zero")["step"]) == set(range(STEPS + 2))
-    assert frames.own_class.empty
+    assert frames.own_class.rows().empty

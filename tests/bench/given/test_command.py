@@ -88,7 +88,7 @@ def test_a_given_head_is_a_row_of_a_run_beside_trained_ones(tmp_path: Path, squa
     config = tiny_config(heads=["softcam-dense", "mine", "tte@of=mine"], metrics=["pixel_auroc"])
     assert run_tiny(tmp_path / "run", config).problems == []
     frames = load_frames(tmp_path / "run")
-    scored = frames.scores[["head", "explainer"]].drop_duplicates().apply(tuple, axis=1)
+    scored = frames.rows()[["head", "explainer"]].drop_duplicates().apply(tuple, axis=1)
     assert {("mine", "gradcam"), ("tte@of=mine", "softcam"), ("softcam-dense", "softcam")} <= set(scored)
     store = RunStore(tmp_path / "run")
     trained = {key.head: store.cell(key).training.exists() for key in frames.record.cells}

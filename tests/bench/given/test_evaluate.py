@@ -50,7 +50,7 @@ def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def difference(finished: Path, result: Result, explainers: list[str]) -> pd.Series:
     """Absolute differences of the scores that the run and the evaluation share; inf where only one is nan."""
-    old, new = load_frames(finished).scores, result.frames.scores
+    old, new = load_frames(finished).rows(), result.frames.rows()
     both = old[old["explainer"].isin(explainers)].merge(new, on=KEY, suffixes=("_run", ""))
     one_nan = both["value_run"].isna() != both["value"].isna()
     return (both["value_run"] - both["value"]).abs().fillna(0).mask(one_nan, np.inf)
@@ -60,7 +60,7 @@ def difference(finished: Path, result: Result, explainers: list[str]) -> pd.Seri
 def test_an_exported_classifier_has_the_scores_of_its_run(finished: Path, exported: Path) -> None:
     settings = {"diseased": 4, "healthy": 2, "faithful": 2, "steps": 3, "gallery": 2, "batch_size": 4}
     result = evaluate(exported, "squares", explainers=["gradcam"], metrics="all", precision="float32", explain=settings)
-    rows = load_frames(finished).scores
+    rows = load_frames(finished).rows()
     shared = difference(finished, result, ["gradcam", "random", "mask_oracle"])
     assert len(shared) == (rows["head"] == "blackbox").sum()
     assert shared.max() <= 1e-6
@@ -153,7 +153,7 @@ def test_figures_and_report_are_those_of_a_run(result: Result, tmp_path: Path, u
     page = result.save(tmp_path / "saved")
     assert page.is_file()
     assert (tmp_path / "saved/tables/localisation.csv").is_file()
-    assert len(load_frames(tmp_path / "saved").scores) == len(result.frames.scores)
+    assert len(load_frames(tmp_path / "saved").rows()) == len(result.frames.rows())
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").write_text("mine")
     with pytest.raises(UserError, match="not a run folder and not empty"):
@@ -170,7 +170,7 @@ def test_a_temporary_folder_goes_with_the_result_and_a_named_one_stays(user_net:
     written = file.stat().st_mtime_ns
     again = evaluate(*given, mean=0, std=1, explain=QUICK, out=tmp_path / "run")
     assert file.stat().st_mtime_ns == written
-    pd.testing.assert_frame_equal(kept.scores, again.scores)
+    pd.testing.assert_frame_equal(kept.scores, again.rows())
 
 
 def test_predictions_at_chance_are_warned_about(user_net: UserNet) -> None:

@@ -300,7 +300,7 @@ def test_the_command_reads_a_table_of_findings(tmp_path: Path, unsaved: None) ->
         app, [*given, "--labels", "multi", "--data", str(folder / "my.csv")], obj=run_benchmark.register
     )
     assert found.exit_code == 0, found.output
-    scores = load_frames(tmp_path / "out").scores
+    scores = load_frames(tmp_path / "out").rows()
     assert {name.partition(" [")[2] for name in scores["image"]} == {"effusion]", "nodule]"}
     for wrong, message in [
         (["--labels", "single", "--data", str(folder / "my.csv")], "--labels single: .* has other labels"),

@@ -251,4 +251,4 @@ def test_a_vision_transformer_goes_through_the_harness(tmp_path: Path) -> None:
     skipped = {name for name, one in black_box["explainers"].items() if "token" in one.get("reason", "")}
     assert skipped == {"gradcam", "gradcam++", "layercam", "hirescam", "xgradcam", "eigencam"}
     frames = load_frames(tmp_path / "run")
-    assert frames.scores.query("metric == 'evidence_gap' and explainer == 'softcam'")["value"].max() < 1e-4
+    assert frames.rows().query("metric == 'evidence_gap' and explainer == 'softcam'")["value"].max() < 1e-4

@@ -59,7 +59,7 @@ def report(folder: Path) -> tuple[list[str], str]:
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two topics that fail with one of the data sets; other figures are left out, because they take long."""
-    added = Topic("added", table_of, (figure_of,))
+    added = Topic("added", table_of, (figure_of,), shown=(figure_of,))
     monkeypatch.setattr(contents, "TOPICS", (*TOPICS, added))
     monkeypatch.setattr(build, "OTHERS", (added,))
     monkeypatch.setattr(build, "COMPARISONS", ())

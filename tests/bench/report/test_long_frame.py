@@ -39,12 +39,12 @@ def test_it_holds_every_score_and_every_step(frames: Frames, tmp_path: Path) -> 
     everything = stored(frames)
     assert len(frames.explained) == 2 * 2 * (3 + 4)
     assert set(everything["step"]) == {-1, 0, 1, 2, 3}
-    pd.testing.assert_frame_equal(written(frames, frames.scores[:0], tmp_path / "all.parquet"), everything)
+    pd.testing.assert_frame_equal(written(frames, frames.rows()[:0], tmp_path / "all.parquet"), everything)
 
 
 def test_the_report_keeps_what_has_no_step(frames: Frames) -> None:
     everything = stored(frames)
-    kept = frames.scores.sort_values(ORDER, ignore_index=True)
+    kept = frames.rows().sort_values(ORDER, ignore_index=True).astype(everything.dtypes)
     pd.testing.assert_frame_equal(kept, everything[everything["step"] == -1].reset_index(drop=True))
 
 
@@ -64,7 +64,7 @@ def test_a_curve_is_that_of_every_seed(frames: Frames) -> None:
 
 
 def test_derived_rows_are_added(frames: Frames, tmp_path: Path) -> None:
-    derived = frames.scores[:3].assign(metric="derived")
+    derived = frames.rows()[:3].assign(metric="derived")
     found = written(frames, derived, tmp_path / "all.parquet")
     assert len(found) == len(stored(frames)) + 3
     assert (found["metric"] == "derived").sum() == 3
@@ -75,12 +75,12 @@ def test_an_explainer_that_failed_since_leaves_no_row(frames: Frames, tmp_path: 
         frames.cell(cell).note_explainer("post_a", ExplainerOutcome(status="failed", reason="broken"))
     again = load_frames(tmp_path)
     assert "post_a" in set(frames.explained["explainer"])
-    assert "post_a" not in set(written(again, again.scores[:0], tmp_path / "all.parquet")["explainer"])
+    assert "post_a" not in set(written(again, again.rows()[:0], tmp_path / "all.parquet")["explainer"])
     assert "post_a" not in {names[3] for names, _ in compared_curves(again, "deletion_curve", "zero")}
 
 
 def test_a_run_without_a_score_has_an_empty_frame(tmp_path: Path) -> None:
     make_run(tmp_path, explainers=())
     frames = load_frames(tmp_path)
-    assert written(frames, frames.scores, tmp_path / "all.parquet").empty
+    assert written(frames, frames.rows(), tmp_path / "all.parquet").empty
     assert not list(compared_curves(frames, "deletion_curve", "zero"))

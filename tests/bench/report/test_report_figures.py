@@ -115,7 +115,7 @@ def test_method_curves_are_of_the_compared_methods(frames: Frames) -> None:
 
 def test_points_are_the_means_of_precision_and_sensitivity(frames: Frames) -> None:
     point = precision_and_sensitivity(frames)["first"][1]
-    scores = frames.scores
+    scores = frames.rows()
     mine = scores[(scores["dataset"] == "first") & (scores["explainer"] == "post_a") & (scores["head"] == "plain")]
     means = mine.groupby("metric")["value"].mean()
     assert point.method.label == "post_a"

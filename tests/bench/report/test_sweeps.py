@@ -19,7 +19,8 @@ from bench.report.sweeps.penalty import Sweep, sweeps
 from bench.report.sweeps.tables import lambda_sweep, pooling, resolution
 from bench.report.tables.main import all_tables
 from bench.report.tables.table import TableData
-from bench.statistics.intervals import bootstrap_weights, limits_of_one
+from bench.statistics.bootstrap.resampling import bootstrap_weights
+from bench.statistics.intervals import limits_of_one
 from bench.store.folders import CellStore, RunStore
 from bench.store.manifest import Manifest
 from bench.store.records import CellKey

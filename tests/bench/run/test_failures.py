@@ -65,7 +65,7 @@ def test_wrong_explainer_is_one_line_and_the_rest_goes_on(tmp_path: Path, fault:
     assert len(outcome.problems) == 1
     assert said in outcome.problems[0]
     assert "\n" not in outcome.problems[0]
-    scores = load_frames(tmp_path / "run").scores
+    scores = load_frames(tmp_path / "run").rows()
     assert "gradcam" in set(scores["explainer"])
     if fault == "one":
         values = scores[(scores["explainer"] == "nan") & (scores["metric"] == "activation_precision")]["value"]
@@ -96,7 +96,7 @@ def test_wrong_metric_is_one_line_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert len(outcome.problems) == 1
     assert "metric wrong failed: ZeroDivisionError: made to fail" in outcome.problems[0]
     assert "metric scalar failed: metric 'scalar' returned ()" in outcome.problems[0]
-    assert "activation_precision" in set(load_frames(tmp_path / "run").scores["metric"])
+    assert "activation_precision" in set(load_frames(tmp_path / "run").rows()["metric"])
 
 
 def test_failed_cell_keeps_its_traceback_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_metric_that_fails_half_way_leaves_no_row(tmp_path: Path) -> None:
     config = tiny_config(explainers=["gradcam"], heads=["blackbox"], metrics=["tired"])
     outcome = run_tiny(tmp_path / "run", config.model_copy(update={"explain": section}))
     assert "metric tired failed" in outcome.problems[0]
-    assert "tired" not in set(load_frames(tmp_path / "run").scores.get("metric", []))
+    assert "tired" not in set(load_frames(tmp_path / "run").rows().get("metric", []))
 
 
 def test_explainer_that_cannot_say_whether_it_applies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,4 +141,4 @@ def test_explainer_that_cannot_say_whether_it_applies(tmp_path: Path, monkeypatc
     outcome = run_tiny(tmp_path / "run", tiny_config(heads=["blackbox"]))
     assert len(outcome.problems) == 1
     assert "explainer 'gradcam' failed: RuntimeError: undecided" in outcome.problems[0]
-    assert "random" in set(load_frames(tmp_path / "run").scores["explainer"])
+    assert "random" in set(load_frames(tmp_path / "run").rows()["explainer"])

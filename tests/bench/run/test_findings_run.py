@@ -136,7 +136,7 @@ def test_predictions_hold_every_label_and_scores_equal_scikit_learn(frames: Fram
 
 
 def test_pairs_are_explained_for_their_finding_and_healthy_images_for_the_likeliest(frames: Frames) -> None:
-    rows = frames.scores.drop_duplicates(["image", "head"])
+    rows = frames.rows().drop_duplicates(["image", "head"])
     phantom = truth()
     for row in rows.itertuples():
         name, _, finding = str(row.image).removesuffix("]").partition(" [")
@@ -156,7 +156,7 @@ def test_pairs_are_explained_for_their_finding_and_healthy_images_for_the_likeli
 def test_predicted_is_right_where_the_probability_exceeds_a_half(frames: Frames) -> None:
     cell = frames.store.cell(CellKey(NAME, "compact", "blackbox", 0))
     explained = pd.read_parquet(cell.explained).set_index("image")
-    rows = frames.scores[frames.scores["head"] == "blackbox"].drop_duplicates("image").set_index("image")
+    rows = frames.rows()[frames.rows()["head"] == "blackbox"].drop_duplicates("image").set_index("image")
     for name, row in rows.iterrows():
         logit = explained.loc[name, f"logit_{row['target']}"]
         assert row["predicted"] == (row["target"] if logit > 0 else NO_FINDING)
@@ -182,7 +182,7 @@ def test_maps_explain_the_logit_although_the_config_says_contrast(frames: Frames
 
 
 def test_the_mask_of_the_finding_is_the_ceiling_and_random_is_at_chance(frames: Frames) -> None:
-    scores = frames.scores[frames.scores["metric"] == "activation_precision"]
+    scores = frames.rows()[frames.rows()["metric"] == "activation_precision"]
     oracle = scores[scores["explainer"] == "mask_oracle"]
     assert oracle["value"].eq(1).all()
     random, phantom = scores[(scores["explainer"] == "random") & (scores["head"] == "blackbox")], truth()
@@ -198,7 +198,7 @@ def test_the_mask_of_the_finding_is_the_ceiling_and_random_is_at_chance(frames: 
 
 def test_macro_table_averages_findings_and_per_class_tables_list_them(frames: Frames) -> None:
     tables = every_table(frames)
-    scores = frames.scores
+    scores = frames.rows()
     for row in tables["macro"].rows:
         mine = scores[(scores["explainer"] == row["explainer"]) & (scores["head"] == row["head"])]
         values = mine[(mine["metric"] == "activation_precision") & mine["diseased"]]
@@ -265,7 +265,7 @@ def test_a_lesion_reliance_is_counted_by_findings(frames: Frames) -> None:
 def test_figures_name_the_finding_and_its_probability(frames: Frames) -> None:
     images = load_images(frames, NAME)
     assert images is not None
-    rows = frames.scores[frames.scores["head"] == "blackbox"].drop_duplicates("image").set_index("image")
+    rows = frames.rows()[frames.rows()["head"] == "blackbox"].drop_duplicates("image").set_index("image")
     lines = row_names(frames, NAME, images, "blackbox", rows["target"])
     predictions = frames.predictions[frames.predictions["head"] == "blackbox"].set_index("image")
     for name, label, line in zip(images.ids, images.labels, lines, strict=True):

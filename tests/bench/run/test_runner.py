@@ -43,7 +43,7 @@ def assert_same_tables(first: Path, second: Path) -> None:
 def test_store_holds_the_whole_run(finished: Path) -> None:
     frames = load_frames(finished)
     assert frames.cells["status"].tolist() == ["ok", "ok"]
-    assert set(frames.scores["explainer"]) == {"softcam", "gradcam", "random", "mask_oracle"}
+    assert set(frames.rows()["explainer"]) == {"softcam", "gradcam", "random", "mask_oracle"}
     skipped = frames.cells["record"][0].explainers["softcam"]
     assert skipped.status == "skipped"
     assert "evidence" in skipped.reason
@@ -51,7 +51,7 @@ def test_store_holds_the_whole_run(finished: Path) -> None:
 
 
 def test_controls_score_at_floor_and_ceiling(finished: Path) -> None:
-    scores = load_frames(finished).scores
+    scores = load_frames(finished).rows()
     oracle = scores[scores["explainer"] == "mask_oracle"]
     for name in ("activation_precision", "activation_sensitivity", "pointing_game", "pixel_auroc", "iou_at_area"):
         assert oracle[oracle["metric"] == name]["value"].eq(1).all(), name
@@ -60,14 +60,14 @@ def test_controls_score_at_floor_and_ceiling(finished: Path) -> None:
 
 
 def test_inherent_map_is_the_prediction(finished: Path) -> None:
-    scores = load_frames(finished).scores
+    scores = load_frames(finished).rows()
     gap = scores[scores["metric"] == "evidence_gap"]
     assert set(gap["explainer"]) == {"softcam"}
     assert gap["value"].max() < 1e-4
 
 
 def test_each_metric_is_read_on_its_images(finished: Path) -> None:
-    scores = load_frames(finished).scores
+    scores = load_frames(finished).rows()
     assert scores[scores["metric"] == "activation_precision"]["diseased"].all()
     assert not scores[scores["metric"] == "negative_ratio"]["diseased"].any()
     assert scores[scores["metric"] == "audc"]["image"].nunique() == 2
@@ -151,7 +151,7 @@ def test_parameters_of_the_table_reach_names_with_parameters(tmp_path: Path, nam
         config = tiny_config(heads=["blackbox"], explainers=["smoothgrad@noise=0.3"], studies=studies)
         run_tiny(tmp_path / "run", config.model_copy(update={"explainers": {"smoothgrad": {"samples": samples}}}))
         frames = load_frames(tmp_path / "run")
-        return frames.studies["map_mean"] if studies else frames.scores.query("metric == 'pixel_auroc'")
+        return frames.studies["map_mean"] if studies else frames.rows().query("metric == 'pixel_auroc'")
 
     first, second, again = run_with(1), run_with(4), run_with(1)
     column = "samples" if studies else "value"
@@ -217,8 +217,8 @@ def test_data_set_without_masks_skips_localisation(tmp_path: Path) -> None:
     said, asked = line.removeprefix("bare: no masks: localisation skipped (").removesuffix(")").split(", "), names
     assert set(said) == set(asked)
     assert len(said) == len(asked)
-    assert "activation_precision" not in set(frames.scores["metric"])
-    assert {"audc", "positive_ratio"} <= set(frames.scores["metric"])
+    assert "activation_precision" not in set(frames.rows()["metric"])
+    assert {"audc", "positive_ratio"} <= set(frames.rows()["metric"])
     assert frames.cells["record"][0].explainers["mask_oracle"].reason == "the data set has no masks"
 
 
@@ -265,16 +265,16 @@ def test_report_shows_only_what_the_last_plan_came_to(tmp_path: Path) -> None:
     run_tiny(out, tiny_config(explainers=["gradcam", "random"]))
     run_tiny(out, tiny_config(explainers=["random"], heads=["blackbox"]))
     frames = load_frames(out)
-    assert set(frames.scores["explainer"]) == {"random"}
+    assert set(frames.rows()["explainer"]) == {"random"}
     assert frames.cells["head"].tolist() == ["blackbox"]
     assert not run_tiny(out, tiny_config(explainers=["gradcam", "random"])).computed
-    assert set(load_frames(out).scores["explainer"]) == {"gradcam", "random"}
+    assert set(load_frames(out).rows()["explainer"]) == {"gradcam", "random"}
 
 
 def test_inherent_models_alone_keep_their_controls(tmp_path: Path) -> None:
     config = tiny_config(heads=["softcam-sparse"], on_inherent=["gradcam"])
     run_tiny(tmp_path / "run", config)
-    assert "mask_oracle" in set(load_frames(tmp_path / "run").scores["explainer"])
+    assert "mask_oracle" in set(load_frames(tmp_path / "run").rows()["explainer"])
 
 
 def test_maps_of_coarse_grids_are_asked_for(tmp_path: Path) -> None:

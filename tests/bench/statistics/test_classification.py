@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from bench.statistics.bootstrap.resampling import bootstrap_weights
 from bench.statistics.classification import (
     CLASSIFICATION_SCORES,
     auc,
@@ -13,7 +14,6 @@ from bench.statistics.classification import (
     expected_calibration_error,
     softmax,
 )
-from bench.statistics.intervals import bootstrap_weights
 
 
 def made(classes: int, seed: int = 0, images: int = 60) -> tuple[np.ndarray, np.ndarray]:

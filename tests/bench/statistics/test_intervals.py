@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
+from bench.statistics.bootstrap.resampling import bootstrap_weights
 from bench.statistics.comparison import mean_differences
-from bench.statistics.intervals import ALIKE, bootstrap_weights, estimate_mean, estimate_means, interval, with_ties
+from bench.statistics.intervals import ALIKE, estimate_mean, estimate_means, interval, with_ties
 
 
 def series(*values: object) -> pd.Series:

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from bench.statistics.agreement import kendall_tau, rank_agreement
-from bench.statistics.intervals import bootstrap_weights, limits_of_one
+from bench.statistics.bootstrap.resampling import bootstrap_weights
+from bench.statistics.intervals import limits_of_one
 
 
 def test_tau_is_scipys_with_ties_and_without() -> None:

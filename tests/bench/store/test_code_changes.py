@@ -53,7 +53,7 @@ def run(folder: Path) -> tuple[bool, CellStore]:
     outcome = run_tiny(folder / "run", config)
     assert outcome.problems == []
     frames = load_frames(folder / "run")
-    assert set(frames.scores["explainer"]) == {"mine", "random"}
+    assert set(frames.rows()["explainer"]) == {"mine", "random"}
     (cell,) = (RunStore(folder / "run").folder / "cells" / "squares").iterdir()
     return outcome.computed, CellStore(cell)
 

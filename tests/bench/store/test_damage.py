@@ -131,8 +131,8 @@ def content(folder: Path) -> dict[str, Any]:
     assert weights is not None
     return {
         "weights": digest_of(weights[0]),
-        "scores": frames.scores.to_csv(),
-        "own class": frames.own_class.to_csv(),
+        "scores": frames.rows().to_csv(),
+        "own class": frames.own_class.rows().to_csv(),
         "predictions": frames.predictions.to_csv(),
         "history": frames.training.drop(columns="seconds").to_csv(),
         "study": frames.studies["widths"].to_csv(),
@@ -186,7 +186,7 @@ def test_a_report_names_a_damaged_file(whole: Path, tmp_path: Path, damage: Call
     assert line in gaps(frames)  # which the page, a table and the terminal show
     if kind == "scores":
         assert "explainer 'random'" in line
-        assert not len(frames.scores)
+        assert not len(frames.rows())
 
 
 @pytest.mark.parametrize("kind", ["scores", "gallery", "predictions", "images", "record of a cell"])

@@ -149,7 +149,7 @@ def test_a_damaged_cell_has_failed_in_the_report(tmp_path: Path, text: str, part
     file.write_text(text)
     frames = load_frames(tmp_path)
     assert frames.cells["status"].tolist() == ["failed", "ok"]
-    assert set(frames.scores["head"]) == {good.head}
+    assert set(frames.rows()["head"]) == {good.head}
     (line,) = [line for line in gaps(frames) if line.startswith(f"{bad} failed: ")]
     assert str(file) in line
     assert "\n" not in line

@@ -93,7 +93,7 @@ def test_failure_is_kept_and_the_scores_stay(tmp_path: Path) -> None:
     frames = load_frames(tmp_path / "run")
     assert set(frames.studies["largest"]["explainer"]) == {"random", "mask_oracle"}
     assert [line for line in gaps(frames) if "study" in line] == [problem]
-    assert "gradcam" in set(frames.scores["explainer"])
+    assert "gradcam" in set(frames.rows()["explainer"])
 
 
 def test_without_studies_there_are_none(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.report.contents import every_table
 from bench.report.frames.load import CELL, Frames, load_frames
+from bench.report.frames.scores import Scores
 from bench.report.studies.counterfactual import (
     SCORES,
     agreement_table,
@@ -161,11 +162,11 @@ def test_agreement_of_a_metric_is_tau_over_methods_from_the_better_end(
 def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp_path: Path) -> None:
     store = make_run(tmp_path / "run", datasets=("first",), explainers=("evidence", "post_a", "noise"))
     frames = load_frames(store.folder)
-    is_gini = frames.scores["metric"] == "gini"
-    frames.scores.loc[is_gini, ["metric", "variant"]] = "audc", "zero"
+    is_gini = frames.rows()["metric"] == "gini"
+    frames.rows().loc[is_gini, ["metric", "variant"]] = "audc", "zero"
     old = every_table(frames)["faithfulness"]
     assert any("Re-run the same command with --studies counterfactual" in note for note in old.notes)
-    about = frames.scores.drop_duplicates(["image", *CELL, "explainer"]).drop(columns=["metric", "variant", "value"])
+    about = frames.rows().drop_duplicates(["image", *CELL, "explainer"]).drop(columns=["metric", "variant", "value"])
     mass = {"evidence": (2.0, 1.0), "post_a": (1.0, 2.0), "noise": (1.0, 1.0)}
     lesions = [
         about.assign(lesion=number, pixels=4 + number, mass=[mass[name][number] for name in about["explainer"]])
@@ -185,9 +186,9 @@ def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp
 def test_a_method_without_scores_on_one_data_set_is_drawn_on_the_other(tmp_path: Path) -> None:
     frames = load_frames(make_run(tmp_path / "run", ("first", "second"), explainers=("evidence", "post_a")).folder)
     first, second = "first", "second"
-    rows = frames.scores[frames.scores["metric"] == "gini"].assign(metric="counterfactual_share", variant="")
+    rows = frames.rows()[frames.rows()["metric"] == "gini"].assign(metric="counterfactual_share", variant="")
     rows = rows[(rows["dataset"] == first) | (rows["explainer"] == "evidence")]
-    (drawing,) = counterfactual(replace(frames, scores=rows))
+    (drawing,) = counterfactual(replace(frames, source=Scores.of(rows)))
     axes = {axis.get_title().split(" ")[0]: axis for axis in drawing.figure.axes}
     drawn = {name: sum(np.isfinite(line.get_xdata()).all() for line in axis.lines) for name, axis in axes.items()}
     assert drawn[first] > drawn[second] > 1

@@ -70,7 +70,7 @@ def test_probability_target_is_the_softmax_of_the_logits() -> None:
 
 def test_the_first_setting_is_what_the_run_scores(frames: Frames) -> None:
     own = rows_of(frames, implementation="gradcam", target="contrast", upsampling=ALIGNED)
-    scores = frames.scores.query("explainer == 'gradcam' and head == 'blackbox'")
+    scores = frames.rows().query("explainer == 'gradcam' and head == 'blackbox'")
     localisation = [title(one) for one in frames.record.metrics if one.family == "localisation"]
     assert set(own["measure"]) == {"max_difference", "mean_difference", "rank_correlation", *localisation}
     for name in localisation:
@@ -112,7 +112,7 @@ def test_ranks_are_places_among_the_stored_scores(frames: Frames) -> None:
     tables = implementation_tables(frames)
     rows = rows_of(frames, "layercam")
     images = set(rows["image"].dropna())
-    scores = frames.scores[frames.scores["image"].isin(images) & (frames.scores["head"] == "blackbox")]
+    scores = frames.rows()[frames.rows()["image"].isin(images) & (frames.rows()["head"] == "blackbox")]
     rivals = scores[scores["explainer"].isin(["gradcam", *OTHERS]) & (scores["explainer"] != "layercam")]
     checked = 0
     for row in tables["implementations_ranks"].rows:

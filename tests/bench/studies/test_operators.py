@@ -17,9 +17,10 @@ from bench.contracts import Batch, Classifier, Explainer
 from bench.metrics import FILLS, RULES
 from bench.report.contents import draw_figures
 from bench.report.figures.style import paper_style
-from bench.report.frames.compared import main_rows
+from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames, load_frames
 from bench.report.frames.paired import main_variants, title
+from bench.report.frames.scores import Scores
 from bench.report.gaps import note_missing
 from bench.report.studies.fair_resolution import fair_resolution_tables
 from bench.report.studies.operators import missing_operators, operator_ranks, operator_tables
@@ -54,7 +55,7 @@ def test_every_operator_has_scores_and_donors_need_healthy_images(tmp_path: Path
     outcome = run_tiny(tmp_path / "run", config())
     assert outcome.problems == []
     frames = load_frames(tmp_path / "run")
-    values = frames.scores[frames.scores["step"] == -1]
+    values = frames.rows()[frames.rows()["step"] == -1]
     assert values["value"].notna().all()
     found = values.groupby("dataset")["variant"].unique().map(set)
     assert found["squares"] == set(FILLS)
@@ -67,7 +68,7 @@ def test_every_operator_has_scores_and_donors_need_healthy_images(tmp_path: Path
 def test_every_operator_is_asked_for_by_all_and_none_twice(tmp_path: Path) -> None:
     """Insertion has no noisy linear imputation: it starts where all is missing."""
     run_tiny(tmp_path / "run", config(datasets=["squares"], explainers=["random"], metrics=["all"]))
-    variants = load_frames(tmp_path / "run").scores.groupby("metric")["variant"].unique().map(set)
+    variants = load_frames(tmp_path / "run").rows().groupby("metric")["variant"].unique().map(set)
     rules = set(RULES[1:])
     assert variants["audc"] == variants["srg"] == variants["audc_accuracy"] == set(FILLS) | rules
     assert variants["auic"] == set(FILLS) - {"noise"} | rules
@@ -83,12 +84,12 @@ def frames(tmp_path: Path) -> Frames:
     make_run(tmp_path)
     frames = load_frames(tmp_path)
     draw, parts = np.random.default_rng(5), []
-    about = frames.scores[["dataset", "backbone", "head", "seed", "explainer", "family"]].drop_duplicates()
+    about = frames.rows()[["dataset", "backbone", "head", "seed", "explainer", "family"]].drop_duplicates()
     for row in about.to_dict("records"):
         for variant in ("zero", "blur"):
             scores = {"image": list("abcd"), "group": list("aabb"), "value": draw.uniform(size=4)}
             parts.append(pd.DataFrame(scores | row).assign(metric="audc", variant=variant, step=-1))
-    return replace(frames, scores=pd.concat(parts, ignore_index=True))
+    return replace(frames, source=Scores.of(pd.concat(parts, ignore_index=True)))
 
 
 def test_ranks_are_those_of_the_means_and_controls_have_none(frames: Frames) -> None:
@@ -124,14 +125,16 @@ def test_agreement_is_scipys_over_the_same_methods(frames: Frames) -> None:
 
 def test_rules_have_ranks_of_their_own_and_no_verdict(frames: Frames) -> None:
     """Top-k and the order of deletion by other rules: in this table, and in no other where they could be chosen."""
-    zero = frames.scores[frames.scores["variant"] == "zero"]
+    zero = frames.rows()[frames.rows()["variant"] == "zero"]
     reversed_ = zero.assign(variant="max", value=-zero["value"])
     topk = [zero.assign(metric="topk_precision", variant=way, value=zero["value"] * sign) for way, sign in RULE_SIGNS]
     facts = MetricFacts(name="topk_precision", family="localisation", higher_is_better=True)
     metrics = [*frames.record.metrics, frames.record.metrics[0].changed(variant="max")]
     metrics += [facts.changed(variant=way) for way, _ in RULE_SIGNS]
     record = frames.record.changed(metrics=metrics)
-    told = replace(frames, scores=pd.concat([frames.scores, reversed_, *topk], ignore_index=True), record=record)
+    told = replace(
+        frames, source=Scores.of(pd.concat([frames.rows(), reversed_, *topk], ignore_index=True)), record=record
+    )
     tables = operator_tables(told)
     rows = tables["operators_agreement"].rows
     first = [row for row in rows if row["dataset"] == "first"]
@@ -148,7 +151,7 @@ def test_rules_have_ranks_of_their_own_and_no_verdict(frames: Frames) -> None:
             assert row["rank topk_precision"] == row["rank topk_precision@max"]
             assert float(row["rank topk_precision"]) + float(row["rank topk_precision@sum"]) == 4
     assert [title(one) for one in main_variants(told)] == ["audc@zero", "audc@blur", "topk_precision"]
-    of_families = [metric_table(told, name, main_rows(told)) for name in ("faithfulness", "localisation")]
+    of_families = [metric_table(told, name, compared(told)) for name in ("faithfulness", "localisation")]
     shown = [column.name for table in of_families for column in table.columns]
     assert shown == ["audc@zero", "audc@blur", "topk_precision"]
     alone = replace(told, record=record.changed(metrics=[one for one in metrics if one.variant in ("max", "sum")]))
@@ -161,11 +164,11 @@ def _means(tables: dict[str, TableData], *ways: str) -> list[list[float]]:
 
 
 def test_every_line_ends_at_its_name(frames: Frames) -> None:
-    third = frames.scores[frames.scores["variant"] == "zero"].assign(variant="black", value=0.5)
+    third = frames.rows()[frames.rows()["variant"] == "zero"].assign(variant="black", value=0.5)
     metrics = [*frames.record.metrics, frames.record.metrics[0].changed(variant="black")]
-    scores, record = pd.concat([frames.scores, third], ignore_index=True), frames.record.changed(metrics=metrics)
+    scores, record = pd.concat([frames.rows(), third], ignore_index=True), frames.record.changed(metrics=metrics)
     with paper_style():
-        (drawing,) = operator_ranks(replace(frames, scores=scores, record=record))
+        (drawing,) = operator_ranks(replace(frames, source=Scores.of(scores), record=record))
     assert len(drawing.figure.axes) == 2
     for axis in drawing.figure.axes:  # all tie at the end: one below the other
         names = {text.get_text(): text.get_position()[1] for text in axis.texts}
@@ -174,9 +177,9 @@ def test_every_line_ends_at_its_name(frames: Frames) -> None:
 
 
 def test_one_operator_makes_no_table(frames: Frames) -> None:
-    one = replace(frames, scores=frames.scores[frames.scores["variant"] == "zero"])
+    one = replace(frames, source=Scores.of(frames.rows()[frames.rows()["variant"] == "zero"]))
     assert operator_tables(one) == {}
-    assert operator_tables(replace(frames, scores=frames.scores[:0])) == {}
+    assert operator_tables(replace(frames, source=Scores.of(frames.rows()[:0]))) == {}
 
 
 # --- Fair resolution -------------------------------------------------------------------------------------------------
@@ -213,7 +216,7 @@ def test_study_scores_the_treated_maps(tmp_path: Path) -> None:
     wide = auroc.pivot(index=["explainer", "image"], columns="treatment", values="value")
     is_moved = (wide["grid"] - wide["receptive-field"]).abs().groupby("explainer").max() > 1e-3
     assert set(is_moved[is_moved].index) == {"gradcam", "random"}
-    stored = frames.scores[frames.scores["metric"] == "audc"].set_index(["explainer", "image"])["value"]
+    stored = frames.rows()[frames.rows()["metric"] == "audc"].set_index(["explainer", "image"])["value"]
     ours = audc[audc["treatment"] == "receptive-field"].set_index(["explainer", "image"])["value"]
     np.testing.assert_allclose(ours, stored[ours.index], rtol=1e-4)
     assert rows[rows["metric"] == "audc"]["image"].nunique() == 2  # explain.faithful allows no more

@@ -34,7 +34,7 @@ def test_predicts_as_the_black_box_and_has_rows_of_its_own(tmp_path: Path) -> No
     record = frames.cells.set_index("head").loc["tte", "record"]
     assert record.weights_from == "blackbox, trained"
     assert record.evidence_grid == (4, 4)
-    gap = frames.scores[frames.scores["metric"] == "evidence_gap"]
+    gap = frames.rows()[frames.rows()["metric"] == "evidence_gap"]
     assert set(gap["head"]) == {"tte"}
     assert gap["value"].max() < 1e-4
     tables = all_tables(frames)

@@ -17,6 +17,8 @@ from bench.report.answer.model import Answer, QuestionAnswer
 from bench.report.answer.results import ResultsFile, results_of
 from bench.report.answer.scorecard import scorecard, scorecard_markdown
 from bench.report.comparisons.floor_ceiling import floor_ceiling_tables
+from bench.report.comparisons.price import price_tables
+from bench.report.comparisons.verdicts import verdict_tables
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.summary import print_summary
@@ -33,7 +35,8 @@ CONFIG = {"report": {"reference": "post_a"}}
 
 def main_tables(frames: Frames) -> dict[str, TableData]:
     """The tables that the answer reads; planted runs store no files of curves."""
-    return all_tables(frames) | floor_ceiling_tables(frames)
+    found = all_tables(frames) | floor_ceiling_tables(frames)
+    return found | verdict_tables(frames) | price_tables(frames)
 
 
 def answered(frames: Frames, signs: list[Signature] | None = None) -> Answer:

@@ -16,6 +16,7 @@ from bench.report.comparisons.critical_difference import (
     missing_critical_difference,
 )
 from bench.report.frames.load import Frames
+from bench.report.frames.scores import Scores
 from bench.statistics.friedman import alike, critical_difference, friedman
 from tests.support.decided import MEANS, made, score_rows
 
@@ -86,7 +87,7 @@ def test_run_of_eight_data_sets(tmp_path: Path) -> None:
     assert (ranks["n"] == 8).all()
     audc = ranks[ranks["metric"] == "audc@zero"]
     assert set(audc["method"].iloc[:2]) == {"soft", "post_b"}  # lower is better
-    mixed = replace(frames, scores=frames.scores.sample(frac=1, random_state=1))
+    mixed = replace(frames, source=Scores.of(frames.rows().sample(frac=1, random_state=1)))
     pd.testing.assert_frame_equal(
         critical_difference_frame(mixed).sort_values(["metric", "method"], ignore_index=True),
         ranks.sort_values(["metric", "method"], ignore_index=True),
@@ -100,8 +101,8 @@ def test_run_of_eight_data_sets(tmp_path: Path) -> None:
 
 def test_a_method_without_a_score_somewhere_is_left_out_and_few_blocks_are_no_table(tmp_path: Path) -> None:
     frames = several(tmp_path, 6)
-    gone = (frames.scores["explainer"] == "post_a") & (frames.scores["dataset"] == "x3")
-    ranks = critical_difference_frame(replace(frames, scores=frames.scores[~gone]))
+    gone = (frames.rows()["explainer"] == "post_a") & (frames.rows()["dataset"] == "x3")
+    ranks = critical_difference_frame(replace(frames, source=Scores.of(frames.rows()[~gone])))
     assert set(ranks["method"]) == {"soft", "exact", "post_b"}
     few = several(tmp_path, 4)
     none = critical_difference_frame(few)

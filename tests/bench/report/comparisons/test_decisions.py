@@ -17,6 +17,7 @@ from bench.report.comparisons.price import price_frame
 from bench.report.comparisons.verdicts import verdict_frame, verdict_table
 from bench.report.contents import COMPARISONS, TOPICS, draw_figures
 from bench.report.frames.load import Frames
+from bench.report.frames.scores import Scores
 from bench.report.gaps import Missing
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import write_table
@@ -163,7 +164,7 @@ def test_every_table_and_figure_is_written(planted: Frames, tmp_path: Path) -> N
 def test_a_run_without_anything_to_compare(tmp_path: Path) -> None:
     alone = made(tmp_path, score_rows({("plain", "post_a"): (0.3, 0.5)}))
     assert tables_of(alone) == {}
-    without = replace(alone, record=alone.record.changed(explainers={}), scores=alone.scores[:0])
+    without = replace(alone, record=alone.record.changed(explainers={}), source=Scores.of(alone.rows()[:0]))
     said = "".join(one.message(without) for one in missing_of(without))
     assert all(name in said for name in ("floor_ceiling", "verdicts", "price", "model_or_map"))
     assert draw_figures(alone, Manifest(tmp_path), COMPARISONS) == {}

@@ -15,6 +15,7 @@ from bench.report.comparisons.verdict_lines import lines
 from bench.report.comparisons.verdict_sentences import reason
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
+from bench.report.frames.scores import Scores
 from tests.support.decided import MEANS, RECORD, made, score_rows, verdict
 
 CONFIG = {"report": {"reference": "post_a"}}
@@ -64,12 +65,12 @@ def test_margin_is_a_share_of_the_way_from_floor_to_ceiling(planted: Frames, tmp
 
 def test_the_best_is_chosen_by_the_mean_of_the_difference_not_by_that_of_images(planted: Frames) -> None:
     """Half of the images form one group: there post_a is far better, so images and groups choose differently."""
-    scores = planted.scores.copy()
+    scores = planted.rows().copy()
     number = scores["image"].str.slice(1).astype(int)
     scores["group"] = np.where(number < 20, "many", scores["image"])
     better = (number < 20) & (scores["explainer"] == "post_a") & (scores["head"] == "plain")
     scores.loc[better & (scores["metric"] == "precision"), "value"] += 0.5
-    frames = replace(planted, scores=scores)
+    frames = replace(planted, source=Scores.of(scores))
     images = (
         scores[(scores["head"] == "plain") & (scores["metric"] == "precision")].groupby("explainer")["value"].mean()
     )

@@ -14,6 +14,7 @@ from bench.data.split import Split
 from bench.report.comparisons.model_or_map import model_or_map_frame
 from bench.report.comparisons.subgroups import counts, image_facts, strata_frame, thirds
 from bench.report.frames.load import Frames
+from bench.report.frames.scores import Scores
 from bench.run.cell import explained_logits
 from bench.store.stored_files import StoredFiles
 from tests.support.decided import DIFFICULTY, NOISE, N, floored, made, verdict
@@ -44,7 +45,7 @@ def test_thirds_and_counts_by_hand() -> None:
 
 def test_strata_hold_their_images(planted: Frames, tmp_path: Path) -> None:
     """Images 0–9 are missed by the head, area rises with the index: each mean is that of its images."""
-    scores = planted.scores.copy()
+    scores = planted.rows().copy()
     scores.loc[(scores["head"] == "soft") & scores["image"].isin([f"i{i}" for i in range(10)]), "predicted"] = 0
     ours = made(tmp_path, scores)
     lesions = pd.DataFrame({"image": [f"i{i}" for i in range(N)], "lesion_area": np.arange(1, N + 1) / 100})
@@ -63,7 +64,7 @@ def test_strata_hold_their_images(planted: Frames, tmp_path: Path) -> None:
 
 
 def test_confidence_is_the_black_boxs_in_the_right_class(planted: Frames, tmp_path: Path) -> None:
-    ours = made(tmp_path, planted.scores)
+    ours = made(tmp_path, planted.rows())
     for cell in ours.cells.itertuples():
         margin = {"plain": 2.0, "soft": 9.0, "exact": 9.0}[str(cell.head)]
         file = ours.cell(cell).explained
@@ -118,9 +119,9 @@ def test_strata_show_undirected_metrics_of_healthy_images_without_a_difference(p
         {"name": "area", "variant": "", "family": "consistency", "higher_is_better": True, "images": "healthy"},
         {"name": "largest", "variant": "", "family": "consistency", "higher_is_better": None, "images": "healthy"},
     ]
-    precision = planted.scores[planted.scores["metric"] == "precision"].assign(diseased=False, label=0, predicted=0)
+    precision = planted.rows()[planted.rows()["metric"] == "precision"].assign(diseased=False, label=0, predicted=0)
     scores = pd.concat([precision.assign(metric="area"), precision.assign(metric="largest")], ignore_index=True)
-    ours = replace(planted, scores=scores, record=planted.record.changed(metrics=metrics))
+    ours = replace(planted, source=Scores.of(scores), record=planted.record.changed(metrics=metrics))
     rows = strata_frame(ours)
     shown = rows[(rows["metric"] == "largest") & (rows["stratum"] == "healthy images") & (rows["method"] == "soft")]
     (row,) = shown.to_dict("records")

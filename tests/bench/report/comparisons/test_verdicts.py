@@ -18,6 +18,7 @@ from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.figures.style import paper_style
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import label, metric_rows
+from bench.report.frames.scores import Scores
 from bench.statistics.comparison import NO_EVIDENCE, SAME
 from tests.support.decided import MEANS, METRICS, NOISE, RECORD, N, floored, made, score_rows, verdict
 
@@ -52,7 +53,7 @@ def test_curves_of_two_networks_are_compared_by_what_random_maps_score_on_each(t
     """Raw 0.4 is better than 0.5; less the floors +0.1 is worse than -0.4, image by image."""
     frames = floored(tmp_path)
     row = verdict(verdict_frame(frames), method="soft", against="post_a", metric="audc@zero")
-    scores = frames.scores[frames.scores["metric"] == "audc"].pivot_table(
+    scores = frames.rows()[frames.rows()["metric"] == "audc"].pivot_table(
         index="image", columns=["head", "explainer"], values="value"
     )
     ours, theirs = (
@@ -82,12 +83,12 @@ def test_intervals_stay_within_what_is_possible(tmp_path: Path) -> None:
 
 def test_failing_metrics_are_marked_and_not_spoken_of_and_disagreement_is_named(planted: Frames) -> None:
     """Precision fails on x: the spare metric, which says the opposite, is spoken of instead."""
-    spare = planted.scores[planted.scores["metric"] == "precision"].assign(metric="spare")
+    spare = planted.rows()[planted.rows()["metric"] == "precision"].assign(metric="spare")
     spare["value"] = -spare["value"]
     metrics = [METRICS[0], METRICS[0].changed(name="spare")]
     given = replace(
         planted,
-        scores=pd.concat([planted.scores, spare], ignore_index=True),
+        source=Scores.of(pd.concat([planted.rows(), spare], ignore_index=True)),
         record=planted.record.changed(metrics=metrics),
     )
     row = verdict(spoken(verdict_frame(given)), method="soft")
@@ -109,7 +110,7 @@ def test_failing_metrics_are_marked_and_not_spoken_of_and_disagreement_is_named(
 
 
 def test_order_of_rows_does_not_matter(planted: Frames) -> None:
-    mixed = replace(planted, scores=planted.scores.sample(frac=1, random_state=3))
+    mixed = replace(planted, source=Scores.of(planted.rows().sample(frac=1, random_state=3)))
     pd.testing.assert_frame_equal(verdict_frame(planted), verdict_frame(mixed))
 
 
@@ -119,10 +120,12 @@ def test_only_seeds_that_both_have_are_paired(planted: Frames, tmp_path: Path) -
 
 
 def test_undefined_values_are_counted(planted: Frames) -> None:
-    scores = planted.scores.copy()
+    scores = planted.rows().copy()
     gone = (scores["head"] == "soft") & (scores["explainer"] == "own") & (scores["image"] == "i3")
     scores.loc[gone, "value"] = np.nan
-    row = verdict(verdict_frame(replace(planted, scores=scores)), method="soft", against="post_a", metric="precision")
+    row = verdict(
+        verdict_frame(replace(planted, source=Scores.of(scores))), method="soft", against="post_a", metric="precision"
+    )
     assert (row["n"], row["undefined"]) == (N - 1, 1)
 
 
@@ -145,7 +148,7 @@ def test_tally_and_wins(planted: Frames) -> None:
 def test_consistency_is_compared_among_signed_maps_only(planted: Frames) -> None:
     """A map without a sign is positive by construction, which is no agreement with the label."""
     explainers = planted.record.explainers
-    unsigned = next(name for name in explainers if name in set(planted.scores["explainer"]))
+    unsigned = next(name for name in explainers if name in set(planted.rows()["explainer"]))
     facts = {name: one.changed(signed=name != unsigned) for name, one in explainers.items()}
     changed = replace(planted, record=planted.record.changed(explainers=facts))
     families = ("localisation", "consistency")
@@ -158,7 +161,7 @@ def test_a_head_is_named_alone_unless_it_has_two_kinds_of_own_maps(planted: Fram
     """A second inherent explainer of the run that is on another head does not lengthen the names."""
     explainers = RECORD.explainers | {"other": RECORD.explainers["own"]}
     beside = score_rows({("exact", "own"): (0.35, 0.5)}).assign(explainer="other")
-    two = made(tmp_path, pd.concat([planted.scores, beside], ignore_index=True), explainers=explainers)
+    two = made(tmp_path, pd.concat([planted.rows(), beside], ignore_index=True), explainers=explainers)
     assert label(two, ("soft", "own")) == "soft"
     assert {label(two, ("exact", one)) for one in ("own", "other")} == {"own of exact", "other of exact"}
     assert label(two, ("plain", "post_a")) == "post_a"
@@ -167,12 +170,12 @@ def test_a_head_is_named_alone_unless_it_has_two_kinds_of_own_maps(planted: Fram
 
 def test_the_first_metric_with_enough_images_is_spoken_of(planted: Frames) -> None:
     """Precision loses all but 4 images, another metric of its family comes after it."""
-    scores = planted.scores
+    scores = planted.rows()
     few = scores[(scores["metric"] != "precision") | scores["image"].isin([f"i{index}" for index in range(4)])]
     spare = scores[scores["metric"] == "precision"].assign(metric="spare")
     metrics = [METRICS[0], METRICS[0].changed(name="spare"), METRICS[1]]
     record = planted.record.changed(metrics=metrics)
-    rows = verdict_frame(replace(planted, scores=pd.concat([few, spare], ignore_index=True), record=record))
+    rows = verdict_frame(replace(planted, source=Scores.of(pd.concat([few, spare], ignore_index=True)), record=record))
     assert spoken(rows)["metric"].tolist() == ["spare", "spare", "audc@zero", "audc@zero"]
     assert set(spoken(rows)["against"]) == {"post_b"}
     (line,) = too_few(rows)
@@ -191,17 +194,21 @@ def test_the_first_metric_with_enough_images_is_spoken_of(planted: Frames) -> No
 
 
 def test_a_metric_that_no_image_has_is_not_compared(planted: Frames) -> None:
-    scores = planted.scores.copy()
+    scores = planted.rows().copy()
     scores.loc[scores["metric"] == "precision", "value"] = np.nan
-    assert set(verdict_frame(replace(planted, scores=scores))["metric"]) == {"audc@zero"}
-    assert len(verdict_frame(replace(planted, scores=scores.assign(value=np.nan)))) == 0
+    assert set(verdict_frame(replace(planted, source=Scores.of(scores)))["metric"]) == {"audc@zero"}
+    assert len(verdict_frame(replace(planted, source=Scores.of(scores.assign(value=np.nan))))) == 0
 
 
 def test_sentence_says_that_groups_are_lacking(planted: Frames) -> None:
-    scores = planted.scores.assign(group=planted.scores["image"].str.slice(0, 2))  # i0 to i9 by their first digit
-    row = verdict(verdict_frame(replace(planted, scores=scores)), method="soft", against="post_b", metric="precision")
+    scores = planted.rows().assign(group=planted.rows()["image"].str.slice(0, 2))  # i0 to i9 by their first digit
+    row = verdict(
+        verdict_frame(replace(planted, source=Scores.of(scores))), method="soft", against="post_b", metric="precision"
+    )
     assert (row["groups"], row["needed"]) == (10, 8)
     few = scores[scores["group"].isin(["i1", "i2"])]
-    row = verdict(verdict_frame(replace(planted, scores=few)), method="soft", against="post_b", metric="precision")
+    row = verdict(
+        verdict_frame(replace(planted, source=Scores.of(few))), method="soft", against="post_b", metric="precision"
+    )
     assert row["sentence"].startswith("too few groups of images to compare soft with post_b on x (precision")
     assert row["sentence"].endswith("n = 22 in 2 groups, 8 groups needed)")

@@ -1,0 +1,1 @@
+"""Parts of a report that are reused as long as nothing that they read has changed."""

@@ -1,0 +1,62 @@
+"""State of a run folder at its last report, which tells whether a report is still current."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.files import file_digest
+from bench.report.incremental.inputs import stamps
+from bench.report.page.inline import sources
+from bench.report.tables.reported import FILE as REPORTED
+from bench.store.code_digest import code_digest, digest
+from bench.store.manifest import Manifest
+from bench.store.records import RunRecord
+
+#: File of the state, below the run folder.
+STATE = "report.json"
+
+
+def state_of(folder: Path, record: RunRecord, all_figures: bool, *code: object) -> dict[str, str]:
+    """Returns digests of everything that the derived files depend on.
+
+    Args:
+        folder: of the run.
+        record: run.json.
+        all_figures: whether all figures are asked for.
+        code: functions whose code makes the files.
+    """
+    images = [file_digest(file) for file in sorted((folder / "data").glob("*.*")) if file.is_file()]
+    facts = record.model_dump(exclude={"started", "finished"})
+    others = [file.read_text(encoding="utf-8") for file in (*sources(), REPORTED)]
+    return {
+        "scores": digest(str(folder), stamps(folder, ["cells/**/*.*"]), images, facts),
+        "code": digest([code_digest(*code), *others]),
+        "figures_asked": "all" if all_figures else "shown",
+    }
+
+
+def stored_state(folder: Path) -> dict[str, Any]:
+    """Returns the state at the last report; empty if there is none, or the file is damaged."""
+    try:
+        found = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_current(files: Manifest, state: dict[str, str], stored: dict[str, Any]) -> bool:
+    """Returns whether the last report was made from the same inputs, and all its files are as it wrote them."""
+    if {key: stored.get(key) for key in state} != state:
+        return False
+    written = stored.get("files")
+    return isinstance(written, list) and all(isinstance(name, str) and files.is_ours(name) for name in written)
+
+
+def write_state(files: Manifest, content: dict[str, Any]) -> None:
+    """Writes the state once everything else is written; a damaged file in its place holds nothing of the user."""
+    if files.was_written(STATE) and not stored_state(files.folder):
+        (files.folder / STATE).unlink(missing_ok=True)
+    with files.replacing(STATE) as temporary:
+        temporary.write_text(json.dumps(content | {"files": sorted(files.written)}, indent=1) + "\n", encoding="utf-8")

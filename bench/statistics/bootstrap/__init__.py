@@ -1,0 +1,1 @@
+"""Bootstrap samples of groups, and the arrays of scores that they are drawn from."""

@@ -1,0 +1,68 @@
+"""Scores on disk: rows of a metric are those of the files, in small runs, which are kept, and in large ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.report.frames import scores
+from bench.report.frames.load import Frames, load_frames
+from bench.report.frames.scores import ABOUT, Scores
+from bench.store.scores import SCORE_COLUMNS
+from tests.support.report_store import make_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("run")
+    make_run(found, ("first", "second"))
+    return found
+
+
+def literal(frames: Frames) -> pd.DataFrame:
+    """Every score without steps, file by file."""
+    parts = []
+    for row in frames.explained.itertuples():
+        rows = pd.read_parquet(frames.cell(row).scores_file(str(row.explainer)))
+        about = {name: getattr(row, name) for name in ABOUT}
+        parts.append(rows[(rows["step"] == -1) & (rows["image"] != "")].assign(**about))
+    return pd.concat(parts, ignore_index=True)
+
+
+def plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows as text and numbers, which categories compare with."""
+    return rows[[*SCORE_COLUMNS, *ABOUT]].astype(object).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("kept", [2_000_000, 0])
+def test_rows_are_those_of_the_files(folder: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr(scores, "KEPT_ROWS", kept)
+    frames = load_frames(folder)
+    everything = literal(frames)
+    pd.testing.assert_frame_equal(plain(frames.rows()), plain(everything))
+    for metrics in (["gini"], ["activation_precision", "gini"], ["absent"]):
+        expected = everything[everything["metric"].isin(metrics)]
+        pd.testing.assert_frame_equal(plain(frames.rows(metrics)), plain(expected))
+    part = frames.source.where(dataset=["second"], family=["post-hoc"]).rows(["gini"])
+    inside = (everything["dataset"] == "second") & (everything["family"] == "post-hoc")
+    pd.testing.assert_frame_equal(plain(part), plain(everything[inside & (everything["metric"] == "gini")]))
+    row = next(frames.explained.itertuples())
+    assert len(frames.curve(row, "deletion_curve", "zero")) == 4 * 4
+    assert len(frames.curve(row, "deletion_curve", "absent")) == 0
+
+
+def test_derived_rows_join_those_of_files(folder: Path) -> None:
+    frames = load_frames(folder)
+    derived = frames.rows(["gini"]).assign(metric="derived")
+    both = frames.source.with_derived(derived)
+    assert len(both.rows()) == len(frames.rows()) + len(derived)
+    assert set(both.rows(["derived"])["value"]) == set(derived["value"])
+    assert both.metrics == sorted({*frames.source.metrics, "derived"})
+
+
+def test_rows_in_memory_are_scores(folder: Path) -> None:
+    everything = load_frames(folder).rows()
+    pd.testing.assert_frame_equal(plain(Scores.of(everything).rows()), plain(everything))
+    assert len(Scores.of(everything[:0]).rows()) == 0

@@ -1,0 +1,49 @@
+"""Bootstrap samples in blocks: the same draws as in one piece, whatever the size of a block and wherever it waits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.seeds import seed_of
+from bench.statistics.bootstrap import resampling
+from bench.statistics.bootstrap.resampling import bootstrap_weights, resampled_means, resampled_ratios
+
+GROUPS = np.array([f"g{index % 7}" for index in range(20)], dtype=object)
+VALUES = np.random.default_rng(0).normal(size=(20, 3))
+VALUES[3, 1] = VALUES[5, 2] = np.nan
+
+
+def whole_draw(groups: np.ndarray, resamples: int) -> np.ndarray:
+    """Counts of images (B,N), drawn for all samples at once."""
+    names, member = np.unique(groups.astype(str), return_inverse=True)
+    generator = np.random.default_rng(seed_of("bootstrap", *names))
+    return generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)[:, member]
+
+
+@pytest.mark.parametrize(("block", "kept"), [(4_000_000, 2**27), (10, 2**27), (50, 0)])
+def test_blocks_continue_one_stream(monkeypatch: pytest.MonkeyPatch, block: int, kept: int) -> None:
+    monkeypatch.setattr(resampling, "BLOCK", block)
+    monkeypatch.setattr(resampling, "KEPT", kept)
+    resampling._draws.cache_clear()
+    for _ in range(2):  # a file of draws is read again
+        np.testing.assert_array_equal(bootstrap_weights(GROUPS, 31), whole_draw(GROUPS, 31))
+    resampling._draws.cache_clear()
+
+
+def test_means_of_groups_are_those_of_images() -> None:
+    weights = whole_draw(GROUPS, 40)
+    expected = np.empty((40, 3))
+    for sample, counts in enumerate(weights):
+        for column, values in enumerate(VALUES.T):
+            there = np.isfinite(values)
+            expected[sample, column] = np.average(values[there], weights=counts[there])
+    np.testing.assert_allclose(resampled_means(VALUES, GROUPS, 40), expected, atol=1e-14)
+
+
+def test_ratio_without_weight_is_undefined() -> None:
+    names = np.array(["a", "b"])
+    found = resampled_ratios(np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]), names, 60)
+    only_second = whole_draw(names.astype(object), 60)[:, 0] == 0
+    assert only_second.any()
+    np.testing.assert_array_equal(np.isnan(found[:, 0]), only_second)
