@@ -6,6 +6,7 @@ They can be made again at any time, so a run stores scores only once.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from bench.configs.sections import ReportSection
 from bench.memory import give_memory_back
+from bench.progress import clock
 from bench.report.answer.compute import answer_of
 from bench.report.answer.files import write_results
 from bench.report.answer.model import Answer
@@ -95,7 +97,11 @@ def build_report(
         old = stored if only_if_stale else {}
         topics = [one.chosen(all_figures) for one in (*OTHERS, *COMPARISONS)]
         report = _Report(files, record, Failures(), topics, verbose)
-        return report.build(state, old, console, said)
+        console.print(Text("building the report", style="bright_black"))
+        started = time.monotonic()
+        left = report.build(state, old, console, said)
+        console.print(Text(f"report built in {clock(time.monotonic() - started)}", style="bright_black"))
+        return left
 
 
 @dataclass
