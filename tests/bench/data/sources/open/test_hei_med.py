@@ -53,6 +53,7 @@ def test_columns_come_before_rows(tmp_path: Path, mark: int) -> None:
             "is 40×60, its image 60×40 pixels",
         ),
     ],
+    ids=["no gzip", "cut off", "one number", "no pixels", "transposed"],  # a compressed file holds the time
 )
 def test_damaged_maps_are_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.map.gz").write_bytes(content)
