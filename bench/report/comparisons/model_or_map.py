@@ -111,19 +111,20 @@ def _decompositions(
     """Yields means of the corners and effects of each square, on the images with a score in all of its corners."""
     scores = [levelled(frames, metric, paired, list(square.corners.values())) for square in squares]
     columns = [_columns(square, corners) for square, (corners, _) in zip(squares, scores, strict=True)]
-    found_columns = mean_columns(np.concatenate(columns, axis=-1), paired.groups) if squares else {}
-    rows = [dict(zip(found_columns, one, strict=True)) for one in zip(*found_columns.values(), strict=True)]
+    means = mean_columns(np.concatenate(columns, axis=-1), paired.groups) if squares else {}
+    start = 0
     for square, (_, floor) in zip(squares, scores, strict=True):
         found: dict[str, Any] = {"floor": floor, "missing": ", ".join(CORNERS[name] for name in square.missing)}
-        limits = np.array(possible(metric, floor))
-        apart = np.array([-1, 1]) * np.diff(limits)
+        lowest, highest = possible(metric, floor)
         found |= {name: np.nan for corner in square.missing for name in (corner, f"{corner}_low", f"{corner}_high")}
         names = [*square.corners, *EFFECTS]
-        own, rows = rows[: len(names)], rows[len(names) :]
-        for name, row in zip(names, own, strict=True):
-            low, high = np.clip([row["low"], row["high"]], *(apart if name in EFFECTS else limits))
-            found |= {name: row["difference"], f"{name}_low": low, f"{name}_high": high}
-        yield found | {"n": own[0]["n"], "seeds": own[0]["seeds"]}
+        own = slice(start, start + len(names))
+        limits = [(lowest - highest, highest - lowest) if one in EFFECTS else (lowest, highest) for one in names]
+        low, high = (np.clip(means[name][own], *np.transpose(limits)) for name in ("low", "high"))
+        for name, *values in zip(names, means["difference"][own], low, high, strict=True):
+            found |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+        yield found | {"n": means["n"][start], "seeds": means["seeds"][start]}
+        start = own.stop
 
 
 def _columns(square: Square, corners: Floats) -> Floats:

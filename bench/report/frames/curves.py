@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.bootstrap.resampling import resampled_means
+from bench.statistics.bootstrap.resampling import group_sums, names_of, resampled_ratios
 from bench.statistics.intervals import Floats, limits, mean_over
 
 
@@ -70,11 +70,11 @@ def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[floa
     """
     defined = np.isfinite(curves)
     has_value = defined.any(axis=1)
-    known, names = curves[has_value], groups[has_value].astype(str)
+    known, (names, member) = curves[has_value], names_of(groups[has_value])
     mean = mean_over(known, axis=0)
     n = len(known)
     if not n:
         return Curve(mean, mean, mean, 0, len(curves))
-    count = np.array([len(set(names[there])) for there in defined[has_value].T])
-    low, high = limits(mean, resampled_means(known, names), count)
+    total, count = group_sums(known, member, len(names))
+    low, high = limits(mean, resampled_ratios(total, count, names), (count > 0).sum(axis=0))
     return Curve(mean, np.clip(low, *possible), np.clip(high, *possible), n, len(curves) - n)

@@ -13,6 +13,7 @@ from bench.metrics import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
 from bench.report.frames.scores import KEPT_ROWS
+from bench.statistics.bootstrap.aligned import numbered
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
@@ -51,7 +52,7 @@ def pair(rows: pd.DataFrame) -> Paired:
         ValueError: a method has two scores of one image and seed.
     """
     (image, images), (head, heads), (explainer, explainers) = (
-        _numbered(rows[name]) for name in ("image", "head", "explainer")
+        numbered(rows[name]) for name in ("image", "head", "explainer")
     )
     seed, seeds = pd.factorize(rows["seed"].to_numpy(), sort=True)
     both, method = np.unique(head * len(explainers) + explainer, return_inverse=True)
@@ -66,18 +67,6 @@ def pair(rows: pd.DataFrame) -> Paired:
     groups = rows["group"].iloc[first].to_numpy(dtype=object)
     found = [(str(heads[one // len(explainers)]), str(explainers[one % len(explainers)])) for one in both]
     return Paired(values, found, images, groups)
-
-
-def _numbered(names: pd.Series) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
-    """Returns the number (N,) of each name among those that occur, and these in their order."""
-    category = names.array if isinstance(names.dtype, pd.CategoricalDtype) else pd.Categorical(names.astype(str))
-    used = np.bincount(category.codes, minlength=len(category.categories)) > 0
-    found = category.categories.to_numpy(dtype=object)[used]
-    codes = (np.cumsum(used) - 1)[category.codes]
-    order = np.argsort(found.astype(str), kind="stable")
-    rank = np.empty(len(order), dtype=np.intp)
-    rank[order] = np.arange(len(order))
-    return rank[codes], found[order]
 
 
 def title(metric: MetricFacts) -> str:

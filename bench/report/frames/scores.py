@@ -41,7 +41,7 @@ class _Reader:
 
     files: pd.DataFrame
     _last: tuple[Any, pd.DataFrame] | None = None
-    _curves: tuple[Any, dict[str, pl.DataFrame]] | None = None
+    _curves: tuple[Any, pd.DataFrame, dict[str, slice]] | None = None
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -66,15 +66,20 @@ class _Reader:
 
     def curve(self, path: str, metric: str, variant: str) -> pd.DataFrame:
         """Reads image, group, step and value of a curve; the files of a small run are read together."""
-        if self._few_steps and path in set(self.files["path"]):
-            if self._curves is None or self._curves[0] != (metric, variant):
-                rows = _steps(pl.scan_parquet(list(self.files["path"]), include_file_paths="path"), metric, variant)
-                parts = rows.partition_by("path", as_dict=True, include_key=False)
-                self._curves = (metric, variant), {str(name): part for (name,), part in parts.items()}
-            found = self._curves[1].get(path, pl.DataFrame(schema=dict.fromkeys(_OF_CURVE, pl.Null)))
-        else:
-            found = _steps(pl.scan_parquet(path), metric, variant)
-        return pd.DataFrame({name: found[name].to_numpy() for name in _OF_CURVE})
+        if not self._few_steps or path not in self._paths:
+            return _curve_rows(_steps(pl.scan_parquet(path), metric, variant))
+        if self._curves is None or self._curves[0] != (metric, variant):
+            rows = _steps(pl.scan_parquet(list(self.files["path"]), include_file_paths="path"), metric, variant)
+            ends = rows["path"].rle().struct.unnest()  # the rows of a file follow each other
+            last = ends["len"].cum_sum().to_list()
+            places = dict(zip(ends["value"].to_list(), map(slice, [0, *last[:-1]], last), strict=True))
+            self._curves = (metric, variant), _curve_rows(rows), places
+        _, found, places = self._curves
+        return found.iloc[places.get(path, slice(0))]
+
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        return frozenset(self.files["path"])
 
     @cached_property
     def _few_steps(self) -> bool:
@@ -198,6 +203,15 @@ def _steps(scan: pl.LazyFrame, metric: str, variant: str) -> pl.DataFrame:
     return (
         scan.filter(wanted).select(*_OF_CURVE, *(name for name in ("path",) if name in scan.collect_schema())).collect()
     )
+
+
+def _curve_rows(table: pl.DataFrame) -> pd.DataFrame:
+    columns: dict[str, Any] = {name: table[name].to_numpy() for name in ("step", "value")}
+    for name in ("image", "group"):
+        names = table[name].unique().sort()
+        codes = table[name].cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int32)
+        columns[name] = pd.Categorical.from_codes(codes, pd.Index(names.to_list(), dtype="str"))
+    return pd.DataFrame(columns)
 
 
 def _of_metrics(rows: pd.DataFrame, metrics: Collection[str] | None) -> pd.DataFrame:
