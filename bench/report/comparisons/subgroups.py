@@ -47,6 +47,7 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
         paired, facts = pair(rows), image_facts(frames, dataset, backbone)
         about_images = rows.drop_duplicates("image").set_index("image")[["label", "diseased"]].reindex(paired.images)
         parts: list[_Part] = []
+        divided: dict[tuple[str, str], list[tuple[str, str, Bools]]] = {}
         for row in comparisons.to_dict("records"):
             about = {key: row[key] for key in (*keys, "method", "against")}
             ours, theirs = (row["head"], row["explainer"]), (row["their_head"], row["their_explainer"])
@@ -58,8 +59,10 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
             if metrics[name].higher_is_better is None:
                 values[..., -1] = np.nan
             limits = possible(metrics[name], floor)
-            right = called_right(rows, paired, (ours[0], theirs[0]))
-            for kind, stratum, inside in strata(about_images, paired, facts, right):
+            heads = ours[0], theirs[0]
+            if heads not in divided:
+                divided[heads] = list(strata(about_images, paired, facts, called_right(rows, paired, heads)))
+            for kind, stratum, inside in divided[heads]:
                 parts.append((about | {"by": kind, "stratum": stratum}, values, inside, limits))
         found += _means(parts, paired)
     strata_rows = pd.DataFrame(found)
