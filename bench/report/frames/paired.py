@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from bench.metrics import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
-from bench.report.frames.scores import KEPT_ROWS
 from bench.statistics.bootstrap.aligned import numbered
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
@@ -155,7 +154,7 @@ def comparable(frames: Frames, family: str) -> list[str]:
     return [name for name, facts in frames.record.explainers.items() if facts.signed or family != "consistency"]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def metric_rows(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     """Returns the rows of one metric and estimand, of the explainers that can be compared by it."""
     source = frames.source.where(explainer=comparable(frames, metric.family))
@@ -164,15 +163,17 @@ def metric_rows(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     return right_only(rows) if metric.estimand == RIGHT and len(rows) else rows
 
 
+#: Bytes of aligned scores that are kept.
+KEPT = 2**29
 _Places = tuple[tuple[str, str, Paired], ...]
 
 
 def pairs(frames: Frames, metric: MetricFacts) -> _Places:
-    """Returns data set, backbone and aligned scores of one metric; those of all metrics of a small run are kept."""
+    """Returns data set, backbone and aligned scores of one metric; those used last are kept."""
     kept = _kept(frames)
     if metric not in kept:
-        if len(frames.source) > KEPT_ROWS:
-            kept.clear()
+        while kept and sum(paired.values.nbytes for places in kept.values() for *_, paired in places) > KEPT:
+            del kept[next(iter(kept))]
         rows = metric_rows(frames, metric)
         parts = rows.groupby(["dataset", "backbone"], sort=False, observed=True) if len(rows) else ()
         kept[metric] = tuple((str(dataset), str(backbone), pair(part)) for (dataset, backbone), part in parts)
