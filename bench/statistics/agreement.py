@@ -5,6 +5,9 @@ They are computed for many rankings at once, because every interval takes thousa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -107,10 +110,20 @@ def kendall_tau(first: Floats, second: Floats) -> Floats:
 
     Source: Kendall 1945, doi:10.1093/biomet/33.3.239; the same as ``scipy.stats.kendalltau``.
     """
-    above, below = np.triu_indices(first.shape[-1], k=1)
-    one, other = (np.sign(scores[..., above] - scores[..., below]) for scores in map(with_ties, (first, second)))
-    spread = np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
-    tau: Floats = np.divide((one * other).sum(axis=-1), spread, out=np.full(spread.shape, np.nan), where=spread > 0)
+    return _tau(_orders(first), _orders(second))
+
+
+def _orders(scores: Floats) -> Floats:
+    """Returns for every two of M scores (…,M) whether the first is higher (1), lower (-1) or the same (0): (…,P)."""
+    above, below = np.triu_indices(scores.shape[-1], k=1)
+    tied = with_ties(scores)
+    return np.sign(tied[..., above] - tied[..., below])
+
+
+def _tau(one: Floats, other: Floats) -> Floats:
+    both, *each = (np.einsum("...p,...p->...", a, b) for a, b in ((one, other), (one, one), (other, other)))
+    spread = np.sqrt(each[0] * each[1])
+    tau: Floats = np.divide(both, spread, out=np.full(spread.shape, np.nan), where=spread > 0)
     return tau
 
 
@@ -133,9 +146,26 @@ def rank_agreement(
         nan for fewer than three methods, whose order has little information; the interval is nan for few groups
         (``limits``).
     """
-    images = len(first)
-    if images == 0 or first.shape[1] < 3:
-        return Estimate(np.nan, np.nan, np.nan, images)
-    tau = float(kendall_tau(*(weighted_means(np.ones((1, images)), scores) for scores in (first, second)))[0])
-    samples = kendall_tau(*(resampled_means(scores, groups, resamples) for scores in (first, second)))
-    return Estimate(tau, *limits_of_one(tau, samples, groups, (-1, 1)), images)
+    return rank_agreements([first, second], groups, resamples)[0, 1]
+
+
+def rank_agreements(
+    scores: Sequence[Floats], groups: NDArray[np.object_] | pd.Series, resamples: int = RESAMPLES
+) -> dict[tuple[int, int], Estimate]:
+    """Computes ``rank_agreement`` of every two of several scores -> their places in order -> estimate."""
+    images, found = len(groups), {}
+    few = images == 0 or scores[0].shape[1] < 3
+    orders = [] if few else [_resampled_orders(one, groups, resamples) for one in scores]
+    for first, second in combinations(range(len(scores)), 2):
+        found[first, second] = Estimate(np.nan, np.nan, np.nan, images)
+        if orders:
+            tau = _tau(orders[first], orders[second])
+            ends = limits_of_one(float(tau[0]), tau[1:], groups, (-1, 1))
+            found[first, second] = Estimate(float(tau[0]), *ends, images)
+    return found
+
+
+def _resampled_orders(scores: Floats, groups: NDArray[np.object_] | pd.Series, resamples: int) -> Floats:
+    """Returns ``_orders`` of the means of scores (N,M) over all images, then over B bootstrap samples: (1+B,P)."""
+    mean = weighted_means(np.ones((1, len(scores))), scores)
+    return _orders(np.concatenate([mean, resampled_means(scores, groups, resamples)]))

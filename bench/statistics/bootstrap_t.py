@@ -52,19 +52,23 @@ def studentised(weights: Floats, values: Floats) -> Floats:
     return found
 
 
-def stretches(deviations: Floats, groups: Floats) -> tuple[Floats, Floats]:
-    """Computes how much wider than Student's an interval must be: (M,) for each mean alone, and for all M at once.
+def stretches(deviations: Floats, groups: Floats, sizes: list[int] | None = None) -> tuple[Floats, Floats]:
+    """Computes how much wider than Student's an interval must be: (M,) for each mean alone, and for a set at once.
 
-    The interval for all at once covers all means together, and so any of them that is chosen after looking.
+    The interval for a set covers all of its means together, and so any of them that is chosen after looking.
 
     Args:
         deviations: (B,M) from ``studentised``.
         groups: (M,) number of groups.
+        sizes: of the sets, which follow each other; by default, all means are one set.
     """
+    sizes = [deviations.shape[1]] if sizes is None else sizes
     student = stdtrit(np.maximum(groups - 1, 1), (1 + LEVEL) / 2)
     scaled = deviations / student
     alone = np.quantile(scaled, LEVEL, axis=0)
-    joint = np.quantile(scaled.max(axis=1, initial=0), LEVEL)
+    sets = np.split(scaled, np.cumsum(sizes)[:-1], axis=1)
+    most = np.stack([one.max(axis=1, initial=0) for one in sets], axis=1)
+    joint = np.repeat(np.quantile(most, LEVEL, axis=0), sizes)
     return np.maximum(alone, 1), np.maximum(np.maximum(joint, alone), 1)
 
 

@@ -6,6 +6,9 @@ Everything is computed for M comparisons at once. The choices made here are expl
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from copy import copy
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -58,9 +61,7 @@ def compare(differences: Floats, groups: NDArray[np.object_], resamples: int = R
 
     Source: Wilcoxon 1945, doi:10.2307/3001968; Kerby 2014, doi:10.2466/11.IT.3.1.
     """
-    parts = _Parts(differences, groups)
-    p, effect = sign_flip_tests(parts.groups)
-    return pd.DataFrame(_columns(parts, differences, len(groups), resamples) | {"p": p, "effect": effect})
+    return pd.DataFrame(columns_of_each([(differences, groups)], True, resamples)[0])
 
 
 def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -81,16 +82,42 @@ def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples
 
 def mean_columns(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> dict[str, Floats]:
     """Computes the columns of ``mean_differences``, each (M,)."""
-    return _columns(_Parts(differences, groups), differences, len(groups), resamples)
+    return columns_of_each([(differences, groups)], resamples=resamples)[0]
 
 
-def _columns(parts: _Parts, differences: Floats, images: int, resamples: int) -> dict[str, Floats]:
-    defined = np.isfinite(differences)
-    n, seeds = defined.any(axis=0).sum(axis=0), defined.any(axis=1).sum(axis=0)
-    facts = {"n": n, "undefined": images - n, "groups": parts.count, "seeds": seeds}
-    columns = {"difference": parts.mean} | facts | parts.spread(resamples)
+def columns_of_each(
+    comparisons: Iterable[tuple[Floats, NDArray[np.object_]]], tested: bool = False, resamples: int = RESAMPLES
+) -> list[dict[str, Floats]]:
+    """Computes ``mean_columns`` of several sets of comparisons; sets of the same groups share one product.
+
+    Args:
+        comparisons: differences (S,N,M) and groups (N,) of each set.
+        tested: whether to add p and effect, as ``compare`` does.
+        resamples: number of bootstrap samples.
+    """
+    alike: dict[tuple[str, bytes, int], list[tuple[int, _Parts]]] = {}
+    for place, one in enumerate(comparisons):
+        parts = _Parts(*one)
+        key = parts.names.dtype.str, parts.names.tobytes(), len(parts.by_seed)
+        alike.setdefault(key, []).append((place, parts))
+    found: dict[int, dict[str, Floats]] = {}
+    for members in alike.values():
+        all_parts = [parts for _, parts in members]
+        columns = _columns(_Parts.joined(all_parts), [len(parts.mean) for parts in all_parts], tested, resamples)
+        found |= {place: one for (place, _), one in zip(members, columns, strict=True)}
+    return [found[place] for place in sorted(found)]
+
+
+def _columns(parts: _Parts, sizes: list[int], tested: bool, resamples: int) -> list[dict[str, Floats]]:
+    """Computes the columns of sets of comparisons, ``sizes`` of which follow each other."""
+    columns = {"difference": parts.mean} | parts.facts | parts.spread(resamples, sizes)
     half = half_width(columns)
-    return columns | {"low": parts.mean - half, "high": parts.mean + half}
+    columns |= {"low": parts.mean - half, "high": parts.mean + half}
+    if tested:
+        columns["p"], columns["effect"] = sign_flip_tests(parts.groups)
+    ends = np.cumsum(sizes)[:-1]
+    split = {name: np.split(values, ends) for name, values in columns.items()}
+    return [{name: values[place] for name, values in split.items()} for place in range(len(sizes))]
 
 
 def mean_ratios(over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -127,39 +154,64 @@ class _Parts:
     """Means (M,) of values (S,N,M) over equally weighted groups, for all seeds and for each, and bootstrap samples.
 
     Attributes:
+        names: (G,) of the groups.
+        groups: (G,M) means of the groups.
+        facts: n, undefined, groups and seeds of ``mean_differences``.
         count: (M,) number of groups with a value.
     """
 
     def __init__(self, values: Floats, groups: NDArray[np.object_]) -> None:
-        self._names, member = names_of(groups)
-        self._all = _group_means(mean_over(values, axis=0), member, len(self._names))
+        self.names, member = names_of(groups)
+        self.groups = _group_means(mean_over(values, axis=0), member, len(self.names))
         several = len(values) > 1
-        each = [_group_means(one, member, len(self._names)) for one in values] if several else [self._all]
-        self.groups, self._each = self._all, np.stack(each)
-        self.count = np.isfinite(self._all).sum(axis=0)
-        self.mean, self.by_seed = mean_over(self._all, axis=0), mean_over(self._each, axis=1)
+        each = [_group_means(one, member, len(self.names)) for one in values] if several else [self.groups]
+        self._each, defined = np.stack(each), np.isfinite(values)
+        self._summarise()
+        n, seeds = defined.any(axis=0).sum(axis=0), defined.any(axis=1).sum(axis=0)
+        self.facts = {"n": n, "undefined": len(groups) - n, "groups": self.count, "seeds": seeds}
 
-    def spread(self, resamples: int) -> dict[str, Floats]:
-        """Computes the standard errors of groups and seeds, and how much wider than Student's intervals must be."""
-        deviations = [studentised(block, self._all) for block in replicates(self._names, resamples)]
-        alone, joint = stretches(np.concatenate(deviations), self.count)
+    def _summarise(self) -> None:
+        self.count = np.isfinite(self.groups).sum(axis=0)
+        self.mean, self.by_seed = mean_over(self.groups, axis=0), mean_over(self._each, axis=1)
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Parts]) -> _Parts:
+        """Returns the means of several parts with the same groups and number of seeds."""
+        if len(parts) == 1:
+            return parts[0]
+        found = copy(parts[0])
+        found.groups = np.concatenate([one.groups for one in parts], axis=-1)
+        found._each = np.concatenate([one._each for one in parts], axis=-1)
+        found.facts = {name: np.concatenate([one.facts[name] for one in parts]) for name in found.facts}
+        found._summarise()
+        return found
+
+    def spread(self, resamples: int, sizes: list[int]) -> dict[str, Floats]:
+        """Computes the standard errors of groups and seeds, and how much wider than Student's intervals must be.
+
+        Args:
+            resamples: number of bootstrap samples.
+            sizes: of the sets of means whose intervals hold jointly.
+        """
+        deviations = np.concatenate([studentised(block, self.groups) for block in replicates(self.names, resamples)])
+        alone, joint = stretches(deviations, self.count, sizes)
         of_seeds = np.zeros(len(self.count))
         if len(self._each) > 1:
             with np.errstate(invalid="ignore", divide="ignore"):  # a single seed or group with a value
                 of_seeds = np.sqrt(variance_of_seeds(self.by_seed, self.drawn_by_seed(resamples), self.count))
-        error = np.where(self.count > 1, standard_errors(self._all), np.nan)
+        error = np.where(self.count > 1, standard_errors(self.groups), np.nan)
         return {"error": error, "seed_error": of_seeds, "stretch": alone, "joint_stretch": joint}
 
     def drawn(self, resamples: int) -> Floats:
         """Draws B bootstrap samples of the mean (B,M)."""
-        known = np.isfinite(self._all)
-        return resampled_ratios(np.where(known, self._all, 0), known.astype(float), self._names, resamples)
+        known = np.isfinite(self.groups)
+        return resampled_ratios(np.where(known, self.groups, 0), known.astype(float), self.names, resamples)
 
     def drawn_by_seed(self, resamples: int) -> Floats:
         """Draws B bootstrap samples of the means of each seed (B,S,M)."""
         known = np.isfinite(self._each)
         sums = zip(np.where(known, self._each, 0), known.astype(float), strict=True)
-        return np.stack([resampled_ratios(*both, self._names, resamples) for both in sums], axis=1)
+        return np.stack([resampled_ratios(*both, self.names, resamples) for both in sums], axis=1)
 
 
 def means(values: Floats) -> Floats:

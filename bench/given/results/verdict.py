@@ -116,15 +116,15 @@ def _compared(frames: Frames, ours: Method, theirs: Method) -> Iterator[pd.DataF
         for dataset, backbone, paired in pairs(frames, metric):
             if not is_identified(frames, metric, dataset) or not {ours, theirs} <= set(paired.methods):
                 continue
-            rows = compared_with(frames, metric, paired, ours, [theirs])
-            if rows["n"].iloc[0] == 0:
+            row = compared_with(frames, metric, paired, [(ours, [theirs])])[0][0]
+            if row["n"] == 0:
                 continue
             least, source = relevant(frames, metric, paired)
             sound = words(judged, dataset).get(named(metric, ""), NOT_TRIED)
             about: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "family": metric.family}
             about |= {"metric": title(metric), "asked": named(metric, ""), "higher_is_better": metric.higher_is_better}
             about |= {"margin": least, "margin_is": source, "question": _QUESTION, "coincides": "", "sound": sound}
-            yield rows.assign(**about, method=label(frames, ours), against=label(frames, theirs))
+            yield pd.DataFrame([row | about | {"method": label(frames, ours), "against": label(frames, theirs)}])
 
 
 def answer(frames: Frames) -> str:

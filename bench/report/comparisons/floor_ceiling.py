@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
@@ -93,10 +92,11 @@ def _shares(frames: Frames, paired: Paired, metric: MetricFacts, ceiling: str) -
     ahead = (way["low"] > 0) if metric.higher_is_better else (way["high"] < 0)
     tells = ahead & (np.abs(way["difference"]) >= _SHORTEST * margin(metric))
     known = [one for one, is_there in zip(methods, there, strict=True) if is_there]
-    return {one: _percent(row, is_far) for one, (_, row), is_far in zip(known, found.iterrows(), tells, strict=True)}
+    rows = found.to_dict("records")
+    return {one: _percent(row, is_far) for one, row, is_far in zip(known, rows, tells, strict=True)}
 
 
-def _percent(row: pd.Series, is_far: bool) -> Estimate:
+def _percent(row: dict[Any, Any], is_far: bool) -> Estimate:
     if not is_far:
         return Estimate(np.nan, np.nan, np.nan, 0, int(row["n"] + row["undefined"]))
     return Estimate(100 * row["ratio"], 100 * row["low"], 100 * row["high"], int(row["n"]), int(row["undefined"]))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from bench.report.comparisons.choices import printed
 from bench.report.comparisons.verdicts import PRINTED, verdict_frame
@@ -20,7 +22,7 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import Method, Paired, directed, levelled, main_metrics, pairs, possible, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
-from bench.statistics.comparison import difference, mean_columns
+from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.intervals import Floats
 from bench.store.records import HeadFacts, MetricFacts
 from bench.text.media import figure_text
@@ -109,29 +111,38 @@ def _decompositions(
     frames: Frames, metric: MetricFacts, squares: list[Square], paired: Paired
 ) -> Iterator[dict[str, Any]]:
     """Yields means of the corners and effects of each square, on the images with a score in all of its corners."""
-    scores = [levelled(frames, metric, paired, list(square.corners.values())) for square in squares]
-    columns = [_columns(square, corners) for square, (corners, _) in zip(squares, scores, strict=True)]
-    found_columns = mean_columns(np.concatenate(columns, axis=-1), paired.groups) if squares else {}
-    rows = [dict(zip(found_columns, one, strict=True)) for one in zip(*found_columns.values(), strict=True)]
-    for square, (_, floor) in zip(squares, scores, strict=True):
+    floors: list[str] = []
+
+    def columns() -> Iterator[tuple[Floats, NDArray[np.object_]]]:
+        for _, group in groupby(squares, lambda one: (one.head, tuple(one.corners))):  # on the same networks
+            alike = list(group)
+            scores, floor = levelled(frames, metric, paired, [one for of in alike for one in of.corners.values()])
+            floors.extend([floor] * len(alike))
+            yield _columns(alike[0], scores.reshape(*scores.shape[:2], len(alike), -1)), paired.groups
+
+    parts = columns_of_each(columns())
+    means = {name: np.concatenate([one[name] for one in parts]) for name in parts[0]} if parts else {}
+    start = 0
+    for square, floor in zip(squares, floors, strict=True):
         found: dict[str, Any] = {"floor": floor, "missing": ", ".join(CORNERS[name] for name in square.missing)}
-        limits = np.array(possible(metric, floor))
-        apart = np.array([-1, 1]) * np.diff(limits)
+        lowest, highest = possible(metric, floor)
         found |= {name: np.nan for corner in square.missing for name in (corner, f"{corner}_low", f"{corner}_high")}
         names = [*square.corners, *EFFECTS]
-        own, rows = rows[: len(names)], rows[len(names) :]
-        for name, row in zip(names, own, strict=True):
-            low, high = np.clip([row["low"], row["high"]], *(apart if name in EFFECTS else limits))
-            found |= {name: row["difference"], f"{name}_low": low, f"{name}_high": high}
-        yield found | {"n": own[0]["n"], "seeds": own[0]["seeds"]}
+        own = slice(start, start + len(names))
+        limits = [(lowest - highest, highest - lowest) if one in EFFECTS else (lowest, highest) for one in names]
+        low, high = (np.clip(means[name][own], *np.transpose(limits)) for name in ("low", "high"))
+        for name, *values in zip(names, means["difference"][own], low, high, strict=True):
+            found |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+        yield found | {"n": means["n"][start], "seeds": means["seeds"][start]}
+        start = own.stop
 
 
 def _columns(square: Square, corners: Floats) -> Floats:
-    """Corners (S,N,3 or 4) -> corners and effects (S,N,C), all nan if one of them is."""
+    """Corners (S,N,Q,3 or 4) of Q squares -> corners and effects (S,N,Q·C) of each, all nan if one of them is."""
     effects = decompose(dict(zip(square.corners, np.moveaxis(corners, -1, 0), strict=True)))
     columns = np.concatenate([corners, np.stack(effects, axis=-1)], axis=-1)
     columns[~np.isfinite(columns).all(axis=-1)] = np.nan
-    return columns
+    return columns.reshape(*columns.shape[:2], -1)
 
 
 def decompose(corners: dict[str, Floats]) -> tuple[Floats, Floats, Floats]:

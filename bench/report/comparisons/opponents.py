@@ -54,17 +54,19 @@ def coinciding(frames: Frames) -> dict[tuple[str, str], dict[Method, list[Method
         rows = scores.rows([metric])
         for (dataset, backbone, _), part in rows.groupby(["dataset", "backbone", "variant"], sort=False):
             place = (str(dataset), str(backbone))
-            same[place] &= _alike(pair(part).of(ordered[place]))
+            same[place] = _alike(pair(part).of(ordered[place]), same[place])
     return {place: _represented(maps, same[place]) for place, maps in ordered.items()}
 
 
-def _alike(values: Floats) -> Bools:
-    """Returns for every two of C maps whether their scores (S,N,C) agree up to rounding."""
+def _alike(values: Floats, known: Bools) -> Bools:
+    """Returns for every two of C maps that are ``known`` (C,C) as alike whether their scores (S,N,C) agree, too."""
     found = np.ones((values.shape[-1],) * 2, dtype=bool)
+    columns = np.ascontiguousarray(np.moveaxis(values, -1, 0))
     for one, other in combinations(range(len(found)), 2):
-        close = np.isclose(values[..., one], values[..., other], RELATIVE, ABSOLUTE, equal_nan=True)
-        found[one, other] = found[other, one] = close.all()
-    return found
+        if known[one, other]:
+            close = np.isclose(columns[one], columns[other], RELATIVE, ABSOLUTE, equal_nan=True)
+            found[one, other] = found[other, one] = close.all()
+    return found & known
 
 
 def _represented(maps: list[Method], same: Bools) -> dict[Method, list[Method]]:

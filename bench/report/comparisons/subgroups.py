@@ -17,8 +17,8 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import Paired, levelled, main_metrics, metric_rows, pair, possible, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
-from bench.statistics.comparison import difference, mean_columns
-from bench.statistics.intervals import FEWEST_GROUPS
+from bench.statistics.comparison import columns_of_each, difference
+from bench.statistics.intervals import FEWEST_GROUPS, Floats
 from bench.store.records import MetricFacts
 
 Bools = NDArray[np.bool_]
@@ -46,6 +46,8 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
         rows = rows[(rows["dataset"] == dataset) & (rows["backbone"] == backbone)]
         paired, facts = pair(rows), image_facts(frames, dataset, backbone)
         about_images = rows.drop_duplicates("image").set_index("image")[["label", "diseased"]].reindex(paired.images)
+        parts: list[_Part] = []
+        divided: dict[tuple[str, str], list[tuple[str, str, Bools]]] = {}
         for row in comparisons.to_dict("records"):
             about = {key: row[key] for key in (*keys, "method", "against")}
             ours, theirs = (row["head"], row["explainer"]), (row["their_head"], row["their_explainer"])
@@ -57,9 +59,12 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
             if metrics[name].higher_is_better is None:
                 values[..., -1] = np.nan
             limits = possible(metrics[name], floor)
-            right = called_right(rows, paired, (ours[0], theirs[0]))
-            for kind, stratum, inside in strata(about_images, paired, facts, right):
-                found.append(about | {"by": kind, "stratum": stratum} | _means(values, inside, paired, limits))
+            heads = ours[0], theirs[0]
+            if heads not in divided:
+                divided[heads] = list(strata(about_images, paired, facts, called_right(rows, paired, heads)))
+            for kind, stratum, inside in divided[heads]:
+                parts.append((about | {"by": kind, "stratum": stratum}, values, inside, limits))
+        found += _means(parts, paired)
     strata_rows = pd.DataFrame(found)
     return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
 
@@ -75,17 +80,24 @@ def _opponents(verdicts: pd.DataFrame, metrics: dict[str, MetricFacts]) -> pd.Da
     return pd.concat([best, *(copied.assign(metric=name) for name in undirected)], ignore_index=True)
 
 
-def _means(values: NDArray[np.float64], inside: Bools, paired: Paired, limits: tuple[float, float]) -> dict[str, Any]:
-    some = inside.any(axis=0)
-    if not some.any():
-        return {"n": 0}
-    rows = mean_columns(np.where(inside[..., None], values, np.nan)[:, some], paired.groups[some])
-    found: dict[str, Any] = {name: int(rows[name][0]) for name in ("n", "groups", "seeds")}
-    apart = limits[1] - limits[0]
-    for name, mean, *ends in zip(_VALUES, rows["difference"], rows["low"], rows["high"], strict=True):
-        low, high = np.clip(ends, *((-apart, apart) if name == "difference" else limits))
-        found |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-    return found
+_Part = tuple[dict[str, Any], Floats, Bools, tuple[float, float]]
+
+
+def _means(parts: list[_Part], paired: Paired) -> Iterator[dict[str, Any]]:
+    """Yields the means of subgroups: the names of each, its values (S,N,3), its images (S,N), and possible scores."""
+    filled = [one for one in parts if one[2].any()]
+    masked = (
+        (np.where(inside[:, some, None], values[:, some], np.nan), paired.groups[some])
+        for _, values, inside, _ in filled
+        for some in [inside.any(axis=0)]
+    )
+    for (about, _, _, (lowest, highest)), rows in zip(filled, columns_of_each(masked), strict=True):
+        found: dict[str, Any] = {name: int(rows[name][0]) for name in ("n", "groups", "seeds")}
+        apart = highest - lowest
+        for name, mean, low, high in zip(_VALUES, rows["difference"], rows["low"], rows["high"], strict=True):
+            least, most = (-apart, apart) if name == "difference" else (lowest, highest)
+            found |= {name: mean, f"{name}_low": np.clip(low, least, most), f"{name}_high": np.clip(high, least, most)}
+        yield about | found
 
 
 def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:

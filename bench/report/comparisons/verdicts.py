@@ -41,7 +41,7 @@ from bench.report.frames.paired import (
 from bench.report.gaps import Missing
 from bench.report.studies.soundness import NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table
-from bench.statistics.comparison import compare, paired_differences
+from bench.statistics.comparison import columns_of_each, paired_differences
 from bench.statistics.decisions import decide
 from bench.store.records import MetricFacts
 
@@ -80,55 +80,78 @@ def verdict_frame(frames: Frames) -> pd.DataFrame:
             if not is_identified(frames, metric, dataset):
                 continue
             about: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "family": metric.family}
-            about |= {"metric": title(metric), "higher_is_better": metric.higher_is_better}
             sound = words(judged, dataset).get(named(metric, ""), NOT_TRIED)
-            found.append(_comparisons(frames, metric, paired, (dataset, backbone)).assign(**about, sound=sound))
-    found = [rows for rows in found if len(rows)]
+            about |= {"metric": title(metric), "higher_is_better": metric.higher_is_better, "sound": sound}
+            found += [row | about for row in _comparisons(frames, metric, paired, (dataset, backbone))]
     if not found:
         return pd.DataFrame()
-    families = pd.concat(found, ignore_index=True)
+    families = pd.DataFrame(found)
     own = families.groupby(FAMILY[:3])["method"].transform("nunique")
     verdicts = decide(families.assign(own_maps=own, primary=primary_rows(frames, families, FAMILY)), FAMILY)
     several = verdicts["backbone"].nunique() > 1
     return verdicts.assign(sentence=[sentence(row, several) for row in verdicts.to_dict("records")])
 
 
-def _comparisons(frames: Frames, metric: MetricFacts, paired: Paired, place: tuple[str, str]) -> pd.DataFrame:
-    """Compares every own map with its opponents in one metric; the primary comparison is marked."""
-    found = []
+def _comparisons(
+    frames: Frames, metric: MetricFacts, paired: Paired, place: tuple[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Compares every own map with its opponents in one metric."""
     least, source = relevant(frames, metric, paired)
+    asked, compared = [], []
     for one in own_maps(frames, paired.methods):
         against = opponents(frames, paired, place, one)
         for questions in ((CONTROLS,), (REFERENCE, POST_HOC)):  # joint intervals cover all post-hoc maps
             theirs = [(question, other) for question in questions for other in against[question]]
-            if not theirs:
-                continue
-            rows = compared_with(frames, metric, paired, one, [other for _, other in theirs])
-            twins = [", ".join(name for _, name in coinciding(frames)[place].get(other, [])) for _, other in theirs]
-            asked = [question for question, _ in theirs]
-            found.append(rows.assign(question=asked, coincides=twins))
-    rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame({"n": []})
-    return rows[rows["n"] > 0].assign(margin=least, margin_is=source)
+            if theirs:
+                asked.append(theirs)
+                compared.append((one, [other for _, other in theirs]))
+    for theirs, rows in zip(asked, compared_with(frames, metric, paired, compared), strict=True):
+        for (question, other), row in zip(theirs, rows, strict=True):
+            if row["n"]:
+                twins = ", ".join(name for _, name in coinciding(frames)[place].get(other, []))
+                yield row | {"question": question, "coincides": twins, "margin": least, "margin_is": source}
 
 
 def compared_with(
-    frames: Frames, metric: MetricFacts, paired: Paired, ours: Method, theirs: list[Method]
-) -> pd.DataFrame:
-    """Compares a map with others, all on the same network or all on another one: one row of ``compare`` per other map.
+    frames: Frames, metric: MetricFacts, paired: Paired, comparisons: list[tuple[Method, list[Method]]]
+) -> list[list[dict[str, Any]]]:
+    """Compares maps with others, which are all on the same network or all on another one.
 
-    Scores on one network need no floor. Without any score, ``n`` is 0 and the only column.
+    Scores on one network need no floor.
+
+    Args:
+        frames: the run.
+        metric: with a direction.
+        paired: its scores on one data set and backbone.
+        comparisons: of a map with others.
+
+    Returns:
+        A row of ``compare`` per other map of each comparison; without any score, it has only ``n``, which is 0.
     """
-    same_network = {one[0] for one in theirs} == {ours[0]}
-    values, floor = paired.of([ours, *theirs]), NOT_NEEDED
-    if not same_network:
-        values, floor = levelled(frames, metric, paired, [ours, *theirs])
-    scored = np.isfinite(values).any(axis=(0, 2))
-    if not scored.any():
-        return pd.DataFrame({"n": [0] * len(theirs)})
-    rows = compare(paired_differences(values[..., :1], values[..., 1:])[:, scored], paired.groups[scored])
-    lowest, highest = possible(metric, floor)
-    names = pd.DataFrame([_names(frames, ours, other) for other in theirs])
-    return pd.concat([names, rows], axis=1).assign(floor=floor, reach=highest - lowest)
+    sets, floors = [], []
+    for ours, theirs in comparisons:
+        values, floor = paired.of([ours, *theirs]), NOT_NEEDED
+        if {one[0] for one in theirs} != {ours[0]}:
+            values, floor = levelled(frames, metric, paired, [ours, *theirs])
+        scored = np.isfinite(values).any(axis=(0, 2))
+        floors.append(floor)
+        sets.append((paired_differences(values[..., :1], values[..., 1:])[:, scored], paired.groups[scored]))
+    compared = iter(columns_of_each([one for one in sets if len(one[1])], tested=True))
+    found: list[list[dict[str, Any]]] = []
+    for (ours, theirs), floor, (_, groups) in zip(comparisons, floors, sets, strict=True):
+        if not len(groups):
+            found.append([{"n": 0} for _ in theirs])
+            continue
+        columns, (lowest, highest) = next(compared), possible(metric, floor)
+        about = {"floor": floor, "reach": highest - lowest}
+        rows = zip(*columns.values(), strict=True)
+        found.append(
+            [
+                _names(frames, ours, other) | dict(zip(columns, row, strict=True)) | about
+                for other, row in zip(theirs, rows, strict=True)
+            ]
+        )
+    return found
 
 
 def _merged(frames: Frames) -> list[str]:

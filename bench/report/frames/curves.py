@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.bootstrap.resampling import resampled_means
+from bench.statistics.bootstrap.resampling import group_sums, names_of, resampled_ratios
 from bench.statistics.intervals import Floats, limits, mean_over
 
 
@@ -68,13 +68,41 @@ def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[floa
         groups: (N,) of the images.
         possible: lowest and highest value, which clip the interval.
     """
-    defined = np.isfinite(curves)
-    has_value = defined.any(axis=1)
-    known, names = curves[has_value], groups[has_value].astype(str)
-    mean = mean_over(known, axis=0)
-    n = len(known)
-    if not n:
-        return Curve(mean, mean, mean, 0, len(curves))
-    count = np.array([len(set(names[there])) for there in defined[has_value].T])
-    low, high = limits(mean, resampled_means(known, names), count)
-    return Curve(mean, np.clip(low, *possible), np.clip(high, *possible), n, len(curves) - n)
+    return mean_curves([(curves, groups)], possible)[0]
+
+
+def mean_curves(
+    methods: Iterable[tuple[Floats, NDArray[np.object_]]], possible: tuple[float, float] = (-np.inf, np.inf)
+) -> list[Curve]:
+    """Computes ``mean_curve`` of several methods; those with a value on images of the same groups share one product."""
+    found: dict[int, Curve] = {}
+    alike: dict[tuple[str, bytes], list[_Sums]] = {}
+    for place, (curves, groups) in enumerate(methods):
+        has_value = np.isfinite(curves).any(axis=1)
+        known, (names, member) = curves[has_value], names_of(groups[has_value])
+        mean, undefined = mean_over(known, axis=0), len(curves) - len(known)
+        found[place] = Curve(mean, mean, mean, len(known), undefined)
+        if len(known):
+            sums = _Sums(place, names, *group_sums(known, member, len(names)))
+            alike.setdefault((names.dtype.str, names.tobytes()), []).append(sums)
+    for parts in alike.values():
+        total, count = (
+            np.concatenate(both, axis=1) for both in zip(*[(one.total, one.count) for one in parts], strict=True)
+        )
+        mean = np.concatenate([found[one.place].mean for one in parts])
+        ends = limits(mean, resampled_ratios(total, count, parts[0].names), (count > 0).sum(axis=0))
+        splits = np.cumsum([one.total.shape[1] for one in parts])[:-1]
+        each = (np.split(np.clip(end, *possible), splits) for end in ends)
+        for one, low, high in zip(parts, *each, strict=True):
+            found[one.place] = replace(found[one.place], low=low, high=high)
+    return [found[place] for place in sorted(found)]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums and counts (G,K) of a method's values in the groups of these names."""
+
+    place: int
+    names: NDArray[np.str_]
+    total: Floats
+    count: Floats

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from bench.metrics import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
+from bench.statistics.bootstrap.aligned import numbered
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
@@ -50,20 +50,22 @@ def pair(rows: pd.DataFrame) -> Paired:
     Raises:
         ValueError: a method has two scores of one image and seed.
     """
-    image, images = pd.factorize(rows["image"].astype("category").cat.remove_unused_categories(), sort=True)
-    seed, seeds = pd.factorize(rows["seed"], sort=True)
-    names = rows[["head", "explainer"]].astype(str).to_numpy(dtype=object).astype(str)
-    methods, method = np.unique(names, axis=0, return_inverse=True)
-    shape = (len(seeds), len(images), len(methods))
-    place = np.ravel_multi_index((seed, image, method.ravel()), shape)
-    if len(np.unique(place)) < len(place):
+    (image, images), (head, heads), (explainer, explainers) = (
+        numbered(rows[name]) for name in ("image", "head", "explainer")
+    )
+    seed, seeds = pd.factorize(rows["seed"].to_numpy(), sort=True)
+    both, method = np.unique(head * len(explainers) + explainer, return_inverse=True)
+    shape = (len(seeds), len(images), len(both))
+    place = np.ravel_multi_index((seed, image, method), shape)
+    if len(place) and np.bincount(place).max() > 1:
         raise ValueError("a method has two scores of one image and seed")
     values = np.full(shape, np.nan)
     values.ravel()[place] = rows["value"].to_numpy(dtype=float)
-    first = np.unique(image, return_index=True)[1]
+    first = np.empty(len(images), dtype=np.intp)
+    first[image[::-1]] = np.arange(len(image))[::-1]
     groups = rows["group"].iloc[first].to_numpy(dtype=object)
-    found = [(str(head), str(explainer)) for head, explainer in methods]
-    return Paired(values, found, np.asarray(images, dtype=object), groups)
+    found = [(str(heads[one // len(explainers)]), str(explainers[one % len(explainers)])) for one in both]
+    return Paired(values, found, images, groups)
 
 
 def title(metric: MetricFacts) -> str:
@@ -152,7 +154,7 @@ def comparable(frames: Frames, family: str) -> list[str]:
     return [name for name, facts in frames.record.explainers.items() if facts.signed or family != "consistency"]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def metric_rows(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     """Returns the rows of one metric and estimand, of the explainers that can be compared by it."""
     source = frames.source.where(explainer=comparable(frames, metric.family))
@@ -161,12 +163,26 @@ def metric_rows(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
     return right_only(rows) if metric.estimand == RIGHT and len(rows) else rows
 
 
-def pairs(frames: Frames, metric: MetricFacts) -> Iterator[tuple[str, str, Paired]]:
-    """Yields data set, backbone and aligned scores of one metric."""
-    rows = metric_rows(frames, metric)
-    if len(rows):
-        for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
-            yield str(dataset), str(backbone), pair(part)
+#: Bytes of aligned scores that are kept.
+KEPT = 2**29
+_Places = tuple[tuple[str, str, Paired], ...]
+
+
+def pairs(frames: Frames, metric: MetricFacts) -> _Places:
+    """Returns data set, backbone and aligned scores of one metric; those used last are kept."""
+    kept = _kept(frames)
+    if metric not in kept:
+        while kept and sum(paired.values.nbytes for places in kept.values() for *_, paired in places) > KEPT:
+            del kept[next(iter(kept))]
+        rows = metric_rows(frames, metric)
+        parts = rows.groupby(["dataset", "backbone"], sort=False, observed=True) if len(rows) else ()
+        kept[metric] = tuple((str(dataset), str(backbone), pair(part)) for (dataset, backbone), part in parts)
+    return kept[metric]
+
+
+@lru_cache(maxsize=2)
+def _kept(frames: Frames) -> dict[MetricFacts, _Places]:
+    return {}
 
 
 def own_maps(frames: Frames, methods: list[Method]) -> list[Method]:
@@ -180,15 +196,10 @@ def post_hoc(frames: Frames, methods: list[Method]) -> list[Method]:
 
 
 def _of(frames: Frames, methods: list[Method], explainers: str, heads: str) -> list[Method]:
-    record = frames.record
-    order = [(head, explainer) for head in record.heads for explainer in record.explainers]
-    return [
-        (head, explainer)
-        for head, explainer in order
-        if (head, explainer) in methods
-        and record.explainers[explainer].family == explainers
-        and record.heads[head].family == heads
-    ]
+    record, known = frames.record, set(methods)
+    of_family = [name for name, facts in record.explainers.items() if facts.family == explainers]
+    right = [name for name, facts in record.heads.items() if facts.family == heads]
+    return [(head, explainer) for head in right for explainer in of_family if (head, explainer) in known]
 
 
 def label(frames: Frames, method: Method) -> str:

@@ -6,15 +6,14 @@ Polars reads them: a scan of one metric skips the steps of curves and takes half
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.store.scores import SCORE_COLUMNS
@@ -40,8 +39,9 @@ class _Reader:
     """
 
     files: pd.DataFrame
-    _last: tuple[Any, pd.DataFrame] | None = None
-    _curves: tuple[Any, dict[str, pl.DataFrame]] | None = None
+    _last: tuple[Any, pd.DataFrame, NDArray[np.intp]] | None = None
+    _curves: tuple[Any, pd.DataFrame, dict[str, slice]] | None = None
+    _names: dict[str, tuple[pl.Series, pl.Enum, pd.CategoricalDtype]] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -55,8 +55,33 @@ class _Reader:
     @cached_property
     def _every(self) -> tuple[pd.DataFrame, NDArray[np.intp]]:
         """All rows, and the number of the file of each."""
-        parts = [_file_rows(row, None) for row in self.files.to_dict("records")]
-        return _joined(parts), np.repeat(np.arange(len(parts)), [len(part["value"]) for part in parts])
+        return self._read(None)
+
+    def _read(self, metrics: Collection[str] | None) -> tuple[pd.DataFrame, NDArray[np.intp]]:
+        """Reads the rows of metrics in all files, and the number of the file of each."""
+        tables = [_of_file(path, metrics) for path in self.files["path"]]
+        file = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+        if not tables:
+            return _joined([]), file
+        table, columns = pl.concat(tables), dict[str, Any]()
+        for name in SCORE_COLUMNS:
+            values = self._coded(name, table[name]) if name in CATEGORIES else table[name].to_numpy()
+            columns[name] = values.astype(_NARROW[name], copy=False) if name in _NARROW else values
+        for name in ABOUT:
+            of_file = self.files[name]
+            columns[name] = (of_file.to_numpy() if name == "seed" else pd.Categorical(of_file.astype("str")))[file]
+        return pd.DataFrame(columns), file
+
+    def _coded(self, name: str, values: pl.Series) -> pd.Categorical:
+        """Returns a column as categories in the order of their names, which the reader numbers once."""
+        names, kind, dtype = self._names.get(name, (values[:0], pl.Enum([]), None))
+        codes = values.cast(kind, strict=False)
+        if dtype is None or codes.null_count():
+            names = pl.concat([names, values.unique()]).unique().sort()
+            kind, dtype = pl.Enum(names), pd.CategoricalDtype(pd.Index(names.to_list(), dtype="str"))
+            self._names[name] = names, kind, dtype
+            codes = values.cast(kind)
+        return pd.Categorical.from_codes(codes.to_physical().to_numpy(), dtype=dtype, validate=False)
 
     @cached_property
     def _by_metric(self) -> dict[str, tuple[pd.DataFrame, NDArray[np.intp]]]:
@@ -66,15 +91,24 @@ class _Reader:
 
     def curve(self, path: str, metric: str, variant: str) -> pd.DataFrame:
         """Reads image, group, step and value of a curve; the files of a small run are read together."""
-        if self._few_steps and path in set(self.files["path"]):
-            if self._curves is None or self._curves[0] != (metric, variant):
-                rows = _steps(pl.scan_parquet(list(self.files["path"]), include_file_paths="path"), metric, variant)
-                parts = rows.partition_by("path", as_dict=True, include_key=False)
-                self._curves = (metric, variant), {str(name): part for (name,), part in parts.items()}
-            found = self._curves[1].get(path, pl.DataFrame(schema=dict.fromkeys(_OF_CURVE, pl.Null)))
-        else:
-            found = _steps(pl.scan_parquet(path), metric, variant)
-        return pd.DataFrame({name: found[name].to_numpy() for name in _OF_CURVE})
+        if not self._few_steps or path not in self._paths:
+            return self._curve_rows(_steps(pl.scan_parquet(path), metric, variant))
+        if self._curves is None or self._curves[0] != (metric, variant):
+            rows = _steps(pl.scan_parquet(list(self.files["path"]), include_file_paths="path"), metric, variant)
+            ends = rows["path"].rle().struct.unnest()  # the rows of a file follow each other
+            last = ends["len"].cum_sum().to_list()
+            places = dict(zip(ends["value"].to_list(), map(slice, [0, *last[:-1]], last), strict=True))
+            self._curves = (metric, variant), self._curve_rows(rows), places
+        _, found, places = self._curves
+        return found.iloc[places.get(path, slice(0))]
+
+    def _curve_rows(self, table: pl.DataFrame) -> pd.DataFrame:
+        numbers = {name: table[name].to_numpy() for name in ("step", "value")}
+        return pd.DataFrame({name: self._coded(name, table[name]) for name in ("image", "group")} | numbers)
+
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        return frozenset(self.files["path"])
 
     @cached_property
     def _few_steps(self) -> bool:
@@ -83,20 +117,23 @@ class _Reader:
 
     def rows(self, paths: tuple[str, ...], metrics: tuple[str, ...] | None) -> pd.DataFrame:
         """Returns the rows of these metrics in these files."""
-        if int(self.counts["rows"].sum()) <= KEPT_ROWS:
-            if metrics is not None and len(metrics) == 1:
-                rows, file = self._by_metric.get(metrics[0], (self._every[0][:0], self._every[1][:0]))
-            else:
-                rows, file = self._every
-                inside = np.ones(len(rows), bool) if metrics is None else rows["metric"].isin(metrics).to_numpy()
-                rows, file = rows[inside], file[inside]
-            chosen = self.files["path"].isin(paths).to_numpy()
-            return rows if chosen.all() else rows[chosen[file]]
-        if self._last is None or self._last[0] != (paths, metrics):
-            self._last = None  # frees it before the next ones are read
-            about = self.files[self.files["path"].isin(paths)].to_dict("records")
-            self._last = (paths, metrics), _joined([_file_rows(row, metrics) for row in about])
-        return self._last[1]
+        if self._few_rows and (metrics is None or len(metrics) != 1):
+            rows, file = self._every
+            inside = np.ones(len(rows), bool) if metrics is None else rows["metric"].isin(metrics).to_numpy()
+            rows, file = rows[inside], file[inside]
+        elif self._few_rows:
+            rows, file = self._by_metric.get(str(metrics[0]), (self._every[0][:0], self._every[1][:0]))
+        else:
+            if self._last is None or self._last[0] != metrics:
+                self._last = None  # frees it before the next ones are read
+                self._last = metrics, *self._read(metrics)
+            _, rows, file = self._last
+        chosen = self.files["path"].isin(paths).to_numpy()
+        return rows if chosen.all() else rows[chosen[file]]
+
+    @cached_property
+    def _few_rows(self) -> bool:
+        return int(self.counts["rows"].sum()) <= KEPT_ROWS
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,34 +247,12 @@ def _column(name: str, values: pd.Series) -> Any:
     return values.to_numpy()
 
 
-def _file_rows(about: Mapping[Any, Any], metrics: Collection[str] | None) -> dict[str, Any]:
-    """Reads the rows of one file, column by column, with what it belongs to."""
-    scan = pl.scan_parquet(about["path"]).filter(_SCORED)
+def _of_file(path: str, metrics: Collection[str] | None) -> pl.DataFrame:
+    """Reads the scores in one file."""
+    scan = pl.scan_parquet(path).filter(_SCORED)
     if metrics is not None:
         scan = scan.filter(pl.col("metric").is_in(list(metrics)))
-    table = scan.select(SCORE_COLUMNS).collect()
-    columns: dict[str, Any] = {}
-    for name in SCORE_COLUMNS:
-        columns[name] = _categories(table[name]) if name in CATEGORIES else table[name].to_numpy()
-    for name in ABOUT:
-        one = about[name]
-        same = np.zeros(len(table), dtype=np.int8)
-        columns[name] = (
-            np.full(len(table), one)
-            if name == "seed"
-            else pd.Categorical.from_codes(same, pd.Index([one], dtype="str"))
-        )
-    return columns
-
-
-def _same(name: str, count: int) -> pd.Categorical:
-    return pd.Categorical.from_codes(np.zeros(count, dtype=np.int8), pd.Index([name], dtype="str"))
-
-
-def _categories(values: pl.Series) -> pd.Categorical:
-    encoded = values.to_arrow().dictionary_encode()
-    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    return pd.Categorical.from_codes(encoded.indices.to_numpy(), pd.Index(encoded.dictionary.to_pylist(), dtype="str"))
+    return scan.select(SCORE_COLUMNS).collect()
 
 
 def _joined(parts: list[dict[str, Any]]) -> pd.DataFrame:

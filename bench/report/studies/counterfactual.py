@@ -22,17 +22,8 @@ from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.captions import MEANS
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
-from bench.statistics.agreement import kendall_tau
-from bench.statistics.bootstrap.resampling import bootstrap_weights
-from bench.statistics.intervals import (
-    Estimate,
-    Floats,
-    estimate_mean,
-    estimate_means,
-    limits_of_one,
-    mean_over,
-    weighted_means,
-)
+from bench.statistics.agreement import rank_agreement
+from bench.statistics.intervals import Estimate, Floats, estimate_mean, estimate_means, mean_over
 from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
 from bench.store.records import MetricFacts
 from bench.store.scores import SCORE_COLUMNS
@@ -86,13 +77,20 @@ def lesion_scores(
         weight: the column by which the lesions are ranked.
         scores: name -> function of the weights (L,) and the effects (L,) of an image's lesions.
     """
+    values = rows[[weight, "effect"]].to_numpy(dtype=float)
+    number = rows.groupby([*CELL, "explainer", "image"], sort=False).ngroup().to_numpy()
+    order, known = np.argsort(number, kind="stable"), dict[bytes, list[float]]()
+    first = np.flatnonzero(np.diff(number[order], prepend=-1))
     found = []
-    for _, lesions in rows.groupby([*CELL, "explainer", "image"], sort=False):
-        about = lesions.iloc[0].to_dict()
-        values = lesions[[weight, "effect"]].to_numpy(dtype=float).T
-        for name, score in scores.items():
-            found.append(about | {"metric": name, "variant": "", "step": -1, "value": score(*values)})
-    return pd.DataFrame(found)[[*SCORE_COLUMNS, *CELL, "explainer", "family"]]
+    for places in np.split(order, first[1:]):
+        lesions = values[places].T
+        key = lesions.tobytes()
+        if key not in known:
+            known[key] = [score(*lesions) for score in scores.values()]
+        found += known[key]
+    about = rows.iloc[np.repeat(order[first], len(scores))].reset_index(drop=True)
+    about = about.assign(metric=[*scores] * len(first), variant="", step=-1, value=found)
+    return about[[*SCORE_COLUMNS, *CELL, "explainer", "family"]]
 
 
 def counterfactual_tables(frames: Frames) -> dict[str, TableData]:
@@ -188,10 +186,8 @@ def _tau(truth: _Aligned | None, metric: _Aligned | None, higher_is_better: bool
     methods = tables[0].columns.intersection(tables[1].columns)
     if len(methods) < _FEWEST_METHODS:
         return None
-    weights = np.concatenate([np.ones((1, len(groups))), bootstrap_weights(groups)])
-    first, second = (weighted_means(weights, one.reindex(groups.index)[methods].to_numpy()) for one in tables)
-    samples = kendall_tau(first, second if higher_is_better else -second)
-    return Estimate(float(samples[0]), *limits_of_one(samples[0], samples[1:], groups, (-1, 1)), len(methods))
+    first, second = (one.reindex(groups.index)[methods].to_numpy() for one in tables)
+    return replace(rank_agreement(first, second if higher_is_better else -second, groups), n=len(methods))
 
 
 _SHARE = "counterfactual_share"

@@ -6,6 +6,7 @@ They show how much of a score is due to alignment, resolution or smoothness.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -90,8 +91,13 @@ def agreement_table(frames: Frames) -> TableData:
     return table
 
 
-def rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Ranking]]:
-    """Yields title of the metric, data set, backbone, rows and ranking by treatment."""
+@lru_cache(maxsize=2)
+def rankings(frames: Frames) -> tuple[tuple[str, str, str, pd.DataFrame, Ranking], ...]:
+    """Returns title of the metric, data set, backbone, rows and ranking by treatment."""
+    return tuple(_rankings(frames))
+
+
+def _rankings(frames: Frames) -> Iterator[tuple[str, str, str, pd.DataFrame, Ranking]]:
     if PROBE not in frames.studies:
         return
     rows = only_compared(frames, frames.studies[PROBE])

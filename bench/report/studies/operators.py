@@ -51,8 +51,7 @@ class Compared(NamedTuple):
         """The ranking with "mean" as the name of the default rule, which no variant's name says."""
         if self.kind == _OPERATORS:
             return self.ranking
-        words = {way: way if way in RULED else RULES[0] for way in self.ranking.values}
-        return replace(self.ranking, values={words[way]: one for way, one in self.ranking.values.items()})
+        return self.ranking.renamed({way: way if way in RULED else RULES[0] for way in self.ranking.values})
 
 
 def operator_tables(frames: Frames) -> dict[str, TableData]:

@@ -19,7 +19,8 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
 from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.table import Column, FrameTable, TableData
-from bench.statistics.intervals import Estimate
+from bench.statistics.bootstrap.resampling import group_sums
+from bench.statistics.intervals import Estimate, Floats, ratio
 
 PROBE = "soundness"
 _TABLE = "metric_soundness"
@@ -100,31 +101,41 @@ def judgements(frames: Frames) -> list[Judgement]:
 
 def _judge(frames: Frames, dataset: str, rows: pd.DataFrame) -> Iterator[Judgement]:
     order = list(rows["map"].unique())  # as the study made them: from the best to the worst
+    places = rows.groupby(["metric", "variant"], observed=True).indices
+    group = rows.groupby(["dataset", "group"], observed=True).ngroup().to_numpy()
+    of_map, value = pd.Categorical(rows["map"], order).codes, rows["value"].to_numpy(dtype=float)
     for metric in frames.record.metrics:
-        name, variant = metric.name, metric.variant
-        part = rows[(rows["metric"] == name) & (rows["variant"] == variant)]
-        if len(part):
-            values = part.groupby(["dataset", "group", "map"])["value"].mean().unstack("map")
-            values *= 1 if metric.higher_is_better else -1
-            found = [preference(f"{a} over {b}", values[a] - values[b]) for a, b in pairwise(order)]
+        part = places.get((metric.name, metric.variant))
+        if part is not None:
+            number, member = np.unique(group[part], return_inverse=True)
+            columns = np.where(of_map[part][:, None] == np.arange(len(order)), value[part][:, None], np.nan)
+            means = ratio(*group_sums(columns, member, len(number))) * (1 if metric.higher_is_better else -1)
+            gains = means[:, :-1] - means[:, 1:]
+            found = [preference(f"{a} over {b}", gain) for (a, b), gain in zip(pairwise(order), gains.T, strict=True)]
             yield Judgement(dataset, title(metric), found)
 
 
-def preference(pair: str, differences: pd.Series) -> Preference:
+def preference(pair: str, differences: Floats) -> Preference:
     """Counts the images on which the better map scores better.
 
     Args:
         pair: "better over worse".
         differences: (N,) score of the better map minus that of the worse one, from the better end; nan is left out.
     """
-    known = differences.dropna()
+    known = differences[~np.isnan(differences)]
     wins, losses = int((known > _ROUNDING).sum()), int((known < -_ROUNDING).sum())
     ties = len(known) - wins - losses
     undefined = len(differences) - len(known)
     if not wins + losses:
         return Preference(pair, Estimate(np.nan, np.nan, np.nan, len(known), undefined), ties)
-    low, high = binomtest(wins, wins + losses).proportion_ci(0.95)
-    return Preference(pair, Estimate(wins / (wins + losses), float(low), float(high), len(known), undefined), ties)
+    low, high = _exact_interval(wins, wins + losses)
+    return Preference(pair, Estimate(wins / (wins + losses), low, high, len(known), undefined), ties)
+
+
+@lru_cache(maxsize=1024)  # the same counts return on many metrics
+def _exact_interval(wins: int, trials: int) -> tuple[float, float]:
+    low, high = binomtest(wins, trials).proportion_ci(0.95)
+    return float(low), float(high)
 
 
 def soundness_tables(frames: Frames) -> dict[str, TableData]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 import numpy as np
 
-from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import comparable
 from bench.report.studies.counterfactual import SCORES as COUNTERFACTUAL
 from bench.report.tables.captions import weights_notes
-from bench.report.tables.classification import classification_table
-from bench.report.tables.main import metric_table
-from bench.report.tables.table import Column, TableData
+from bench.report.tables.main import all_tables
+from bench.report.tables.table import Column, TableData, is_number
 from bench.statistics.intervals import Estimate
+from bench.store.folders import file_name
 
 SHOWN = {"localisation": 2, "faithfulness": 1, "consistency": 1}  # number of metrics per family, as in the summary
 BEST = 3  # post-hoc methods per metric
@@ -38,12 +40,21 @@ def cross_domain(frames: Frames) -> TableData:
     sources = {_source(datasets[name].base) for name in modality}
     if len(sources) < 2 or not len(frames.predictions):
         return table
-    _append(table, frames, Column("auc", True), classification_table(frames))
-    for family in SHOWN:
-        whole = metric_table(frames, family, compared(frames).where(explainer=comparable(frames, family)))
+    tables = all_tables(frames)
+    if "classification" in tables:
+        _append(table, frames, Column("auc", True), tables["classification"])
+    for family in [family for family in SHOWN if file_name(family) in tables]:
+        whole = _only(tables[file_name(family)], comparable(frames, family))
         for column in shown_columns(whole, family):
             _append(table, frames, column, whole)
     return table
+
+
+def _only(table: TableData, explainers: Collection[str]) -> TableData:
+    """Returns the rows of these explainers, and the columns that have a number in them."""
+    rows = [row for row in table.rows if row["explainer"] in explainers]
+    columns = [one for one in table.columns if any(is_number(row.get(one.name)) for row in rows)]
+    return replace(table, rows=rows, columns=columns)
 
 
 def shown_columns(table: TableData, family: str) -> list[Column]:

@@ -6,6 +6,7 @@ The other tables are views of these, or compare what these show.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -36,11 +37,12 @@ def all_tables(frames: Frames) -> dict[str, TableData]:
 def _all_tables(frames: Frames) -> dict[str, TableData]:
     tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
     families = dict.fromkeys(metric.family for metric in frames.record.metrics)
-    main = compared(frames)
+    main = set(compared(frames).methods[_KEYS].itertuples(index=False, name=None))
     for family in families:
         stem = file_name(family)
-        tables[stem] = metric_table(frames, family, main)
-        tables[f"{stem}_all_weights"] = on_all = metric_table(frames, family, frames.source)
+        on_all = metric_table(frames, family, frames.source)
+        tables[stem] = _only(on_all, main)
+        tables[f"{stem}_all_weights"] = on_all
         on_all.caption = f"{on_all.caption.removesuffix('.')}, on every classifier."
         if family in PER_CLASS:
             tables[PER_CLASS[family]] = per_class_table(frames, family)
@@ -48,6 +50,15 @@ def _all_tables(frames: Frames) -> dict[str, TableData]:
     tables["estimands"] = estimands_table(frames)
     tables["cost"] = cost_table(frames)
     return {name: table for name, table in tables.items() if table.rows}
+
+
+def _only(table: TableData, methods: set[tuple[str, ...]]) -> TableData:
+    """Returns the rows of some methods, and the columns that have a number in them."""
+    kept = [place for place, row in enumerate(table.rows) if tuple(row[key] for key in table.keys) in methods]
+    rows = [dict(table.rows[place]) for place in kept]
+    columns = [one for one in table.columns if any(is_number(row.get(one.name)) for row in rows)]
+    competes = [table.competes[place] for place in kept]
+    return replace(table.copy(), rows=rows, columns=columns, competes=competes)
 
 
 def metric_table(frames: Frames, family: str, scores: Scores) -> TableData:

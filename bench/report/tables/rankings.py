@@ -6,7 +6,8 @@ The studies of operators and of resolution both compare such rankings.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy.stats import rankdata
 
 from bench.report.frames.paired import Paired, pair
 from bench.report.tables.table import TableData
-from bench.statistics.agreement import rank_agreement
+from bench.statistics.agreement import rank_agreements
 from bench.statistics.intervals import ALIKE, Estimate, Floats, mean_over, weighted_means, with_ties
 
 Method = tuple[str, str]  # explainer, head
@@ -46,8 +47,18 @@ class Ranking:
 
     def agreements(self) -> Iterator[tuple[str, str, Estimate]]:
         """Yields Kendall's τ of every two ways, in their order."""
-        for first, second in combinations(self.values, 2):
-            yield first, second, rank_agreement(self.values[first], self.values[second], self.groups)
+        for pair_of_ways, estimate in zip(combinations(self.values, 2), self._agreements, strict=True):
+            yield *pair_of_ways, estimate
+
+    def renamed(self, names: dict[str, str]) -> Ranking:
+        """Returns the ranking with other names of the ways; what is known of it is kept."""
+        found = replace(self, values={names[way]: one for way, one in self.values.items()})
+        vars(found).update({"_agreements": self._agreements})
+        return found
+
+    @cached_property
+    def _agreements(self) -> list[Estimate]:
+        return list(rank_agreements(list(self.values.values()), self.groups).values())
 
 
 def rank(rows: pd.DataFrame, way: str, ways: Sequence[str], higher_is_better: bool) -> Ranking:

@@ -44,9 +44,9 @@ def same_images(rows: pd.DataFrame, by: list[str], columns: Sequence[str] = ("va
     if not len(rows):
         return []
     key, keys = _codes(rows, by)
-    image, images = pd.factorize(rows["image"])
-    group, groups = pd.factorize(rows["group"].astype(object))
-    number = key * len(images) + _ranked(image, images)
+    image, images = numbered(rows["image"])
+    group, groups = numbered(rows["group"])
+    number = key * len(images) + image
     of_image, first, place = np.unique(number, return_index=True, return_inverse=True)
     arrays = _by_seed(rows, place, columns)
     known = np.asarray(np.isfinite(arrays[0]).any(axis=0))
@@ -68,19 +68,26 @@ def same_images(rows: pd.DataFrame, by: list[str], columns: Sequence[str] = ("va
 
 def _codes(rows: pd.DataFrame, by: list[str]) -> tuple[NDArray[np.integer[Any]], list[tuple[Any, ...]]]:
     """Returns the number of the method of each row, and the methods in the order of their names."""
-    grouped = rows.groupby(by, sort=True, dropna=False, observed=True)
-    codes = grouped.ngroup().to_numpy(dtype=np.intp)
-    first = np.unique(codes, return_index=True)[1]
-    codes = np.asarray(codes, dtype=np.intp)
-    return codes, list(rows[by].iloc[first].itertuples(index=False, name=None))
+    parts = [numbered(rows[name]) for name in by]
+    shape = [len(names) for _, names in parts]
+    used, codes = np.unique(np.ravel_multi_index([code for code, _ in parts], shape), return_inverse=True)
+    places = np.unravel_index(used, shape)
+    names = [of[place].tolist() for (_, of), place in zip(parts, places, strict=True)]
+    return codes, list(zip(*names, strict=True))
 
 
-def _ranked(codes: NDArray[np.intp], names: Any) -> NDArray[np.intp]:
-    """Numbers images in the order of their names."""
-    order = np.argsort(np.asarray(names, dtype=str), kind="stable")
+def numbered(names: pd.Series) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
+    """Returns the number (N,) of each name among those that occur, and these in their order."""
+    if not isinstance(names.dtype, pd.CategoricalDtype):
+        codes, found = pd.factorize(names.to_numpy(dtype=object), sort=True, use_na_sentinel=False)
+        return codes, np.asarray(found, dtype=object)
+    category: Any = names.array
+    used = np.bincount(category.codes, minlength=len(category.categories)) > 0
+    known = category.categories.to_numpy(dtype=object)[used]
+    order = np.argsort(known.astype(str), kind="stable")
     rank = np.empty(len(order), dtype=np.intp)
     rank[order] = np.arange(len(order))
-    return rank[codes]
+    return rank[(np.cumsum(used) - 1)[category.codes]], known[order]
 
 
 def _by_seed(rows: pd.DataFrame, place: NDArray[np.intp], columns: Sequence[str]) -> list[Floats]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import weakref
 from collections.abc import Iterator
-from functools import lru_cache
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -24,6 +23,7 @@ Names = NDArray[np.object_] | pd.Series
 RESAMPLES = 1000
 #: Counts in a block, and bytes of counts that stay in memory; more of them wait in a temporary file.
 BLOCK, KEPT = 4_000_000, 2**27
+_FEWEST_KEPT = 2  # draws that are kept whatever their size
 
 
 def names_of(groups: Names) -> tuple[NDArray[np.str_], NDArray[np.intp]]:
@@ -41,7 +41,8 @@ class _Draws:
         generator, count = np.random.default_rng(seed_of("bootstrap", *names)), len(names)
         share, step = np.full(count, 1 / count), max(1, BLOCK // count)
         self._blocks: list[NDArray[np.unsignedinteger[Any]]] = []
-        self._file: IO[bytes] | None = None if count * resamples <= KEPT else TemporaryFile()  # noqa: SIM115
+        self.size = count * resamples
+        self._file: IO[bytes] | None = None if self.size <= KEPT else TemporaryFile()  # noqa: SIM115
         if self._file is not None:
             weakref.finalize(self, self._file.close)
         self._number = 0
@@ -63,9 +64,16 @@ class _Draws:
             yield np.load(self._file).astype(float)
 
 
-@lru_cache(maxsize=4)  # the scores of a table share a few sets of images
+_KNOWN: dict[tuple[tuple[str, ...], int], _Draws] = {}  # the last used comes last
+
+
 def _draws(names: tuple[str, ...], resamples: int) -> _Draws:
-    return _Draws(names, resamples)
+    """Returns the draws of these groups, which are kept as long as they and later ones fit into memory."""
+    key = names, resamples
+    found = _KNOWN[key] = _KNOWN.pop(key, None) or _Draws(names, resamples)
+    while len(_KNOWN) > _FEWEST_KEPT and sum(one.size for one in _KNOWN.values()) > KEPT:
+        del _KNOWN[next(iter(_KNOWN))]
+    return found
 
 
 def replicates(names: NDArray[np.str_], resamples: int = RESAMPLES) -> Iterator[Floats]:

@@ -99,17 +99,17 @@ def test_made_maps_are_what_they_are_called() -> None:
 
 
 def test_preference_is_exact_and_leaves_ties_out() -> None:
-    found = preference("a over b", pd.Series([0.2, 0.1, 0.3, -0.1, 0, 1e-9, np.nan]))
+    found = preference("a over b", np.array([0.2, 0.1, 0.3, -0.1, 0, 1e-9, np.nan]))
     assert (found.share.mean, found.share.n, found.share.undefined, found.ties) == (0.75, 6, 1, 2)
     assert found.share.low == pytest.approx(beta.ppf(0.025, 3, 2))  # Clopper–Pearson of 3 in 4
     assert found.share.high == pytest.approx(beta.ppf(0.975, 4, 1))
     assert found.verdict == "not shown"
-    assert preference("", pd.Series(np.ones(6))).verdict == "holds"
-    assert preference("", pd.Series(np.ones(5))).verdict == "not shown"  # five of five: 0.478 and up
-    assert preference("", pd.Series(-np.ones(6))).verdict == "fails"
-    assert preference("", pd.Series(np.zeros(6))).verdict == "fails"
-    assert preference("", pd.Series(np.zeros(5))).verdict == "not shown"
-    assert preference("", pd.Series([np.nan])).verdict == "not shown"
+    assert preference("", np.ones(6)).verdict == "holds"
+    assert preference("", np.ones(5)).verdict == "not shown"  # five of five: 0.478 and up
+    assert preference("", -np.ones(6)).verdict == "fails"
+    assert preference("", np.zeros(6)).verdict == "fails"
+    assert preference("", np.zeros(5)).verdict == "not shown"
+    assert preference("", np.array([np.nan])).verdict == "not shown"
 
 
 def rows_of(values: dict[str, list[float]], dataset: str, name: str = "blind") -> pd.DataFrame:
