@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import captum.attr
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +20,8 @@ from bench.registry import register_explainer
 
 def pixel_gradient(classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
     """Computes the signed gradient (N,3,H,W) of the logits of targets (N,) with respect to images (N,3,H,W)."""
+    import captum.attr  # not at the top: a finished run does not need it
+
     gradient: Tensor = captum.attr.Saliency(classifier).attribute(images, targets, abs=False)
     return gradient
 
@@ -65,6 +66,8 @@ class InputXGradient(_PixelAttribution):
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Computes the signed maps (N,H,W) of images (N,3,H,W) for targets (N,)."""
+        import captum.attr  # not at the top: a finished run does not need it
+
         attributions: Tensor = captum.attr.InputXGradient(classifier).attribute(images, targets)
         return attributions.sum(dim=1)
 
@@ -91,6 +94,8 @@ class IntegratedGradients(_PixelAttribution):
 
     def attribute(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Computes the signed maps (N,H,W) of images (N,3,H,W) for targets (N,)."""
+        import captum.attr  # not at the top: a finished run does not need it
+
         attributions: Tensor = captum.attr.IntegratedGradients(classifier).attribute(
             images,
             baselines=0.0,

@@ -5,7 +5,6 @@ They need neither gradients nor a feature map, so they apply to every classifier
 
 from __future__ import annotations
 
-import captum.attr
 import torch
 from torch import Tensor
 
@@ -38,6 +37,8 @@ class Occlusion(Explainer):
 
     def explain(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Computes the signed maps (N,H,W), in logits, of images (N,3,H,W) for targets (N,)."""
+        import captum.attr  # not at the top: a finished run does not need it
+
         sides = [max(1, round(self.window * side)) for side in images.shape[2:]]
         steps = [max(1, round(self.stride * side)) for side in sides]
         with evaluating(classifier), torch.no_grad():

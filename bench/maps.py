@@ -13,7 +13,6 @@ from typing import Protocol, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 #: Standard deviation, in cells, of the Gaussian that halves the amplitude at the highest frequency that a grid can
 #: represent (one wave in two cells): √(2 ln 2) / π.
@@ -165,6 +164,10 @@ def blur_to_grid(maps: Tensor, grid: tuple[int, int], size: tuple[int, int], geo
     Returns:
         (N,H,W)
     """
+    from torchvision.transforms.functional import (
+        gaussian_blur,
+    )  # not at the top: it takes seconds to import, and a report does not need it
+
     blurred = upsample(maps, size, geometry)
     for axis, (cells, coarse, side) in enumerate(zip(maps.shape[1:], grid, size, strict=True)):
         variance = (side / coarse) ** 2 - (side / cells) ** 2

@@ -20,7 +20,6 @@ def report(
     all_figures: AllFigures = False,
 ) -> None:
     """Rebuild tables, figures and page from the stored scores."""
-    context.obj()
     from bench.report.build import build_report
 
     raise typer.Exit(1 if build_report(run, console, verbose=verbose, all_figures=all_figures) else 0)

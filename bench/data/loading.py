@@ -134,7 +134,7 @@ def _load(
     tell: Tell | None,
 ) -> Split:
     drawn = (request.counts.get(split), request.seed) if isinstance(samples, _Subsample) else ()
-    given = _arguments(info, request, split).items()
+    given = arguments_of(info, request, split).items()
     identity = identity_of(info, samples, (request.root, split, request.size, *drawn, *chain.from_iterable(given)))
     parent = cache / file_name(info.name)
     loaded = open_sound(parent / f"{split}-{identity}", split) if identity else None
@@ -236,7 +236,7 @@ def build_samples(info: DatasetInfo, request: Request, split: str) -> Sequence[S
     missing = info.missing(request.root)
     if missing:
         raise MissingData(f"data set {info.name}: {missing}")
-    given = _arguments(info, request, split)
+    given = arguments_of(info, request, split)
     count = request.counts.get(split)
     try:
         samples = info.builder(request.root, split, **given)
@@ -249,7 +249,7 @@ def build_samples(info: DatasetInfo, request: Request, split: str) -> Sequence[S
         raise UserError(f"data set {info.name}, split {split}: {type(error).__name__}: {error}") from error
 
 
-def _arguments(info: DatasetInfo, request: Request, split: str) -> dict[str, Any]:
+def arguments_of(info: DatasetInfo, request: Request, split: str) -> dict[str, Any]:
     """Returns the arguments that the builder's signature asks for by name."""
     asked = inspect.signature(info.builder).parameters
     return {name: value for name, value in request.of(split).items() if name in asked}

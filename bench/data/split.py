@@ -8,12 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
 
 from bench.contracts import Channels
 from bench.data.readers.faults import Fault
@@ -93,6 +88,10 @@ def _channels(values: NDArray[np.float64]) -> Channels:
 
 def normalise(images: Tensor, mean: Channels, std: Channels) -> Tensor:
     """Normalises images (N,3,H,W) uint8, or float in [0, 1] -> float32, ``(value - mean) / std`` per channel."""
+    from torchvision.transforms.v2 import (
+        functional as tvf,
+    )  # not at the top: it takes seconds to import, and a finished run does not need it
+
     scaled = tvf.to_dtype(images, torch.float32, scale=True)
     normalised: Tensor = tvf.normalize(scaled, list(mean), list(std), inplace=scaled is not images)
     return normalised
@@ -104,6 +103,13 @@ def brightness_auc(train: Split, test: Split) -> float:
     Its features are mean, deviation and percentiles of the grey values. With more than two classes, the result is the
     mean of the one-against-rest AUCs. nan if training or test split lacks a class.
     """
+    from sklearn.linear_model import (
+        LogisticRegression,
+    )  # not at the top: it takes seconds to import, and a finished run does not need it
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if set(test.labels) != set(range(len(test.classes))) or set(train.labels) != set(test.labels):
         return float("nan")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 FILLS = ("zero", "black", "blur", "noise", "donor")
 #: Operators whose pixels do not depend on the other occluded patches; they can fill a whole image.
@@ -69,6 +68,10 @@ def _blur(images: Tensor, patch: int, fov: Tensor | None) -> Tensor:
 
 def _gaussian(images: Tensor, patch: int) -> Tensor:
     """Blurs one axis after the other: the same result as the square kernel at a fraction of its cost."""
+    from torchvision.transforms.functional import (
+        gaussian_blur,
+    )  # not at the top: it takes seconds to import, and a report does not need it
+
     rows, columns = (2 * min(patch, side - 1) + 1 for side in images.shape[-2:])
     sigma = [patch / 2, patch / 2]
     blurred: Tensor = gaussian_blur(gaussian_blur(images, [columns, 1], sigma), [1, rows], sigma)

@@ -34,7 +34,7 @@ from bench.report.failures import FOLDER, Failures
 from bench.report.frames.load import Frames, load_frames, write_long_frame
 from bench.report.gaps import Missing, faults
 from bench.report.incremental.reuse import Captions, Reuse
-from bench.report.incremental.state import STATE, is_current, state_of, stored_state, write_state
+from bench.report.incremental.state import STATE, is_current, renew_source, state_of, stored_state, write_state
 from bench.report.incremental.stored import FOLDER as PARTS
 from bench.report.page.page import write_page
 from bench.report.page.section import Content
@@ -88,8 +88,10 @@ def build_report(
         files = Manifest(folder, lenient=True)
         section = ReportSection.model_validate(record.config.get("report", {}))
         all_figures = all_figures or section.figures == "all"
-        state, stored = state_of(folder, record, all_figures, build_report), stored_state(folder)
+        stored = stored_state(folder)
+        state = state_of(folder, record, all_figures, stored, build_report)
         if only_if_stale and is_current(files, state, stored):
+            renew_source(files, state, stored)
             for name in ("details", "summary") if verbose else ("summary",):
                 Transcript(stored[name]).replay(console, said)
             return list(stored["damaged"])

@@ -10,12 +10,13 @@ from rich.console import Console
 from bench.config import Config
 from bench.progress import RunProgress
 from bench.run.dataset_run import DatasetRun, RunOptions
+from bench.run.finished import finished_record, write_receipt
 from bench.run.plan import Plan
 from bench.run.process_pool import WorkerSpec, choose_workers, run_in_processes
 from bench.run.record import new_record, utc_now
 from bench.store.folders import RunStore
 from bench.store.record_files import RUN_FILE
-from bench.store.records import DatasetFacts
+from bench.store.records import DatasetFacts, RunRecord
 from bench.store.run_folder import check_run_folder
 
 
@@ -53,10 +54,13 @@ def run(
     workers = choose_workers(options, len(plan.datasets)) if register else 1
     with store.lock(), RunProgress(console, [], workers) as progress:
         started = new_record(config, plan, options, workers)
-        datasets = dict(started.datasets)
-        store.write_record(started)
         for problem in problems:
             progress.say(problem, style="red")
+        # A classifier that exists in memory alone is not known by the names in a receipt.
+        if register and not damage and (record := finished_record(config, plan, options, started)):
+            return _nothing_left(store, record, problems, progress)
+        datasets = dict(started.datasets)
+        store.write_record(started)
         if damage:
             progress.say(f"{options.out / RUN_FILE} is damaged ({damage}) and is made again", style="yellow")
 
@@ -71,5 +75,19 @@ def run(
         else:
             done = {work.name: list(work.run())[-1] for work in works}
         problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]
-        store.write_record(started.changed(datasets=datasets, finished=utc_now(), problems=problems))
+        finished = started.changed(datasets=datasets, finished=utc_now(), problems=problems)
+        store.write_record(finished)
+        if register:
+            write_receipt(config, plan, options, finished)
         return Outcome(problems, any(one.computed for one in done.values()))
+
+
+def _nothing_left(store: RunStore, record: RunRecord, problems: list[str], progress: RunProgress) -> Outcome:
+    """Ends a run that finds all its results in the store; the record is written if it has changed."""
+    for name, facts in record.datasets.items():
+        for line in facts.doubts:
+            progress.say(f"{name}: {line}", style="yellow")
+    record = record.changed(problems=problems)
+    if record != store.record:
+        store.write_record(record)
+    return Outcome(problems, computed=False)

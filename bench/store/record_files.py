@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from bench.errors import UserError
 from bench.files import DamagedFile, json_digest, write_text
 from bench.store.code_digest import described
 from bench.store.records import FORMAT, CellRecord, RunRecord
+from bench.store.stored_files import file_stamp
 
 RUN_FILE, CELL_FILE = "run.json", "cell.json"
 #: Keys of every ``run.json`` of layout 1.
@@ -30,12 +32,17 @@ def write_record(file: Path, record: RunRecord | CellRecord) -> None:
 
 
 def read_record(file: Path, kind: type[Stored]) -> Stored | None:
-    """Reads a record; None where there is none.
+    """Reads a record; None where there is none. An unchanged file is parsed once per process.
 
     Raises:
         DamagedFile: the file is damaged or cannot be read.
         UserError: another version wrote it.
     """
+    return _record_of_stamp(file, kind, file_stamp(file))
+
+
+@lru_cache(maxsize=4096)
+def _record_of_stamp(file: Path, kind: type[Stored], stamp: tuple[int, ...]) -> Stored | None:
     try:
         if file.exists() and not file.is_file():
             raise _damaged(file, "it is not a file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.files import Place
+from bench.store.stored_files import file_stamp
 
 SCORE_SCHEMA = pa.schema(
     {
@@ -41,11 +43,16 @@ def write_study(place: Place, rows: pd.DataFrame, **metadata: str) -> None:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Reads the metadata of a scores file.
+    """Reads the metadata of a scores file; that of an unchanged file is read once per process.
 
     Raises:
         OSError: it cannot be read.
         pyarrow.ArrowInvalid: it is not a parquet file.
     """
+    return dict(_metadata_of_stamp(path, file_stamp(path)))
+
+
+@lru_cache(maxsize=4096)
+def _metadata_of_stamp(path: Path, stamp: tuple[int, ...]) -> dict[str, str]:
     metadata = pq.read_schema(path).metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items()}

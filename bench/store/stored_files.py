@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -87,7 +88,7 @@ class StoredFiles:
         try:
             if not os.path.lexists(path):
                 return _MISSING if noted and noted[-1] != _REMOVED else None
-            if path.is_symlink() or not path.resolve().is_relative_to(self.root.resolve()):
+            if path.is_symlink() or not _is_inside(self.root, path):
                 return "it is a link or reached through one"
             if not path.is_file():
                 return "it is not a file"
@@ -120,7 +121,12 @@ class StoredFiles:
         return None
 
     def is_good(self, path: Path, parse: Callable[[Path], object]) -> bool:
-        """Returns whether ``parse`` can read a file; a damaged one is told as in ``read``."""
+        """Returns whether ``parse`` can read a file; a damaged one is told as in ``read``.
+
+        A file with its noted digest is as it was written and is not parsed.
+        """
+        if self.is_noted(path) and self.fault(path) == "":
+            return True
         return self.read(path, lambda file: (parse(file),)) is not None
 
     def remove(self, path: Path) -> None:
@@ -145,12 +151,12 @@ class StoredFiles:
         with (self.folder / NOTES).open("ab") as file:
             file.write(_line(name, digest))
         earlier.append(digest)
-        notes.stamp = _stamp(self.folder / NOTES)
+        notes.stamp = file_stamp(self.folder / NOTES)
         _KNOWN[self.folder / NOTES] = notes
 
     def _notes(self) -> _Notes:
         file = self.folder / NOTES
-        stamp = _stamp(file)
+        stamp = file_stamp(file)
         if file not in _KNOWN or _KNOWN[file].stamp != stamp:
             _KNOWN[file] = _Notes(stamp, _read_notes(file))
         return _KNOWN[file]
@@ -170,9 +176,18 @@ def require_inside(root: Path, path: Path) -> Path:
     Raises:
         UserError: it lies elsewhere.
     """
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not _is_inside(root, path):
         raise UserError(f"{path} leads out of {root}; replace the link in it by a folder")
     return path
+
+
+def _is_inside(root: Path, path: Path) -> bool:
+    """Returns whether a path lies in ``root`` once links are followed; without any link below it, its name says so."""
+    below = path.relative_to(root).parts if path.is_relative_to(root) else ("..",)
+    steps = list(accumulate(below, os.path.join, initial=os.fspath(root)))[1:]
+    if ".." not in below and not any(map(os.path.islink, steps)):
+        return True
+    return path.resolve().is_relative_to(root.resolve())
 
 
 @contextmanager
@@ -183,7 +198,8 @@ def collecting() -> Iterator[dict[Path, str]]:
         yield found
 
 
-def _stamp(file: Path) -> tuple[int, ...]:
+def file_stamp(file: Path) -> tuple[int, ...]:
+    """Returns size, time and inode of a file, which change when it is replaced; empty where there is none."""
     try:
         facts = file.stat(follow_symlinks=False)
     except OSError:
@@ -192,7 +208,7 @@ def _stamp(file: Path) -> tuple[int, ...]:
 
 
 def _digest(path: Path) -> str:
-    return _digest_of_stamp(path, _stamp(path))
+    return _digest_of_stamp(path, file_stamp(path))
 
 
 @lru_cache(maxsize=4096)

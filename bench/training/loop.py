@@ -23,12 +23,12 @@ from bench.errors import UserError
 from bench.memory import is_out_of_memory
 from bench.models.eval_mode import evaluating
 from bench.seeds import seed_of
-from bench.training.augmentation import Augmentation, augmentation
 from bench.training.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from bench.configs.sections import TrainingSection
     from bench.data.prepare import TrainingData  # not at run time: how images are read does not change the weights
+    from bench.training.augmentation import Augmentation
 
 
 def learning_rate(step: int, steps: int, recipe: TrainingSection) -> float:
@@ -137,6 +137,8 @@ class TrainingLoop:
         )
         self.augment: Augmentation = nn.Identity()
         if recipe.augmentation != "none":
+            from bench.training.augmentation import augmentation  # imports torchvision, which a finished run spares
+
             self.augment = augmentation(data.modality, recipe.augmentation)
         self.class_weights = self._class_weights() if recipe.class_weights else None
         self.penalty_start = recipe.penalty_start if head.penalty_start is None else head.penalty_start

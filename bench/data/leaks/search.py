@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from sklearn.utils.extmath import randomized_svd
 
 from bench.data.leaks.looks import ORIENTATIONS, Looks, Thumbs, turned
 
@@ -132,6 +131,8 @@ def _shares_of_common(detail: Floats) -> Floats:
     some = flat[:: max(1, len(flat) // _SAMPLE)]
     patterns = np.zeros((flat.shape[1], 0), np.float32)
     if count:
+        from sklearn.utils.extmath import randomized_svd  # not at the top: a finished run does not need it
+
         patterns = randomized_svd(some, count, n_iter=3, random_state=0)[2].T
     return np.stack([turned(detail, k).reshape(flat.shape) @ patterns for k in range(ORIENTATIONS)])
 

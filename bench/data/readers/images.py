@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 from scipy import ndimage
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
 
 from bench.contracts import Sample
 from bench.data.readers.faults import Kind
@@ -170,6 +169,8 @@ def text_of(error: BaseException) -> str:
 
 def resize_image(image: Tensor, size: int) -> Tensor:
     """Resizes (3,H,W) uint8 -> (3,size,size) uint8, bilinear with antialias; the aspect ratio is not kept."""
+    from torchvision.transforms.v2 import functional as tvf  # not at the top: a finished run does not need it
+
     small: Tensor = tvf.resize(image, [size, size], antialias=True)
     return small
 

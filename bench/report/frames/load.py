@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +17,7 @@ from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.errors import UserError
 from bench.files import Place
 from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
+from bench.report.frames.reading import costs, joined, read_table, with_facts
 from bench.report.frames.scores import ABOUT, CELL, Scores
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
@@ -90,10 +90,10 @@ class _Parts:
 
     files: list[dict[str, Any]] = field(default_factory=list)
     own_class: list[dict[str, Any]] = field(default_factory=list)
-    cost: list[pd.DataFrame] = field(default_factory=list)
-    predictions: list[pd.DataFrame] = field(default_factory=list)
-    training: list[pd.DataFrame] = field(default_factory=list)
-    studies: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
+    cost: list[pa.Table] = field(default_factory=list)
+    predictions: list[pa.Table] = field(default_factory=list)
+    training: list[pa.Table] = field(default_factory=list)
+    studies: dict[str, list[pa.Table]] = field(default_factory=dict)
 
 
 def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
@@ -136,17 +136,19 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
 def _add_cell(parts: _Parts, record: RunRecord, key: CellKey, cell: CellStore, current: list[str]) -> None:
     """Adds all rows of a finished cell, whose explainers ``current`` have sound scores."""
     about = vars(key)
-    if (predictions := cell.files.read(cell.predictions, pd.read_parquet)) is not None:
-        parts.predictions.append(predictions.assign(**about))
+    if (predictions := cell.files.read(cell.predictions, read_table)) is not None:
+        parts.predictions.append(with_facts(predictions, about))
     # A converted classifier was never trained and has no history.
     if (training := cell.files.read(cell.training, pd.read_csv)) is not None:
-        parts.training.append(training.assign(**about))
+        parts.training.append(
+            with_facts(pa.Table.from_pandas(training, preserve_index=False).replace_schema_metadata(), about)
+        )
     own_class = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
-    for name, path, rows in _costs(cell, current):
+    for name, path, rows in costs(cell, current):
         facts = about | {"explainer": name, "family": record.explainers[name].family}
         parts.files.append({"path": path} | facts)
-        parts.cost.append(rows.assign(**facts))
-    for name, path, _ in _costs(cell.part(OWN_CLASS), own_class):
+        parts.cost.append(with_facts(rows, facts))
+    for name, path, _ in costs(cell.part(OWN_CLASS), own_class):
         parts.own_class.append({"path": path, "explainer": name, "family": record.explainers[name].family} | about)
     for name in record.studies:
         parts.studies.setdefault(name, []).extend(_study_rows(record, key, cell, name, current))
@@ -159,33 +161,20 @@ def part_explainers(record: RunRecord, cell: CellStore, part: str) -> list[str]:
     return [name for name in record.explainers if cell.part_is_current(part, name)]
 
 
-def _costs(cell: CellStore, explainers: list[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yields explainers with readable scores, the paths of these, and the rows about their cost."""
-
-    def of_no_image(file: Path) -> pd.DataFrame:
-        rows = pl.scan_parquet(file).filter(pl.col("image") == "").collect()
-        return pd.DataFrame({name: rows[name].to_arrow().to_pandas() for name in rows.columns})
-
-    for name in explainers:
-        path = cell.scores_file(name)
-        if (rows := cell.files.read(path, of_no_image)) is not None:
-            yield name, str(path), rows
-
-
 def _source(files: list[dict[str, Any]]) -> Scores:
     return Scores.stored(pd.DataFrame(files, columns=["path", *ABOUT]))
 
 
 def _study_rows(
     record: RunRecord, key: CellKey, cell: CellStore, name: str, explainers: list[str]
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[pa.Table]:
     """Yields rows of a study of a cell, with the cell's columns; explainer and family are empty for a whole cell."""
     families = {"": ""} | {one: record.explainers[one].family for one in explainers}
     for of, family in families.items():
         if cell.study_is_current(name, of):
-            rows = cell.files.read(cell.study_file(name, of), pd.read_parquet)
+            rows = cell.files.read(cell.study_file(name, of), read_table)
             if rows is not None:
-                yield rows.assign(**vars(key), explainer=of, family=family)
+                yield with_facts(rows, vars(key) | {"explainer": of, "family": family})
 
 
 def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
@@ -206,10 +195,10 @@ def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
     return {"status": record.status, "record": record, "damaged": False}
 
 
-def _concat(frames: list[pd.DataFrame], *columns: str) -> pd.DataFrame:
-    """Joins frames; without any, the result has the cell's columns and these, if they are given."""
-    if frames:
-        return pd.concat(frames, ignore_index=True)
+def _concat(tables: list[pa.Table], *columns: str) -> pd.DataFrame:
+    """Joins tables; without any, the result has the cell's columns and these, if they are given."""
+    if tables:
+        return joined(tables)
     return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 

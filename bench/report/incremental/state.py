@@ -10,7 +10,7 @@ from bench.files import file_digest
 from bench.report.incremental.inputs import stamps
 from bench.report.page.inline import sources
 from bench.report.tables.reported import FILE as REPORTED
-from bench.store.code_digest import code_digest, digest
+from bench.store.code_digest import code_digest, digest, source_digest
 from bench.store.manifest import Manifest
 from bench.store.records import RunRecord
 
@@ -18,21 +18,27 @@ from bench.store.records import RunRecord
 STATE = "report.json"
 
 
-def state_of(folder: Path, record: RunRecord, all_figures: bool, *code: object) -> dict[str, str]:
+def state_of(
+    folder: Path, record: RunRecord, all_figures: bool, stored: dict[str, Any], *code: object
+) -> dict[str, str]:
     """Returns digests of everything that the derived files depend on.
 
     Args:
         folder: of the run.
         record: run.json.
         all_figures: whether all figures are asked for.
+        stored: the state at the last report: as long as no source file has changed, the digest of code still holds.
         code: functions whose code makes the files.
     """
     images = [file_digest(file) for file in sorted((folder / "data").glob("*.*")) if file.is_file()]
     facts = record.model_dump(exclude={"started", "finished"})
     others = [file.read_text(encoding="utf-8") for file in (*sources(), REPORTED)]
+    source = digest([source_digest(*code), *others])
+    known = stored.get("code") if stored.get("source") == source else None
     return {
         "scores": digest(str(folder), stamps(folder, ["cells/**/*.*"]), images, facts),
-        "code": digest([code_digest(*code), *others]),
+        "source": source,
+        "code": str(known or digest([code_digest(*code), *others])),
         "figures_asked": "all" if all_figures else "shown",
     }
 
@@ -48,10 +54,17 @@ def stored_state(folder: Path) -> dict[str, Any]:
 
 def is_current(files: Manifest, state: dict[str, str], stored: dict[str, Any]) -> bool:
     """Returns whether the last report was made from the same inputs, and all its files are as it wrote them."""
-    if {key: stored.get(key) for key in state} != state:
+    if any(stored.get(key) != state[key] for key in state if key != "source"):
         return False
     written = stored.get("files")
     return isinstance(written, list) and all(isinstance(name, str) and files.is_ours(name) for name in written)
+
+
+def renew_source(files: Manifest, state: dict[str, str], stored: dict[str, Any]) -> None:
+    """Notes that the digest of code holds for source files that were only reworded; the next report need not ask."""
+    if stored.get("source") != state["source"]:
+        files.keep(*stored["files"])
+        write_state(files, stored | state)
 
 
 def write_state(files: Manifest, content: dict[str, Any]) -> None:
