@@ -126,7 +126,7 @@ def insertion_curves(frames: Frames) -> Iterator[Drawing]:
 
 @lru_cache(maxsize=8)
 def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:
-    """Returns the first requested variant that has curves, and the curves, which the page and the figures share; none without any."""
+    """Returns the first requested variant that has curves, and the curves (none without any), for figures and page."""
     asked = dict.fromkeys(facts.variant for facts in frames.record.metrics if facts.variant)
     for variant in asked if plot.occlusion else topk_variants(frames):
         if curves := method_curves(frames, plot.metric, variant, plot.transform, (0, plot.highest)):
