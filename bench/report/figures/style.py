@@ -216,7 +216,7 @@ def save(figure: Figure, files: Manifest, stem: str) -> None:
 def write_png(figure: Figure, target: FilePath) -> None:
     """Lays out a figure and draws its pixels."""
     figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     figure.set_layout_engine("none")
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -229,11 +229,12 @@ def write_pdf(figure: Figure, target: FilePath) -> None:
     Fonts are embedded without the tables that shape text, because shaped text is stored, and these tables take most
     of the time.
     """
+    canvas: Any = FigureCanvasPdf(figure)
     for image in figure.findobj(AxesImage):
         image.set_interpolation("none")
     tables = Options._drop_tables_default
     Options._drop_tables_default = [*tables, "GSUB", "GPOS", "GDEF"]
     try:
-        FigureCanvasPdf(figure).print_pdf(target, metadata={"CreationDate": None})
+        canvas.print_pdf(target, metadata={"CreationDate": None})
     finally:
         Options._drop_tables_default = tables
