@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 import run_benchmark
+from bench.report.figures import style
 from bench.report.frames.load import Frames
 from tests.support import decided
 from tests.support.made import forgotten_afterwards, registered_squares, run_tiny
@@ -66,14 +67,14 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     Matplotlib's mathematics would be shown as it is written.
     """
 
-    def lay_out(figure: Figure, target: Path, format: str, **options: object) -> None:
-        if format == "png":  # the layout of the PDF is the same
-            figure.draw_without_rendering()
-            assert not [text for text in figure.findobj(Text) if r"$\math" in text.get_text()]
-            assert not [line for line in figure.findobj(Line2D) if str(line.get_marker()).startswith("$")]
+    def lay_out(figure: Figure, target: Path) -> None:
+        figure.draw_without_rendering()
+        assert not [text for text in figure.findobj(Text) if r"$\math" in text.get_text()]
+        assert not [line for line in figure.findobj(Line2D) if str(line.get_marker()).startswith("$")]
         target.touch()
 
-    monkeypatch.setattr(Figure, "savefig", lay_out)
+    monkeypatch.setattr(style, "write_png", lay_out)
+    monkeypatch.setattr(style, "write_pdf", lambda figure, target: target.touch())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,14 +5,9 @@ They can be made again at any time, so a run stores scores only once.
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +22,31 @@ from bench.report.answer.files import write_results
 from bench.report.answer.model import Answer
 from bench.report.answer.results import FILE as RESULTS
 from bench.report.answer.results import results_of
-from bench.report.contents import COMPARISONS, OTHERS, Topic, draw_figures, every_table, part_of
+from bench.report.contents import COMPARISONS, OTHERS, Topic, every_table, part_of
 from bench.report.details import print_details
 from bench.report.failure_modes import Signature, add_notes, signatures
 from bench.report.failures import FOLDER, Failures
-from bench.report.frames.load import Frames, load_frames, write_long_frame
+from bench.report.frames.load import Frames, write_long_frame
 from bench.report.gaps import Missing, faults
 from bench.report.incremental.reuse import Captions, Reuse
 from bench.report.incremental.state import STATE, is_current, renew_source, state_of, stored_state, write_state
 from bench.report.incremental.stored import FOLDER as PARTS
 from bench.report.page.page import write_page
+from bench.report.page.prepared import PARTS as PREPARED
+from bench.report.page.prepared import Prepared
 from bench.report.page.section import Content
-from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
+from bench.report.studies.counterfactual import counterfactual_rows
 from bench.report.summary import print_summary
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import write_table
+from bench.report.two_processes import FIGURES, Shared, Task, all_frames, second_process, topic_figures
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
 from bench.store.records import RunRecord
 from bench.store.stored_files import collecting
 from bench.text.transcript import Transcript
 
-#: Number of cells from which a second process, which has to read them too, is worth its start.
-MANY_CELLS = 8
-_TABLES, _FIGURES, _PAGE, _FRAME = "tables", "figures", "report.html", "scores.parquet"
+_TABLES, _PAGE, _FRAME = "tables", "report.html", "scores.parquet"
 _NAMED = 5
 
 
@@ -126,19 +122,26 @@ class _Report:
 
     def build(self, state: dict[str, str], old: dict[str, Any], console: Console, said: Collection[str]) -> list[str]:
         """Makes everything that ``old``, the state at the last report, does not show to be current."""
-        with _second_process(self.record) as pool:
-            drawing = pool and not old and pool.submit(_draw, self.files.folder, self._drawn_apart())
-            frames = _frames(self.files.folder, self.failures)
+        with second_process(self.record) as pool:
+            shared = Shared(self.files.folder, pool)
+            if not old:
+                shared.add(self._shared())
+            frames = all_frames(self.files.folder, self.failures)
             reuse = Reuse.of(self.files, frames, state["code"], old.get("figures"), bool(old))
             known = {topic.name: reuse.drawn(topic) for topic in self.topics}
-            if pool and old and (names := [name for name in self._drawn_apart() if known.get(name[0]) is None]):
-                drawing = pool.submit(_draw, self.files.folder, names)
+            if old:
+                tasks = [task for task in self._shared() if known.get(task.name) is None]
+                shared.add(tasks, apart=len(tasks) > len(PREPARED))
             signs, tables, lacking = _content(frames, self.failures, reuse)
             answer = self._answer(frames, tables, signs)
             self._write_tables(frames, tables)
-            captions = self._figures(frames, reuse, known, drawing or None)
+            compared = self._compared(frames, known)
+            made = shared.results(frames, self.files, self.failures)
+        captions = self._captions(reuse, known, compared | made)
+        prepared = Prepared(**{name: made[name] for name in PREPARED})
         with self.failures.noting(_PAGE):
-            content = Content(frames, answer, tables, captions, signs, self.files.folder / _FIGURES, self.failures)
+            figures = self.files.folder / FIGURES
+            content = Content(frames, answer, tables, captions, signs, figures, self.failures, prepared)
             write_page(content, self.files.replacing(_PAGE))
         details, summary = Transcript(), Transcript()
         with self.failures.noting("details"):
@@ -156,14 +159,15 @@ class _Report:
         }
         return [*left, *_finish(self.files, state | about, self.failures, console)]
 
-    def _drawn_apart(self) -> list[tuple[str, bool]]:
-        """Names of the topics whose figures a second process can draw, and whether it draws all of them."""
+    def _shared(self) -> list[Task]:
+        """Returns the tasks that a second process can do: figures, and parts of the page after what these share."""
         whole = {topic.name: topic for topic in OTHERS}
-        return [
-            (topic.name, len(topic.figures) == len(whole[topic.name].figures))
+        drawn = [
+            Task(topic.name, len(topic.figures) == len(whole[topic.name].figures))
             for topic in self.topics
             if topic.figures and topic.name in whole
         ]
+        return [*drawn[:1], *map(Task, PREPARED), *drawn[1:]]
 
     def _answer(self, frames: Frames, tables: dict[str, TableData], signs: list[Signature]) -> Answer:
         """Returns the answer of the run, and writes the files that hold it."""
@@ -182,37 +186,23 @@ class _Report:
         with self.failures.noting(_FRAME):
             write_long_frame(frames, counterfactual_rows(frames), self.files.replacing(_FRAME))
 
-    def _figures(
-        self, frames: Frames, reuse: Reuse, known: dict[str, Captions | None], drawing: Future[_Drawn] | None
-    ) -> Captions:
-        """Draws the figures that are not known -> captions in the order of the page.
+    def _compared(self, frames: Frames, known: dict[str, Captions | None]) -> dict[str, Any]:
+        """Draws the figures of comparisons that are not known -> topic -> ``topic_figures``."""
+        names = {topic.name for topic in COMPARISONS}
+        return {
+            topic.name: topic_figures(frames, self.files, topic, self.failures)
+            for topic in self.topics
+            if topic.figures and topic.name in names and known[topic.name] is None
+        }
 
-        The second process draws what needs no comparison, unless it died (no main guard in a script, or out of memory).
-        """
-        drawn: dict[str, tuple[Captions, bool]] = {}
-        compared = {topic.name for topic in COMPARISONS}
-        for apart in (False, True):
-            if apart and drawing:
-                drawn |= self._result(drawing)
-            for topic in [one for one in self.topics if (one.name not in compared) == apart and one.figures]:
-                if known[topic.name] is None and topic.name not in drawn:
-                    drawn[topic.name] = _topic_figures(frames, self.files, topic, self.failures)
+    def _captions(self, reuse: Reuse, known: dict[str, Captions | None], drawn: dict[str, Any]) -> Captions:
+        """Returns the captions in the order of the page, and notes the figures for the next report."""
         captions: Captions = {}
-        for topic in sorted(self.topics, key=lambda one: (one.name in compared, one.place)):
+        for topic in sorted(self.topics, key=lambda one: (one.is_comparison, one.place)):
             if topic.name in drawn:
                 reuse.note(topic, *drawn[topic.name])
             captions |= drawn[topic.name][0] if topic.name in drawn else known[topic.name] or {}
         return captions
-
-    def _result(self, drawing: Future[_Drawn]) -> dict[str, tuple[Captions, bool]]:
-        try:
-            found, theirs, failed = drawing.result()
-        except BrokenProcessPool:
-            return {}
-        self.files.written |= theirs.written
-        self.files.kept |= theirs.kept
-        self.failures.tracebacks |= failed.tracebacks
-        return found
 
 
 def _content(
@@ -237,7 +227,7 @@ def _said(failures: Failures, console: Console) -> list[str]:
 
 def _make_room(files: Manifest, console: Console) -> None:
     """Sets aside derived files of versions without a manifest, because they look like files of the user."""
-    derived = () if files.exists else (_TABLES, _FIGURES, _PAGE, _FRAME, STATE)
+    derived = () if files.exists else (_TABLES, FIGURES, _PAGE, _FRAME, STATE)
     if aside := set_aside(files.folder, derived):
         line = f"tables and figures of an earlier version are now in {aside}; delete it if you do not need them"
         console.print(Text(line, style="yellow"), soft_wrap=True)
@@ -246,7 +236,7 @@ def _make_room(files: Manifest, console: Console) -> None:
 def _finish(files: Manifest, content: dict[str, Any], failures: Failures, console: Console) -> list[str]:
     """Removes files of an earlier plan, and returns a line per file that could not be written."""
     failures.write(files)
-    foreign = files.tidy(_TABLES, _FIGURES, FOLDER, PARTS)
+    foreign = files.tidy(_TABLES, FIGURES, FOLDER, PARTS)
     if files.kept or failures.lines:
         files.remove(STATE)  # the next run then tries again
     else:
@@ -263,41 +253,3 @@ def _finish(files: Manifest, content: dict[str, Any], failures: Failures, consol
     for line in lines:
         console.print(Text(line, style="yellow"), soft_wrap=True)
     return lines
-
-
-def _frames(folder: Path, failures: Failures) -> Frames:
-    frames = load_frames(folder)
-    return failures.making("scores of the study counterfactual", frames, with_counterfactual) or frames
-
-
-@contextmanager
-def _second_process(record: RunRecord) -> Iterator[ProcessPoolExecutor | None]:
-    """Yields a pool of one process for figures; None for a run with few cells."""
-    if len(record.cells) < MANY_CELLS:
-        yield None
-        return
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
-        yield pool
-
-
-_Drawn = tuple[dict[str, tuple[Captions, bool]], Manifest, Failures]
-
-
-def _topic_figures(frames: Frames, files: Manifest, topic: Topic, failures: Failures) -> tuple[Captions, bool]:
-    """Draws the figures of a topic -> their captions, and whether one failed."""
-    before = len(failures.tracebacks)
-    captions = draw_figures(frames, files.inside(_FIGURES), [topic], failures)
-    return captions, len(failures.tracebacks) > before
-
-
-def _draw(folder: Path, names: Sequence[tuple[str, bool]]) -> _Drawn:
-    """Draws the figures of topics in the second process -> captions, the notes of what was written, what failed."""
-    give_memory_back()
-    files, failures, topics = Manifest(folder, lenient=True), Failures(), {topic.name: topic for topic in OTHERS}
-    with collecting():
-        frames = _frames(folder, failures)
-        found = {
-            name: _topic_figures(frames, files, topics[name].chosen(everything), failures) for name, everything in names
-        }
-    return found, files, failures

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.strategies import SearchStrategy, deferred
-from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import run_benchmark
 from bench.cli.main import app
+from bench.report.figures import style
 from tests.support.made import registered_squares
 from tests.support.subsets.configs import configs, register_bare
 
@@ -41,7 +41,8 @@ def tiny_configs() -> SearchStrategy[dict[str, Any]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
     with pytest.MonkeyPatch.context() as patched, registered_squares():
-        patched.setattr(Figure, "savefig", lambda figure, target, **options: target.touch())
+        for name in ("write_png", "write_pdf"):
+            patched.setattr(style, name, lambda figure, target: target.touch())
         register_bare()
         yield tmp_path_factory.mktemp("random")
 

@@ -11,6 +11,7 @@ from bench.report.failures import Failures
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames, load_frames
 from bench.report.page.page import write_page
+from bench.report.page.prepared import prepare
 from bench.report.page.section import Content
 from bench.report.tables.table import TableData
 
@@ -71,7 +72,9 @@ def content(
     """Content of the page of a stored run."""
     frames, failures = load_frames(folder), Failures(are_raised=True)
     tables = every_table(frames, failures) if tables is None else tables
-    return Content(frames, answer(frames), tables, captions or {}, [], folder / "figures", failures)
+    return Content(
+        frames, answer(frames), tables, captions or {}, [], folder / "figures", failures, prepare(frames, failures)
+    )
 
 
 def written(one: Content, folder: Path) -> Path:

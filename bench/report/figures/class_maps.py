@@ -102,8 +102,8 @@ def _figure(found: ClassMaps, names: list[list[str]], classes: list[str], method
     """Draws images by class as rows; columns are the image and one map per class."""
     images, thin = found.images, found.images.thinning
     pairs = zip(found.maps.maps, images.images, strict=True)
-    painted = [overlays(own, image, method.signed, found.maps.geometry) for own, image in pairs]
-    maps = np.stack(painted, axis=1)[:, :, ::thin, ::thin]
+    painted = [overlays(own, image, method.signed, found.maps.geometry, thin) for own, image in pairs]
+    maps = np.stack(painted, axis=1)
     rows, height, width = images.tiles.shape[:3]
     grid = TileGrid(rows, height, width, across=max(_ACROSS, len(classes) + 1), above=_ABOVE)
     wide, tall = grid.size(len(classes) + 1)

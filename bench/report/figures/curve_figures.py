@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -123,8 +124,9 @@ def insertion_curves(frames: Frames) -> Iterator[Drawing]:
     yield from _draw(frames, worded(INSERTION, frames))
 
 
+@lru_cache(maxsize=8)
 def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:
-    """Returns the first requested variant that has curves, and the curves; none without any."""
+    """Returns the first requested variant that has curves, and the curves (none without any), for figures and page."""
     asked = dict.fromkeys(facts.variant for facts in frames.record.metrics if facts.variant)
     for variant in asked if plot.occlusion else topk_variants(frames):
         if curves := method_curves(frames, plot.metric, variant, plot.transform, (0, plot.highest)):

@@ -106,7 +106,9 @@ def overlay(native: Floats, image: Floats, signed: bool, geometry: GeometryFacts
     return painted
 
 
-def overlays(natives: Floats, image: Floats, signed: bool, geometry: GeometryFacts | None = None) -> Floats:
+def overlays(
+    natives: Floats, image: Floats, signed: bool, geometry: GeometryFacts | None = None, thinning: int = 1
+) -> Floats:
     """Paints raw maps of one image as colours that tint a lightened grey version of it, all on one scale.
 
     The scale ends at the ``SCALE`` quantile of the maps' own absolute values, because a few extreme pixels would leave
@@ -118,22 +120,24 @@ def overlays(natives: Floats, image: Floats, signed: bool, geometry: GeometryFac
         image: (3,H,W) in [0, 1].
         signed: True for maps with a sign.
         geometry: draws the maps; None = evenly over the image.
+        thinning: step between the painted pixels; all of them decide on the scale.
 
     Returns:
-        (n,H,W,3) in [0, 1]; a map that is not finite is uniformly grey and has no part in the scale.
+        (n,H',W',3) in [0, 1]; a map that is not finite is uniformly grey and has no part in the scale.
     """
     height, width = image.shape[1:]
-    painted = np.full((len(natives), height, width, 3), _NOT_FINITE)
+    grey = image[:, ::thinning, ::thinning].mean(axis=0)
+    painted = np.full((len(natives), *grey.shape, 3), _NOT_FINITE)
     is_finite = np.isfinite(natives).all(axis=(1, 2))
     if not is_finite.any():
         return painted
     raw = torch.as_tensor(natives[is_finite], dtype=torch.float64)
     values = upsample(raw, (height, width), geometry).numpy()
     scale = np.quantile(np.abs(values), SCALE) or np.abs(values).max() or 1.0  # a map may be 0 nearly everywhere
-    values = (values / scale).clip(-1, 1)
+    values = (values[:, ::thinning, ::thinning] / scale).clip(-1, 1)
     position = (values + 1) / 2 if signed else values.clip(0)
     colours = matplotlib.colormaps[SIGNED if signed else UNSIGNED](position)[..., :3]
-    painted[is_finite] = colours * (0.5 + 0.5 * image.mean(axis=0)[..., None])
+    painted[is_finite] = colours * (0.5 + 0.5 * grey[..., None])
     return painted
 
 
@@ -145,8 +149,8 @@ def tiles(frames: Frames, dataset: str, images: Images, methods: list[Method]) -
         kept = load_maps(frames, dataset, method, len(images.ids))
         if kept is not None:
             pairs = zip(kept.maps, images.images, strict=True)
-            painted = [overlay(one, image, method.signed, kept.geometry) for one, image in pairs]
-            found[method] = np.stack(painted)[:, ::thin, ::thin]
+            painted = [overlays(one[None], image, method.signed, kept.geometry, thin) for one, image in pairs]
+            found[method] = np.concatenate(painted)
     return found
 
 

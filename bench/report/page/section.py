@@ -12,6 +12,7 @@ from bench.report.failure_modes import Signature
 from bench.report.failures import Failures
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
+from bench.report.page.prepared import Prepared
 from bench.report.tables.table import TableData
 
 
@@ -27,6 +28,7 @@ class Content:
         signs: of failure, shown with their advice.
         figures: folder of the figures; one that is not in it is left out.
         failures: of the report so far; a section that cannot be made is added.
+        prepared: parts of the page that were made before.
     """
 
     frames: Frames
@@ -36,6 +38,7 @@ class Content:
     signs: list[Signature]
     figures: Path
     failures: Failures
+    prepared: Prepared
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.strategies import deferred
-from matplotlib.figure import Figure
 from rich.console import Console
 
-from bench.report import build
+from bench.report import build, two_processes
 from bench.report.build import build_report
+from bench.report.figures import style
 from tests.support.made import forgotten_afterwards
 from tests.support.subsets.configs import Drawn, drawn_runs, register_bare
 from tests.support.subsets.stored import write_run
@@ -33,11 +33,12 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Leaves out what takes long and does not depend on the config: files of figures, digests, commit, versions."""
     set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
     with pytest.MonkeyPatch.context() as patched, forgotten_afterwards():
-        patched.setattr(Figure, "savefig", lambda figure, target, **options: target.touch())
-        patched.setattr(build, "_state", lambda folder, record: {})
+        for name in ("write_png", "write_pdf"):
+            patched.setattr(style, name, lambda figure, target: target.touch())
+        patched.setattr(build, "state_of", lambda *arguments: {"code": ""})
         patched.setattr("bench.run.record._git_state", lambda: None)
         patched.setattr("bench.run.record._versions", dict)
-        patched.setattr(build, "MANY_CELLS", 10**6)
+        patched.setattr(two_processes, "MANY_CELLS", 10**6)
         register_bare()
         yield
 
@@ -60,6 +61,6 @@ def test_every_valid_config_has_a_report(folder: Path, drawn: Drawn) -> None:
     write_run(folder, drawn)
     with pytest.MonkeyPatch.context() as patched:
         if not drawn.has_figures:
-            patched.setattr(build, "draw_figures", lambda *arguments: {})
+            patched.setattr(two_processes, "draw_figures", lambda *arguments: {})
         assert build_report(folder, Console(file=io.StringIO(), width=200)) == []
     assert (folder / "report.html").exists()

@@ -143,7 +143,7 @@ def test_coarse_grid_concerns_every_table_of_localisation(tmp_path: Path) -> Non
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No figures, which are most of a report's time."""
-    monkeypatch.setattr("bench.report.build.draw_figures", lambda frames, files, topics, failures: {})
+    monkeypatch.setattr("bench.report.two_processes.draw_figures", lambda frames, files, topics, failures: {})
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import run_benchmark
 from bench.cli.main import app
-from bench.report import build, contents
+from bench.report import build, contents, two_processes
 from bench.report.contents import TOPICS, Topic
 from bench.report.failures import Failures
 from bench.report.figures.style import Drawing
@@ -61,7 +61,8 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two topics that fail with one of the data sets; other figures are left out, because they take long."""
     added = Topic("added", table_of, (figure_of,), shown=(figure_of,))
     monkeypatch.setattr(contents, "TOPICS", (*TOPICS, added))
-    monkeypatch.setattr(build, "OTHERS", (added,))
+    for module in (build, two_processes):
+        monkeypatch.setattr(module, "OTHERS", (added,))
     monkeypatch.setattr(build, "COMPARISONS", ())
 
 
@@ -120,7 +121,7 @@ def test_whatever_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(build, "OTHERS", ())
     monkeypatch.setattr(build, "COMPARISONS", ())
-    monkeypatch.setattr(build, place, fail)
+    monkeypatch.setattr(build if hasattr(build, place) else two_processes, place, fail)
     (line,) = report(tmp_path)[0]
     assert line.startswith(f"{name} could not be made: ZeroDivisionError")
     assert (tmp_path / "tables/cost.csv").exists()

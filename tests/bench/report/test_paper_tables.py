@@ -185,7 +185,7 @@ def test_every_head_is_a_row_of_every_paper_table(tmp_path: Path) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No figures, which are most of a report's time."""
-    monkeypatch.setattr("bench.report.build.draw_figures", lambda frames, files, topics, failures: {})
+    monkeypatch.setattr("bench.report.two_processes.draw_figures", lambda frames, files, topics, failures: {})
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -19,7 +19,7 @@ from bench.commands.check_data.command import check_dataset
 from bench.contracts import UserError
 from bench.data.loading import Request
 from bench.registry import DATASETS
-from bench.report import build
+from bench.report import build, two_processes
 from bench.report.contents import COMPARISONS, Topic
 from bench.report.figures.style import Caption
 from bench.store.manifest import NAME, Manifest
@@ -40,7 +40,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         write(files, "drawn.png")
         return {"drawn": Caption("A figure.", "")}
 
-    monkeypatch.setattr(build, "draw_figures", draw)
+    monkeypatch.setattr(two_processes, "draw_figures", draw)
 
 
 def report(folder: Path, **options: bool) -> tuple[list[str], str]:
@@ -116,8 +116,8 @@ def test_figures_of_a_second_process_are_known(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"""from pathlib import Path
 from rich.console import Console
-from bench.report import build
-build.MANY_CELLS = 1
+from bench.report import build, two_processes
+two_processes.MANY_CELLS = 1
 if __name__ == "__main__":
     assert build.build_report(Path({str(tmp_path)!r}), Console(quiet=True)) == []
 """)

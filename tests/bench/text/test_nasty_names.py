@@ -25,6 +25,7 @@ from bench.commands.check_data.command import check_dataset
 from bench.commands.export.command import export_cell
 from bench.data.prepare import request_for
 from bench.report.build import build_report
+from bench.report.figures import style
 from bench.run.dataset_run import RunOptions
 from bench.run.plan import make_plan
 from bench.run.runner import run
@@ -71,10 +72,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     write_images(root / FOLDER)
     name = f"folder:{root / FOLDER}"
 
-    def lay_out(figure: Figure, target: Path, format: str, **options: Any) -> None:
-        if format == "png":
-            figure.draw_without_rendering()
-            drawn.extend(figure.findobj(Text))
+    def lay_out(figure: Figure, target: Path, **options: Any) -> None:
+        figure.draw_without_rendering()
+        drawn.extend(figure.findobj(Text))
         target.touch()
 
     screen = io.StringIO()
@@ -83,6 +83,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     config = tiny_config(datasets=[name], explainers=explainers, metrics=["pixel_auroc", "audc@zero", "gini"])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Figure, "savefig", lay_out)
+        patched.setattr(style, "write_png", lay_out)
+        patched.setattr(style, "write_pdf", lambda figure, target: target.touch())
         plan = make_plan(config, root)
         request = request_for(plan.datasets[name], plan.configs[name].data, root, skip_bad=True, splits=None)
         assert check_dataset(plan.datasets[name], request, root / "page.png", console)

@@ -116,6 +116,9 @@
     const redraw = () => {
       for (const panel of panels) if (panel.view) draw(panel);
     };
+    const hideEmpty = () => {
+      for (const panel of panels) panel.box.hidden = !panel.rows.some((row) => row[chart.choice] === chosen);
+    };
 
     const grid = figure.querySelector(".panels");
     const several = panels.length > 1;
@@ -123,9 +126,12 @@
       ...panels.map((panel) => {
         const label = `${chart.title}: ${panel.title}`;
         panel.place = element("div", { className: "plot", attributes: { role: "img", "aria-label": label } });
-        return element("div", { className: "panel" }, element("h4", {}, element("bdi", {}, panel.title)), panel.place);
+        const heading = element("h4", {}, element("bdi", {}, panel.title));
+        panel.box = element("div", { className: "panel" }, heading, panel.place);
+        return panel.box;
       }),
     );
+    if (chart.choice) hideEmpty();
     grid.classList.toggle("several", several);
     const controls = figure.querySelector(".controls");
     if (choices.length > 1) controls.append(chooser(choices));
@@ -136,6 +142,7 @@
       const options = names.map((name) => element("option", { value: name }, name.replaceAll("_", " ")));
       const change = (event) => {
         chosen = event.target.value;
+        hideEmpty();
         redraw(); // the height follows the number of rows
       };
       return element("label", {}, `${chart.choice} `, element("select", { onchange: change }, ...options));
@@ -199,7 +206,7 @@
     for (const panel of panels) seen.observe(panel.place);
     dark.addEventListener("change", redraw);
     window.addEventListener("beforeprint", () => {
-      for (const panel of panels) if (!panel.view) draw(panel);
+      for (const panel of panels) if (!panel.view && !panel.box.hidden) draw(panel);
     });
   }
 

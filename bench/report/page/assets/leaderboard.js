@@ -181,6 +181,7 @@
   const places = element(
     "select",
     {
+      attributes: { "aria-label": "Data set of the leaderboard" },
       onchange: (event) => {
         state.place = event.target.selectedIndex;
         show();
@@ -200,16 +201,19 @@
     state.intervals = isOn;
     show();
   });
+  const ranked = all.groups
+    .flatMap((group) => group.columns.map((column, at) => ({ group, column, at })))
+    .filter((one) => one.column.better !== null && one.column.ranked && mine().some((row) => cell(row, one)));
+  const key = ranked.find(({ column }) => column.name === all.leading) ?? ranked[0];
+  if (key) {
+    state.sort = { key, down: key.column.better };
+    state.groups = new Set([key.group.name]);
+  }
   const families = all.groups.map((group) =>
     check(group.title, state.groups.has(group.name), toggle(state.groups, group.name)),
   );
   const kinds = KINDS.map((kind) => check(kind, true, toggle(state.kinds, kind)));
 
-  const ranked = all.groups[0].columns
-    .map((column, at) => ({ group: all.groups[0], column, at }))
-    .filter(({ column }) => column.better !== null && column.ranked);
-  const key = ranked.find(({ column }) => column.name === all.leading) ?? ranked[0];
-  if (key) state.sort = { key, down: key.column.better };
   root.append(
     element(
       "div",

@@ -50,7 +50,7 @@ def test_a_second_report_makes_nothing_and_prints_the_same(tmp_path: Path) -> No
     texts = []
     for _ in range(2):
         console = Console(record=True, width=200, file=io.StringIO())
-        assert build_report(tmp_path, console, only_if_stale=True) == []
+        assert build_report(tmp_path, console, only_if_stale=True, verbose=True) == []
         texts.append((console.export_text(), stamps(tmp_path)))
     assert texts[0] == texts[1]
     assert "Classification" in texts[0][0]

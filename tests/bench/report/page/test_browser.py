@@ -69,11 +69,11 @@ def test_lower_is_better_sorts_upwards(opened: Opened) -> None:
 def test_methods_are_searched_and_filtered(opened: Opened) -> None:
     page = opened()
     assert len(names(page)) == 4
-    page.get_by_role("searchbox").fill("POST_B")
+    page.locator("#leaderboard").get_by_role("searchbox").fill("POST_B")
     assert names(page) == ["post_b"]
-    assert page.get_by_role("status").inner_text().startswith("1 of 4 methods")
-    page.get_by_role("searchbox").fill("")
-    page.get_by_role("checkbox", name="post-hoc").uncheck()
+    assert page.locator("#leaderboard").get_by_role("status").inner_text().startswith("1 of 4 methods")
+    page.locator("#leaderboard").get_by_role("searchbox").fill("")
+    page.locator("#leaderboard").get_by_role("checkbox", name="post-hoc").uncheck()
     assert sorted(names(page)) == ["noise", "own"]
 
 

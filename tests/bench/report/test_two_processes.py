@@ -1,0 +1,47 @@
+"""Tasks that two processes share: whatever the second one has not begun, or loses, the first one does."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from bench.report import two_processes
+from bench.report.failures import Failures
+from bench.report.frames.load import Frames
+from bench.report.two_processes import Shared, Task
+from bench.store.manifest import Manifest
+
+
+class Pool:
+    """Pool that has finished the first task, lost the second one, and begun no other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.theirs = Manifest(folder, lenient=True, written={"figures/apart.png"})
+        self.given: list[Task] = []
+
+    def submit(self, work: object, folder: Path, task: Task) -> Future[Any]:
+        self.given.append(task)
+        future: Future[Any] = Future()
+        if len(self.given) == 1:
+            future.set_result(("apart", self.theirs, Failures(tracebacks={"said": ("name", "traceback")})))
+        if len(self.given) == 2:
+            future.set_exception(BrokenProcessPool())
+        return future
+
+
+def test_what_is_not_begun_or_lost_is_done_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here: list[str] = []
+    monkeypatch.setattr(two_processes, "make", lambda task, *_: here.append(task.name) or f"made {task.name}")
+    shared = Shared(tmp_path, cast(Any, Pool(tmp_path)))
+    shared.add([Task(name) for name in ("done", "lost", "third", "last")])
+    shared.add([Task("later")], apart=False)
+    files, failures = Manifest(tmp_path, lenient=True), Failures()
+    found = shared.results(cast(Frames, None), files, failures)
+    assert here == ["later", "last", "third", "lost"]
+    assert found == {"done": "apart"} | {name: f"made {name}" for name in here}
+    assert files.written == {"figures/apart.png"}
+    assert failures.tracebacks == {"said": ("name", "traceback")}
