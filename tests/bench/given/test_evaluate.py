@@ -170,7 +170,7 @@ def test_a_temporary_folder_goes_with_the_result_and_a_named_one_stays(user_net:
     written = file.stat().st_mtime_ns
     again = evaluate(*given, mean=0, std=1, explain=QUICK, out=tmp_path / "run")
     assert file.stat().st_mtime_ns == written
-    pd.testing.assert_frame_equal(kept.scores, again.rows())
+    pd.testing.assert_frame_equal(kept.scores, again.scores)
 
 
 def test_predictions_at_chance_are_warned_about(user_net: UserNet) -> None:

@@ -179,8 +179,8 @@ def test_rounding_and_costs_are_no_other_result(tmp_path: Path) -> None:
         change_cells(one_run(tmp_path / name, heads=("plain",)), weights_sha256="same")
     rewrite(first_cell(RunStore(tmp_path / "b"), "plain"), "noise", round_off)
     assert merge(tmp_path, "a", "b") == []
-    scores = load_frames(tmp_path / "merged").scores
-    assert scores.equals(load_frames(tmp_path / "a").scores)
+    scores = load_frames(tmp_path / "merged").rows()
+    assert scores.equals(load_frames(tmp_path / "a").rows())
 
 
 def test_seeds_of_a_head_have_the_same_recipe(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_names_of_others_stay_names(tmp_path: Path, name: str) -> None:
     assert merge(inner, "a", "b") == []
     added = contents(tmp_path).keys() - before.keys()
     assert all(file.startswith(("inner/runs/merged/", "inner/runs/a/", "inner/runs/b/")) for file in added)
-    assert load_frames(inner / "merged").scores["dataset"].unique().tolist() == [name]
+    assert load_frames(inner / "merged").rows()["dataset"].unique().tolist() == [name]
 
 
 def test_names_of_runs_are_shown_as_text(tmp_path: Path) -> None:

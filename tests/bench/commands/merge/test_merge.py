@@ -48,7 +48,7 @@ def test_two_heads_in_two_runs_are_one_run_with_both(tmp_path: Path) -> None:
     assert {name: getattr(record, name) for name in same} == {name: getattr(expected, name) for name in same}
     assert [run.name for run in record.merged] == ["a", "b"]
     assert tables(tmp_path / "merged") == tables(tmp_path / "both")
-    assert load_frames(tmp_path / "merged").scores.equals(load_frames(tmp_path / "both").scores)
+    assert load_frames(tmp_path / "merged").rows().equals(load_frames(tmp_path / "both").rows())
 
 
 def test_a_cell_says_which_run_did_not_compute_what_others_did(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_repeated_merge_takes_over_what_a_run_has_added(tmp_path: Path) -> Non
     rewrite(first_cell(one, "plain"), "noise", lambda scores: scores.assign(value=0.25))
     assert merge(tmp_path, "a", "b") == []
     frames = load_frames(tmp_path / "merged")
-    noise = frames.scores[(frames.scores["explainer"] == "noise") & (frames.scores["head"] == "plain")]
+    noise = frames.rows()[(frames.rows()["explainer"] == "noise") & (frames.rows()["head"] == "plain")]
     assert set(noise["value"]) == {0.25}
     assert one_run(tmp_path / "c", heads=("other",)).record.cells
     assert merge(tmp_path, "a", "c") == []
@@ -195,7 +195,7 @@ def test_merges_can_be_merged(tmp_path: Path) -> None:
     assert flat.merged == nested.merged
     assert flat.cells == nested.cells
     frames = [load_frames(tmp_path / name) for name in ("flat", "nested")]
-    assert frames[0].scores.equals(frames[1].scores)
+    assert frames[0].rows().equals(frames[1].rows())
     assert (
         frames[0]
         .cells["record"]

@@ -51,9 +51,10 @@ def test_a_second_report_makes_nothing_and_prints_the_same(tmp_path: Path) -> No
     for _ in range(2):
         console = Console(record=True, width=200, file=io.StringIO())
         assert build_report(tmp_path, console, only_if_stale=True, verbose=True) == []
-        texts.append((console.export_text(), stamps(tmp_path)))
+        lines = [line for line in console.export_text().splitlines() if "report" not in line.split()[:3]]
+        texts.append((lines, stamps(tmp_path)))
     assert texts[0] == texts[1]
-    assert "Classification" in texts[0][0]
+    assert texts[0][0][0] == "first"
 
 
 def test_training_curves_alone_are_drawn_again(tmp_path: Path) -> None:

@@ -88,8 +88,9 @@ def test_masks_are_read_by_the_stated_values_and_a_run_may_state_others(write: W
     name = f"folder:{folder}"
     for given, area in (({}, 20), ({"mask_values": [3]}, 28 * 27 - 20)):
         planned = plan(name, size=SIDE, **given)
-        request = request_for(planned.datasets[name], planned.configs[name].data, tmp_path, False, None)
-        for split in load_splits(planned.datasets[name], request, tmp_path / "cache").values():
+        ((short, info),) = planned.datasets.items()
+        request = request_for(info, planned.configs[short].data, tmp_path, False, None)
+        for split in load_splits(info, request, tmp_path / "cache").values():
             assert {int(mask.sum()) for mask in split.masks} == {area}
 
 
@@ -183,12 +184,13 @@ def test_a_folder_of_findings_takes_what_its_table_does_not_state(tmp_path: Path
 
 
 def test_a_modality_in_the_name_is_that_of_the_training(write: Write) -> None:
-    name = f"folder:{write('')}@modality=ultrasound"
-    assert plan(name).datasets[name].modality == "ultrasound"
+    spec = f"folder:{write('')}@modality=ultrasound"
+    assert [info.modality for info in plan(spec).datasets.values()] == ["ultrasound"]
     write('modality = "ct"')
-    assert plan(name).datasets[name].modality == "ultrasound"
+    ((_, info),) = plan(spec).datasets.items()
+    assert info.modality == "ultrasound"
     images = torch.linspace(0, 1, 40)[:, None].expand(64, 3, 40, 40)
-    moved = augmentation(plan(name).datasets[name].modality, "light")(images)[:, 0, :, 20]
+    moved = augmentation(info.modality, "light")(images)[:, 0, :, 20]
     assert (moved[:, -1] > moved[:, 0]).all()
 
 
