@@ -31,6 +31,7 @@ LEVEL = {wing: number for number, wings in enumerate(LEVELS) for wing in wings}
 #: The same inside the report.
 REPORT = [
     {"build"},
+    {"two_processes"},
     {"incremental"},
     {"contents"},
     {"page", "summary", "details"},
