@@ -20,11 +20,9 @@ from bench.cli.checks import require_folder
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
 from bench.cli.flags import AllFigures, console, folder_of_splits, names_of, option, register_all
-from bench.cli.getting import get
-from bench.cli.merging import merge
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins
-from bench.cli.tools import check_data, export, report, speed
+from bench.cli.tools import check_data, export, get, merge, report, speed
 from bench.errors import UserError
 
 if TYPE_CHECKING:

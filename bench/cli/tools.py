@@ -1,4 +1,4 @@
-"""Commands next to a run: ``report``, ``export``, ``speed`` and ``check-data``."""
+"""Commands next to a run: ``report``, ``export``, ``speed``, ``check-data``, ``merge`` and ``get``."""
 
 from __future__ import annotations
 
@@ -93,3 +93,38 @@ def check_data(
     request = request_for(info, plan.configs[short].data, data_root, skip_bad=True, splits=folder_of_splits(splits))
     page = out or Path(f"check-{file_name(short)}.png")
     raise typer.Exit(0 if check_dataset(info, request, page, console) else 1)
+
+
+def merge(
+    context: typer.Context,
+    runs: Annotated[list[Path], typer.Argument(help="run folders, such as results/mine results/yours")],
+    out: Annotated[Path, typer.Option(help="folder of the merged run: new, empty or of an earlier merge")],
+) -> None:
+    """Merge runs with the same data and settings into one run with one report."""
+    context.obj()
+    from bench.commands.merge.command import merge_runs
+
+    raise typer.Exit(1 if merge_runs(runs, out, console) else 0)
+
+
+def get(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="data set")],
+    data_root: Annotated[Path, option("folder of the downloaded data sets [data]")] = Path("data"),
+) -> None:
+    """Get a data set: clone it, or say how to get it and check it (exit code 1 if it is not there)."""
+    require_folder("--data-root", data_root)
+    context.obj()
+    from bench.commands.check_data.command import check_dataset
+    from bench.commands.get.command import get_dataset
+    from bench.data.loading import Request
+    from bench.registry import DATASETS
+    from bench.store.folders import file_name
+
+    info = DATASETS[name]
+
+    def check() -> bool:
+        page = Path(f"check-{file_name(name)}.png")
+        return check_dataset(info, Request(data_root, 256, 0, skip_bad=True), page, console)
+
+    raise typer.Exit(0 if get_dataset(info, data_root, console, check) else 1)
