@@ -117,12 +117,12 @@ class _Reader:
 
     def rows(self, paths: tuple[str, ...], metrics: tuple[str, ...] | None) -> pd.DataFrame:
         """Returns the rows of these metrics in these files."""
-        if self._few_rows and (metrics is None or len(metrics) != 1):
+        if self._few_rows and (metrics is None or len(metrics) > 1):
             rows, file = self._every
             inside = np.ones(len(rows), bool) if metrics is None else rows["metric"].isin(metrics).to_numpy()
             rows, file = rows[inside], file[inside]
         elif self._few_rows:
-            rows, file = self._by_metric.get(str(metrics[0]), (self._every[0][:0], self._every[1][:0]))
+            rows, file = self._by_metric.get("".join(metrics or ()), (self._every[0][:0], self._every[1][:0]))
         else:
             if self._last is None or self._last[0] != metrics:
                 self._last = None  # frees it before the next ones are read

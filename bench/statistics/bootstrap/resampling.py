@@ -70,7 +70,7 @@ _KNOWN: dict[tuple[tuple[str, ...], int], _Draws] = {}  # the last used comes la
 def _draws(names: tuple[str, ...], resamples: int) -> _Draws:
     """Returns the draws of these groups, which are kept as long as they and later ones fit into memory."""
     key = names, resamples
-    found = _KNOWN[key] = _KNOWN.pop(key, None) or _Draws(names, resamples)
+    found = _KNOWN[key] = _KNOWN.pop(key) if key in _KNOWN else _Draws(names, resamples)
     while len(_KNOWN) > _FEWEST_KEPT and sum(one.size for one in _KNOWN.values()) > KEPT:
         del _KNOWN[next(iter(_KNOWN))]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,15 +123,15 @@ def test_verdict_of_all_data_sets_marks_every_table(tmp_path: Any) -> None:
     up, down = {"oracle": [1.0] * 6, "random": [0.0] * 6}, {"oracle": [0.0] * 9, "random": [1.0] * 9}
     rows = pd.concat([rows_of(up, "a"), rows_of(up, "b"), rows_of(up, "a", "pixel_auroc")])
     given = frames(rows, ["blind", "pixel_auroc"], tmp_path)
-    given.studies["soundness"] = rows
+    given = replace(given, studies={"soundness": rows})
     assert {one.verdict for one in judgements(given)} == {"sound"}
-    given.studies["soundness"] = pd.concat([rows, rows_of(down, "c"), rows_of(down, "d")])
+    given = replace(given, studies={"soundness": pd.concat([rows, rows_of(down, "c"), rows_of(down, "d")])})
     found = judgements(given)
     assert {one.dataset: one.verdict for one in found if one.metric == "blind"} == {
         "a": "sound", "b": "sound", "c": "fails: oracle over random", "d": "fails: oracle over random",
         "all": "not shown: oracle over random",
     }  # fmt: skip
-    given.studies["soundness"] = rows_of({"oracle": [0.0] * 9, "random": [0.0] * 9}, "a")
+    given = replace(given, studies={"soundness": rows_of({"oracle": [0.0] * 9, "random": [0.0] * 9}, "a")})
     found = judgements(given)
     columns = [Column("blind", True), Column("blind (grid)", True), Column("pixel_auroc", True)]
     tables = {"shows": TableData("", [], columns), "other": TableData("", [], columns[2:])}
