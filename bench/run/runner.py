@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.config import Config
 from bench.progress import RunProgress
 from bench.run.dataset_run import DatasetRun, RunOptions
-from bench.run.finished import finished_record, write_receipt
+from bench.run.finished.receipt import finished_record, write_receipt
 from bench.run.plan import Plan
 from bench.run.process_pool import WorkerSpec, choose_workers, run_in_processes
 from bench.run.record import new_record, utc_now

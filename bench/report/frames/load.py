@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,11 +18,10 @@ from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.errors import UserError
 from bench.files import Place
 from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
-from bench.report.frames.reading import costs, joined, read_table, with_facts
 from bench.report.frames.scores import ABOUT, CELL, Scores
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
-from bench.store.scores import SCORE_SCHEMA
+from bench.store.scores import SCORE_COLUMNS, SCORE_SCHEMA
 from bench.store.stored_files import collecting
 
 
@@ -136,19 +136,19 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
 def _add_cell(parts: _Parts, record: RunRecord, key: CellKey, cell: CellStore, current: list[str]) -> None:
     """Adds all rows of a finished cell, whose explainers ``current`` have sound scores."""
     about = vars(key)
-    if (predictions := cell.files.read(cell.predictions, read_table)) is not None:
-        parts.predictions.append(with_facts(predictions, about))
+    if (predictions := cell.files.read(cell.predictions, _read_table)) is not None:
+        parts.predictions.append(_with_facts(predictions, about))
     # A converted classifier was never trained and has no history.
     if (training := cell.files.read(cell.training, pd.read_csv)) is not None:
         parts.training.append(
-            with_facts(pa.Table.from_pandas(training, preserve_index=False).replace_schema_metadata(), about)
+            _with_facts(pa.Table.from_pandas(training, preserve_index=False).replace_schema_metadata(), about)
         )
     own_class = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
-    for name, path, rows in costs(cell, current):
+    for name, path, rows in _costs(cell, current):
         facts = about | {"explainer": name, "family": record.explainers[name].family}
         parts.files.append({"path": path} | facts)
-        parts.cost.append(with_facts(rows, facts))
-    for name, path, _ in costs(cell.part(OWN_CLASS), own_class):
+        parts.cost.append(_with_facts(rows, facts))
+    for name, path, _ in _costs(cell.part(OWN_CLASS), own_class):
         parts.own_class.append({"path": path, "explainer": name, "family": record.explainers[name].family} | about)
     for name in record.studies:
         parts.studies.setdefault(name, []).extend(_study_rows(record, key, cell, name, current))
@@ -159,6 +159,43 @@ def part_explainers(record: RunRecord, cell: CellStore, part: str) -> list[str]:
     if cell.part(part).record.plan != record.plan:
         return []
     return [name for name in record.explainers if cell.part_is_current(part, name)]
+
+
+def _read_table(path: Path) -> pa.Table:
+    """Reads a file in this thread: on small files, threads cost more than they save."""
+    with pq.ParquetFile(path) as file:
+        return file.read(use_threads=False).replace_schema_metadata()
+
+
+def _with_facts(table: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
+    """Returns a table with columns that have the same value in each row; they replace those of the same name."""
+    for name, value in facts.items():
+        column = pa.repeat(pa.scalar(value), len(table))
+        at = table.schema.get_field_index(name)
+        table = table.append_column(name, column) if at < 0 else table.set_column(at, name, column)
+    return table
+
+
+def _joined(tables: list[pa.Table]) -> pd.DataFrame:
+    """Joins tables; numbers of different types become the wider one, and a column that one lacks is empty there."""
+    try:
+        rows: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        return rows
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # a column with words in one table and numbers in another
+        return pd.concat([table.to_pandas() for table in tables], ignore_index=True)
+
+
+def _costs(cell: CellStore, explainers: list[str]) -> Iterator[tuple[str, str, pa.Table]]:
+    """Yields explainers with readable scores, the paths of these, and the rows about their cost."""
+    paths = {name: cell.scores_file(name) for name in explainers}
+    good = {name: str(path) for name, path in paths.items() if cell.files.is_good(path, pq.read_table)}
+    if not good:
+        return
+    scan = pl.scan_parquet(list(good.values()), include_file_paths="path").filter(pl.col("image") == "")
+    parts = scan.select(*SCORE_COLUMNS, "path").collect().partition_by("path", as_dict=True, include_key=False)
+    nothing = pl.DataFrame(schema=scan.select(SCORE_COLUMNS).collect_schema())
+    for name, path in good.items():
+        yield name, path, parts.get((path,), nothing).to_arrow()
 
 
 def _source(files: list[dict[str, Any]]) -> Scores:
@@ -172,9 +209,9 @@ def _study_rows(
     families = {"": ""} | {one: record.explainers[one].family for one in explainers}
     for of, family in families.items():
         if cell.study_is_current(name, of):
-            rows = cell.files.read(cell.study_file(name, of), read_table)
+            rows = cell.files.read(cell.study_file(name, of), _read_table)
             if rows is not None:
-                yield with_facts(rows, vars(key) | {"explainer": of, "family": family})
+                yield _with_facts(rows, vars(key) | {"explainer": of, "family": family})
 
 
 def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
@@ -198,7 +235,7 @@ def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
 def _concat(tables: list[pa.Table], *columns: str) -> pd.DataFrame:
     """Joins tables; without any, the result has the cell's columns and these, if they are given."""
     if tables:
-        return joined(tables)
+        return _joined(tables)
     return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from bench.config import Config
 from bench.contracts import DatasetInfo
-from bench.data.origin import origin_of
 from bench.data.prepare import request_for
 from bench.errors import UserError
 from bench.files import file_digest, read_json, write_json
 from bench.registry import BACKBONES
 from bench.run.dataset_run import RunOptions
+from bench.run.finished.origin import origin_of
 from bench.run.plan import Plan
 from bench.specs import parse_spec
 from bench.store.code_digest import digest, source_digest

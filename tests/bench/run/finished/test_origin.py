@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bench.data.loading import Request
-from bench.data.origin import origin_of
 from bench.registry import DATASETS
+from bench.run.finished.origin import origin_of
 from tests.support.made import squares
 
 pytestmark = pytest.mark.usefixtures("squares")

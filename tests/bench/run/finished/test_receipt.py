@@ -13,7 +13,7 @@ from rich.console import Console
 import bench.run.dataset_run
 from bench.contracts import Sample
 from bench.registry import EXPLAINERS, dataset
-from bench.run.finished import FILE
+from bench.run.finished.receipt import FILE
 from bench.run.plan import make_plan
 from bench.run.runner import Outcome, run
 from bench.store.code_digest import source_digest
