@@ -182,7 +182,8 @@ def _joined(tables: list[pa.Table]) -> pd.DataFrame:
         rows: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         return rows
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # a column with words in one table and numbers in another
-        return pd.concat([table.to_pandas() for table in tables], ignore_index=True)
+        frames: list[pd.DataFrame] = [table.to_pandas() for table in tables]
+        return pd.concat(frames, ignore_index=True)
 
 
 def _costs(cell: CellStore, explainers: list[str]) -> Iterator[tuple[str, str, pa.Table]]:
