@@ -35,7 +35,7 @@ def question_sentence(facts: dict[str, Any], others: int, reasons: list[str]) ->
         "not decided": f"Not decided between {inherent} and {best}: they differ by {numbers}{_because(reasons)}.",
         "too few images": f"Too few images to decide between {own.label} and {theirs.label} ({_images(facts)}).",
     }
-    sentence = sentences[facts["certainty"]].replace(",.", ".").replace(",:", ":").replace(", by", " by")
+    sentence = sentences[facts["certainty"]].replace(",.", ".").replace(",:", ":")
     return sentence[0].upper() + sentence[1:] if sentence.startswith("the ") else sentence
 
 
