@@ -57,6 +57,8 @@ def is_current(files: Manifest, state: dict[str, str], stored: dict[str, Any]) -
     if any(stored.get(key) != state[key] for key in state if key != "source"):
         return False
     written = stored.get("files")
+    if not all(isinstance(stored.get(name), list) for name in ("summary", "details", "damaged")):
+        return False  # damaged by hand
     return isinstance(written, list) and all(isinstance(name, str) and files.is_ours(name) for name in written)
 
 
