@@ -142,7 +142,9 @@ def scores(truth: list[float], audc: list[float], tmp_path: Path) -> Frames:
     record = run_record(metrics=[MetricFacts(name="audc", family="faithfulness", higher_is_better=False)])
     lesions = pd.DataFrame({"dataset": ["scenes"], "image": ["i0"], "lesion": [0]})
     nothing = pd.DataFrame()
-    return Frames(RunStore(tmp_path), record, nothing, rows, *[nothing] * 4, {"counterfactual": lesions})
+    about = {"label": 1, "predicted": 1, "target": 1, "diseased": True, "seed": 0}
+    own, source = Scores.of(nothing), Scores.of(rows.assign(**about))
+    return Frames(RunStore(tmp_path), record, nothing, source, own, *[nothing] * 3, {"counterfactual": lesions})
 
 
 @pytest.mark.parametrize(
@@ -162,8 +164,9 @@ def test_agreement_of_a_metric_is_tau_over_methods_from_the_better_end(
 def test_scores_lead_the_faithfulness_table_and_old_runs_say_what_is_missing(tmp_path: Path) -> None:
     store = make_run(tmp_path / "run", datasets=("first",), explainers=("evidence", "post_a", "noise"))
     frames = load_frames(store.folder)
-    is_gini = frames.rows()["metric"] == "gini"
-    frames.rows().loc[is_gini, ["metric", "variant"]] = "audc", "zero"
+    rows = frames.rows().astype({"metric": str, "variant": str})
+    rows.loc[rows["metric"] == "gini", ["metric", "variant"]] = "audc", "zero"
+    frames = replace(frames, source=Scores.of(rows))
     old = every_table(frames)["faithfulness"]
     assert any("Re-run the same command with --studies counterfactual" in note for note in old.notes)
     about = frames.rows().drop_duplicates(["image", *CELL, "explainer"]).drop(columns=["metric", "variant", "value"])

@@ -88,6 +88,7 @@ def frames(tmp_path: Path) -> Frames:
     for row in about.to_dict("records"):
         for variant in ("zero", "blur"):
             scores = {"image": list("abcd"), "group": list("aabb"), "value": draw.uniform(size=4)}
+            scores |= {"label": 1, "predicted": 1, "target": 1, "diseased": True}
             parts.append(pd.DataFrame(scores | row).assign(metric="audc", variant=variant, step=-1))
     return replace(frames, source=Scores.of(pd.concat(parts, ignore_index=True)))
 
