@@ -126,7 +126,7 @@ def queries(run: Path) -> None:
     import duckdb  # measured only here
 
     files = sorted(map(str, run.glob("cells/*/*/scores/*.parquet")))
-    base = pl.scan_parquet(files, include_file_paths="path").filter(pl.col("step") < 0)
+    base = pl.scan_parquet(files, glob=False, include_file_paths="path").filter(pl.col("step") < 0)
     source = "from read_parquet($files, filename=true) where step < 0"
     count = f"select filename, metric, variant, count(*) {source} group by all"
     wanted = pc.field("step") < 0

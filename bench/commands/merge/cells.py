@@ -145,7 +145,7 @@ class MergedCell:
     def _copy_explainer(self, name: str, sources: Sequence[Source], part: str = "") -> None:
         cells, target = self._files(sources, part), self.target.part(part) if part else self.target
         maps = target.maps_file(name)
-        for path in (target.gallery_file(name), maps, maps.with_suffix(".json")):
+        for path in (target.gallery_file(name), target.cases_file(name), maps, maps.with_suffix(".json")):
             self._copy(cells[:1], target, path)
         several = [] if part else distinct(sources, self.key, name)[1:]
         first = sources[0].scores(self.key, name) if several else pd.DataFrame()

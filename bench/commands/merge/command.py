@@ -55,7 +55,7 @@ def merge_runs(folders: Sequence[Path], out: Path, console: Console) -> list[str
 def _copy(sources: Sequence[Source], record: RunRecord, store: RunStore) -> None:
     """Copies images and cells."""
     for dataset in record.datasets:
-        for file in (store.images_file(dataset), store.lesions_file(dataset)):
+        for file in (store.images_file(dataset), store.cases_file(dataset), store.lesions_file(dataset)):
             owners = [source.store.files for source in sources if dataset in source.record.datasets]
             copy_first(owners, store.files, file.relative_to(store.folder))
     for key in record.cells:

@@ -83,11 +83,12 @@ def only_compared(frames: Frames, rows: pd.DataFrame, heads: Places | None = Non
         frames: the run.
         rows: with the columns of ``CELL``, explainer and family.
         heads: data set and backbone -> the head that other than inherent maps explain; by default, that of the rows.
+            A place without scores has none.
     """
     if not len(rows):
         return rows
     heads = _reference_heads(frames, rows) if heads is None else heads
-    reference = [heads[place] for place in zip(rows["dataset"], rows["backbone"], strict=True)]
+    reference = [heads.get(place) for place in zip(rows["dataset"], rows["backbone"], strict=True)]
     return rows[(rows["family"] == "inherent") | (rows["head"].astype(object) == pd.Series(reference, rows.index))]
 
 

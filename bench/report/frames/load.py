@@ -192,7 +192,7 @@ def _costs(cell: CellStore, explainers: list[str]) -> Iterator[tuple[str, str, p
     good = {name: str(path) for name, path in paths.items() if cell.files.is_good(path, pq.read_table)}
     if not good:
         return
-    scan = pl.scan_parquet(list(good.values()), include_file_paths="path").filter(pl.col("image") == "")
+    scan = pl.scan_parquet(list(good.values()), glob=False, include_file_paths="path").filter(pl.col("image") == "")
     parts = scan.select(*SCORE_COLUMNS, "path").collect().partition_by("path", as_dict=True, include_key=False)
     nothing = pl.DataFrame(schema=scan.select(SCORE_COLUMNS).collect_schema())
     for name, path in good.items():

@@ -48,7 +48,7 @@ class _Reader:
         """Number of rows by path, metric and variant."""
         if not len(self.files):
             return pd.DataFrame({"path": [], "metric": [], "variant": [], "rows": []})
-        scan = pl.scan_parquet(list(self.files["path"]), include_file_paths="path").filter(_SCORED)
+        scan = pl.scan_parquet(list(self.files["path"]), glob=False, include_file_paths="path").filter(_SCORED)
         counted = scan.group_by("path", "metric", "variant").agg(pl.len().alias("rows")).collect(engine="streaming")
         return pd.DataFrame(counted.to_dict(as_series=False))
 
@@ -92,9 +92,11 @@ class _Reader:
     def curve(self, path: str, metric: str, variant: str) -> pd.DataFrame:
         """Reads image, group, step and value of a curve; the files of a small run are read together."""
         if not self._few_steps or path not in self._paths:
-            return self._curve_rows(_steps(pl.scan_parquet(path), metric, variant))
+            return self._curve_rows(_steps(pl.scan_parquet(path, glob=False), metric, variant))
         if self._curves is None or self._curves[0] != (metric, variant):
-            rows = _steps(pl.scan_parquet(list(self.files["path"]), include_file_paths="path"), metric, variant)
+            rows = _steps(
+                pl.scan_parquet(list(self.files["path"]), glob=False, include_file_paths="path"), metric, variant
+            )
             ends = rows["path"].rle().struct.unnest()  # the rows of a file follow each other
             last = ends["len"].cum_sum().to_list()
             places = dict(zip(ends["value"].to_list(), map(slice, [0, *last[:-1]], last), strict=True))
@@ -112,7 +114,7 @@ class _Reader:
 
     @cached_property
     def _few_steps(self) -> bool:
-        scan = pl.scan_parquet(list(self.files["path"])) if len(self.files) else pl.LazyFrame({"path": []})
+        scan = pl.scan_parquet(list(self.files["path"]), glob=False) if len(self.files) else pl.LazyFrame({"path": []})
         return int(scan.select(pl.len()).collect().item()) <= 2 * KEPT_ROWS
 
     def rows(self, paths: tuple[str, ...], metrics: tuple[str, ...] | None) -> pd.DataFrame:
@@ -221,7 +223,9 @@ class Scores:
         """Returns the explained class of these images, by image, in the first file that has each."""
         found: dict[str, int] = {}
         for path in self.files["path"]:
-            scan = pl.scan_parquet(path).filter(pl.col("image").is_in([one for one in images if one not in found]))
+            scan = pl.scan_parquet(path, glob=False).filter(
+                pl.col("image").is_in([one for one in images if one not in found])
+            )
             rows = scan.select("image", "target").unique("image", keep="first").collect()
             found |= dict(rows.iter_rows())
         return pd.Series(found, dtype="int64")
@@ -249,7 +253,7 @@ def _column(name: str, values: pd.Series) -> Any:
 
 def _of_file(path: str, metrics: Collection[str] | None) -> pl.DataFrame:
     """Reads the scores in one file."""
-    scan = pl.scan_parquet(path).filter(_SCORED)
+    scan = pl.scan_parquet(path, glob=False).filter(_SCORED)
     if metrics is not None:
         scan = scan.filter(pl.col("metric").is_in(list(metrics)))
     return scan.select(SCORE_COLUMNS).collect()

@@ -24,7 +24,7 @@ from tests.support.made import forgotten_afterwards
 from tests.support.subsets.configs import Drawn, drawn_runs, register_bare
 from tests.support.subsets.stored import write_run
 
-DRAWS = 200
+DRAWS = 60
 IS_LONG = os.environ.get("SUBSETS") == "long"
 
 

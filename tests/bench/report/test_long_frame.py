@@ -57,7 +57,7 @@ def test_a_curve_is_that_of_every_seed(frames: Frames) -> None:
         named = {"dataset": dataset, "backbone": backbone, "head": head, "explainer": explainer, "family": family}
         theirs = everything[(everything[list(named)] == list(named.values())).all(axis=1)]
         pd.testing.assert_frame_equal(
-            rows.sort_values(["image", "seed", "step"], ignore_index=True),
+            rows.astype({"image": str, "group": str}).sort_values(["image", "seed", "step"], ignore_index=True),
             theirs[rows.columns].sort_values(["image", "seed", "step"], ignore_index=True),
         )
     assert not list(compared_curves(frames, "deletion_curve", "noise"))

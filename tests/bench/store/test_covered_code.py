@@ -76,7 +76,7 @@ def test_a_change_of_the_harness_changes_every_explainer(copied: Path, module: s
         "config",
         "evaluation/explainer_jobs",
         "progress",
-        "report/page",
+        "report/page/page",
         "run/cell",
         "run/plan",
         "run/runner",

@@ -70,7 +70,7 @@ def test_probability_target_is_the_softmax_of_the_logits() -> None:
 
 def test_the_first_setting_is_what_the_run_scores(frames: Frames) -> None:
     own = rows_of(frames, implementation="gradcam", target="contrast", upsampling=ALIGNED)
-    scores = frames.rows().query("explainer == 'gradcam' and head == 'blackbox'")
+    scores = frames.rows().query("explainer == 'gradcam' and head == 'blackbox'").astype({"image": str})
     localisation = [title(one) for one in frames.record.metrics if one.family == "localisation"]
     assert set(own["measure"]) == {"max_difference", "mean_difference", "rank_correlation", *localisation}
     for name in localisation:

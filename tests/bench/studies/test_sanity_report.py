@@ -115,7 +115,7 @@ def test_figure_draws_every_stage(folder: Path) -> None:
 def test_old_run_says_what_is_missing_and_how_to_add_it(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     console = Console(file=io.StringIO(), width=100)
-    build_report(tmp_path / "run", console)
+    build_report(tmp_path / "run", console, verbose=True)
     assert not (tmp_path / "run" / "tables" / "sanity.csv").exists()
     said = " ".join(console.file.getvalue().split())
     studies = "--studies counterfactual,fair_resolution,sanity,agreement,implementations,soundness"
