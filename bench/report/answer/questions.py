@@ -125,7 +125,8 @@ def _answer(place: _Place, verdicts: pd.DataFrame) -> QuestionAnswer | None:
     if row:  # the comparison reads images that both classifiers get right, which may change who is best
         own = _with_first(own, (row["head"], row["explainer"]))
         others = _with_first(others, (row["their_head"], row["their_explainer"]))
-    certainty: Certainty = _CERTAINTY[row["verdict"]] if row else "alone"
+    not_compared: Certainty = "too few images" if own and others else "alone"
+    certainty = _CERTAINTY[row["verdict"]] if row else not_compared
     facts: dict[str, Any] = {"question": metric.family, "asks": ASKS[metric.family], "metric": title(metric)}
     facts |= {"higher_is_better": bool(metric.higher_is_better), "certainty": certainty}
     facts |= {"inherent": place.score(own[0]) if own else None, "post_hoc": place.score(others[0]) if others else None}

@@ -27,7 +27,9 @@ def question_sentence(facts: dict[str, Any], others: int, reasons: list[str]) ->
         only = " and ".join(_scored(one, facts) for one in (own, theirs) if one)
         return f"Nothing to compare with: this run has no {lacking} maps here. Best {kind} map: {only}."
     best = f"{theirs.label}, the best of {others} post-hoc maps," if others > 1 else f"the post-hoc map {theirs.label}"
-    inherent, does, numbers = f"{own.label}, the best inherent map,", _DOES[facts["question"]], _numbers(facts)
+    inherent, does, numbers = f"{own.label}, the best inherent map,", _DOES[facts["question"]], ""
+    if "difference" in facts:  # not where no image has a score of both
+        numbers = _numbers(facts)
     sentences = {
         "better": f"{inherent} {does} better than {best} by {numbers}.",
         "worse": f"{best} {does} better than {inherent} by {numbers}.",
@@ -87,7 +89,7 @@ def _metric(facts: dict[str, Any]) -> str:
 
 
 def _images(facts: dict[str, Any]) -> str:
-    return images_text(facts["n"], facts["groups"])
+    return images_text(facts["n"], facts.get("groups", 0))
 
 
 def _because(reasons: list[str]) -> str:

@@ -98,6 +98,15 @@ def test_few_images_give_no_recommendation(tmp_path: Path) -> None:
     assert "3 images" in found.sentence
 
 
+def test_maps_that_share_no_image_are_not_compared(tmp_path: Path) -> None:
+    rows = score_rows(MEANS)
+    own = rows["family"] == "inherent"
+    apart = rows.assign(value=rows["value"].where(own == rows["image"].isin([f"i{place}" for place in range(20)])))
+    found = questions(made(tmp_path, apart))["localisation"]
+    assert (found.certainty, found.recommended, found.difference) == ("too few images", [], None)
+    assert found.sentence.startswith("Too few images to decide between soft and post_b")
+
+
 @pytest.mark.parametrize("kept", ["post-hoc", "inherent"])
 def test_one_kind_of_map_has_nothing_to_compare_with(tmp_path: Path, kept: str) -> None:
     rows = score_rows(MEANS)
