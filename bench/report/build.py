@@ -22,7 +22,7 @@ from bench.report.answer.files import write_results
 from bench.report.answer.model import Answer
 from bench.report.answer.results import FILE as RESULTS
 from bench.report.answer.results import results_of
-from bench.report.contents import COMPARISONS, OTHERS, Topic, every_table, part_of
+from bench.report.contents import COMPARISONS, OTHERS, Topic, every_table
 from bench.report.details import print_details
 from bench.report.failure_modes import Signature, add_notes, signatures
 from bench.report.failures import FOLDER, Failures
@@ -206,14 +206,14 @@ class _Report:
 
 
 def _content(
-    frames: Frames, failures: Failures, reuse: Reuse | None = None
+    frames: Frames, failures: Failures, reuse: Reuse
 ) -> tuple[list[Signature], dict[str, TableData], list[Missing]]:
     """Returns the signs of failure, every table with those that concern it, and what the run lacks."""
     signs: list[Signature] = []
     with failures.noting("warning signs"):
         signs = signatures(frames)
     lacking: list[Missing] = []
-    tables = every_table(frames, failures, reuse.part if reuse else part_of, lacking)
+    tables = every_table(frames, failures, reuse.part, lacking)
     add_notes(tables, signs)
     return signs, tables, lacking
 

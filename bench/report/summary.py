@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.answer.model import FAITHFUL, LOCATES, Answer, DatasetAnswer, MethodScore, QuestionAnswer
+from bench.report.answer.model import Answer, DatasetAnswer, MethodScore, QuestionAnswer
 from bench.report.answer.results import FILE
-from bench.report.answer.words import images_text, recommendation
+from bench.report.answer.words import DOES, images_text, recommendation
 from bench.report.tables.writers import number
 from bench.text.transcript import Transcript
 
-_ASKS = {LOCATES: "points at lesions", FAITHFUL: "shows what the model uses"}
 #: How to learn more about data sets that are not there.
 WHAT_IS_MISSING = "run_benchmark.py list says what is missing"
 _LONGEST = 12  # lines about what went wrong; the page has them all
@@ -36,7 +35,7 @@ def print_summary(
     for one in answer.datasets:
         console.print(Text(_name(one), style="bold"), soft_wrap=True)
         for question in one.questions:
-            console.print(Text(f"  {_ASKS[question.question]}: {spoken(question)}"), soft_wrap=True)
+            console.print(Text(f"  {DOES[question.question]}: {spoken(question)}"), soft_wrap=True)
         if one.cautions:
             more = f" ({len(one.cautions) - 1} more on the page)" if len(one.cautions) > 1 else ""
             console.print(Text(f"  caution: {one.cautions[0].text}{more}", style="yellow"), soft_wrap=True)

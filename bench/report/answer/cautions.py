@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from bench.report.answer.model import LOCATES, Caution, MethodScore, QuestionAnswer
+from bench.report.answer.questions import Tables
 from bench.report.answer.words import images_text
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.studies.fair_resolution import PROBE as RESOLUTION
 from bench.report.studies.fair_resolution import rankings
 from bench.report.studies.soundness import FAILS, judgements, words
-from bench.report.tables.table import TableData, is_number
+from bench.report.tables.table import is_number
 from bench.report.tables.writers import number
 from bench.statistics.comparison import BETTER, WORSE
 
@@ -26,7 +27,6 @@ BRIGHTNESS = 0.5
 #: Groups below which an interval rests on few of them.
 FEW_GROUPS = 20
 WEAK_AUC = 0.7
-Tables = dict[str, TableData]
 Place = tuple[str, str]  # data set, backbone
 
 
@@ -41,6 +41,7 @@ def cautions(
 ) -> list[Caution]:
     """Returns what limits the answers on a data set and backbone, from the model to cells that failed."""
     found = [
+        *(Caution(kind="images", text=f"please check: {line}") for line in frames.record.datasets[dataset].doubts),
         *_model(frames, tables, dataset, backbone),
         *_metric(frames, questions, dataset),
         *_resolution(frames, questions, dataset, backbone),

@@ -78,7 +78,7 @@ class QuestionAnswer(Record):
     n: int = 0
     groups: int = 0
     recommended: list[str] = []
-    sentence: str
+    sentence: str = ""
 
 
 class Price(Record):

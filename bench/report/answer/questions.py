@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bench.report.answer.best import best_first, not_shown_worse
-from bench.report.answer.model import FAITHFUL, LOCATES, Certainty, MethodScore, QuestionAnswer
-from bench.report.answer.words import question_sentence
+from bench.report.answer.model import LOCATES, Certainty, MethodScore, QuestionAnswer
+from bench.report.answer.words import ASKS, question_sentence
 from bench.report.comparisons.choices import against_best, leading
 from bench.report.comparisons.opponents import CONTROLS, coinciding, report_section
 from bench.report.comparisons.verdict_sentences import reason
@@ -22,7 +22,6 @@ from bench.statistics.comparison import BETTER, NO_EVIDENCE, SAME, TOO_FEW, WORS
 from bench.store.folders import file_name
 from bench.store.records import MetricFacts
 
-ASKS = {LOCATES: "Which map points at the lesion?", FAITHFUL: "Which map shows what the model uses?"}
 _CERTAINTY: dict[str, Certainty] = {
     BETTER: "better",
     WORSE: "worse",
@@ -138,8 +137,8 @@ def _answer(place: _Place, verdicts: pd.DataFrame) -> QuestionAnswer | None:
         facts["n"] = max(score.n for score in (facts["inherent"], facts["post_hoc"]) if score)
     chosen = [] if certainty == "too few images" else _recommended(place, own, others, certainty)
     facts["recommended"] = [label(frames, one) for one in chosen]
-    sentence = question_sentence(facts, len(others), reason(row) if row else [])
-    return QuestionAnswer.model_validate(facts | {"sentence": sentence})
+    answer = QuestionAnswer.model_validate(facts)
+    return answer.changed(sentence=question_sentence(answer, len(others), reason(row) if row else []))
 
 
 def _comparison(verdicts: pd.DataFrame, metric: str) -> dict[str, Any]:

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from bench.report.answer.model import FAITHFUL, LOCATES, MethodScore, Price
-from bench.report.comparisons.verdict_sentences import signed
+from bench.report.answer.model import FAITHFUL, LOCATES, MethodScore, QuestionAnswer
 from bench.report.tables.writers import number
 
-_DOES = {LOCATES: "points at lesions", FAITHFUL: "shows what the model uses"}
+#: Questions in words, and what a map does that answers them, by the family of metrics.
+ASKS = {LOCATES: "Which map points at the lesion?", FAITHFUL: "Which map shows what the model uses?"}
+DOES = {LOCATES: "points at lesions", FAITHFUL: "shows what the model uses"}
 _NAMED = 3  # methods in a sentence
 
 
-def question_sentence(facts: dict[str, Any], others: int, reasons: list[str]) -> str:
-    """Returns the answer to a question.
+def question_sentence(answer: QuestionAnswer, others: int, reasons: list[str]) -> str:
+    """Returns the answer to a question in one sentence.
 
     Args:
-        facts: fields of ``QuestionAnswer`` without the sentence.
+        answer: with all fields except the sentence.
         others: number of distinct post-hoc methods.
         reasons: why there is no evidence, if there is none.
     """
-    own: MethodScore | None = facts["inherent"]
-    theirs: MethodScore | None = facts["post_hoc"]
+    own, theirs = answer.inherent, answer.post_hoc
     if not (own and theirs):
         kind, lacking = ("inherent", "post-hoc") if own else ("post-hoc", "inherent")
-        only = " and ".join(_scored(one, facts) for one in (own, theirs) if one)
+        only = " and ".join(_scored(one, answer) for one in (own, theirs) if one)
         return f"Nothing to compare with: this run has no {lacking} maps here. Best {kind} map: {only}."
-    best = f"{theirs.label}, the best of {others} post-hoc maps," if others > 1 else f"the post-hoc map {theirs.label}"
-    inherent, does, numbers = f"{own.label}, the best inherent map,", _DOES[facts["question"]], ""
-    if "difference" in facts:  # not where no image has a score of both
-        numbers = _numbers(facts)
-    sentences = {
-        "better": f"{inherent} {does} better than {best} by {numbers}.",
-        "worse": f"{best} {does} better than {inherent} by {numbers}.",
-        "no relevant difference": f"{inherent} and {best} are equally good: they differ by {numbers}.",
-        "not decided": f"Not decided between {inherent} and {best}: they differ by {numbers}{_because(reasons)}.",
-        "too few images": f"Too few images to decide between {own.label} and {theirs.label} ({_images(facts)}).",
-    }
-    sentence = sentences[facts["certainty"]].replace(",.", ".").replace(",:", ":")
-    return sentence[0].upper() + sentence[1:] if sentence.startswith("the ") else sentence
+    inherent = f"{own.label} (the best inherent map)"
+    post_hoc = f"{theirs.label} ({f'the best of {others} post-hoc maps' if others > 1 else 'post-hoc'})"
+    if answer.certainty == "too few images" or answer.difference is None:
+        images = images_text(answer.n, answer.groups)
+        return f"Too few images to decide between {own.label} and {theirs.label} ({images})."
+    does, numbers = DOES[answer.question], _numbers(answer, answer.difference)
+    return {
+        "better": f"{inherent} {does} better than {post_hoc} by {numbers}.",
+        "worse": f"{post_hoc} {does} better than {inherent} by {numbers}.",
+        "no relevant difference": f"{inherent} and {post_hoc} are equally good: they differ by {numbers}.",
+        "not decided": f"Not decided between {inherent} and {post_hoc}: they differ by {numbers}{_because(reasons)}.",
+    }[answer.certainty]
 
 
 def images_text(n: int, groups: int) -> str:
@@ -53,43 +50,26 @@ def recommendation(recommended: list[str]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
-def _scored(score: MethodScore, facts: dict[str, Any]) -> str:
-    mean = "without a score" if score.mean is None else f"{_metric(facts)} {number(score.mean)}"
+def _scored(score: MethodScore, answer: QuestionAnswer) -> str:
+    mean = "without a score" if score.mean is None else f"{_metric(answer)} {number(score.mean)}"
     return f"{score.label} ({mean})"
 
 
-def price_sentence(price: Price) -> str:
-    """Returns the cost of the inherent head in AUC; empty for outputs without an AUC."""
-    if price.auc_lost is None:
-        return ""
-    interval = "" if price.low is None or price.high is None else f" [{signed(price.low)}, {signed(price.high)}]"
-    words = {
-        "non-inferior": "costs no relevant AUC",
-        "inferior": "costs AUC",
-        "undecided": "may cost AUC",
-    }
-    return f"{price.head} {words.get(price.verdict, 'costs AUC')}: {signed(price.auc_lost)}{interval} lost"
-
-
-def _numbers(facts: dict[str, Any]) -> str:
+def _numbers(answer: QuestionAnswer, difference: float) -> str:
     """Returns the distance of the two maps with its interval, positive for the one that is ahead."""
-    sign = 1 if facts["difference"] >= 0 else -1
-    ends = [end for end in (facts.get("low"), facts.get("high")) if end is not None]
-    interval = f" [{', '.join(_plain(end) for end in sorted(sign * one for one in ends))}]" if ends else ""
-    better = "" if facts["higher_is_better"] else ", lower is better"
-    return f"{_plain(abs(facts['difference']))}{interval} ({_metric(facts)}{better}; {_images(facts)})"
+    sign = 1 if difference >= 0 else -1
+    ends = sorted(sign * end for end in (answer.low, answer.high) if end is not None)
+    interval = f" [{', '.join(map(_plain, ends))}]" if ends else ""
+    better = "" if answer.higher_is_better else ", lower is better"
+    return f"{_plain(abs(difference))}{interval} ({_metric(answer)}{better}; {images_text(answer.n, answer.groups)})"
 
 
 def _plain(value: float) -> str:
     return number(value).replace("-", "−")
 
 
-def _metric(facts: dict[str, Any]) -> str:
-    return str(facts["metric"]).replace("_", " ")
-
-
-def _images(facts: dict[str, Any]) -> str:
-    return images_text(facts["n"], facts.get("groups", 0))
+def _metric(answer: QuestionAnswer) -> str:
+    return answer.metric.replace("_", " ")
 
 
 def _because(reasons: list[str]) -> str:

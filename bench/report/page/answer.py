@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.report.answer.model import DatasetAnswer, MethodScore, Price, QuestionAnswer
+from bench.report.answer.model import FAITHFUL, DatasetAnswer, MethodScore, Price, QuestionAnswer
 from bench.report.answer.words import recommendation
 from bench.report.page.section import Content, Section
 from bench.report.tables.writers import number
@@ -86,13 +86,18 @@ class Question:
 
     @property
     def floor_score(self) -> str:
-        """Score of the floor, after a space; empty without one."""
-        return _end(self.said.floor)
+        """Score of the floor, after a space; empty without one, or if the two maps have different ones."""
+        return "" if self.has_own_ends else _end(self.said.floor)
 
     @property
     def ceiling_score(self) -> str:
-        """Score of the ceiling, after a space; empty without one."""
-        return _end(self.said.ceiling)
+        """Score of the ceiling, after a space; empty without one, or if the two maps have different ones."""
+        return "" if self.has_own_ends else _end(self.said.ceiling)
+
+    @property
+    def has_own_ends(self) -> bool:
+        """Whether each network has a floor and a ceiling of its own, because the scores depend on the network."""
+        return self.said.question == FAITHFUL and len({mark.score.head for mark in self.marks}) > 1
 
     @property
     def has_bar(self) -> bool:
@@ -169,17 +174,14 @@ def _price(price: Price | None) -> list[str]:
         return []
     lines = []
     if price.auc is not None:
-        lost = interval(_rounded(price.auc_lost), _rounded(price.low), _rounded(price.high))
-        verdict = f": {price.verdict}" if price.verdict else ""
-        lines.append(f"AUC {number(price.auc)} of {price.head}; {lost} lost compared with {price.black_box}{verdict}.")
+        gain = [None if end is None else round(-end, 3) + 0.0 for end in (price.auc_lost, price.high, price.low)]
+        verdict = f" ({price.verdict})" if price.verdict else ""
+        against = interval(gain[0], gain[1], gain[2], sign=True)
+        lines.append(f"AUC {number(price.auc)} of {price.head}, {against} against {price.black_box}{verdict}.")
     if price.seconds:
         named = [f"{duration(seconds)} with {name}" for name, seconds in price.seconds.items()]
         lines.append(f"One map takes {', '.join(named)}.")
     return lines
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
 
 
 def duration(seconds: float) -> str:

@@ -55,7 +55,10 @@ def test_inherent_map_that_locates_better_is_recommended_alone(tmp_path: Path) -
     assert found.post_hoc is not None
     assert (found.inherent.label, found.post_hoc.label) == ("soft", "post_b")
     assert found.difference == pytest.approx(0.2, abs=0.01)
-    assert "soft, the best inherent map, points at lesions better than post_b, the best of 2" in found.sentence
+    assert (
+        "soft (the best inherent map) points at lesions better than post_b (the best of 2 post-hoc maps) by 0.19"
+        in found.sentence
+    )
 
 
 def test_numbers_are_those_of_the_tables(tmp_path: Path) -> None:
@@ -207,6 +210,12 @@ def test_terminal_has_two_lines_and_a_caution_per_data_set(tmp_path: Path) -> No
     assert str(tmp_path / "report.html") in lines[-2]
 
 
+def test_what_the_user_may_have_overlooked_comes_first(tmp_path: Path) -> None:
+    facts = RECORD.datasets["x"].changed(doubts=["3 files are not used"], mask_is="boxes")
+    (one,) = answered(made(tmp_path, score_rows(MEANS), datasets={"x": facts})).datasets
+    assert one.cautions[0].text == "please check: 3 files are not used"
+
+
 def test_many_problems_are_cut_on_the_terminal(tmp_path: Path) -> None:
     stream = io.StringIO()
     print_summary(
@@ -221,5 +230,6 @@ def test_many_problems_are_cut_on_the_terminal(tmp_path: Path) -> None:
 
 
 def test_schema_in_the_documents_is_that_of_the_file() -> None:
-    stored = json.loads((ROOT / "docs" / "results.schema.json").read_text())
-    assert stored == ResultsFile.model_json_schema()
+    wanted = json.dumps(ResultsFile.model_json_schema(), indent=1) + "\n"
+    file = ROOT / "docs" / "results.schema.json"
+    assert file.read_text() == wanted, f"write ResultsFile.model_json_schema() to {file}"
