@@ -68,7 +68,7 @@ def _said(row: dict[Any, Any]) -> str:
 
 def _matrix_spec() -> dict[str, Any]:
     strong = "abs(datum.balance) > 0.6"
-    shown = hover(("own", "inherent"), ("against", "post-hoc"), ("text", "wins : losses"), ("where", "data sets"))
+    shown = hover({"own": "inherent", "against": "post-hoc", "text": "wins : losses", "where": "data sets"})
     color = {
         "field": "balance",
         "type": "quantitative",
@@ -136,10 +136,15 @@ def _stratum(frames: Frames, row: dict[Any, Any]) -> dict[str, Any]:
 def _forest_spec() -> dict[str, Any]:
     title = "inherent minus best post-hoc"
     shown = hover(
-        ("method", "inherent"), ("against", "best post-hoc"), ("stratum", "part"), ("images", "images"), ("n", "n")
+        {"method": "inherent", "against": "best post-hoc", "stratum": "part", "images": "images", "n": "n"},
+        {
+            "difference": "difference",
+            "difference_low": "95 % from",
+            "difference_high": "to",
+            "ours": "inherent score",
+            "theirs": "post-hoc score",
+        },
     )
-    shown += hover(("difference", "difference."), ("difference_low", "95 % from."), ("difference_high", "to."))
-    shown += hover(("ours", "inherent score."), ("theirs", "post-hoc score."))
     x = {"field": "difference", "type": "quantitative", "title": title}
     low = {"field": "difference_low", "type": "quantitative", "title": title}
     return {
