@@ -11,7 +11,7 @@ import pytest
 
 from bench.report.figures.style import Caption
 from bench.report.tables.writers import number
-from tests.bench.report.page.conftest import Opened
+from tests.bench.report.conftest import Opened
 from tests.support.page import content, written
 from tests.support.study_store import PLAIN, head, make_grid
 
