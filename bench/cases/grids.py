@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.maps import area_average
+from bench.store.maps import write_arrays
 
 #: Cells of a side from which a map is averaged: more are invisible in a tile of a page.
 MOST_CELLS = 32
@@ -26,7 +27,8 @@ class Grids:
     Attributes:
         ids: (n,) names of the images.
         values: (n,h,w) int8, a map divided by its scale times ``LEVELS``.
-        scales: (n,) float32, largest absolute value of each map; nan for a map with NaN or infinite values.
+        scales: (n,) float32, largest absolute value of each map after averaging; nan for a map with NaN or infinite
+            values.
         cells: sides of the raw maps, of which ``values`` hold averages if they are larger than ``MOST_CELLS``.
     """
 
@@ -51,7 +53,7 @@ class Grids:
 def to_grids(ids: Sequence[str], maps: Sequence[NDArray[np.floating]]) -> Grids:
     """Converts raw maps, n of (h,w), of the images ``ids``; those of another shape than the first are left out.
 
-    A map of more than ``MOST_CELLS`` per side is averaged over areas, with its sign.
+    A map of more than ``MOST_CELLS`` per side is averaged over areas; values of opposite sign cancel in an average.
     """
     kept = [at for at, one in enumerate(maps) if one.shape == maps[0].shape]
     cells: tuple[int, int] = maps[0].shape if len(maps) else (0, 0)
@@ -78,8 +80,7 @@ def joined(parts: Iterable[Grids]) -> Grids:
 
 def write_grids(temporary: Path, grids: Grids) -> None:
     """Writes maps to an .npz file."""
-    with temporary.open("wb") as stream:
-        np.savez_compressed(stream, **grids.arrays())  # type: ignore[arg-type]  # its other arguments are flags
+    write_arrays(temporary, grids.arrays())
 
 
 def read_grids(path: Path) -> Grids:

@@ -6,10 +6,13 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from bench.store.maps import write_arrays
 
 #: Longest side in pixels; more is invisible in a tile of a page.
 LARGEST_SIDE = 160
@@ -84,8 +87,8 @@ def _mask_file(mask: NDArray[np.bool_], size: tuple[int, int]) -> bytes:
 
 
 def write_pictures(temporary: Path, pictures: Pictures) -> None:
-    """Writes pictures to an .npz file, which does not compress them again."""
-    arrays = {
+    """Writes pictures to an .npz file."""
+    arrays: dict[str, NDArray[Any]] = {
         "ids": np.array(pictures.ids, dtype=np.str_),
         "labels": pictures.labels,
         "sides": np.array([pictures.side, pictures.size]),
@@ -94,17 +97,16 @@ def write_pictures(temporary: Path, pictures: Pictures) -> None:
     for name, files in (("images", pictures.images), ("masks", pictures.masks)):
         arrays[name] = np.frombuffer(b"".join(files), dtype=np.uint8)
         arrays[f"{name}_ends"] = np.cumsum([len(file) for file in files], dtype=np.int64)
-    with temporary.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]  # its other arguments are flags
+    write_arrays(temporary, arrays)
 
 
 def read_pictures(path: Path) -> Pictures:
     """Reads what ``write_pictures`` wrote."""
     with np.load(path, allow_pickle=False) as stored:
-        side, size = (tuple(map(int, row)) for row in stored["sides"])
+        (height, width), (rows, columns) = stored["sides"].tolist()
         images, masks = (_split(stored[name], stored[f"{name}_ends"]) for name in ("images", "masks"))
         ids, labels, origin = stored["ids"].tolist(), stored["labels"].astype(np.int64), str(stored["origin"])
-    return Pictures(ids, labels, side, size, images, masks, origin)  # type: ignore[arg-type]  # two numbers each
+    return Pictures(ids, labels, (height, width), (rows, columns), images, masks, origin)
 
 
 def read_origin(path: Path) -> str:

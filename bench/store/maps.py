@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,12 @@ class MapsWriter:
 
     def __exit__(self, *exception: object) -> None:
         self._zip.close()
+
+
+def write_arrays(temporary: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays by name to a compressed .npz file, under exactly this path."""
+    with temporary.open("wb") as stream:  # numpy would add a suffix to a name
+        np.savez_compressed(stream, **arrays)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

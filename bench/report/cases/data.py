@@ -1,7 +1,4 @@
-"""Data of the case browser, which the page holds as JSON and ``cases.js`` reads.
-
-Names are text without hidden characters; whoever writes the JSON into a page escapes it.
-"""
+"""Data of the case browser, which the page holds as JSON and ``cases.js`` reads; ``json_block`` escapes its text."""
 
 from __future__ import annotations
 
@@ -16,22 +13,21 @@ import pandas as pd
 
 from bench.cases.choice import chosen, lesion_sizes
 from bench.cases.pictures import Pictures
-from bench.report.cases.numbers import curve_data, curve_rows, map_data, of_cell, packed, scores_of, scores_of_set
+from bench.report.cases.numbers import curve_data, curve_rows, map_data, packed, scores_of, scores_of_set
 from bench.report.cases.predictions import OUTCOMES, Predictions, predictions_of
-from bench.report.cases.stored import MethodMaps, compared, lesion_areas, load_maps, load_pictures
+from bench.report.cases.stored import MethodMaps, lesion_areas, load_maps, load_pictures
 from bench.report.figures.gallery import SCALE, SIGNED, UNSIGNED, short_name
 from bench.report.figures.looks import Method, methods_in
+from bench.report.frames.compared import compared
 from bench.report.frames.estimands import named
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import directed
+from bench.report.frames.paired import directed, questions_first
 from bench.report.frames.parts import only_backbone
 from bench.report.tables.notes import alignment_note, masks_note
 from bench.statistics.intervals import Floats
 from bench.store.records import CellKey, MetricFacts
-from bench.text.media import visible
 
 _BEST = 3  # post-hoc methods that are shown at first
-_FIRST = {"localisation": 0, "faithfulness": 1}  # families of the metrics that come first
 _DEFAULT = 200  # of a run whose config does not state ``page_images``
 _ADD = "Only the images of the figures: repeat the command of the run, which adds the others without training again."
 
@@ -48,7 +44,7 @@ def render_cases(frames: Frames) -> dict[str, Any]:
         for dataset in dict.fromkeys(part.cells["dataset"]):
             if (cases := _load(part, dataset)) is not None:
                 name = f"{dataset} · {backbone}" if len(backbones) > 1 else dataset
-                sets.append({"name": visible(name)} | cases.data())
+                sets.append({"name": name} | cases.data())
     colours = {kind: _colours(name) for kind, name in (("signed", SIGNED), ("unsigned", UNSIGNED))}
     return {"colours": colours, "quantile": SCALE, "outcomes": OUTCOMES, "sets": sets}
 
@@ -82,23 +78,16 @@ class _Cases:
     areas: Floats
 
     @cached_property
-    def heads(self) -> dict[str, CellKey]:
-        """Head -> the cell whose maps are shown; first the one that post-hoc methods explain."""
-        order = sorted(self.maps, key=lambda method: method.family == "inherent")
-        return {method.head: self.maps[method].key for method in order}
-
-    @cached_property
-    def predictions(self) -> dict[str, Predictions]:
-        """Head -> predictions on all pictures."""
+    def predictions(self) -> dict[CellKey, Predictions]:
+        """Cell whose maps are shown -> predictions on all pictures; first the one that post-hoc methods explain."""
         ids, labels = self.pictures.ids, self.pictures.labels
-        return {
-            head: predictions_of(self.frames, key, ids, labels, of_cell(self.rows, key))
-            for head, key in self.heads.items()
-        }
+        order = sorted(self.maps, key=lambda method: method.family == "inherent")
+        keys = dict.fromkeys(self.maps[method].key for method in order)
+        return {key: predictions_of(self.frames, key, ids, labels) for key in keys}
 
     @cached_property
     def shown(self) -> list[int]:
-        """Places of the shown pictures, by class, lesion size and outcome of the first head."""
+        """Places of the shown pictures, by class, lesion size and outcome of the first cell."""
         asked = self.frames.record.config.get("report", {}).get("page_images", _DEFAULT)
         outcomes = next(iter(self.predictions.values())).outcomes.tolist()
         kinds = zip(self.pictures.labels.tolist(), lesion_sizes(self.areas).tolist(), outcomes, strict=True)
@@ -123,44 +112,53 @@ class _Cases:
     def data(self) -> dict[str, Any]:
         """Returns everything but the name of the set."""
         variant, facts = self._variant(), self.frames.record.datasets[self.dataset]
-        notes = [_ADD if self.is_gallery else "", masks_note(self.frames, [self.dataset]), alignment_note(self.frames)]
         metrics = [self.metrics[index] for index in self.used]
+        notes = [_ADD if self.is_gallery else "", masks_note(self.frames, [self.dataset]), alignment_note(self.frames)]
+        notes.append(self._level_note(metrics))
         scores = {method: values[self.used] for method, values in self.scores.items()}
         first = first_shown(list(self.maps), metrics[:1], scores)
         return {
             "notes": [note for note in notes if note],
             "kept": len(self.pictures.ids),
             "relative": facts.regression,
-            "classes": [visible(name) for name in facts.classes],
+            "classes": facts.classes,
             **self._images(),
-            "heads": [self._head(head) for head in self.heads],
-            "metrics": [
-                {"name": visible(named(one, "")), "family": one.family, "higher": one.higher_is_better}
-                for one in metrics
-            ],
-            "operator": visible(variant),
+            "heads": [self._head(key) for key in self.predictions],
+            "metrics": [{"name": named(one, ""), "higher": one.higher_is_better} for one in metrics],
+            "operator": variant,
             "methods": [self._method(method, variant) | {"shown": method in first} for method in self.maps],
         }
+
+    def _level_note(self, metrics: list[MetricFacts]) -> str:
+        """Returns which scores must not be compared between classifiers; empty if there is no such comparison."""
+        names = [named(one, "").replace("_", " ") for one in metrics if one.of_network]
+        if not names or len(self.predictions) == 1:
+            return ""
+        return (
+            f"The classifier sets the level of {', '.join(names)}: compare these scores between maps of one classifier "
+            "only. Verdicts subtract the score of random maps on each classifier first."
+        )
 
     def _images(self) -> dict[str, Any]:
         """Returns the shown images, their masks and lesions."""
         facts, pictures, at = self.frames.record.datasets[self.dataset], self.pictures, self.shown
         return {
             "size": pictures.size,
-            "ids": [visible(name) for name in self.ids],
-            "titles": [visible(short_name(name, self.dataset)) for name in self.ids],
-            "labels": [visible(facts.label_name(label)) for label in pictures.labels[at].tolist()],
+            "ids": self.ids,
+            "titles": [short_name(name, self.dataset) for name in self.ids],
+            "labels": [facts.label_name(label) for label in pictures.labels[at].tolist()],
             "areas": [_number(area) for area in self.areas[at].tolist()],
             "sizes": lesion_sizes(self.areas)[at].tolist(),
             "images": [base64.b64encode(pictures.images[place]).decode() for place in at],
             "masks": [base64.b64encode(pictures.masks[place]).decode() for place in at],
         }
 
-    def _head(self, head: str) -> dict[str, Any]:
-        found, at = self.predictions[head], self.shown
+    def _head(self, key: CellKey) -> dict[str, Any]:
+        """Returns the predictions of a cell, whose name has its seed if maps of several seeds are shown."""
+        found, at = self.predictions[key], self.shown
+        several = sum(other.head == key.head for other in self.predictions) > 1
         return {
-            "name": visible(head),
-            "seed": self.heads[head].seed,
+            "name": f"{key.head}, seed {key.seed}" if several else key.head,
             "targets": found.targets[at].tolist(),
             "outcomes": found.outcomes[at].tolist(),
             "probabilities": [_number(value) for value in found.probabilities[at].tolist()],
@@ -170,10 +168,10 @@ class _Cases:
         found = self.maps[method]
         curves = curve_rows(self.frames, found.key, method.explainer, variant) if variant else pd.DataFrame()
         return {
-            "label": visible(method.label),
+            "label": method.label,
             "family": method.family,
             "signed": method.signed,
-            "head": list(self.heads).index(method.head),
+            "head": list(self.predictions).index(found.key),
             "start": found.start,
             "stride": found.stride,
             **map_data(found.grids, self.ids),
@@ -197,11 +195,11 @@ def _load(frames: Frames, dataset: str) -> _Cases | None:
     pictures, is_gallery = load_pictures(frames, dataset)
     if pictures is None:
         return None
-    methods = methods_in(frames, compared(frames, dataset))
+    methods = methods_in(frames, compared(frames).where(dataset=[dataset]).methods)
     maps = {method: found for method in methods if (found := load_maps(frames, dataset, method, pictures))}
     if not maps:
         return None
-    metrics = sorted(directed(frames), key=lambda metric: _FIRST.get(metric.family, len(_FIRST)))  # stable
+    metrics = questions_first(directed(frames))
     rows, areas = scores_of_set(frames, dataset, metrics), lesion_areas(frames, dataset, pictures.ids)
     return _Cases(frames, dataset, pictures, is_gallery, maps, metrics, rows, areas)
 

@@ -39,16 +39,11 @@ def map_data(grids: Grids, ids: list[str]) -> dict[str, Any]:
 
 def scores_of_set(frames: Frames, dataset: str, metrics: Iterable[MetricFacts]) -> pd.DataFrame:
     """Reads the scores of a data set whose names are plain text; without any, the frame has the columns alone."""
-    rows = frames.rows(list(dict.fromkeys(metric.name for metric in metrics)))
+    scores = frames.source.where(dataset=[dataset])
+    rows = scores.rows(list(dict.fromkeys(metric.name for metric in metrics)))
     if not len(rows):
-        return pd.DataFrame(columns=[*_NAMES, "seed", "target", "value"])
-    rows = rows[rows["dataset"] == dataset]
+        return pd.DataFrame(columns=[*_NAMES, "seed", "value"])
     return rows.assign(**{name: rows[name].astype(str) for name in _NAMES})
-
-
-def of_cell(rows: pd.DataFrame, key: CellKey) -> pd.DataFrame:
-    """Returns the rows of one cell, out of those of its data set and backbone."""
-    return rows[(rows["head"] == key.head) & (rows["seed"] == key.seed)]
 
 
 def scores_of(

@@ -23,7 +23,7 @@ class Predictions:
     """Predictions on n images.
 
     Attributes:
-        targets: (n,) explained class; -1 where it is unknown.
+        targets: (n,) explained class; -1 where no score states it.
         probabilities: (n,) of the explained class (for a regression, the output); nan where it is unknown.
         outcomes: (n,) index of ``OUTCOMES``, or ``UNKNOWN``.
     """
@@ -33,56 +33,27 @@ class Predictions:
     outcomes: NDArray[np.int64]
 
 
-def predictions_of(
-    frames: Frames, key: CellKey, ids: list[str], labels: NDArray[np.int64], rows: pd.DataFrame
-) -> Predictions:
-    """Reads the predictions of a cell.
-
-    Args:
-        frames: the run.
-        key: the cell.
-        ids: n images.
-        labels: (n,) classes.
-        rows: scores of the cell, which state the explained class.
-    """
+def predictions_of(frames: Frames, key: CellKey, ids: list[str], labels: NDArray[np.int64]) -> Predictions:
+    """Reads the predictions of a cell on n images of these labels (n,); its scores state the explained class."""
     facts, count = frames.record.datasets[key.dataset], len(ids)
     cell = frames.store.cell(key)
-    stored = cell.files.read(cell.explained, pd.read_parquet)
-    if stored is None:
-        return Predictions(np.full(count, -1), np.full(count, np.nan), np.full(count, UNKNOWN))
-    logits = stored.drop_duplicates("image").set_index("image").filter(like="logit_").reindex(ids).to_numpy(dtype=float)
-    known, outputs = np.isfinite(logits).all(axis=1), outputs_of(facts)
-    stated = rows.drop_duplicates("image").set_index("image")["target"].reindex(ids).to_numpy(dtype=float)
-    likely = _likely(facts, labels, np.nan_to_num(logits))
-    targets = np.where(np.isfinite(stated), np.nan_to_num(stated), likely)
-    targets = np.where(known, targets, -1).astype(np.int64)
-    at = np.flatnonzero(known)
+    explained = frames.source.where(**{name: [value] for name, value in vars(key).items()})
+    targets = explained.targets(ids).reindex(ids, fill_value=-1).to_numpy(dtype=np.int64)
     probabilities, outcomes = np.full(count, np.nan), np.full(count, UNKNOWN)
-    if len(at):
+    stored = cell.files.read(cell.explained, pd.read_parquet)
+    if stored is not None:
+        stored = stored.drop_duplicates("image").set_index("image")
+        logits = stored.filter(like="logit_").reindex(ids).to_numpy(dtype=float)
+        at = np.flatnonzero(np.isfinite(logits).all(axis=1) & (targets >= 0))
+        outputs = outputs_of(facts)
         probabilities[at] = outputs.probabilities(logits[at])[np.arange(len(at)), targets[at]]
         if not facts.regression:
             outcomes[at] = _outcomes(facts, labels[at], outputs.predicted(logits[at], targets[at]))
     return Predictions(targets, probabilities, outcomes)
 
 
-def _free(facts: DatasetFacts) -> int | None:
-    """Returns the label of images without lesions; None if there is none."""
-    return NO_FINDING if facts.multilabel else facts.healthy
-
-
-def _likely(facts: DatasetFacts, labels: NDArray[np.int64], logits: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Returns the class (n,) that an image without a score is explained for: its label, or the likeliest disease."""
-    free = _free(facts)
-    if free is None:
-        return labels
-    diseases = logits.copy()
-    if free != NO_FINDING:
-        diseases[:, free] = -np.inf
-    return np.where(labels == free, diseases.argmax(axis=1), labels)
-
-
 def _outcomes(facts: DatasetFacts, labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.int64]:
-    free = _free(facts)
+    free = NO_FINDING if facts.multilabel else facts.healthy  # label of images without lesions; None if there is none
     if free is None:
         return np.where(predicted == labels, RIGHT, ANOTHER)
     wrong = np.where(labels == free, FALSE_ALARM, np.where(predicted == free, MISSED, ANOTHER))

@@ -13,7 +13,6 @@ from bench.cases.grids import Grids, read_grids, to_grids
 from bench.cases.pictures import Pictures, read_pictures, to_pictures
 from bench.maps import drawn_by
 from bench.report.figures.looks import Method
-from bench.report.frames.compared import BLACK_BOX
 from bench.report.frames.load import Frames
 from bench.store.folders import CellStore
 from bench.store.maps import read_arrays
@@ -57,19 +56,6 @@ def lesion_areas(frames: Frames, dataset: str, ids: list[str]) -> np.ndarray:
     if stored is None:
         return np.full(len(ids), np.nan)
     return stored.drop_duplicates("image").set_index("image")["lesion_area"].reindex(ids).to_numpy(dtype=float)
-
-
-def compared(frames: Frames, dataset: str) -> pd.DataFrame:
-    """Returns head and explainer of the methods that the main tables compare on a data set of one backbone.
-
-    Inherent maps explain their own head; the others explain the black box, or the first head without one.
-    """
-    rows = frames.explained
-    rows = rows[rows["dataset"] == dataset]
-    heads = frames.record.heads
-    preferred = sorted(heads, key=lambda name: heads[name].family != BLACK_BOX)  # stable
-    reference = min(rows["head"], key=preferred.index, default="")
-    return rows.loc[(rows["family"] == "inherent") | (rows["head"] == reference), ["head", "explainer"]]
 
 
 def load_maps(frames: Frames, dataset: str, method: Method, pictures: Pictures) -> MethodMaps | None:

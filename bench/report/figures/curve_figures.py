@@ -124,7 +124,7 @@ def insertion_curves(frames: Frames) -> Iterator[Drawing]:
     yield from _draw(frames, worded(INSERTION, frames))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=24)  # three plots of each backbone
 def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method, Curve]]]:
     """Returns the first requested variant that has curves, and the curves (none without any), for figures and page."""
     asked = dict.fromkeys(facts.variant for facts in frames.record.metrics if facts.variant)

@@ -137,6 +137,11 @@ def directed(frames: Frames) -> list[MetricFacts]:
     return [metric.changed(estimand=RIGHT) if metric.of_curve else metric for metric in metrics]
 
 
+def questions_first(metrics: list[MetricFacts]) -> list[MetricFacts]:
+    """Sorts metrics: those of localisation, then those of faithfulness, which answer a question, then the others."""
+    return sorted(metrics, key=lambda metric: (metric.family != "localisation", metric.family != "faithfulness"))
+
+
 def main_metrics(frames: Frames) -> dict[str, MetricFacts]:
     """Returns family -> the first of its metrics that has a direction, in the run's order."""
     first: dict[str, MetricFacts] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from bench.report.frames.load import Frames
 _ROWS = ("cells", "cost", "predictions", "training")
 
 
+@lru_cache(maxsize=8)  # results that are cached by frames then serve figures, charts and cases
 def only_backbone(frames: Frames, backbone: str) -> Frames:
     """Returns the rows of one backbone; the record stays that of the whole run."""
     return replace(frames, **_chosen(frames, "backbone", [backbone]))

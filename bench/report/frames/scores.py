@@ -223,9 +223,10 @@ class Scores:
         """Returns the explained class of these images, by image, in the first file that has each."""
         found: dict[str, int] = {}
         for path in self.files["path"]:
-            scan = pl.scan_parquet(path, glob=False).filter(
-                pl.col("image").is_in([one for one in images if one not in found])
-            )
+            left = [one for one in images if one not in found]
+            if not left:
+                break
+            scan = pl.scan_parquet(path, glob=False).filter(pl.col("image").is_in(left))
             rows = scan.select("image", "target").unique("image", keep="first").collect()
             found |= dict(rows.iter_rows())
         return pd.Series(found, dtype="int64")

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import label
+from bench.report.page.charts.chart import title_of
 from bench.report.page.section import Content, Section
 from bench.report.tables.table import Column, TableData, is_number
 from bench.report.tables.writers import entry
@@ -36,7 +37,7 @@ def leaderboard_section(content: Content) -> Section | None:
     short = {name: figure_text(name) for name in content.frames.record.datasets}
     several = len({backbone for _, backbone in named}) > 1
     places = [
-        {"dataset": name, "backbone": backbone, "title": _titled(short[name], backbone, several)}
+        {"dataset": name, "backbone": backbone, "title": title_of(short[name], backbone if several else "")}
         for name, backbone in named
     ]
     data = {
@@ -50,10 +51,6 @@ def leaderboard_section(content: Content) -> Section | None:
     }
     view = {"groups": groups, "previews": [_preview(content, groups, rows, place) for place in places]}
     return Section("leaderboard", "Leaderboard", "leaderboard.html", view, ("leaderboard.js",), data)
-
-
-def _titled(dataset: str, backbone: str, several: bool) -> str:
-    return f"{dataset} · {backbone}" if several else dataset
 
 
 def _column(column: Column) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sections of all tables, and of the figures that no chart shows."""
+"""Sections of all tables and of all figures."""
 
 from __future__ import annotations
 

@@ -184,7 +184,8 @@ window.caseView = (() => {
       legend.append(element("li", {}, key, element("span", {}, method.label)));
       return line;
     });
-    const target = set.classes[set.heads[drawn[0].method.head].targets[at]] ?? "";
+    const targets = [...new Set(drawn.map(({ method }) => set.classes[set.heads[method.head].targets[at]]))];
+    const target = (targets.length === 1 && targets[0]) || "the explained class";
     const what = set.relative ? "Output left" : `Probability of ${target}`;
     const title = `${what} while the most important patches are filled (operator ${set.operator})`;
     const picture = svg(

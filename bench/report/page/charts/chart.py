@@ -135,11 +135,8 @@ def axis(field_name: str, title: str, zero: bool = False) -> dict[str, Any]:
     return {"field": field_name, "type": "quantitative", "title": title, "scale": {"zero": zero}, "axis": ticks}
 
 
-def hover(*fields: tuple[str, str]) -> list[dict[str, Any]]:
-    """Returns the lines of a tooltip: (column, title); columns of numbers end with a full stop in their title."""
-    return [
-        {"field": name, "title": title.rstrip("."), "type": "quantitative", "format": ".3~f"}
-        if title.endswith(".")
-        else {"field": name, "title": title, "type": "nominal"}
-        for name, title in fields
-    ]
+def hover(texts: Mapping[str, str], numbers: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Returns the lines of a tooltip, from columns of texts (or of counts) and of numbers, each with its title."""
+    lines = [{"field": name, "title": title, "type": "nominal"} for name, title in texts.items()]
+    decimal = {"type": "quantitative", "format": ".3~f"}
+    return lines + [{"field": name, "title": title} | decimal for name, title in (numbers or {}).items()]

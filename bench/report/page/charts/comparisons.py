@@ -13,6 +13,7 @@ from bench.report.comparisons.subgroups import named_stratum, strata_frame
 from bench.report.comparisons.verdict_figures import wins
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
+from bench.report.frames.paired import directed, questions_first, title
 from bench.report.page.charts.chart import Chart, Panel, by_columns, hover, title_of
 from bench.report.page.charts.points import head_entry
 from bench.report.tables.writers import number
@@ -67,7 +68,7 @@ def _said(row: dict[Any, Any]) -> str:
 
 def _matrix_spec() -> dict[str, Any]:
     strong = "abs(datum.balance) > 0.6"
-    shown = hover(("own", "inherent"), ("against", "post-hoc"), ("text", "wins : losses"), ("where", "data sets"))
+    shown = hover({"own": "inherent", "against": "post-hoc", "text": "wins : losses", "where": "data sets"})
     color = {
         "field": "balance",
         "type": "quantitative",
@@ -98,6 +99,8 @@ def strata_charts(frames: Frames) -> Iterator[Chart]:
     rows = rows[rows["difference"].notna()] if len(rows) else rows
     if not len(rows):
         return
+    order = {title(metric): place for place, metric in enumerate(questions_first(directed(frames)))}
+    rows = rows.sort_values("metric", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
     several = rows["backbone"].nunique() > 1
     panels = [
         Panel(
@@ -107,7 +110,6 @@ def strata_charts(frames: Frames) -> Iterator[Chart]:
         )
         for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False)
     ]
-    methods = rows[["method"]].drop_duplicates()["method"]
     yield Chart(
         name="strata",
         title="Subgroups",
@@ -118,7 +120,7 @@ def strata_charts(frames: Frames) -> Iterator[Chart]:
         table="strata",
         spec=_forest_spec(),
         panels=panels,
-        legend=[head_entry(frames, str(method)) for method in methods],
+        legend=[head_entry(frames, str(method)) for method in rows["method"].unique()],
         choice="metric",
     )
 
@@ -134,10 +136,15 @@ def _stratum(frames: Frames, row: dict[Any, Any]) -> dict[str, Any]:
 def _forest_spec() -> dict[str, Any]:
     title = "inherent minus best post-hoc"
     shown = hover(
-        ("method", "inherent"), ("against", "best post-hoc"), ("stratum", "part"), ("images", "images"), ("n", "n")
+        {"method": "inherent", "against": "best post-hoc", "stratum": "part", "images": "images", "n": "n"},
+        {
+            "difference": "difference",
+            "difference_low": "95 % from",
+            "difference_high": "to",
+            "ours": "inherent score",
+            "theirs": "post-hoc score",
+        },
     )
-    shown += hover(("difference", "difference."), ("difference_low", "95 % from."), ("difference_high", "to."))
-    shown += hover(("ours", "inherent score."), ("theirs", "post-hoc score."))
     x = {"field": "difference", "type": "quantitative", "title": title}
     low = {"field": "difference_low", "type": "quantitative", "title": title}
     return {

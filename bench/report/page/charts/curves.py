@@ -100,8 +100,11 @@ def _spec(plot: Plot, count: int) -> dict[str, Any]:
         "encoding": {"y": axis("low", y_title, zero=True), "y2": {"field": "high"}},
     }
     line = {"mark": {"type": "line"}, "encoding": {"y": axis("mean", y_title, zero=True)}}
-    shown = hover(("method", "method"), ("x", "k" if plot is TOPK else "share of steps."))
-    shown += hover(("mean", "mean."), ("low", "95 % from."), ("high", "to."))
+    values = {"mean": "mean", "low": "95 % from", "high": "to"}
+    if plot is TOPK:
+        shown = hover({"method": "method", "x": "k"}, values)
+    else:
+        shown = hover({"method": "method"}, {"x": "share of steps"} | values)
     near = {"select": {"type": "point", "on": "pointerover", "nearest": True, "clear": "pointerout"}}
     points = {
         "params": [{"name": "near", **near}],

@@ -26,6 +26,7 @@ from bench.report.page.charts.chart import (
 )
 from bench.text.media import figure_text
 
+_PLACES = ("x", "x_low", "x_high", "y", "y_low", "y_high")
 _LARGE, _SMALL = 130, 60  # square pixels
 _SHAPES = {"domain": ["inherent", "post-hoc", "control"], "range": ["circle", "square", "triangle-up"]}
 
@@ -63,15 +64,16 @@ def _point(point: Point) -> dict[str, Any]:
 
 
 def _cross(*places: float) -> dict[str, float]:
-    return dict(zip(("x", "x_low", "x_high", "y", "y_low", "y_high"), places, strict=True))
+    return dict(zip(_PLACES, places, strict=True))
 
 
 def _crosses(x_title: str, y_title: str) -> dict[str, Any]:
     """Returns points with their intervals in both directions."""
     x, y = axis("x", x_title), axis("y", y_title)
     bars = {"type": "rule", "opacity": 0.5}
-    shown = hover(("method", "method"), ("x", f"{x_title}."), ("x_low", "95 % from."), ("x_high", "to."))
-    shown += hover(("y", f"{y_title}."), ("y_low", "95 % from."), ("y_high", "to."))
+    ends = ("95 % from", "to")
+    numbers = dict(zip(_PLACES, (x_title, *ends, y_title, *ends), strict=True))
+    shown = hover({"method": "method"}, numbers)
     shapes = {"field": "family", "type": "nominal", "legend": None, "scale": _SHAPES}
     size = {"condition": {"test": "datum.family === 'inherent'", "value": _LARGE}, "value": _SMALL}
     return {

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,18 @@ from PIL import Image
 
 from bench.cases.grids import LEVELS
 from bench.maps import upsample
+from bench.report.answer.model import Answer
 from bench.report.cases.data import render_cases
+from bench.report.failures import Failures
 from bench.report.figures.gallery import SIGNED, UNSIGNED
 from bench.report.frames.load import load_frames
+from bench.report.page.cases import cases_section
+from bench.report.page.prepared import Prepared
+from bench.report.page.section import Content
 from bench.store.cell_facts import GeometryFacts
-from tests.support.case_page import write_case_page
+from tests.bench.report.conftest import Opened
+from tests.support.page import written
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
 HOSTILE = ["<script>alert(1)</script>", "a&b=#c", '"quoted" \u202eevil', "=cmd|' /C calc'!A0", "e\u0301 + % _"]
 
 
@@ -41,34 +43,26 @@ def cases(finished: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as running:
-        found = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+def page_file(finished: Path, cases: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    content = Content(
+        load_frames(finished), Answer(), {}, {}, [], folder, Failures(are_raised=True), Prepared(cases=cases)
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bench.report.page.page.SECTIONS", (cases_section,))
+        return written(content, folder)
 
 
 @pytest.fixture
-def opened(browser: Any, cases: dict[str, Any], tmp_path: Path) -> Iterator[Callable[[str], Any]]:
-    """Opens the page with an address; in the end, nothing was requested or written to the console."""
-    file = write_case_page(cases, tmp_path / "page.html")
-    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
-    noise: list[str] = []
+def opened(opened: Opened) -> Opened:
+    """Opens the page with an address, and waits for the first case."""
 
     def open_at(address: str = "") -> Any:
-        page = context.new_page()
-        page.set_default_timeout(60_000)  # the machine may be busy
-        page.on("console", lambda message: noise.append(message.text))
-        page.on("pageerror", lambda error: noise.append(str(error)))
-        page.on("dialog", lambda dialog: noise.append(dialog.message))
-        page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or noise.append(asked.url))
-        page.goto(file.as_uri() + address)
+        page = opened(address, viewport={"width": 1200, "height": 900})
         page.wait_for_selector("#case-app[data-drawn]")
         return page
 
-    yield open_at
-    context.close()
-    assert noise == []
+    return open_at
 
 
 def unpacked(text: str, kind: str) -> np.ndarray:
@@ -90,7 +84,7 @@ def status(page: Any) -> str:
     return page.locator("#case-status").text_content()
 
 
-def test_an_address_opens_its_case_and_method(opened: Callable[..., Any]) -> None:
+def test_an_address_opens_its_case_and_method(opened: Opened) -> None:
     page = opened("#image=%3Cscript%3Ealert(1)%3C%2Fscript%3E&method=gradcam")
     assert shown(page) == HOSTILE[0]
     assert page.locator("[aria-pressed=true] .case-name").all_text_contents() == ["gradcam"]
@@ -101,7 +95,7 @@ def test_an_address_opens_its_case_and_method(opened: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_the_address_of_every_case_leads_back_to_it(opened: Callable[..., Any], name: str) -> None:
+def test_the_address_of_every_case_leads_back_to_it(opened: Opened, name: str) -> None:
     page = opened()
     for _ in range(HOSTILE.index(name)):
         settled(page, lambda: page.locator("[aria-label='next case']").click())
@@ -109,13 +103,13 @@ def test_the_address_of_every_case_leads_back_to_it(opened: Callable[..., Any], 
     assert shown(opened(address)) == name.replace("\u202e", "\\u202e")
 
 
-def test_an_unknown_address_is_said(opened: Callable[..., Any]) -> None:
+def test_an_unknown_address_is_said(opened: Opened) -> None:
     page = opened("#image=nowhere")
     assert "nowhere is not among those of this page" in status(page)
     assert shown(opened("#table-verdicts")) == HOSTILE[0]
 
 
-def test_keys_go_through_the_cases(opened: Callable[..., Any]) -> None:
+def test_keys_go_through_the_cases(opened: Opened) -> None:
     page = opened("#image=a%26b%3D%23c")
     places = []
     for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "End", "Home", "ArrowUp"):
@@ -128,7 +122,7 @@ def test_keys_go_through_the_cases(opened: Callable[..., Any]) -> None:
     assert status(page).startswith("Case 1 ")
 
 
-def test_filters(opened: Callable[..., Any], cases: dict[str, Any]) -> None:
+def test_filters(opened: Opened, cases: dict[str, Any]) -> None:
     page = opened()
     settled(page, lambda: page.locator("#case-outcome").select_option(label="missed"))
     assert status(page).startswith("Case 1 of 2 ")
@@ -149,7 +143,7 @@ def test_filters(opened: Callable[..., Any], cases: dict[str, Any]) -> None:
     assert status(page).startswith(f"Case 1 of {np.count_nonzero(values >= middle)} ")
 
 
-def test_order_by_where_one_method_beats_another(opened: Callable[..., Any], cases: dict[str, Any]) -> None:
+def test_order_by_where_one_method_beats_another(opened: Opened, cases: dict[str, Any]) -> None:
     (one,) = cases["sets"]
     metric = next(at for at, found in enumerate(one["metrics"]) if not found["higher"])
     scores = [unpacked(one["methods"][at]["values"], "<f4").reshape(len(one["metrics"]), -1) for at in (1, 2)]
@@ -169,7 +163,7 @@ def test_order_by_where_one_method_beats_another(opened: Callable[..., Any], cas
     assert found == expected
 
 
-def test_the_table_holds_the_scores_of_the_case(opened: Callable[..., Any], cases: dict[str, Any]) -> None:
+def test_the_table_holds_the_scores_of_the_case(opened: Opened, cases: dict[str, Any]) -> None:
     (one,) = cases["sets"]
     page = opened()
     cells = page.locator("#case-table tbody tr").nth(1).locator("th, td").all_text_contents()
@@ -181,7 +175,7 @@ def test_the_table_holds_the_scores_of_the_case(opened: Callable[..., Any], case
     assert page.locator(".case-curves polyline").count() >= 3
 
 
-def test_methods_can_be_chosen(opened: Callable[..., Any]) -> None:
+def test_methods_can_be_chosen(opened: Opened) -> None:
     page = opened()
     assert page.locator("button.case-tile .case-name").all_text_contents() == ["softcam-sparse", "gradcam", "random"]
     page.locator("#case-chooser summary").click()
@@ -215,7 +209,7 @@ def painted(page: Any, cases: dict[str, Any], method: int, at: int, **look: floa
 
 
 @pytest.mark.parametrize("method", range(4))
-def test_colours_are_those_of_the_figures(opened: Callable[..., Any], cases: dict[str, Any], method: int) -> None:
+def test_colours_are_those_of_the_figures(opened: Opened, cases: dict[str, Any], method: int) -> None:
     (one,), page = cases["sets"], opened()
     facts = one["methods"][method]
     grids = unpacked(facts["maps"], "i1").reshape(6, *facts["grid"]) / LEVELS
@@ -237,7 +231,7 @@ def test_colours_are_those_of_the_figures(opened: Callable[..., Any], cases: dic
     assert np.abs(found - expected).mean() < 1
 
 
-def test_opacity_and_threshold(opened: Callable[..., Any], cases: dict[str, Any]) -> None:
+def test_opacity_and_threshold(opened: Opened, cases: dict[str, Any]) -> None:
     (one,), page = cases["sets"], opened()
     image = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["images"][0])))).astype(int)
     bare, _ = painted(page, cases, 2, 0, opacity=0)
@@ -254,7 +248,7 @@ def test_opacity_and_threshold(opened: Callable[..., Any], cases: dict[str, Any]
     assert (np.abs(hidden - image)[above].max(axis=1) > 3).mean() > 0.9
 
 
-def test_the_outline_follows_the_mask(opened: Callable[..., Any], cases: dict[str, Any]) -> None:
+def test_the_outline_follows_the_mask(opened: Opened, cases: dict[str, Any]) -> None:
     (one,), page = cases["sets"], opened()
     mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["masks"][0]))))
     edges = page.evaluate(
@@ -269,13 +263,13 @@ def test_the_outline_follows_the_mask(opened: Callable[..., Any], cases: dict[st
 
 
 @pytest.mark.parametrize("width", [360, 1200])
-def test_the_page_is_as_wide_as_the_window(opened: Callable[..., Any], width: int) -> None:
+def test_the_page_is_as_wide_as_the_window(opened: Opened, width: int) -> None:
     page = opened()
     page.set_viewport_size({"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_without_javascript_a_sentence_says_so(browser: Any, cases: dict[str, Any], tmp_path: Path) -> None:
+def test_without_javascript_a_sentence_says_so(browser: Any, page_file: Path) -> None:
     page = browser.new_context(offline=True, java_script_enabled=False).new_page()
-    page.goto(write_case_page(cases, tmp_path / "page.html").as_uri())
+    page.goto(page_file.as_uri())
     assert page.get_by_text("The case browser needs JavaScript").is_visible()

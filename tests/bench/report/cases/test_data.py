@@ -25,7 +25,7 @@ from bench.contracts import Geometry
 from bench.maps import area_average, upsample
 from bench.report.cases.data import render_cases
 from bench.report.cases.numbers import NO_MAP, NO_VALUE, map_data
-from bench.report.cases.predictions import ANOTHER, FALSE_ALARM, MISSED, RIGHT, predictions_of
+from bench.report.cases.predictions import ANOTHER, FALSE_ALARM, MISSED, RIGHT, UNKNOWN, predictions_of
 from bench.report.cases.stored import places
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
@@ -143,6 +143,22 @@ def test_a_run_of_an_earlier_version_shows_the_images_of_the_figures(tmp_path: P
     np.testing.assert_allclose(found, [gallery["arr_0"], gallery["arr_1"]], atol=0.02)
 
 
+def test_predictions_are_those_of_the_classifier_whose_maps_are_shown(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", seeds=(0, 1))
+    store = RunStore(tmp_path / "run")
+    key = next(key for key in store.record.cells if key.head == "plain")
+    store.cell(key).files.remove(store.cell(key).gallery_file("post_a"))
+    one = render_cases(load_frames(tmp_path / "run"))["sets"][0]
+    heads = [head["name"] for head in one["heads"]]
+    found = {method["label"]: heads[method["head"]] for method in one["methods"]}
+    assert found == {
+        "own": "own",
+        "post_a": "plain, seed 1",
+        "post_b": "plain, seed 0",
+        "noise": "plain, seed 0",
+    }
+
+
 def test_a_map_that_was_not_kept_has_no_scale() -> None:
     grids = to_grids(["a", "c"], [np.ones((2, 2)), -np.ones((2, 2))])
     found = map_data(grids, ["c", "b", "a"])
@@ -175,14 +191,18 @@ def test_outcomes_of_data_with_several_findings_or_without_healthy_images() -> N
         known = DatasetFacts(base="x", size=8, classes=["one", "two"], **facts)
         files = SimpleNamespace(read=lambda path, parse: logits)
         store = SimpleNamespace(cell=lambda key: SimpleNamespace(files=files, explained=Path()))
-        frames: Any = SimpleNamespace(record=SimpleNamespace(datasets={"x": known}), store=store)
-        rows = pd.DataFrame({"image": [], "target": []})
-        return predictions_of(frames, SimpleNamespace(dataset="x"), list("abc"), labels, rows).outcomes.tolist()
+        scores = SimpleNamespace(targets=lambda ids: pd.Series(targets, dtype=int))
+        source = SimpleNamespace(where=lambda **cell: scores)
+        frames: Any = SimpleNamespace(record=SimpleNamespace(datasets={"x": known}), store=store, source=source)
+        return predictions_of(frames, SimpleNamespace(dataset="x"), list("abc"), labels).outcomes.tolist()
 
-    labels = np.array([0, 0, -1])
+    labels, targets = np.array([0, 0, -1]), {"a": 0, "b": 0, "c": 1}
     assert outcomes(multilabel=True, healthy=None) == [RIGHT, MISSED, FALSE_ALARM]
-    labels = np.array([0, 1, 0])
+    labels, targets = np.array([0, 1, 0]), {"a": 0, "b": 1, "c": 0}
     assert outcomes(healthy=None) == [RIGHT, RIGHT, ANOTHER]
+    targets = {"b": 1}  # no score states the class of the others
+    assert outcomes(healthy=None) == [UNKNOWN, RIGHT, UNKNOWN]
+    targets = {}
     assert outcomes(healthy=None, regression=True) == [-1, -1, -1]
 
 

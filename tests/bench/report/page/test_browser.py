@@ -11,7 +11,7 @@ import pytest
 
 from bench.report.figures.style import Caption
 from bench.report.tables.writers import number
-from tests.bench.report.page.conftest import Opened
+from tests.bench.report.conftest import Opened
 from tests.support.page import content, written
 from tests.support.study_store import PLAIN, head, make_grid
 
@@ -153,6 +153,8 @@ def test_a_phone_scrolls_in_one_direction(opened: Opened) -> None:
     page = opened(viewport=PHONE)
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    overview = page.get_by_role("region", name="All answers")
+    assert overview.evaluate("one => one.scrollWidth <= one.clientWidth")
 
 
 def test_dark_and_light_differ(opened: Opened) -> None:
@@ -176,9 +178,7 @@ def test_without_javascript_everything_can_be_read(opened: Opened) -> None:
 def test_print_has_answer_and_charts(opened: Opened, tmp_path: Path) -> None:
     page = opened()
     page.pdf(path=tmp_path / "page.pdf")
-    text = (tmp_path / "page.pdf").read_bytes()
-    assert text.startswith(b"%PDF")
-    assert text.count(b"/Type /Page\n") + text.count(b"/Type /Page/") >= 2 or len(text) > 50_000
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
     page.emulate_media(media="print")
     assert not page.get_by_role("navigation").is_visible()
     assert page.locator("#answer .card").first.is_visible()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from bench.report.figures.curve_figures import TOPK, first_curves
 from bench.report.frames.load import Frames
+from bench.report.page.charts.comparisons import strata_charts
 from bench.report.page.charts.section import charts_section
 from bench.report.page.inline import json_block
 from bench.report.page.leaderboard import leaderboard_section
@@ -82,6 +84,13 @@ def test_charts_hold_the_curves_of_the_figures(made: Content) -> None:
     names = [entry["name"] for entry in charts["topk_precision"]["legend"]]
     assert set(values["method"]) <= set(names)
     assert len(set(names)) == len(names)
+
+
+def test_subgroups_begin_with_localisation_whatever_was_requested_first(made: Content) -> None:
+    record = made.frames.record.changed(metrics=made.frames.record.metrics[::-1])
+    (chart,) = strata_charts(replace(made.frames, record=record))
+    for panel in chart.panels:
+        assert list(dict.fromkeys(panel.values["metric"]))[:2] == ["topk_precision", "audc@blur"]
 
 
 def test_a_run_without_scores_has_neither(made: Content) -> None:

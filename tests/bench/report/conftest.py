@@ -1,4 +1,4 @@
-"""A browser for the tests of the page, without a network."""
+"""A browser for the tests of the page and of its parts, without a network."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
-
-
-_PATIENCE = 20_000  # milliseconds, on a busy machine
+_PATIENCE = 60_000  # milliseconds, on a busy machine
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium of the system, or the one that playwright installs."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install '.[test]'")
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_api.sync_playwright() as playwright:
         try:
@@ -48,6 +46,7 @@ def opened(browser: Any, page_file: Path) -> Iterator[Opened]:
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
         page.on("request", note)
         page.goto(f"{page_file.as_uri()}{fragment}")
         return page
