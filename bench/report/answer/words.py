@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.report.answer.model import FAITHFUL, LOCATES, MethodScore, Price
-from bench.report.comparisons.verdict_sentences import signed
+from bench.report.answer.model import FAITHFUL, LOCATES, MethodScore
 from bench.report.tables.writers import number
 
 _DOES = {LOCATES: "points at lesions", FAITHFUL: "shows what the model uses"}
@@ -56,19 +55,6 @@ def recommendation(recommended: list[str]) -> str:
 def _scored(score: MethodScore, facts: dict[str, Any]) -> str:
     mean = "without a score" if score.mean is None else f"{_metric(facts)} {number(score.mean)}"
     return f"{score.label} ({mean})"
-
-
-def price_sentence(price: Price) -> str:
-    """Returns the cost of the inherent head in AUC; empty for outputs without an AUC."""
-    if price.auc_lost is None:
-        return ""
-    interval = "" if price.low is None or price.high is None else f" [{signed(price.low)}, {signed(price.high)}]"
-    words = {
-        "non-inferior": "costs no relevant AUC",
-        "inferior": "costs AUC",
-        "undecided": "may cost AUC",
-    }
-    return f"{price.head} {words.get(price.verdict, 'costs AUC')}: {signed(price.auc_lost)}{interval} lost"
 
 
 def _numbers(facts: dict[str, Any]) -> str:
