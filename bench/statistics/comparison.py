@@ -219,24 +219,8 @@ def means(values: Floats) -> Floats:
     return mean_over(mean_over(values, axis=0), axis=0)
 
 
-def group_means(values: Floats, groups: NDArray[np.object_]) -> Floats:
-    """Averages values (N,M) of images, nan if undefined, over the images of each group: (G,M), in order of names."""
-    names, member = names_of(groups)
-    return _group_means(values, member, len(names))
-
-
 def _group_means(values: Floats, member: NDArray[np.intp], count: int) -> Floats:
     return ratio(*group_sums(values, member, count))
-
-
-def signed_rank(differences: Floats) -> tuple[float, float]:
-    """Computes the two-sided p of Wilcoxon's test and the rank-biserial effect size of differences (G,).
-
-    nan and zero differences are left out. Without any difference p is 1 and the effect 0; both are nan if no difference
-    is defined.
-    """
-    p, effect = sign_flip_tests(differences[:, None])
-    return float(p[0]), float(effect[0])
 
 
 def non_inferiority(low: float, high: float, margin: float) -> str:

@@ -9,43 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.statistics.bootstrap.resampling import RESAMPLES, Floats, group_sums, names_of, resampled_ratios
-from bench.statistics.intervals import Estimate, limits, mean_over, ratio
-
-
-def ratio_of_means(over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> Estimate:
-    """Divides the mean of numerators over images by that of denominators, with a 95 % bootstrap interval over groups.
-
-    Values of an image are averaged over seeds first. An image counts in the seeds in which both values are defined.
-
-    Args:
-        over: (S,N) numerators of S seeds and N images; nan if undefined.
-        under: (S,N) denominators, at least 0.
-        groups: (N,) group of each image.
-        resamples: number of bootstrap samples.
-
-    Returns:
-        The ratio, nan if all denominators are 0; n counts the images with a value.
-    """
-    both = np.isfinite(over) & np.isfinite(under)
-    known = np.asarray(both.any(axis=0))
-    if not known.any():
-        return Estimate(np.nan, np.nan, np.nan, 0, len(known))
-    first, second = (np.where(both, one, np.nan)[:, known, None] for one in (over, under))
-    mean, low, high = (float(one[0]) for one in ratios_of_means(first, second, groups[known], resamples))
-    n = int(known.sum())
-    return Estimate(mean, low, high, n, len(known) - n)
+from bench.statistics.intervals import limits, mean_over, ratio
 
 
 def ratios_of_means(
     over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES
 ) -> tuple[Floats, Floats, Floats]:
-    """Computes ``ratio_of_means`` of M methods at once: ratio, low and high, each (M,).
+    """Divides means of numerators over images by those of denominators, with 95 % bootstrap intervals over groups.
+
+    Values of an image are averaged over seeds first.
 
     Args:
-        over: (S,N,M) numerators; nan where the denominator is.
-        under: (S,N,M) denominators.
-        groups: (N,) group of each image.
+        over: (S,N,M) numerators of S seeds, N images and M methods; nan where the denominator is.
+        under: (S,N,M) denominators, at least 0.
+        groups: (N,) group of each image; every image has a value.
         resamples: number of bootstrap samples.
+
+    Returns:
+        ratio, low and high, each (M,); nan if all denominators are 0.
     """
     names, member = names_of(groups)
 

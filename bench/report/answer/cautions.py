@@ -15,7 +15,7 @@ from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.studies.fair_resolution import PROBE as RESOLUTION
 from bench.report.studies.fair_resolution import rankings
-from bench.report.studies.soundness import FAILS, judgements, words
+from bench.report.studies.soundness import FAILS, failing, judgements
 from bench.report.tables.table import is_number
 from bench.report.tables.writers import number
 from bench.statistics.comparison import BETTER, WORSE
@@ -69,13 +69,13 @@ def _model(frames: Frames, tables: Tables, dataset: str, backbone: str) -> Itera
             f"weak classifiers ({weak}: AUC down to {number(worst)}); their maps explain decisions that are often wrong"
         )
         yield Caution(kind="model", text=text, see="classification")
-    shares = {
-        head: record.lesion_reliance.called_healthy
-        for head, record in zip(cells["head"], cells["record"], strict=True)
+    shares = [
+        record.lesion_reliance.called_healthy
+        for record in cells["record"]
         if record.lesion_reliance and record.lesion_reliance.true_positives
-    }
-    if shares and min(shares.values()) < USES_LESIONS:
-        low, high = f"{min(shares.values()):.0%}", f"{max(shares.values()):.0%}"
+    ]
+    if shares and min(shares) < USES_LESIONS:
+        low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
         text = (
             f"the models use more than the lesions: without them, {low if low == high else f'{low} to {high}'} of the "
             "true positives become healthy; a map that misses a lesion may be right"
@@ -103,9 +103,9 @@ def _images(questions: list[QuestionAnswer]) -> Iterator[Caution]:
 
 
 def _metric(frames: Frames, questions: list[QuestionAnswer], dataset: str) -> Iterator[Caution]:
-    judged = words(judgements(frames), dataset)
+    fails = failing(judgements(frames), dataset)
     for one in questions:
-        if judged.get(one.metric) == FAILS:
+        if one.metric in fails:
             text = f"{one.metric.replace('_', ' ')} fails on maps of known quality here; the answer rests on it"
             yield Caution(kind="metric", text=text, see="metric_soundness")
 
@@ -113,14 +113,15 @@ def _metric(frames: Frames, questions: list[QuestionAnswer], dataset: str) -> It
 def _resolution(frames: Frames, questions: list[QuestionAnswer], dataset: str, backbone: str) -> Iterator[Caution]:
     """Yields a caution if the finer grid of the better map, and not its content, decides who locates better."""
     for one in questions:
-        if one.question != LOCATES or one.inherent is None or one.post_hoc is None or one.difference is None:
+        decided = one.question == LOCATES and one.certainty in (BETTER, WORSE)
+        if not decided or one.inherent is None or one.post_hoc is None:
             continue
         methods = [_key(one.inherent), _key(one.post_hoc)]
         for metric, name, of, _, ranking in rankings(frames) if RESOLUTION in frames.studies else ():
             same = metric.rstrip(" ↑↓").replace(" ", "_") == one.metric and (name, of) == (dataset, backbone)
             common = ranking.ranks("common") if same and "common" in ranking.values else {}
             if len(places := [common[key] for key in methods if key in common]) == len(methods):
-                inherent_wins = (one.difference > 0) == one.higher_is_better
+                inherent_wins = one.certainty == BETTER
                 if places[0] != places[1] and (places[0] < places[1]) != inherent_wins:
                     text = (
                         f"resolution decides: averaged over the cells of the network's grid, the order of "

@@ -12,13 +12,14 @@ from bench.report.answer.best import best_first, not_shown_worse
 from bench.report.answer.model import LOCATES, Certainty, MethodScore, QuestionAnswer
 from bench.report.answer.words import ASKS, question_sentence
 from bench.report.comparisons.choices import against_best, leading
-from bench.report.comparisons.opponents import CONTROLS, coinciding, report_section
+from bench.report.comparisons.opponents import CONTROLS, coinciding, primary_metrics
 from bench.report.comparisons.verdict_sentences import reason
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import Method, Paired, directed, label, own_maps, pairs, post_hoc, title
-from bench.report.studies.soundness import FAILS, judgements, words
+from bench.report.studies.soundness import failing, judgements
 from bench.report.tables.table import TableData
 from bench.statistics.comparison import BETTER, NO_EVIDENCE, SAME, TOO_FEW, WORSE
+from bench.statistics.intervals import FEWEST_GROUPS
 from bench.store.folders import file_name
 from bench.store.records import MetricFacts
 
@@ -100,12 +101,15 @@ def answers(
 def _leading_metric(
     frames: Frames, verdicts: pd.DataFrame, family: str, dataset: str, backbone: str
 ) -> tuple[MetricFacts | None, Paired | None]:
-    """Returns the metric that answers a question, with its scores; without verdicts, the first one that is sound."""
-    led = list(leading(verdicts)["metric"].unique()) if len(verdicts) else []
-    failing = [name for name, word in words(judgements(frames), dataset).items() if word == FAILS]
-    wished = [report_section(frames).primary.get(family), *led]
+    """Returns the metric that answers a question, with its scores.
+
+    It is the one that the config names, otherwise the leading one of the verdicts, otherwise the first one that is
+    sound.
+    """
+    wished, fails = primary_metrics(frames).get(family), failing(judgements(frames), dataset)
+    led = set(leading(verdicts)["metric"]) if len(verdicts) else set[str]()
     metrics = [metric for metric in directed(frames) if metric.family == family]
-    metrics.sort(key=lambda one: (title(one) not in wished, title(one) in failing))  # stable
+    metrics.sort(key=lambda one: (title(one) != wished, title(one) not in led, title(one) in fails))  # stable
     for metric in metrics:
         for name, of, paired in pairs(frames, metric):
             if (name, of) == (dataset, backbone):
@@ -134,8 +138,10 @@ def _answer(place: _Place, verdicts: pd.DataFrame) -> QuestionAnswer | None:
         ends = {"low": _finite(row["low"]), "high": _finite(row["high"])}
         facts |= {"difference": float(row["difference"]), "n": int(row["n"]), "groups": int(row["groups"])} | ends
     else:
-        facts["n"] = max(score.n for score in (facts["inherent"], facts["post_hoc"]) if score)
-    chosen = [] if certainty == "too few images" else _recommended(place, own, others, certainty)
+        most = max((score for score in (facts["inherent"], facts["post_hoc"]) if score), key=lambda score: score.n)
+        facts |= {"n": most.n, "groups": paired.number_of_groups((most.head, most.explainer))}
+    few = certainty == "too few images" or facts["groups"] < FEWEST_GROUPS
+    chosen = [] if few else _recommended(place, own, others, certainty)
     facts["recommended"] = [label(frames, one) for one in chosen]
     answer = QuestionAnswer.model_validate(facts)
     return answer.changed(sentence=question_sentence(answer, len(others), reason(row) if row else []))

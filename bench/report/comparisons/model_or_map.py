@@ -24,7 +24,7 @@ from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.intervals import Floats
-from bench.store.records import HeadFacts, MetricFacts
+from bench.store.records import MetricFacts
 from bench.text.media import figure_text
 
 #: Corners of the square, in words: weights, map.
@@ -100,11 +100,6 @@ def _squares(frames: Frames, paired: Paired) -> Iterator[Square]:
             corners = {name: methods[0] for name, methods in present.items() if methods}
             if len(corners) > 2 and {"black_box_post_hoc", "inherent_own"} <= set(corners):
                 yield Square(head, other, corners)
-
-
-def base_of(heads: dict[str, HeadFacts], name: str) -> str:
-    """Returns the registered name of a head."""
-    return str(heads[name].base)
 
 
 def _decompositions(

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from bench.configs.sections import ReportSection
+from bench.report.frames.estimands import named
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Method, Paired, margin, pair, post_hoc
+from bench.report.frames.paired import Method, Paired, directed, margin, pair, post_hoc, title
 from bench.report.studies.soundness import FAILS
 from bench.statistics.comparison import mean_columns
 from bench.statistics.decisions import Bools, needed_groups
@@ -109,6 +110,12 @@ def _controls(frames: Frames, paired: Paired, own: Method) -> Iterator[Method]:
             yield from [(head, name) for head in (own[0], *black_boxes) if (head, name) in paired.methods][:1]
 
 
+def primary_metrics(frames: Frames) -> dict[str, str]:
+    """Returns family -> the metric of the run that the config names for it, by its title in comparisons."""
+    wished = report_section(frames).primary
+    return {one.family: title(one) for one in directed(frames) if named(one, "") == wished.get(one.family)}
+
+
 def primary_rows(frames: Frames, rows: pd.DataFrame, family: list[str]) -> Bools:
     """Returns True for the comparison that is tested first in each family.
 
@@ -130,10 +137,10 @@ def primary_rows(frames: Frames, rows: pd.DataFrame, family: list[str]) -> Bools
     mine = (rows["head"] == head) & (rows["explainer"] == frames.own_explainers.get(head, [""])[0]) & right
     needed = rows.groupby(family)["metric"].transform("size").map(needed_groups)
     metric = mine & (rows["groups"] >= needed) & (rows["sound"] != FAILS)
-    named = rows["family"].map(lambda family: section.primary.get(family)).astype(object)
+    wished = rows["family"].map(primary_metrics(frames).get).astype(object)
     places = [rows[name] for name in family]
     first = rows["metric"].astype(object).where(metric).groupby(places).transform("first")
-    found: Bools = (mine & (rows["metric"] == named.fillna(first))).to_numpy(dtype=bool)
+    found: Bools = (mine & (rows["metric"] == wished.fillna(first))).to_numpy(dtype=bool)
     return found
 
 

@@ -43,6 +43,10 @@ class Paired:
         found = [self.values[..., self.methods.index(one)] if one in self.methods else absent for one in methods]
         return np.stack(found, axis=-1) if found else np.zeros((*absent.shape, 0))
 
+    def number_of_groups(self, method: Method) -> int:
+        """Returns the number of groups in which a method has a value."""
+        return len(set(self.groups[np.isfinite(self.of([method])).any(axis=(0, 2))]))
+
 
 def pair(rows: pd.DataFrame) -> Paired:
     """Aligns long rows of one metric, data set and backbone, without steps, by seed and image.
@@ -176,7 +180,9 @@ _Places = tuple[tuple[str, str, Paired], ...]
 def pairs(frames: Frames, metric: MetricFacts) -> _Places:
     """Returns data set, backbone and aligned scores of one metric; those used last are kept."""
     kept = _kept(frames)
-    if metric not in kept:
+    if metric in kept:
+        kept[metric] = kept.pop(metric)  # the last used comes last
+    else:
         while kept and sum(paired.values.nbytes for places in kept.values() for *_, paired in places) > KEPT:
             del kept[next(iter(kept))]
         rows = metric_rows(frames, metric)

@@ -176,6 +176,12 @@ def words(found: list[Judgement], dataset: str) -> dict[str, str]:
     return {one.metric: one.word for one in _of(found, dataset)}
 
 
+def failing(found: list[Judgement], dataset: str) -> dict[str, str]:
+    """Returns metric, with each of its estimands -> the pairs at which it fails on a data set, as text."""
+    judged = _of(found, dataset)
+    return {name: ", ".join(pairs) for one in judged if (pairs := one.pairs(FAILS)) for name in names_of(one.metric)}
+
+
 def _of(found: list[Judgement], dataset: str) -> list[Judgement]:
     """Returns the judgements on a data set, otherwise those on all, or on the only one."""
     exact, pooled = ([one for one in found if one.dataset == name] for name in (dataset, POOLED))
@@ -187,7 +193,7 @@ def mark_unsound(tables: dict[str, TableData], found: list[Judgement]) -> None:
 
     The verdict is that over all data sets pooled; in the rows of a ``FrameTable`` it is that on their own data set.
     """
-    pooled = _failing(_of(found, POOLED))
+    pooled = failing(found, POOLED)
     for table in [table for name, table in tables.items() if name != _TABLE]:
         shown = {column.name: metric for column in table.columns if (metric := _metric_of(column)) in pooled}
         table.columns = [replace(one, mark=MARK) if one.name in shown else one for one in table.columns]
@@ -206,16 +212,11 @@ def _mark_rows(table: FrameTable, found: list[Judgement]) -> dict[str, str]:
     """Marks metrics that fail on a row's data set, but not in the frame; returns metric -> where it fails."""
     where: dict[str, dict[str, str]] = {}
     for name in dict.fromkeys(str(row["dataset"]) for row in table.rows):
-        failing = _failing(_of(found, name))
-        for row in [row for row in table.rows if row["dataset"] == name and row["metric"] in failing]:
-            where.setdefault(row["metric"], {})[name] = failing[row["metric"]]
+        pairs = failing(found, name)
+        for row in [row for row in table.rows if row["dataset"] == name and row["metric"] in pairs]:
+            where.setdefault(row["metric"], {})[name] = pairs[row["metric"]]
             row["metric"] += MARK
     return {metric: "; ".join(f"on {name}: {pairs}" for name, pairs in of.items()) for metric, of in where.items()}
-
-
-def _failing(found: list[Judgement]) -> dict[str, str]:
-    """Returns metric, with each of its estimands -> the pairs at which it fails, as text."""
-    return {name: ", ".join(pairs) for one in found if (pairs := one.pairs(FAILS)) for name in names_of(one.metric)}
 
 
 def _metric_of(column: Column) -> str:

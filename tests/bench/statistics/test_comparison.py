@@ -19,9 +19,9 @@ from bench.statistics.comparison import (
     mean_ratios,
     non_inferiority,
     paired_differences,
-    signed_rank,
 )
 from bench.statistics.decisions import can_be_rejected, decide, holm, primary_first
+from bench.statistics.sign_flip import sign_flip_tests
 from tests.support.files import ROOT
 
 NAN = float("nan")
@@ -98,7 +98,7 @@ def test_one_group_has_no_interval_and_equal_scores_an_empty_one() -> None:
 def test_signed_rank_by_hand() -> None:
     """Ranks of |d| are 1, 2, 3, 4, 5; negative are 1 and 2: effect (12 - 3) / 15, and the exact p."""
     values = np.array([3.0, -1.0, 4.0, -2.0, 5.0, 0.0, NAN])
-    p, effect = signed_rank(values)
+    ((p,), (effect,)) = sign_flip_tests(values[:, None])
     assert effect == pytest.approx(9 / 15)
     assert p == pytest.approx(2 * 5 / 2**5)  # of the 32 subsets of {1, …, 5} five sum to at most 3
 
@@ -107,9 +107,11 @@ def test_signed_rank_is_scipys() -> None:
     rng = np.random.default_rng(0)
     for count in (6, 12, 13, 14, 60):
         values = rng.normal(0.3, 1, size=count)
-        assert signed_rank(values)[0] == pytest.approx(stats.wilcoxon(values, method="exact").pvalue)
+        assert sign_flip_tests(values[:, None])[0][0] == pytest.approx(stats.wilcoxon(values, method="exact").pvalue)
     tied = np.array([1.0, 1.0, -1.0, 2.0, 2.0, 3.0, -0.5])
-    assert signed_rank(tied)[0] == pytest.approx(stats.wilcoxon(tied, method=stats.PermutationMethod()).pvalue)
+    assert sign_flip_tests(tied[:, None])[0][0] == pytest.approx(
+        stats.wilcoxon(tied, method=stats.PermutationMethod()).pvalue
+    )
 
 
 def test_signed_rank_takes_one_value_a_group() -> None:

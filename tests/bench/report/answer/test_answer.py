@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,24 @@ def test_one_kind_of_map_has_nothing_to_compare_with(tmp_path: Path, kept: str) 
     assert (found.difference, found.n) == (None, 40)
 
 
+def test_a_lone_kind_of_map_on_few_images_is_not_recommended(tmp_path: Path) -> None:
+    rows = score_rows(MEANS)
+    few = rows[rows["family"].isin(["post-hoc", "control"]) & rows["image"].isin([f"i{place}" for place in range(4)])]
+    frames = made(tmp_path, few)
+    found = questions(frames)["localisation"]
+    assert (found.certainty, found.recommended, found.n, found.groups) == ("alone", [], 4, 4)
+    assert any("4 images" in caution.text for caution in answered(frames).datasets[0].cautions)
+
+
+@pytest.mark.parametrize("named", ["", "pointing"])
+def test_leading_metric_is_the_one_that_the_config_names(tmp_path: Path, named: str) -> None:
+    rows = score_rows(MEANS)
+    both = pd.concat([rows, rows[rows["metric"] == "precision"].assign(metric="pointing")], ignore_index=True)
+    metrics = [*RECORD.metrics, RECORD.metrics[0].changed(name="pointing")]
+    frames = made(tmp_path, both, metrics=metrics, config={"report": {"primary": {"localisation": named}}})
+    assert questions(frames)["localisation"].metric == (named or "precision")
+
+
 def test_a_run_without_scores_has_no_questions(tmp_path: Path) -> None:
     (one,) = answered(made(tmp_path, score_rows(MEANS).iloc[:0])).datasets
     assert one.questions == []
@@ -142,6 +161,35 @@ def test_cautions_name_the_evidence(tmp_path: Path) -> None:
     models = [caution.text for caution in one.cautions if caution.kind == "model"]
     assert any("20% of the true positives" in line for line in models)
     assert any("brightness alone reaches an AUC of 0.950" in line for line in models)
+
+
+def test_area_that_fails_on_known_maps_is_a_caution_in_every_estimand(tmp_path: Path) -> None:
+    """The better map "a" has the larger area, although lower is better."""
+    metrics = [RECORD.metrics[0], RECORD.metrics[1].changed(of_curve="relative")]
+    names = [f"t{index}" for index in range(9)]
+    known = [
+        pd.DataFrame({"map": one, "image": names, "group": names, "value": at}) for one, at in (("a", 1.0), ("b", 0.0))
+    ]
+    tried = pd.concat(known).assign(dataset="x", metric="audc", variant="zero")
+    frames = replace(made(tmp_path, score_rows(MEANS), metrics=metrics), studies={"soundness": tried})
+    (one,) = answered(frames).datasets
+    assert [question.metric for question in one.questions] == ["precision", "audc_right@zero"]
+    texts = [caution.text for caution in one.cautions if caution.see == "metric_soundness"]
+    assert texts == ["audc right@zero fails on maps of known quality here; the answer rests on it"]
+
+
+@pytest.mark.parametrize(("own", "common", "said"), [(0.6, 0.2, True), (0.6, 0.6, False), (0.401, 0.2, False)])
+def test_a_lead_that_vanishes_on_the_grid_of_the_network_is_a_caution(
+    tmp_path: Path, own: float, common: float, said: bool
+) -> None:
+    """The best post-hoc map scores 0.4, the own map ``own``, and ``common`` over the cells of the network."""
+    rows = score_rows(MEANS | {("soft", "own"): (common, 0.4)})
+    rows = rows[(rows["metric"] == "precision") & (rows["family"] != "control")]
+    study = rows.assign(treatment="common", higher_is_better=True, native_grid="4×4", common_grid="4×4")
+    frames = made(tmp_path, score_rows(MEANS | {("soft", "own"): (own, 0.4)}))
+    (one,) = answered(replace(frames, studies={"fair_resolution": study})).datasets
+    texts = [caution.text for caution in one.cautions if caution.see == "fair_resolution"]
+    assert [text.split(":")[0] for text in texts] == ["resolution decides"] * said
 
 
 def test_another_metric_that_decides_is_a_caution(tmp_path: Path) -> None:

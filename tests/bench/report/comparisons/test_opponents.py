@@ -50,6 +50,17 @@ def test_questions_have_families_of_their_own_and_one_primary_comparison(tmp_pat
     assert set(found["comparisons"]) == {1, 2}
 
 
+def test_primary_area_is_named_without_its_estimand(tmp_path: Path) -> None:
+    """The config says audc@black; comparisons read its images that both classifiers get right."""
+    areas = [RECORD.metrics[1].changed(of_curve="relative", variant=fill) for fill in ("zero", "black")]
+    rows = score_rows(MEANS)
+    rows = pd.concat([rows, rows[rows["metric"] == "audc"].assign(variant="black")], ignore_index=True)
+    config = {"report": CONFIG["report"] | {"primary": {"faithfulness": "audc@black"}}}
+    found = verdict_frame(made(tmp_path, rows, config=config, metrics=[RECORD.metrics[0], *areas]))
+    first = found[found["primary"]].groupby("family")["metric"].unique().map(list).to_dict()
+    assert first == {"localisation": ["precision"], "faithfulness": ["audc_right@black"]}
+
+
 def test_margin_is_a_share_of_the_way_from_floor_to_ceiling(planted: Frames, tmp_path: Path) -> None:
     """The mask is 0.8 above noise in precision and 0.6 below it in AUDC; without it, the margin is 0.01."""
     margins = verdict_frame(planted).groupby("metric")["margin"].first()

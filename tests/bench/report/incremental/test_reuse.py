@@ -14,11 +14,12 @@ from bench.report.build import build_report
 from bench.report.contents import TOPICS, Topic, part_of
 from bench.report.failures import Failures
 from bench.report.frames.load import load_frames
-from bench.report.incremental.inputs import KINDS, input_digests, recorded
+from bench.report.incremental.inputs import KINDS, input_digests
 from bench.report.incremental.stored import Part, read_part, write_part
 from bench.store.manifest import Manifest
 from bench.store.scores import write_scores
 from bench.text.transcript import Transcript
+from tests.support.recorded import recorded
 from tests.support.report_store import make_run, rows
 
 QUIET = Console(quiet=True)
