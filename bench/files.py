@@ -56,7 +56,7 @@ def tell_damage(path: Path, why: str) -> None:
     """
     listener = _LISTENER.get()
     if listener is None:
-        raise DamagedFile(f"{path} is damaged ({why}); repeat the command of the run, which makes it again")
+        raise DamagedFile(f"{path} is damaged ({why}); repeat the command that wrote it")
     listener(path, why)
 
 

@@ -63,7 +63,7 @@ def identity_of(info: DatasetInfo, samples: Sequence[Sample] | Samples, request:
         return None
     asked = [value.resolve() if isinstance(value, Path) else value for value in request]
     code = code_digest(info.builder, subsample, checked, resized, SplitWriter)
-    content = hashlib.sha256(repr((info.name, asked, code, _versions())).encode())
+    content = hashlib.sha256(repr((info.name, asked, code, decoder_versions())).encode())
     for file in sorted(samples.files):
         try:
             facts = file.stat()
@@ -73,7 +73,9 @@ def identity_of(info: DatasetInfo, samples: Sequence[Sample] | Samples, request:
     return content.hexdigest()[:16]
 
 
-def _versions() -> list[str]:
+def decoder_versions() -> list[str]:
+    """Returns the versions of the packages that decide the pixels of a decoded image; empty for one that is absent."""
+
     def installed(package: str) -> str:
         try:
             return version(package)

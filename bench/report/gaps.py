@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from bench.report.frames.load import Frames
 from bench.report.tables.table import TableData
-from bench.store.records import CellKey, StudyOutcome
+from bench.store.records import CellKey, RunRecord, StudyOutcome
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,20 @@ class Missing:
 
     def message(self, frames: Frames, what: str = "") -> str:
         """Returns one line; ``what`` replaces the name of the missing results."""
-        return f"Not computed: {what or self.what}. {self.remedy or how_to_add(frames, self.studies)}"
+        remedy = self.remedy or _how_to_add(frames, self.studies)
+        return f"Not computed: {what or self.what}. {remedy}{merged_too(frames.record)}"
 
 
-def how_to_add(frames: Frames, studies: Iterable[str]) -> str:
+def _how_to_add(frames: Frames, studies: Iterable[str]) -> str:
     """Returns the sentence that says how to add studies to this run."""
     names = ",".join(dict.fromkeys([*frames.record.studies, *studies]))
     return f"Re-run the same command with --studies {names} to add it; existing results are reused."
+
+
+def merged_too(record: RunRecord) -> str:
+    """Returns the sentence that follows a remedy in a merged run, which computes nothing itself; empty otherwise."""
+    names = ", ".join(run.name for run in record.merged)
+    return f" This is done in the runs that were merged ({names}); then merge again." if names else ""
 
 
 def without_studies(frames: Frames, table: str, *studies: str, below: Mapping[str, str] | None = None) -> list[Missing]:

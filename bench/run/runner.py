@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.config import Config
 from bench.progress import RunProgress
 from bench.run.dataset_run import DatasetRun, RunOptions
-from bench.run.finished.receipt import finished_record, write_receipt
+from bench.run.finished.receipt import asked_digest, finished_record, write_receipt
 from bench.run.plan import Plan
 from bench.run.process_pool import WorkerSpec, choose_workers, run_in_processes
 from bench.run.record import new_record, utc_now
@@ -57,7 +57,8 @@ def run(
         for problem in problems:
             progress.say(problem, style="red")
         # A classifier that exists in memory alone is not known by the names in a receipt.
-        if register and not damage and (record := finished_record(config, plan, options, started)):
+        asked = asked_digest(config, plan, options, started) if register else None
+        if not damage and (record := finished_record(asked, store, started)):
             return _nothing_left(store, record, problems, progress)
         datasets = dict(started.datasets)
         store.write_record(started)
@@ -77,8 +78,7 @@ def run(
         problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]
         finished = started.changed(datasets=datasets, finished=utc_now(), problems=problems)
         store.write_record(finished)
-        if register:
-            write_receipt(config, plan, options, finished)
+        write_receipt(asked, store, finished)
         return Outcome(problems, any(one.computed for one in done.values()))
 
 

@@ -98,7 +98,7 @@ class CellStore:
         found = read_record(file, CellRecord)
         if found is None and (self.folder / NOTES).exists():  # the record is written before any other file
             why = "it is missing"
-            raise DamagedFile(f"{file} is damaged ({why}); repeat the command of the run, which writes it again", why)
+            raise DamagedFile(f"{file} is damaged ({why}); repeat the command that wrote it", why)
         return found or CellRecord()
 
     def write_record(self, record: CellRecord) -> None:

@@ -92,5 +92,5 @@ def _damaged(file: Path, why: str) -> DamagedFile:
 
 def _way_out(file: Path) -> str:
     if file.name == RUN_FILE:
-        return "repeat the command of the run, which writes it again and keeps its cells"
-    return "repeat the command of the run, which writes it again"
+        return "repeat the command that wrote it, which keeps its cells"
+    return "repeat the command that wrote it"

@@ -179,7 +179,7 @@ class RunOrigin(Record):
 
 
 class MergedRun(RunOrigin):
-    """A run that became part of a merged one; ``name`` is that of its folder."""
+    """A run that became part of a merged one: ``name`` is that of its folder, ``cells`` are those it has finished."""
 
     name: str
 

@@ -92,7 +92,7 @@ class StoredFiles:
                 return "it is a link or reached through one"
             if not path.is_file():
                 return "it is not a file"
-            if not noted or _digest(path) in noted:
+            if not noted or stored_digest(path) in noted:
                 return ""
             return "it is empty" if path.stat().st_size == 0 else "it was changed since it was written"
         except OSError as error:
@@ -207,7 +207,8 @@ def file_stamp(file: Path) -> tuple[int, ...]:
     return facts.st_size, facts.st_mtime_ns, facts.st_ino
 
 
-def _digest(path: Path) -> str:
+def stored_digest(path: Path) -> str:
+    """Computes the SHA-256 of a file; an unchanged file is read once per process."""
     return _digest_of_stamp(path, file_stamp(path))
 
 

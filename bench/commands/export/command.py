@@ -111,7 +111,8 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
     if status == "failed":
         raise UserError(f"{key} failed, there is nothing to export: {record.reason}")
     if status != "ok" or not facts.classes:
-        raise UserError(f"{key} is not finished ({status}); repeat the command of the run")
+        again = " and merge again" if frames.record.merged else ""
+        raise UserError(f"{key} is not finished ({status}); repeat the command of its run{again}")
     whole = parse_config(frames.record.origin(key).config, str(run.folder / "run.json"))
     config = whole.for_dataset(facts.spec or key.dataset, key.backbone)
     head = _head(record, key)
@@ -143,7 +144,7 @@ def _weights(run: RunStore, key: CellKey) -> dict[str, Tensor]:
     file = run.cell(key).weights
     found = read_tensors(file)
     if found is None:
-        raise UserError(f"{file} is missing; repeat the command of the run, which makes it again")
+        raise UserError(f"{file} is missing; repeat the command that wrote it")
     return found[0]
 
 

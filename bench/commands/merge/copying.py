@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.files import file_digest, read_json
+from bench.files import read_json
 from bench.store.maps import read_arrays
-from bench.store.stored_files import StoredFiles
+from bench.store.stored_files import StoredFiles, stored_digest
 from bench.training.tensor_files import read_tensors
 
 
@@ -52,7 +52,7 @@ def copy_first(sources: Iterable[StoredFiles], to: StoredFiles, name: Path) -> N
 
 
 def _copy(source: Path, to: StoredFiles, target: Path) -> None:
-    if to.state(target) == "good" and file_digest(target) == file_digest(source):
+    if to.state(target) == "good" and stored_digest(target) == stored_digest(source):
         return
     with to.writing(target) as temporary:
         try:

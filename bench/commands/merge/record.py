@@ -56,7 +56,9 @@ def _origins(source: Source) -> list[MergedRun]:
     """Returns the run, or the runs that it was merged from itself."""
     if source.record.merged:
         return source.record.merged
-    return [MergedRun(name=source.name, **{name: getattr(source.record, name) for name in RunOrigin.model_fields})]
+    facts = {name: getattr(source.record, name) for name in RunOrigin.model_fields}
+    finished = [key for key, record in source.cells.items() if record.status == "ok"]
+    return [MergedRun(name=source.name, **facts | {"cells": finished})]
 
 
 def _cells(keys: Sequence[CellKey]) -> list[CellKey]:

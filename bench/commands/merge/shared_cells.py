@@ -9,8 +9,8 @@ import pandas as pd
 
 from bench.commands.merge.sources import Source
 from bench.errors import UserError
-from bench.files import file_digest
 from bench.store.records import CellKey
+from bench.store.stored_files import stored_digest
 
 #: Facts of a cell that the scores of its explainers depend on.
 _FACTS = ("base", "parameters", "mean", "std", "align", "target")
@@ -49,7 +49,7 @@ def distinct(sources: Sequence[Source], key: CellKey, explainer: str) -> list[So
     """Returns one run for each content of the file of scores: copies of a run have the same files."""
     found: dict[str, Source] = {}
     for source in sources:
-        found.setdefault(file_digest(source.store.cell(key).scores_file(explainer)), source)
+        found.setdefault(stored_digest(source.store.cell(key).scores_file(explainer)), source)
     return list(found.values())
 
 

@@ -74,8 +74,8 @@ class Source:
         Raises:
             UserError: run.json holds a config that this version does not know.
         """
-        origin = self.record.origin(key)
-        return parse_config(origin.config, str(self.store.folder / RUN_FILE)).for_dataset(key.dataset, key.backbone)
+        config = parse_config(self.record.origin(key).config, str(self.store.folder / RUN_FILE))
+        return config.for_dataset(self.record.datasets[key.dataset].spec or key.dataset, key.backbone)
 
     def metric_codes(self, dataset: str) -> dict[str, set[str]]:
         """Returns metric -> digests of the code that the stored scores of a data set were computed by."""

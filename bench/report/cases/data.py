@@ -23,13 +23,14 @@ from bench.report.frames.estimands import named
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import directed, questions_first
 from bench.report.frames.parts import only_backbone
+from bench.report.gaps import merged_too
 from bench.report.tables.notes import alignment_note, masks_note
 from bench.statistics.intervals import Floats
 from bench.store.records import CellKey, MetricFacts
 
 _BEST = 3  # post-hoc methods that are shown at first
 _DEFAULT = 200  # of a run whose config does not state ``page_images``
-_ADD = "Only the images of the figures: repeat the command of the run, which adds the others without training again."
+_ADD = "Only the images of the figures. Re-run the same command to add the others; no model is trained again."
 
 
 def render_cases(frames: Frames) -> dict[str, Any]:
@@ -113,8 +114,8 @@ class _Cases:
         """Returns everything but the name of the set."""
         variant, facts = self._variant(), self.frames.record.datasets[self.dataset]
         metrics = [self.metrics[index] for index in self.used]
-        notes = [_ADD if self.is_gallery else "", masks_note(self.frames, [self.dataset]), alignment_note(self.frames)]
-        notes.append(self._level_note(metrics))
+        add = _ADD + merged_too(self.frames.record) if self.is_gallery else ""
+        notes = [add, masks_note(self.frames, [self.dataset]), alignment_note(self.frames), self._level_note(metrics)]
         scores = {method: values[self.used] for method, values in self.scores.items()}
         first = first_shown(list(self.maps), metrics[:1], scores)
         return {

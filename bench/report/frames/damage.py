@@ -12,7 +12,7 @@ from bench.store.folders import CellStore, RunStore
 from bench.store.maps import read_arrays
 from bench.store.stored_files import StoredFiles, collecting
 
-_REMEDY = "repeat the command of the run, which makes it again"
+_REMEDY = "repeat the command that wrote it"
 
 
 def damaged_images(store: RunStore, dataset: str) -> list[str]:

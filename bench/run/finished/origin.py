@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bench.contracts import DatasetInfo
+from bench.data.cache import decoder_versions
 from bench.data.loading import Request, arguments_of
 from bench.store.code_digest import digest
 
@@ -13,7 +14,7 @@ _STATED = ("classes", "excluded", "groups", "targets", "unchecked", "unused_faul
 
 
 def origin_of(info: DatasetInfo, request: Request) -> str | None:
-    """Returns the digest of names, sizes and times of a data set's files and of what its builder states about them.
+    """Returns the digest of names, sizes and times of a data set's files, their decoders, and what its builder states.
 
     Returns:
         The digest; None if a builder does not list its files, or if it fails, which the loading of the images tells.
@@ -25,7 +26,8 @@ def origin_of(info: DatasetInfo, request: Request) -> str | None:
     return None if None in parts else digest(parts)
 
 
-def _parts(info: DatasetInfo, request: Request) -> Iterator[list[object] | None]:
+def _parts(info: DatasetInfo, request: Request) -> Iterator[Sequence[object] | None]:
+    yield decoder_versions()
     for split in dict.fromkeys((*info.splits, info.explain_split)):
         samples = info.builder(request.root, split, **arguments_of(info, request, split))
         if not hasattr(samples, "files"):

@@ -14,7 +14,7 @@ from bench.config import Config
 from bench.contracts import DatasetInfo
 from bench.data.prepare import request_for
 from bench.errors import UserError
-from bench.files import file_digest, read_json, write_json
+from bench.files import read_json, write_json
 from bench.registry import BACKBONES
 from bench.run.dataset_run import RunOptions
 from bench.run.finished.origin import origin_of
@@ -23,54 +23,60 @@ from bench.specs import parse_spec
 from bench.store.code_digest import digest, source_digest
 from bench.store.folders import RunStore
 from bench.store.records import RunRecord
+from bench.store.stored_files import stored_digest
 
 #: File of the receipt, below the run folder.
 FILE = ".finished.json"
-#: Facts of run.json that say nothing about results.
-_PASSING = {"started", "finished", "git"}
+#: Facts of run.json that say how results came about: a run that computes nothing leaves them as they are.
+_HISTORY = ("datasets", "git", "machine", "started", "finished", "problems")
 
 
-def finished_record(config: Config, plan: Plan, options: RunOptions, started: RunRecord) -> RunRecord | None:
+def finished_record(asked: str | None, store: RunStore, started: RunRecord) -> RunRecord | None:
     """Returns the record of a run that has computed everything in the plan; None where something may be left.
+
+    Args:
+        asked: result of ``asked_digest``.
+        store: files of the run.
+        started: record of the run before it has read any data set.
+    """
+    try:
+        stored, receipt = store.record, read_json(store.folder / FILE)
+        if not isinstance(receipt, dict) or asked is None or receipt.get("asked") != asked:
+            return None
+        if not stored.finished or receipt.get("stored") != _stored(store, stored):
+            return None
+    except (UserError, OSError, ValueError, RecursionError):  # the run tells what is wrong
+        return None
+    record = started.changed(**{name: getattr(stored, name) for name in _HISTORY})
+    return stored if digest(record.model_dump()) == digest(stored.model_dump()) else record
+
+
+def write_receipt(asked: str | None, store: RunStore, finished: RunRecord) -> None:
+    """Writes the receipt of a run; removes an old one if this run has problems or a cell without results.
+
+    A second run tells these again.
+
+    Args:
+        asked: result of ``asked_digest`` before the run began: files that changed meanwhile are not those it has read.
+        store: files of the run.
+        finished: record of the run.
+    """
+    done = not finished.problems and all(store.cell(key).record.status == "ok" for key in finished.cells)
+    if asked is None or not done:
+        (store.folder / FILE).unlink(missing_ok=True)
+        return
+    write_json(store.folder / FILE, {"asked": asked, "stored": _stored(store, finished)})
+
+
+def asked_digest(config: Config, plan: Plan, options: RunOptions, record: RunRecord) -> str | None:
+    """Returns the digest of everything that decides what a run computes; None if that cannot be known.
 
     Args:
         config: of the run.
         plan: made from it.
         options: of the command line.
-        started: record of the run before it has read any data set.
+        record: of the run.
     """
-    store = RunStore(options.out)
-    try:
-        stored, receipt = store.record, read_json(options.out / FILE)
-    except (UserError, OSError, ValueError):
-        return None
-    if not isinstance(receipt, dict) or receipt.get("asked") != _asked(config, plan, options, started):
-        return None
-    if receipt.get("stored") != _stored(store, stored):
-        return None
-    record = started.changed(datasets=stored.datasets, finished=stored.finished)
-    unchanged = digest(record.model_dump(exclude=_PASSING)) == digest(stored.model_dump(exclude=_PASSING))
-    return stored if unchanged else record
-
-
-def write_receipt(config: Config, plan: Plan, options: RunOptions, finished: RunRecord) -> None:
-    """Writes the receipt of a run; removes an old one if this run has problems or a cell without results.
-
-    A second run tells these again.
-    """
-    store = RunStore(options.out)
-    asked = None
-    if not finished.problems and all(store.cell(key).record.status == "ok" for key in plan.cells):
-        asked = _asked(config, plan, options, finished)
-    if asked is None:
-        (options.out / FILE).unlink(missing_ok=True)
-        return
-    content = {"asked": asked, "stored": _stored(store, finished)}
-    write_json(options.out / FILE, content)
-
-
-def _asked(config: Config, plan: Plan, options: RunOptions, record: RunRecord) -> str | None:
-    """Returns the digest of everything that decides what a run computes; None if that cannot be known."""
     origins = []
     for name, info in plan.datasets.items():
         request = request_for(info, plan.configs[name].data, options.root, options.skip_bad, options.splits)
@@ -81,7 +87,7 @@ def _asked(config: Config, plan: Plan, options: RunOptions, record: RunRecord) -
         config.model_dump(),
         record.plan,
         record.packages,
-        [str(options.device), options.save_maps],
+        [str(options.device), record.machine.bf16, options.save_maps],
         origins,
         [[str(key), head.base, head.parameters] for key, head in plan.cells.items()],
         plan.parameters,
@@ -110,7 +116,7 @@ def _stored(store: RunStore, record: RunRecord) -> str:
     folders = [store.folder / "data", *(store.cell(key).folder for key in record.cells)]
     files = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_symlink() or file.is_file()]
     content = [
-        (file.relative_to(store.folder).as_posix(), "link" if file.is_symlink() else file_digest(file))
+        (file.relative_to(store.folder).as_posix(), "link" if file.is_symlink() else stored_digest(file))
         for file in files
     ]
     return digest(content, {name: facts.model_dump() for name, facts in record.datasets.items()})

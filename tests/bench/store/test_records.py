@@ -102,7 +102,7 @@ def test_another_version_is_one_line_and_loses_nothing(tmp_path: Path, values: d
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"plan": None}, r"run.json is damaged \(plan: Field required\); repeat the command of the run"),
+        ({"plan": None}, r"run.json is damaged \(plan: Field required\); repeat the command that wrote it"),
         ({"more": 1}, r"run.json is damaged \(more: Extra inputs are not permitted\); repeat the command"),
         ({"plan": "x", "sha256": "0"}, r"run.json is damaged \(it was changed since it was written\); repeat"),
     ],

@@ -116,6 +116,14 @@ CONFLICTS: list[tuple[Edit, Edit, str]] = [
         "the settings [explain] of 'first' differ in a and b (steps: 30 / 7)",
     ),
     (
+        nothing,
+        lambda run: (
+            change_data(run, spec="folder:/data/first"),
+            change(run, config={"datasets": {"folder": {"explain": {"steps": 7}}}}),
+        ),
+        "the settings [explain] of 'first' differ in a and b (steps: 30 / 7)",
+    ),
+    (
         lambda run: coded(run, "1"),
         lambda run: coded(run, "2"),
         "the scores audc@zero of 'first' were computed by different code in a and b",

@@ -67,7 +67,7 @@ def test_a_cell_whose_record_is_damaged_has_failed(tmp_path: Path) -> None:
 def test_a_damaged_record_of_a_run_is_one_line(tmp_path: Path) -> None:
     two_runs(tmp_path)
     (tmp_path / "b/run.json").write_text("{")
-    with pytest.raises(UserError, match=r"b/run.json is damaged .*; repeat the command of the run"):
+    with pytest.raises(UserError, match=r"b/run.json is damaged .*; repeat the command that wrote it"):
         merge(tmp_path, "a", "b")
     assert not (tmp_path / "merged").exists()
 

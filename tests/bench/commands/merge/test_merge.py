@@ -16,7 +16,7 @@ from bench.commands.merge import copying
 from bench.errors import UserError
 from bench.report.build import build_report
 from bench.report.frames.load import load_frames
-from bench.report.gaps import gaps
+from bench.report.gaps import Missing, gaps
 from bench.store.cell_facts import LesionReliance
 from bench.store.folders import RunStore
 from bench.store.records import CellKey, MetricFacts, StudyOutcome
@@ -35,7 +35,10 @@ from tests.support.report_store import MACHINE, rows
 
 
 def tables(run: Path) -> dict[str, str]:
-    return {file.name: file.read_text("utf-8") for file in (run / "tables").glob("*.csv")}
+    """Returns the tables without the sentence that names the merged runs, for which CSV may need quotes."""
+    texts = {file.name: file.read_text("utf-8") for file in (run / "tables").glob("*.csv")}
+    where = " This is done in the runs that were merged (a, b); then merge again."
+    return texts | {"gaps.csv": texts["gaps.csv"].replace(where, "").replace('"', "")}
 
 
 def test_two_heads_in_two_runs_are_one_run_with_both(tmp_path: Path) -> None:
@@ -69,6 +72,10 @@ def test_a_cell_says_which_run_did_not_compute_what_others_did(tmp_path: Path) -
     assert "first: not part of a: complexity skipped (gini)" not in gaps(frames)
     assert "post_a: not part of c (first · small · plain · seed 1)" in (tmp_path / "merged/report.html").read_text()
     assert other.record.explained_by == {"plain": ["noise", "post_b"]}
+    again = Missing("agreement", studies=("agreement",)).message(frames)
+    assert "with --studies sanity,agreement to add it" in again
+    assert again.endswith("This is done in the runs that were merged (a, b, c); then merge again.")
+    assert "merge" not in Missing("agreement", studies=("agreement",)).message(load_frames(tmp_path / "a"))
 
 
 def test_results_of_earlier_plans_do_not_come_back(tmp_path: Path) -> None:
@@ -109,11 +116,14 @@ def test_explainers_of_one_cell_are_joined(tmp_path: Path) -> None:
 def test_an_unfinished_cell_gives_way_to_a_finished_one(tmp_path: Path) -> None:
     one, other = two_runs(tmp_path, heads=("plain",))
     change_cells(one, status="failed", reason="no memory")
+    change(other, config={"training": {"epochs": 5}})
     change_cells(other, lesion_reliance=LesionReliance(true_positives=5, called_healthy=0.5))
     assert merge(tmp_path, "a", "b") == []
     cell = first_cell(RunStore(tmp_path / "merged"), "plain").record
     assert (cell.status, cell.reason) == ("ok", "")
     assert cell.lesion_reliance is not None
+    key = CellKey("first", "small", "plain", 0)
+    assert RunStore(tmp_path / "merged").record.origin(key).config["training"] == {"epochs": 5}
 
 
 def test_a_cell_that_failed_everywhere_has_failed(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_run_of_an_earlier_version_shows_the_images_of_the_figures(tmp_path: P
     make_run(tmp_path / "run")
     first, second = render_cases(load_frames(tmp_path / "run"))["sets"]
     assert first["ids"] == ["i0", "i4"]
-    assert "repeat the command" in first["notes"][0]
+    assert "Re-run the same command" in first["notes"][0]
     assert second["name"] == "folder:/a <b>"
     assert first["heads"][0]["outcomes"] == [-1, -1]  # it did not store the logits
     store = RunStore(tmp_path / "run")

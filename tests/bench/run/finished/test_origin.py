@@ -36,7 +36,7 @@ def origin(tmp_path: Path, change: Callable[[Listed], object] = lambda samples: 
     return origin_of(replace(DATASETS["squares"], builder=build), Request(tmp_path, 32, 0))
 
 
-def test_the_origin_changes_with_files_and_statements(tmp_path: Path) -> None:
+def test_the_origin_changes_with_files_statements_and_decoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "image.png"
     file.write_bytes(b"1")
     first = origin(tmp_path)
@@ -45,7 +45,10 @@ def test_the_origin_changes_with_files_and_statements(tmp_path: Path) -> None:
     assert origin(tmp_path, lambda samples: samples.pop()) != first
     assert origin(tmp_path, lambda samples: samples.excluded.clear()) != first
     file.write_bytes(b"12")
-    assert origin(tmp_path) != first
+    second = origin(tmp_path)
+    assert second != first
+    monkeypatch.setattr("bench.run.finished.origin.decoder_versions", lambda: ["another Pillow"])
+    assert origin(tmp_path) != second
 
 
 def test_the_origin_is_unknown_without_a_list_of_files_and_where_a_builder_fails(tmp_path: Path) -> None:

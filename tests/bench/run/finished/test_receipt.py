@@ -11,10 +11,13 @@ import pytest
 from rich.console import Console
 
 import bench.run.dataset_run
+import bench.run.record
+from bench.config import Config, parse_config
 from bench.contracts import Sample
 from bench.registry import EXPLAINERS, dataset
-from bench.run.finished.receipt import FILE
+from bench.run.finished.receipt import FILE, asked_digest
 from bench.run.plan import make_plan
+from bench.run.record import new_record
 from bench.run.runner import Outcome, run
 from bench.store.code_digest import source_digest
 from bench.store.folders import RunStore
@@ -26,13 +29,16 @@ CONFIG = tiny_config(
 
 
 class Listed(list[Sample]):
-    """Samples without files, as generated ones are."""
+    """Samples with a list of their files."""
 
-    files = ()
+    files: tuple[Path, ...] = ()
 
 
 def listed(root: Path, split: str) -> Listed:
-    return Listed(squares(root, split))
+    """Samples that state the file ``image`` of the root, if it exists; none, as generated ones do, otherwise."""
+    samples = Listed(squares(root, split))
+    samples.files = tuple(root.glob("image"))
+    return samples
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -127,6 +133,66 @@ def test_a_change_of_a_stored_file_is_found_and_mended(
     prepared.clear()
     run_again(finished)
     assert not prepared
+
+
+def test_a_file_that_changes_while_the_run_works_is_found(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = finished / "image"
+    file.write_bytes(b"1")
+    real, loaded = bench.run.dataset_run.prepare, []
+
+    def prepare(*arguments: Any) -> Any:
+        loaded.append(1)
+        prepared = real(*arguments)
+        if len(loaded) == 1:
+            file.write_bytes(b"12")
+        return prepared
+
+    monkeypatch.setattr(bench.run.dataset_run, "prepare", prepare)
+    for _ in range(3):
+        run_again(finished)
+    assert len(loaded) == 2, "the results of the second run are those of the changed file"
+
+
+def test_a_run_that_computes_nothing_keeps_the_machine_and_the_times_of_its_results(
+    finished: Path, prepared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, stored = states(finished), RunStore(finished).record
+    machine = {name: str(value) for name, value in stored.machine} | {"processes": 1, "threads": 99, "cpu": "another"}
+    monkeypatch.setattr(bench.run.record, "describe_machine", lambda *arguments: machine)
+    run_again(finished)
+    assert not prepared
+    assert states(finished) == before
+    monkeypatch.setattr(bench.run.record, "describe_machine", lambda *arguments: machine | {"bf16": "another"})
+    run_again(finished)
+    assert prepared == ["listed"], "training depends on it"
+    assert RunStore(finished).record.machine.threads == 99
+
+
+def test_a_run_that_was_stopped_is_not_finished(finished: Path, prepared: list[str]) -> None:
+    store = RunStore(finished)
+    store.write_record(store.record.changed(finished=""))
+    run_again(finished)
+    assert prepared == ["listed"]
+    assert store.record.finished
+
+
+@pytest.mark.parametrize("change", [{"skip_bad": True}, {"precision": "bf16"}, {"save_maps": True}, {"root": Path()}])
+def test_other_options_ask_for_something_else(tmp_path: Path, change: dict[str, Any]) -> None:
+    assert asked(CONFIG, tmp_path, **change) != asked(CONFIG, tmp_path) is not None
+
+
+@pytest.mark.parametrize(
+    ("section", "values"), [("report", {"page_images": 3}), ("data", {"allow_duplicates": True}), ("data", {"seed": 1})]
+)
+def test_other_settings_ask_for_something_else(tmp_path: Path, section: str, values: dict[str, Any]) -> None:
+    changed = CONFIG.model_dump()
+    changed[section] |= values
+    assert asked(parse_config(changed, "changed"), tmp_path) != asked(CONFIG, tmp_path)
+
+
+def asked(config: Config, out: Path, **options: Any) -> str | None:
+    plan, chosen = make_plan(config, out), options_of(out, **options)
+    return asked_digest(config, plan, chosen, new_record(config, plan, chosen, 1))
 
 
 def test_maps_that_are_asked_for_now_are_computed(finished: Path) -> None:
