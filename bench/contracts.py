@@ -10,6 +10,7 @@ Shape legend, used in every docstring of the project:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -347,6 +348,11 @@ class MetricInfo:
     uses_zero: bool = False
     zero_free: tuple[str, ...] = ()
     of_curve: Literal["", "relative", "absolute"] = ""
+
+    @property
+    def about(self) -> str:
+        """First paragraph of the function's docstring, as one line without markup; empty without one."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].replace("``", "").split())
 
     def reads_zero(self, variant: str) -> bool:
         """Returns whether the score with this variant depends on the zero of the map."""
