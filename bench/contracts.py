@@ -10,7 +10,6 @@ Shape legend, used in every docstring of the project:
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from bench.errors import MissingData as MissingData
 from bench.errors import NotApplicable as NotApplicable
 from bench.errors import UserError as UserError
+from bench.text.definition import definition
 
 Kept = TypeVar("Kept")
 Family = Literal["inherent", "post-hoc", "control"]
@@ -351,8 +351,8 @@ class MetricInfo:
 
     @property
     def about(self) -> str:
-        """First paragraph of the function's docstring, as one line without markup; empty without one."""
-        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].replace("``", "").split())
+        """Definition for readers of reports: the first paragraph of the function's docstring; empty without one."""
+        return definition(self.function)
 
     def reads_zero(self, variant: str) -> bool:
         """Returns whether the score with this variant depends on the zero of the map."""

@@ -51,7 +51,7 @@ class Mark:
     @property
     def share(self) -> str:
         """Position on the way from floor to ceiling, in words."""
-        return "" if self.score.share is None else f"{self.score.share:.0f} %"
+        return "" if self.score.share is None else f"{round(self.score.share)} %".replace("-", "−")
 
 
 @dataclass(frozen=True)
