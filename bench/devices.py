@@ -35,6 +35,17 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def device_of_cluster(name: str) -> torch.device:
+    """Returns the device of the workers of a cluster, which this machine need not have: ``auto`` is the CPU.
+
+    Raises:
+        UserError: there is no such device, or it has a number.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device {name!r} is not known on a cluster; try cpu or cuda")
+    return torch.device("cuda" if name == "cuda" else "cpu")
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Returns True if the device computes bf16 in hardware, so that training under autocast is faster."""
     if device.type == "cuda":

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -70,7 +70,8 @@ def benchmark(
     out: Annotated[Path | None, _option("run folder [results/<config>]")] = None,
     cache: Annotated[Path | None, _option("folder of decoded images [cache next to --out]")] = None,
     device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [by cores; GPU: 1]")] = None,
+    workers: Annotated[str | None, _option("worker processes, or gpus: one per GPU [by cores; GPU: 1]")] = None,
+    cluster: Annotated[str | None, _option("jobs (.toml), tcp://host:port or scheduler.json")] = None,
     batch_size: Annotated[int | None, _option("batch size for training and explaining")] = None,
     precision: Annotated[str, _option("precision under occlusion: float32, bf16, auto")] = "auto",
     align: Annotated[str | None, _option("draw feature maps by receptive-field or by grid")] = None,
@@ -86,13 +87,13 @@ def benchmark(
     problems = _register(context.obj, plugins)
     from bench.cli.overrides import merged_values
     from bench.config import parse_config
-    from bench.devices import choose_device
+    from bench.devices import choose_device, device_of_cluster
     from bench.evaluation.predictor import checked_precision
-    from bench.run.dataset_run import RunOptions
+    from bench.run.options import RunOptions
     from bench.run.plan import make_plan
     from bench.store.run_folder import check_run_folder
 
-    chosen_device = choose_device(device)
+    chosen_device = device_of_cluster(device) if cluster else choose_device(device)
     name = config if config is not None else ("standard" if chosen_device.type == "cuda" else "quick")
     lists = {key: _names(context.params[key]) for key in _LISTS}
     if probes is not None:
@@ -104,7 +105,8 @@ def benchmark(
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
     options = RunOptions(
-        data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision, workers
+        *(data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision),
+        *(_workers(workers, cluster), cluster or ""),
     )
     check_run_folder(folder)  # before anything is announced; the run checks it again
     _announce(name, options, plan)
@@ -142,6 +144,21 @@ def _names(text: str | None) -> list[str] | None:
     if not names:
         raise UserError(f"empty list of names: {text!r}; name at least one, or omit the flag")
     return names
+
+
+def _workers(text: str | None, cluster: str | None) -> int | Literal["gpus"] | None:
+    """Reads ``--workers``.
+
+    Raises:
+        UserError: it is neither a positive number nor ``gpus``, or there is a cluster, which has its own workers.
+    """
+    if text is not None and cluster:
+        raise UserError("--workers is for this machine; with --cluster, its file or scheduler says how many there are")
+    if text is None or text == "gpus":
+        return text  # type: ignore[return-value]  # mypy does not narrow a string to a literal
+    if not text.isdecimal() or not int(text):
+        raise UserError(f"--workers {text}: give a number from 1, or gpus for one worker per GPU")
+    return int(text)
 
 
 def _folder(splits: Path | None) -> Path | None:

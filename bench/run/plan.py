@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
@@ -173,6 +173,12 @@ def plan_head(config: Config, key: CellKey) -> PlannedHead:
     if head.starts == key.head:
         raise UserError(f"head {key.head!r} starts from itself: give its start in its name, not in [heads.{head.name}]")
     return PlannedHead(head, head.name, parameters)
+
+
+def source_of(planned: PlannedHead, key: CellKey) -> CellKey | None:
+    """Returns the cell whose trained classifier this one is converted from or starts from; None without one."""
+    name = planned.head.converts or planned.head.starts
+    return replace(key, head=name) if name else None
 
 
 def resolve_datasets(

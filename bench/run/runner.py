@@ -1,22 +1,29 @@
-"""A run: works through a plan, one data set after the other or several at a time, and keeps its record."""
+"""A run: works through a plan in this process or with the workers of a cluster, and keeps its record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from rich.console import Console
 
 from bench.config import Config
+from bench.memory import available_memory
 from bench.progress import RunProgress
-from bench.run.dataset_run import DatasetRun, RunOptions
+from bench.run.coordinator import Coordinator, make_schedule
+from bench.run.options import RunOptions
 from bench.run.plan import Plan
-from bench.run.process_pool import WorkerSpec, choose_workers, run_in_processes
 from bench.run.record import new_record, utc_now
+from bench.run.workspace import Workspace
 from bench.store.folders import RunStore
 from bench.store.record_files import RUN_FILE
-from bench.store.records import DatasetFacts
+from bench.store.records import DatasetFacts, WorkerFacts
 from bench.store.run_folder import check_run_folder
+
+_MOST = 8
+#: Bytes per process: the libraries alone take 1.1 GB.
+_MEMORY = 4 * 2**30
 
 
 @dataclass
@@ -46,12 +53,13 @@ def run(
         register: fills the registries of a new process; without it everything runs in this one.
 
     Raises:
-        UserError: the folder does not hold a run of this version, cannot be written to, or another run works in it.
+        UserError: the folder does not hold a run of this version, cannot be written to, or another run works in it; or
+            the workers cannot be had.
     """
     damage = check_run_folder(options.out)
     store = RunStore(options.out)
-    workers = choose_workers(options, len(plan.datasets)) if register else 1
-    with store.lock(), RunProgress(console, [], workers) as progress:
+    workers = choose_workers(options, len(plan.cells)) if register else 1
+    with store.lock() as token, RunProgress(console, [], workers) as progress:
         started = new_record(config, plan, options, workers)
         datasets = dict(started.datasets)
         store.write_record(started)
@@ -64,12 +72,33 @@ def run(
             datasets[name] = facts
             store.write_record(started.changed(datasets=datasets))
 
-        works = [DatasetRun(name, config, plan, options, started.plan, progress, note) for name in plan.datasets]
-        progress.expect(*(step for work in works for step in work.steps))
-        if register and workers > 1:
-            done = run_in_processes(WorkerSpec(register, config, options, started.plan, workers), works, progress)
+        coordinator = Coordinator(make_schedule(config, plan), plan, options, started.plan, progress, note)
+        if register and (workers > 1 or options.cluster or options.workers == "gpus"):
+            from bench.run.cluster.engine import work_on_workers  # imports Dask, which one process does not need
+
+            crew = work_on_workers(coordinator, config, register, token, workers)
         else:
-            done = {work.name: list(work.run())[-1] for work in works}
-        problems = [*problems, *(problem for name in plan.datasets for problem in done[name].problems)]
-        store.write_record(started.changed(datasets=datasets, finished=utc_now(), problems=problems))
-        return Outcome(problems, any(one.computed for one in done.values()))
+            crew = work_here(coordinator, Workspace(config, plan, options, started.plan, progress))
+        problems = [*problems, *coordinator.problems]
+        facts = {"datasets": datasets, "workers": crew, "finished": utc_now(), "problems": problems}
+        store.write_record(started.changed(**facts))
+        return Outcome(problems, coordinator.computed)
+
+
+def choose_workers(options: RunOptions, cells: int) -> int:
+    """Returns the number of worker processes on this machine, at most one per cell unless a number is asked for.
+
+    Without a number, it is limited by cores, memory and 8, and one on a GPU.
+    """
+    if isinstance(options.workers, int):
+        return options.workers
+    fitting = int(min(torch.get_num_threads(), available_memory() / _MEMORY, _MOST, cells))
+    return max(1, fitting) if options.device.type == "cpu" and not options.cluster and not options.workers else 1
+
+
+def work_here(coordinator: Coordinator, workspace: Workspace) -> dict[str, WorkerFacts]:
+    """Does every task in this process, one cell after the other, so that a debugger sees all of it."""
+    task = None
+    while (task := coordinator.schedule.next(task, depth_first=True)) is not None:
+        coordinator.done(task, workspace.perform(task))
+    return {}

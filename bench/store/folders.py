@@ -1,7 +1,7 @@
 """The run folder: the only memory of a run. Every file is whole or absent, and has a digest of its origin.
 
 run.json                                     config, plan, facts, versions, machine
-lock                                         held by the process of the command, also for its worker processes
+lock, owner.json                             held by the process of the command, also for its worker processes
 data/<data set>.npz, .parquet                images and masks that the figures show; lesions of every explained image
 cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet
     explained.parquet                        logits of the explained images
@@ -20,12 +20,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from bench.errors import UserError
 from bench.files import DamagedFile, tell_damage
@@ -33,6 +30,7 @@ from bench.specs import is_plain_name
 from bench.store.code_digest import digest
 from bench.store.record_files import CELL_FILE, RUN_FILE, read_record, write_record
 from bench.store.records import CellKey, CellRecord, ExplainerOutcome, RunRecord, StudyOutcome
+from bench.store.run_lock import run_lock
 from bench.store.scores import read_metadata
 from bench.store.stored_files import NOTES, StoredFiles, require_inside
 
@@ -237,25 +235,6 @@ class RunStore:
         """Returns the file of area and number of the lesions of its explained images."""
         return self.images_file(dataset).with_suffix(".parquet")
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keeps other runs and reports out of the folder; the lock ends with the process, however that ends.
-
-        Raises:
-            UserError: another run or report works here, or the folder cannot be written to.
-        """
-        file = self.folder / "lock"
-        if file.is_symlink():
-            raise UserError(f"{file} is a link, which a lock must not be; remove it")
-        lock = FileLock(file, timeout=0)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise UserError(f"another run or report is working in {self.folder}; wait for it") from error
-        except OSError as error:
-            raise UserError(f"cannot write to {self.folder}: {error.strerror}; choose another --out") from error
-        try:
-            yield
-        finally:
-            lock.release()
+    def lock(self) -> AbstractContextManager[str]:
+        """Keeps other runs and reports out of the folder; see ``bench.store.run_lock``."""
+        return run_lock(self.folder)

@@ -57,6 +57,30 @@ class MachineFacts(Record):
     platform: str
 
 
+class WorkerFacts(MachineFacts):
+    """A worker of a run and its machine; ``processes`` is the number of workers that share the machine."""
+
+    host: str
+
+
+class WorkFacts(Record):
+    """Work of one worker on a cell.
+
+    Attributes:
+        task: "train", "score" or "finish".
+        worker: its name in the record of the run.
+        started: time in UTC at which it began.
+        seconds: time that it took, without pauses between shares.
+        shares: number of shares that it scored.
+    """
+
+    task: Literal["train", "score", "finish"]
+    worker: str
+    started: str
+    seconds: float
+    shares: int = 0
+
+
 class MetricFacts(Record):
     """Registered facts of a metric with one occlusion operator; see ``bench.contracts.MetricInfo``.
 
@@ -167,6 +191,9 @@ class RunRecord(Record):
         studies: name -> parameters.
         started, finished: times in UTC; ``finished`` is empty while the run works, or if it was stopped.
         problems: a line for everything that failed.
+        machine: that the command was given on.
+        workers: name -> worker, for the workers of the last run that computed anything; empty if that was the
+            process of the command.
     """
 
     format: Literal[2] = FORMAT
@@ -185,6 +212,7 @@ class RunRecord(Record):
     git: GitState | None = None
     packages: dict[str, str]
     machine: MachineFacts
+    workers: dict[str, WorkerFacts] = {}
     started: str
     finished: str = ""
     problems: list[str] = []
@@ -245,6 +273,7 @@ class CellRecord(Record):
         target: what the maps explain, the target's "logit" or its "contrast" with the other classes.
         explainers: name -> outcome.
         studies: name -> explainer, or "" for the whole cell -> outcome.
+        work: which worker of the last run that computed anything of the cell did what.
     """
 
     format: Literal[2] = FORMAT
@@ -273,3 +302,4 @@ class CellRecord(Record):
     inference: InferenceFacts | None = None
     explainers: dict[str, ExplainerOutcome] = {}
     studies: dict[str, dict[str, StudyOutcome]] = {}
+    work: list[WorkFacts] = []

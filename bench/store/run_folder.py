@@ -12,6 +12,7 @@ from bench.errors import UserError
 from bench.files import DamagedFile
 from bench.store.record_files import CELL_FILE, RUN_FILE, read_record
 from bench.store.records import CellRecord, RunRecord
+from bench.store.run_lock import LOCK_FILE, OWNER_FILE, names_owner
 
 #: Keys of a run.json, whatever its layout.
 _RECORD = {"config", "cells", "datasets"}
@@ -54,8 +55,10 @@ def _damage_of_record(folder: Path) -> str:
 
 def _is_of_a_stopped_run(path: Path) -> bool:
     """Returns whether a run that was killed at its very start leaves such a file."""
-    is_lock = path.name == "lock" and path.stat().st_size == 0
-    return path.is_file() and not path.is_symlink() and (is_lock or path.match(".run.json.*.tmp"))
+    is_lock = path.name == LOCK_FILE and path.stat().st_size == 0
+    is_temporary = path.match(f".{RUN_FILE}.*.tmp") or path.match(f".{OWNER_FILE}.*.tmp")
+    is_owner = path.name == OWNER_FILE and names_owner(path)
+    return path.is_file() and not path.is_symlink() and (is_lock or is_owner or is_temporary)
 
 
 def _cells(folder: Path) -> Iterator[Path]:

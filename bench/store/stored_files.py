@@ -138,11 +138,15 @@ class StoredFiles:
         if earlier[-1:] == [digest]:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        before, line = sum(notes.stamp[:1]), _line(name, digest)
         with (self.folder / NOTES).open("ab") as file:
-            file.write(_line(name, digest))
+            file.write(line)
         earlier.append(digest)
         notes.stamp = _stamp(self.folder / NOTES)
-        _KNOWN[self.folder / NOTES] = notes
+        if notes.stamp[:1] == (before + len(line),):
+            _KNOWN[self.folder / NOTES] = notes
+        else:  # another process has added notes at the same moment, which must be read
+            _KNOWN.pop(self.folder / NOTES, None)
 
     def _notes(self) -> _Notes:
         file = self.folder / NOTES

@@ -19,12 +19,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
+from bench.run.dataset_run import DatasetResult, DatasetRun
 
 import run_benchmark
 from bench.cli import main as cli
 from bench.contracts import Classifier
 from bench.run import runner
-from bench.run.dataset_run import DatasetResult, DatasetRun
 
 #: Environment variable: the file to which every process adds one line per data set.
 _FILE = "OVERHEAD_FILE"
