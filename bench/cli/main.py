@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -19,7 +19,9 @@ from rich.text import Text
 from bench.cli.checks import require_folder
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
+from bench.cli.flags import names_of, splits_of, workers_of
 from bench.cli.mock_imports import mock_imports
+from bench.cli.planning import plan as plan_run
 from bench.cli.plugins import installed_plugins, load_plugins
 from bench.errors import UserError
 from bench.text.terminal import Terminal
@@ -95,18 +97,18 @@ def benchmark(
 
     chosen_device = device_of_cluster(device) if cluster else choose_device(device)
     name = config if config is not None else ("standard" if chosen_device.type == "cuda" else "quick")
-    lists = {key: _names(context.params[key]) for key in _LISTS}
+    lists = {key: names_of(context.params[key]) for key in _LISTS}
     if probes is not None:
         if studies is not None:
             raise UserError("--probes is the old name of --studies; give --studies alone")
-        lists["studies"] = _names(probes)
+        lists["studies"] = names_of(probes)
     merged = parse_config(merged_values(name, lists, batch_size, init, shortcut, align, allow_duplicates), name)
     plan = make_plan(merged, data_root)
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
     options = RunOptions(
-        *(data_root, folder, chosen_device, save_maps, skip_bad, _folder(splits), cache, precision),
-        *(_workers(workers, cluster), cluster or ""),
+        *(data_root, folder, chosen_device, save_maps, skip_bad, splits_of(splits), cache, precision),
+        *(workers_of(workers, cluster), cluster or ""),
     )
     check_run_folder(folder)  # before anything is announced; the run checks it again
     _announce(name, options, plan)
@@ -132,39 +134,9 @@ def _execute(config: Any, plan: Any, options: Any, problems: list[str], register
 
 def _register(register: Callable[[], object], plugins: str | None) -> list[str]:
     """Fills the registries, before other imports change their order -> one line per plugin that failed."""
-    files = [Path(file) for file in _names(plugins) or []]
+    files = [Path(file) for file in names_of(plugins) or []]
     register()
     return load_plugins(files)
-
-
-def _names(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UserError(f"empty list of names: {text!r}; name at least one, or omit the flag")
-    return names
-
-
-def _workers(text: str | None, cluster: str | None) -> int | Literal["gpus"] | None:
-    """Reads ``--workers``.
-
-    Raises:
-        UserError: it is neither a positive number nor ``gpus``, or there is a cluster, which has its own workers.
-    """
-    if text is not None and cluster:
-        raise UserError("--workers is for this machine; with --cluster, its file or scheduler says how many there are")
-    if text is None or text == "gpus":
-        return text  # type: ignore[return-value]  # mypy does not narrow a string to a literal
-    if not text.isdecimal() or not int(text):
-        raise UserError(f"--workers {text}: give a number from 1, or gpus for one worker per GPU")
-    return int(text)
-
-
-def _folder(splits: Path | None) -> Path | None:
-    if splits is not None and not splits.is_dir():
-        raise UserError(f"--splits {splits}: no such folder; give the folder of the released CSV files (docs/data.md)")
-    return splits
 
 
 def _announce(name: str, options: Any, plan: Any) -> None:
@@ -208,6 +180,7 @@ def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tu
 
 
 app.command(short_help="Explain and score a trained model of your own.")(evaluate)
+app.command("plan", short_help="Print what a run would cost.")(plan_run)
 
 
 @app.command()
@@ -290,7 +263,7 @@ def check_data(
         raise UserError("check-data takes one data set at a time; run_benchmark.py list shows their names")
     plan = make_plan(parse_config(data_values(config, name, size, seed, allow_duplicates), "check-data"), data_root)
     info = plan.datasets[name]
-    request = request_for(info, plan.configs[name].data, data_root, skip_bad=True, splits=_folder(splits))
+    request = request_for(info, plan.configs[name].data, data_root, skip_bad=True, splits=splits_of(splits))
     page = out or Path(f"check-{file_name(name)}.png")
     raise typer.Exit(0 if check_dataset(info, request, page, console) else 1)
 

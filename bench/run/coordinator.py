@@ -58,8 +58,8 @@ class Coordinator:
     progress: RunProgress
     note: Callable[[str, DatasetFacts], None]
     computed: bool = False
-    _problems: dict[object, list[str]] = field(default_factory=lambda: defaultdict(list))
-    _steps: dict[object, Counter[str]] = field(default_factory=dict)
+    _problems: dict[str | CellKey, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _steps: dict[str | CellKey, Counter[str]] = field(default_factory=dict)
     _work: dict[CellKey, dict[tuple[str, str], WorkFacts]] = field(default_factory=lambda: defaultdict(dict))
 
     def __post_init__(self) -> None:
@@ -73,9 +73,10 @@ class Coordinator:
     @property
     def problems(self) -> list[str]:
         """A line for everything that failed, in the order of the plan."""
-        order = [one for name in self.plan.datasets for one in (name, *self.schedule.cells)]
-        names = [one for one in order if isinstance(one, str) or one.dataset in self.plan.datasets]
-        return [line for one in dict.fromkeys(names) for line in self._problems.get(one, [])]
+        order: list[str | CellKey] = []
+        for name in self.plan.datasets:
+            order += [name, *(key for key in self.schedule.cells if key.dataset == name)]
+        return [line for one in order for line in self._problems.get(one, [])]
 
     def done(self, task: Task, done: Done) -> None:
         """Handles the result of a task.
@@ -92,7 +93,7 @@ class Coordinator:
         self._count(task, done)
         if done.facts:
             self.note(task.dataset, done.facts)
-        if task.cell and done.computed:
+        if task.cell and done.computed and done.worker:
             self._note_work(task, task.cell, done)
         for line in done.problems:
             self._problem(task.key, line)
@@ -118,17 +119,17 @@ class Coordinator:
     def _why(self, over: Iterable[CellKey]) -> Ended | None:
         return next((self.schedule.cells[key].ended for key in over), None)
 
-    def _announce(self, of: object, name: str, ended: Ended) -> None:
+    def _announce(self, of: str | CellKey, name: str, ended: Ended) -> None:
         if ended.status == "skipped":
             self.progress.say(f"{name} skipped: {ended.reason}", style="yellow")
         else:
             self._problem(of, f"{name} failed: {ended.reason}")
 
-    def _problem(self, of: object, text: str) -> None:
+    def _problem(self, of: str | CellKey, text: str) -> None:
         self._problems[of].append(text)
         self.progress.say(text, style="red")
 
-    def _expect(self, of: object, kinds: list[str]) -> None:
+    def _expect(self, of: str | CellKey, kinds: list[str]) -> None:
         self._steps.setdefault(of, Counter()).update(kinds)
         self.progress.expect(*kinds)
 
@@ -150,7 +151,7 @@ class Coordinator:
         began = datetime.fromtimestamp(done.started, UTC).isoformat(timespec="milliseconds")
         known = self._work[key].get((task.kind, done.worker))
         self._work[key][task.kind, done.worker] = WorkFacts(
-            task=task.kind,  # type: ignore[arg-type]
+            task=task.kind,
             worker=done.worker,
             started=known.started if known else began,
             seconds=round(done.seconds + (known.seconds if known else 0), 3),

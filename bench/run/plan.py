@@ -71,14 +71,14 @@ class Plan:
         }
 
 
-def make_plan(config: Config, root: Path) -> Plan:
-    """Resolves every name of the config.
+def make_plan(config: Config, root: Path, absent_too: bool = False) -> Plan:
+    """Resolves every name of the config; with ``absent_too`` also data sets whose files are not there.
 
     Raises:
         UserError: an unknown name (with the closest ones), wrong constructor arguments, no data set left, a shortcut
             that a data set has no room for, or a checkpoint that cannot be read.
     """
-    datasets, absent = resolve_datasets(config.run.datasets, root, config.run.sizes)
+    datasets, absent = resolve_datasets(config.run.datasets, root, config.run.sizes, absent_too)
     configs = {name: config.for_dataset(name) for name in datasets}
     for name, info in list(datasets.items()):
         if configs[name].data.shortcut and (reason := _why_no_shortcut(info)):
@@ -182,7 +182,7 @@ def source_of(planned: PlannedHead, key: CellKey) -> CellKey | None:
 
 
 def resolve_datasets(
-    names: Sequence[str], root: Path, sizes: Sequence[int] = ()
+    names: Sequence[str], root: Path, sizes: Sequence[int] = (), absent_too: bool = False
 ) -> tuple[dict[str, DatasetInfo], dict[str, str]]:
     """Returns data sets by name, and why others are left out; ``all`` stands for every one whose files are there.
 
@@ -206,7 +206,7 @@ def resolve_datasets(
         if is_folder and (unknown := spec.parameters.keys() - DataSection.model_fields.keys()):
             raise UserError(f"data set {name!r}: there is no folder of this name, and no parameter {min(unknown)!r}")
         info = folder_dataset(Path(spec.base.removeprefix("folder:"))) if is_folder else DATASETS[spec.base]
-        if reason := info.missing(root):
+        if (reason := info.missing(root)) and not absent_too:
             raise UserError(f"data set {info.name!r} is not there: {reason}")
         chosen[name] = info
     if not chosen:

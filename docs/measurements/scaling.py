@@ -88,8 +88,8 @@ def score(context: EvaluationContext, methods: int, folder: Path) -> None:
     names = {request.name: "" for request in metrics}
     jobs = [ExplainerJob(name, name, EXPLAINERS[name](), "", metrics, names) for name in METHODS[:methods]]
     shares = Shares(context, CellStore(folder), RunProgress(Console(quiet=True), []), "scaling", save_maps=True)
-    for number in shares.missing(jobs):
-        shares.score(jobs, number)
+    for share in shares.missing(jobs):
+        shares.score(jobs, share)
     shares.finish(jobs)
     if failed := [job.failed.reason for job in jobs if job.failed]:
         raise RuntimeError("; ".join(failed))

@@ -14,7 +14,8 @@ from tests.support.files import ROOT
 LEVELS = [
     {"cli"},
     {"given"},
-    {"run", "commands"},
+    {"commands"},
+    {"run"},
     {"studies"},
     {"evaluation", "training"},
     {"data", "report"},

@@ -53,8 +53,8 @@ class ClusterLoop:
     _names: dict[str, str] = field(default_factory=dict)
     _ready: dict[str, Task | None] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
-    _entering: dict[str, tuple[str, Future]] = field(default_factory=dict)
-    _running: dict[str, tuple[str, Task, Future]] = field(default_factory=dict)
+    _entering: dict[str, tuple[str, Future[Any]]] = field(default_factory=dict)
+    _running: dict[str, tuple[str, Task, Future[Any]]] = field(default_factory=dict)
     _died: set[Task] = field(default_factory=set)
     _events: queue.SimpleQueue[tuple[str, str]] = field(default_factory=queue.SimpleQueue)
 
@@ -145,7 +145,7 @@ class ClusterLoop:
             _, task, future = self._running.pop(text)
             self._done(task, future)
 
-    def _entered(self, address: str, future: Future) -> None:
+    def _entered(self, address: str, future: Future[Any]) -> None:
         """Takes a worker in, or refuses it."""
         if future.cancelled():
             return
@@ -166,7 +166,7 @@ class ClusterLoop:
         self.workers[name] = found
         self._ready[address] = None
 
-    def _done(self, task: Task, future: Future) -> None:
+    def _done(self, task: Task, future: Future[Any]) -> None:
         """Hands a result on; a task whose worker died gets a second try, and one that is lost is done again."""
         try:
             done: Any = None if future.cancelled() else future.result()
