@@ -102,7 +102,8 @@ class Schedule:
             is_same = is_near and before is not None and task.cell == before.cell
             state = self.cells[task.key] if task.kind == "score" else None
             load = (state.running, -state.pending) if state else (0, 0)  # help where few work and much is left
-            return task.cell not in needed, order.index(task.kind), not is_same, not is_near, load
+            is_needed = task.kind == "train" and task.cell in needed
+            return not is_needed, order.index(task.kind), not is_same, not is_near, load
 
         return self._take(min(ready, key=rank))  # the first one of equal rank, in the order of the plan
 

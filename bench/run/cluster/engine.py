@@ -23,6 +23,9 @@ from bench.run.coordinator import Coordinator
 from bench.run.options import RunOptions
 from bench.store.records import WorkerFacts
 
+#: Seconds that a running scheduler has to answer.
+_PATIENCE = 10.0
+
 
 @dataclass(frozen=True)
 class _Opened:
@@ -94,8 +97,8 @@ def _connected(where: str) -> Client:
         raise UserError(f"--cluster {where}: no such file; dask scheduler --scheduler-file writes it")
     try:
         if is_file:
-            return Client(scheduler_file=where, set_as_default=False, timeout=10)
-        return Client(where, set_as_default=False, timeout=10)
+            return Client(scheduler_file=where, set_as_default=False, timeout=_PATIENCE)
+        return Client(where, set_as_default=False, timeout=_PATIENCE)
     except (OSError, TimeoutError, ValueError) as error:
         raise UserError(f"--cluster {where}: no scheduler answers there; start one (docs/cluster.md)") from error
 
