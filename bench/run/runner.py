@@ -9,8 +9,10 @@ import torch
 from rich.console import Console
 
 from bench.config import Config
+from bench.files import remove_temporary
 from bench.memory import available_memory
 from bench.progress import RunProgress
+from bench.run.cluster.forks import start_server
 from bench.run.coordinator import Coordinator, make_schedule
 from bench.run.options import RunOptions
 from bench.run.plan import Plan
@@ -59,7 +61,10 @@ def run(
     damage = check_run_folder(options.out)
     store = RunStore(options.out)
     workers = choose_workers(options, len(plan.cells)) if register else 1
+    if register and not options.cluster and (workers > 1 or options.workers == "gpus"):
+        start_server()
     with store.lock() as token, RunProgress(console, [], workers) as progress:
+        remove_temporary(options.out)
         started = new_record(config, plan, options, workers)
         datasets = dict(started.datasets)
         store.write_record(started)
@@ -76,7 +81,10 @@ def run(
         if register and (workers > 1 or options.cluster or options.workers == "gpus"):
             from bench.run.cluster.engine import work_on_workers  # imports Dask, which one process does not need
 
-            crew = work_on_workers(coordinator, config, register, token, workers)
+            try:
+                crew = work_on_workers(coordinator, config, register, token, workers)
+            finally:
+                remove_temporary(options.out)
         else:
             crew = work_here(coordinator, Workspace(config, plan, options, started.plan, progress))
         problems = [*problems, *coordinator.problems]

@@ -60,6 +60,7 @@ class MachineFacts(Record):
 class WorkerFacts(MachineFacts):
     """A worker of a run and its machine; ``processes`` is the number of workers that share the machine."""
 
+    name: str
     host: str
 
 
@@ -192,7 +193,7 @@ class RunRecord(Record):
         started, finished: times in UTC; ``finished`` is empty while the run works, or if it was stopped.
         problems: a line for everything that failed.
         machine: that the command was given on.
-        workers: name -> worker, for the workers of the last run that computed anything; empty if that was the
+        workers: name -> facts, for the workers of the last run that computed anything; empty if that was the
             process of the command.
     """
 

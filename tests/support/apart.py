@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,24 @@ def register() -> None:
         dataset(builder.__name__, "other", ("plain", "square"), **facts)(builder)
 
 
+@dataclass(frozen=True)
+class Registering:
+    """Registers the names in a process that is told the folder of the test, which its environment may not hold."""
+
+    folder: str
+
+    def __call__(self) -> None:
+        os.environ["TEST_FOLDER"] = self.folder
+        register()
+
+
 def run_apart(
     out: Path,
     *names: str,
     console: Console | None = None,
     workers: Any = 2,
     cluster: str = "",
-    setting: Callable[[], object] = register,
+    setting: type[Registering] = Registering,
     batch_size: int = 4,
     **section: Any,
 ) -> Outcome:
@@ -95,7 +107,7 @@ def run_apart(
     out.mkdir(parents=True, exist_ok=True)
     number = None if cluster else workers
     options = RunOptions(out, out, CPU, precision="float32", workers=number, cluster=cluster)
-    return run(config, make_plan(config, out), options, console or Console(quiet=True), [], setting)
+    return run(config, make_plan(config, out), options, console or Console(quiet=True), [], setting(str(out.parent)))
 
 
 def stored(run: Path) -> dict[str, pd.DataFrame]:

@@ -71,11 +71,11 @@ def _open(options: RunOptions, count: int) -> Iterator[_Opened]:
     where = options.cluster
     if where.endswith(".toml"):
         with jobs_client(Path(where)) as (client, threads, submit):
-            yield _Opened(client, threads, where, submit)
+            yield _Opened(client, threads, f"of {where}", submit)
     elif where:
         with _connected(where) as client:
             client.run_on_scheduler(_blame_one_death)
-            yield _Opened(client, None, where)
+            yield _Opened(client, None, f"of {where}")
     else:
         environments = pinned(options, count)
         with local_client(environments) as client:

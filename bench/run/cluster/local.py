@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
-from multiprocessing import forkserver
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from distributed import Client, Nanny, Scheduler, SpecCluster
-from distributed.utils import get_mp_context
 
 from bench.errors import UserError
+from bench.run.cluster.forks import start_server
 from bench.run.options import RunOptions
-
-_PACKAGES = ("bench", "baselines", "softcam")
-_PRELOADED = ("distributed", "distributed.nanny", "bench.run.cluster.worker")
 
 
 def visible_gpus() -> list[str]:
@@ -47,7 +39,7 @@ def pinned(options: RunOptions, count: int) -> list[dict[str, str]]:
 @contextmanager
 def local_client(environments: list[dict[str, str]]) -> Iterator[Client]:
     """Starts a scheduler in this process and one worker process per environment; all of them end with the block."""
-    _start_server()
+    start_server()
     with tempfile.TemporaryDirectory(prefix="bench-workers-", ignore_cleanup_errors=True) as scratch:
         common: dict[str, Any] = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "local_directory": scratch}
         common |= {"host": "127.0.0.1", "silence_logs": 50}
@@ -58,30 +50,3 @@ def local_client(environments: list[dict[str, str]]) -> Iterator[Client]:
             Client(cluster, set_as_default=False) as client,
         ):
             yield client
-
-
-def _start_server() -> None:
-    """Starts the process that all workers are copies of, with the modules that this one has imported.
-
-    It ignores Ctrl-C, because this process ends the others, and is started in the root of the project, because it looks
-    for modules in its working folder.
-    """
-    get_mp_context()  # Dask's own list of modules, which is replaced here
-    ours = [name for name in sys.modules if name.split(".")[0] in _PACKAGES]
-    forkserver.set_forkserver_preload([*ours, *_PRELOADED])
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")  # the run reports what happens to its workers
-    with _deaf(), chdir(Path(__file__).parents[3]):
-        forkserver.ensure_running()
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignores SIGINT inside the block, in the main thread; processes that are started in it inherit that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -49,8 +49,8 @@ class ClusterLoop:
     where: str
     submit: Callable[[], object] = lambda: None
     workers: dict[str, WorkerFacts] = field(default_factory=dict)
+    _looked: float = float("-inf")
     _submitted: float = field(default_factory=time.monotonic)
-    _names: dict[str, str] = field(default_factory=dict)
     _ready: dict[str, Task | None] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
     _entering: dict[str, tuple[str, Future[Any]]] = field(default_factory=dict)
@@ -76,16 +76,18 @@ class ClusterLoop:
                 self.client.cancel(futures, force=True)
 
     def _look(self) -> None:
-        """Notices workers that have come or gone."""
+        """Notices workers that have come or gone, at most once in a while."""
+        if time.monotonic() - self._looked < _LOOK:
+            return
+        self._looked = time.monotonic()
         try:
-            found = self.client.scheduler_info()["workers"] if self.client.status == "running" else None
+            found = self.client.nthreads() if self.client.status == "running" else None
         except (OSError, TimeoutError):
             found = None
         if found is None:
             raise UserError(
                 f"the scheduler {self.where} is gone; repeat the command, which continues from what is stored"
             )
-        self._names = {address: str(facts["name"]) for address, facts in found.items()}
         self._ready = {address: last for address, last in self._ready.items() if address in found}
         for key, (address, future) in list(self._entering.items()):
             if address not in found:
@@ -101,9 +103,9 @@ class ClusterLoop:
             self._submitted = time.monotonic()
             self.submit()
         if not found:
-            self.coordinator.progress.update(f"waiting for workers of {self.where}")
+            self.coordinator.progress.update(f"waiting for workers {self.where}")
         if found and found.keys() <= self._refused.keys():
-            raise UserError(f"no worker of {self.where} can take part: {next(iter(self._refused.values()))}")
+            raise UserError(f"no worker {self.where} can take part: {next(iter(self._refused.values()))}")
 
     def _hand_out(self) -> None:
         """Gives every idle worker a task, if there is one."""
@@ -155,15 +157,14 @@ class ClusterLoop:
             found = _LIKELY
         except Exception as error:  # whatever other versions of packages raise
             found = reason_of(error)
-        name = self._names.get(address, address)
         first = next(iter(self.workers.values()), None)
         if not isinstance(found, str) and first and found.bf16 != first.bf16:
             found = "only some workers compute bf16 in hardware, so trainings would differ; use machines of one kind"
         if isinstance(found, str):
-            self._refused[address] = f"worker {name} is refused: {found}"
+            self._refused[address] = f"worker {address} is refused: {found}"
             self.coordinator.progress.say(self._refused[address], style="yellow")
             return
-        self.workers[name] = found
+        self.workers[found.name] = found
         self._ready[address] = None
 
     def _done(self, task: Task, future: Future[Any]) -> None:

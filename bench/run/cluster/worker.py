@@ -86,7 +86,7 @@ class Setup:
 class _Desk:
     workspace: Workspace
     progress: SentProgress
-    name: str
+    facts: WorkerFacts
 
 
 class _Abandoned(KeyboardInterrupt):
@@ -128,6 +128,8 @@ def enter(expected: Expected, setup: bytes) -> WorkerFacts | str:
         expected: of the process that leads the run.
         setup: a pickled ``Setup``, which only the same code can read.
     """
+    if expected.token in _DESKS:
+        return _DESKS[expected.token].facts
     if reason := _difference(expected):
         return reason
     os.chdir(expected.folder)
@@ -137,16 +139,17 @@ def enter(expected: Expected, setup: bytes) -> WorkerFacts | str:
     given.register()
     if code_of_plugins() != given.plugins:
         return "its files of plugins differ; put the same files at the same place"
-    worker = get_worker()
     device = given.options.device
     if device.type == "cuda" and not torch.cuda.is_available():
         return "it has no CUDA device; start it on a machine with a GPU, or use --device cpu"
     progress = SentProgress(_sender(expected))
     plan = make_plan(given.config, given.options.root)
     workspace = Workspace(given.config, plan, given.options, given.plan_id, progress)
+    about = {"name": str(get_worker().name), "host": socket.gethostname()}
+    facts = WorkerFacts.model_validate(describe_machine(device) | about)
     _DESKS.clear()
-    _DESKS[expected.token] = _Desk(workspace, progress, str(worker.name))
-    return WorkerFacts.model_validate(describe_machine(device) | {"host": socket.gethostname()})
+    _DESKS[expected.token] = _Desk(workspace, progress, facts)
+    return facts
 
 
 def perform(token: str, task: Task) -> Done | None:
@@ -160,7 +163,7 @@ def perform(token: str, task: Task) -> Done | None:
         if not is_stop(error):
             raise
         done = Done(is_abandoned=True)
-    done.said, done.worker = list(desk.progress.take()), desk.name
+    done.said, done.worker = list(desk.progress.take()), desk.facts.name
     return done
 
 

@@ -26,6 +26,7 @@ from bench.store.folders import RunStore
 from bench.store.records import CellKey
 from tests.support.apart import (
     CPU,
+    Registering,
     assert_same_files,
     children,
     is_running,
@@ -49,9 +50,11 @@ def _known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def failing_register() -> None:
+class Failing(Registering):
     """The names are not to be had."""
-    raise UserError("the plugin is gone")
+
+    def __call__(self) -> None:
+        raise UserError("the plugin is gone")
 
 
 @pytest.mark.parametrize(
@@ -134,14 +137,14 @@ def test_a_worker_that_is_killed_costs_one_try_of_its_task(tmp_path: Path) -> No
     assert_same_files(tmp_path / "run", tmp_path / "whole")
 
 
-class KilledInTraining:
+class KilledInTraining(Registering):
     """Registers the names, and has the first worker that trains killed in its second epoch."""
 
     def __call__(self) -> None:
         from bench.training import loop
 
-        register()
-        real, folder = loop.validate, Path(os.environ["TEST_FOLDER"])
+        super().__call__()
+        real, folder = loop.validate, Path(self.folder)
 
         def killed(*arguments: object) -> object:
             with (folder / "epochs").open("a") as file:
@@ -155,7 +158,7 @@ class KilledInTraining:
 
 def test_a_worker_that_is_killed_in_a_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     section = {"explainers": ["random"], "heads": ["blackbox"]}
-    assert run_apart(tmp_path / "run", "squares", setting=KilledInTraining(), **section) == Outcome([], True)
+    assert run_apart(tmp_path / "run", "squares", setting=KilledInTraining, **section) == Outcome([], True)
     first, second, *others = (tmp_path / "epochs").read_text().split()
     assert first == second
     assert len(others) == 1  # the second epoch alone
@@ -172,7 +175,7 @@ def test_a_plugin_that_ends_the_program_has_failed(tmp_path: Path) -> None:
 
 def test_why_workers_cannot_begin(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no worker of this machine can take part: worker \d is refused: the plug"):
-        run_apart(tmp_path / "run", "squares", setting=failing_register)
+        run_apart(tmp_path / "run", "squares", setting=Failing)
 
 
 class Counted(RunProgress):
@@ -232,18 +235,18 @@ def test_no_process_outlives_a_killed_one(tmp_path: Path) -> None:
     assert wait_for(lambda: not any(map(is_running, others)))
 
 
-class Echoing:
+class Echoing(Registering):
     """Registers the names, and writes down which GPU this process may use."""
 
     def __call__(self) -> None:
-        register()
-        (Path(os.environ["TEST_FOLDER"]) / f"gpu-{os.environ['CUDA_VISIBLE_DEVICES']}").touch()
+        super().__call__()
+        (Path(self.folder) / f"gpu-{os.environ['CUDA_VISIBLE_DEVICES']}").touch()
 
 
 def test_every_gpu_has_a_worker_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     section = {"explainers": ["random"], "heads": ["blackbox", "softcam-sparse"]}
-    assert run_apart(tmp_path / "run", "squares", workers="gpus", setting=Echoing(), **section).problems == []
+    assert run_apart(tmp_path / "run", "squares", workers="gpus", setting=Echoing, **section).problems == []
     assert {file.name for file in tmp_path.glob("gpu-*")} == {"gpu-4", "gpu-7"}
 
 
