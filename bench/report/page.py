@@ -13,6 +13,7 @@ from bench.files import Place
 from bench.report.failure_modes import Signature
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
+from bench.report.frames.machines import work_of_machines
 from bench.report.gaps import gaps
 from bench.text.media import html_value
 
@@ -72,6 +73,7 @@ def _run_facts(frames: Frames) -> dict[str, str]:
         "Classifiers": f"{(cells['status'] == 'ok').sum()} of {len(cells)} trained",
         "Weights start from": "; ".join(_distinct(cell.weights_from for cell in cells["record"])),
         "Machine": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in record.machine),
+        "Work": work_of_machines(frames),
         "Versions": ", ".join(f"{key} {value}" for key, value in record.packages.items()),
         "Code": f"{git.commit[:12]}{', with local changes' if git.dirty else ''}" if git else "",
         "Time": f"{record.started} to {record.finished or '… (not finished)'}",

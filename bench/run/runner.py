@@ -20,7 +20,7 @@ from bench.run.record import new_record, utc_now
 from bench.run.workspace import Workspace
 from bench.store.folders import RunStore
 from bench.store.record_files import RUN_FILE
-from bench.store.records import DatasetFacts, WorkerFacts
+from bench.store.records import DatasetFacts, MachineFacts, WorkerFacts
 from bench.store.run_folder import check_run_folder
 
 _MOST = 8
@@ -89,6 +89,10 @@ def run(
             crew = work_here(coordinator, Workspace(config, plan, options, started.plan, progress))
         problems = [*problems, *coordinator.problems]
         facts = {"datasets": datasets, "workers": crew, "finished": utc_now(), "problems": problems}
+        if options.cluster and crew:  # the machine of the command only waits
+            facts["machine"] = MachineFacts.model_validate(
+                next(iter(crew.values())).model_dump(include=set(MachineFacts.model_fields))
+            )
         store.write_record(started.changed(**facts))
         return Outcome(problems, coordinator.computed)
 

@@ -83,14 +83,14 @@ def images_of(info: DatasetInfo, config: Config) -> Images:
     return Images(sizes["train"], sizes["val"], sizes["test"], healthy + diseased, faithful, is_known)
 
 
-def cell_passes(plan: Plan, key: CellKey, images: Images, per_map: Callable[[str], float]) -> CellPasses:
+def cell_passes(plan: Plan, key: CellKey, images: Images, per_map: Callable[[str], float | None]) -> CellPasses:
     """Counts the passes of a cell.
 
     Args:
         plan: the plan.
         key: names the cell.
         images: of its data set.
-        per_map: explainer -> passes of one map; 0 if it does not apply.
+        per_map: explainer -> passes of one map; None if it does not apply.
     """
     config, planned = plan.configs[key.dataset].for_dataset(key.dataset, key.backbone), plan.cells[key]
     recipe, section = config.training, config.explain
@@ -99,7 +99,7 @@ def cell_passes(plan: Plan, key: CellKey, images: Images, per_map: Callable[[str
         epochs = recipe.search_epochs * recipe.search_steps
     curves = {(need, one.variant) for one in plan.metrics for need in OCCLUDED & set(one.info.needs)}
     curves = {(need.replace("hits", "curve"), variant) for need, variant in curves}
-    costs = [cost for name in plan.explainers_of(key) if (cost := per_map(name))]
+    costs = [cost for name in plan.explainers_of(key) if (cost := per_map(name)) is not None]
     shares = max(1, math.ceil(images.explained / section.batch_size))
     occluded = images.faithful * (section.steps + 1) * len(curves)
     rows = images.explained * len(plan.metrics) + images.faithful * (section.steps + 1) * len(curves)
@@ -130,12 +130,12 @@ def disk_bytes(
     return scores, decoded
 
 
-def map_passes(classifier: Classifier, explainer: Explainer, device: torch.device) -> float:
-    """Counts the forward passes of one map by computing one; a backward pass counts as two."""
+def map_passes(classifier: Classifier, explainer: Explainer, device: torch.device) -> float | None:
+    """Counts the passes of one map by computing one; a backward pass counts as two. None if it does not apply."""
     images = torch.rand(1, 3, _SMALL, _SMALL, device=device)
     masks = torch.ones(1, _SMALL, _SMALL, dtype=torch.bool, device=device)
     if explainer.applies_to(classifier):
-        return 0.0
+        return None
     meter = CostMeter(classifier, device)
     with meter:
         explainer.explain_batch(classifier, Batch(images, torch.tensor([0], device=device), masks, (0,)))

@@ -35,7 +35,7 @@ class Trials:
     plan: Plan
     device: torch.device
     _classifiers: dict[tuple[str, str], Classifier] = field(default_factory=dict)
-    _passes: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    _passes: dict[tuple[str, str, str], float | None] = field(default_factory=dict)
     _rates: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
 
     def classifier(self, key: CellKey) -> Classifier:
@@ -55,8 +55,8 @@ class Trials:
         """Returns the number of weights."""
         return sum(weight.numel() for weight in self.classifier(key).parameters())
 
-    def passes(self, key: CellKey, explainer: str) -> float:
-        """Returns the passes of one map."""
+    def passes(self, key: CellKey, explainer: str) -> float | None:
+        """Returns the passes of one map; None if the explainer does not apply."""
         names = key.backbone, key.head, explainer
         if names not in self._passes:
             self._passes[names] = map_passes(self.classifier(key), self.plan.explainers[explainer], self.device)

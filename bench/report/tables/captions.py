@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.frames.load import Frames
+from bench.report.frames.machines import hardware
 from bench.report.tables.table import Column, TableData
-from bench.store.records import MachineFacts
 
 #: Families of which there is a table by class, and its name.
 PER_CLASS = {"faithfulness": "per_class", "localisation": "per_class_localisation"}
@@ -70,7 +70,7 @@ def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Colu
         within: see ``TableData``.
     """
     scored = [] if name in _OTHER_MEANS else [MEANS]
-    facts = {"localisation": _chance(frames), "cost": _hardware(frames.record.machine)}
+    facts = {"localisation": _chance(frames), "cost": hardware(frames.record)}
     return TableData(
         caption=_CAPTIONS.get(name, f"Scores of the family {name.replace('_', ' ')}."),
         keys=keys,
@@ -85,14 +85,6 @@ def _chance(frames: Frames) -> str:
     known = {name: facts for name, facts in frames.record.datasets.items() if facts.prevalence is not None}
     texts = [f"{name} {facts.prevalence:.3f} / {facts.topk_chance:.3f}" for name, facts in known.items()]
     return f"Chance that a random pixel / patch hits a lesion: {'; '.join(texts)}." if texts else ""
-
-
-def _hardware(machine: MachineFacts) -> str:
-    """Returns the hardware and the threads that the seconds depend on."""
-    threads, processes = machine.threads, machine.processes
-    text = f"{threads} thread{'s' * (threads > 1)}"
-    text = f"{text} for each of {processes} processes at a time" if processes > 1 else text
-    return f"Measured on {machine.gpu if machine.gpu != 'none' else machine.cpu}, {text}."
 
 
 def weights_notes(frames: Frames) -> list[str]:
