@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from bench.evaluation.requests import MetricRequest
 from bench.evaluation.result import Cost, ExplainerResult
 from bench.evaluation.scoring import score_batch
 from bench.progress import Progress
-from bench.store.folders import CellStore
+from bench.store.folders import PIECES, CellStore
 from bench.store.maps import MapsWriter, read_arrays, write_drawing
 from bench.store.records import ExplainerOutcome
 from bench.store.scores import SCORE_COLUMNS, read_metadata, write_scores
@@ -159,19 +159,21 @@ class Shares:
                 self.store.note_explainer(job.name, ExplainerOutcome(status="skipped", reason=job.skipped))
             if job.failed:
                 self.store.note_explainer(job.name, ExplainerOutcome(status="failed", **job.failed._asdict()))
-        with suppress(OSError):  # pieces of failed explainers remain, so that less is done again
-            self.store.piece_file("", 0).parents[1].rmdir()
+        if not any(job.failed for job in jobs):  # otherwise, pieces remain, so that less is done again
+            self.store.files.remove(self.store.folder / PIECES)
 
     def _has_piece(self, job: ExplainerJob, number: int) -> bool:
         """Returns whether the store holds the rows and maps of a piece of these settings."""
-        file = self.store.piece_file(job.name, number)
-        has_rows = self.store.metadata(file).items() >= self._piece_facts(job, number).items()
-        return has_rows and self.store.files.is_good(file.with_suffix(".npz"), read_arrays)
+        file, files = self.store.piece_file(job.name, number), self.store.piece_files(number)
+        found = files.read(file, read_metadata) or {}
+        has_rows = found.items() >= self._piece_facts(job, number).items()
+        return has_rows and files.is_good(file.with_suffix(".npz"), read_arrays)
 
     def _write_piece(self, job: ExplainerJob, number: int, result: ExplainerResult) -> None:
         """Writes maps, then rows: the rows mark the piece as complete."""
         file, facts = self.store.piece_file(job.name, number), self._piece_facts(job, number)
-        with self.store.files.writing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
+        files = self.store.piece_files(number)
+        with files.writing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
             maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()}
             np.savez(stream, **maps)
         came = {
@@ -182,7 +184,7 @@ class Shares:
             "kinds": sorted(result.kinds),
         }
         rows = pd.concat(result.frames) if result.frames else pd.DataFrame(columns=list(SCORE_COLUMNS))
-        write_scores(self.store.files.writing(file), [rows], **facts, came=json.dumps(came))
+        write_scores(files.writing(file), [rows], **facts, came=json.dumps(came))
 
     def _piece_facts(self, job: ExplainerJob, number: int) -> dict[str, str]:
         """Returns the settings that a stored piece must match to be used."""
@@ -213,7 +215,6 @@ class Shares:
         bad_maps, problems = job.result.bad_maps, job.result.problems
         outcome = ExplainerOutcome(status="ok", fingerprint=job.fingerprint, bad_maps=bad_maps, problems=problems)
         self.store.note_explainer(job.name, outcome)
-        self.store.files.remove(self.store.piece_file(job.name, 0).parent)
 
     def _rows(self, job: ExplainerJob, gallery: dict[int, np.ndarray]) -> Iterator[pd.DataFrame]:
         """Yields stored rows that are still valid, then the new ones; fills ``gallery`` and writes maps on the way."""

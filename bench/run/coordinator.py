@@ -99,6 +99,10 @@ class Coordinator:
             self._problem(task.key, line)
         self._end(task, self.schedule.done(task, done))
 
+    def back(self, task: Task) -> None:
+        """Takes a task back that nobody has done."""
+        self._end(task, self.schedule.back(task))
+
     def _end(self, task: Task, over: list[CellKey]) -> None:
         """Writes down how cells ended."""
         if task.kind == "prepare" and (ended := self._why(over)):

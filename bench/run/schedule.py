@@ -127,19 +127,20 @@ class Schedule:
         state.stage = "finish" if not state.pending and not state.running else "score"
         return []
 
-    def back(self, task: Task) -> None:
-        """Takes a task back that nobody has done."""
+    def back(self, task: Task) -> list[CellKey]:
+        """Takes a task back that nobody has done -> the cells that end with it, because they have failed meanwhile."""
         if task.kind == "prepare":
             self._reading.discard(task.dataset)
             self.datasets.insert(0, task.dataset)
-            return
+            return []
         state = self.cells[task.key]
         state.running -= 1
         if state.stage == "over":
-            return
+            return [state.key] if state.is_over else []
         state.stage = task.kind
         if task.kind == "score":
             state.shares.setdefault(task.part, []).insert(0, (task.share, task.share + 1))
+        return []
 
     def _may_begin(self) -> Iterator[Task]:
         for name in self.datasets:

@@ -6,7 +6,7 @@ data/<data set>.npz, .parquet                images and masks that the figures s
 cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet
     explained.parquet                        logits of the explained images
     scores/<explainer>.parquet               long rows, with the fingerprint they belong to
-    pieces/<explainer>/                      unfinished scores of an explainer, from which a stopped run goes on
+    pieces/<share>/                          scores of one share of the images, from which a stopped run goes on
     gallery/<explainer>.npz                  raw maps of the images that the figures show
     maps/<explainer>.npz, .json              raw maps of every image and how to draw them, only with --save-maps
     studies/<study>/<explainer>.parquet      rows of a study; cell.parquet for one of the whole cell
@@ -35,7 +35,8 @@ from bench.store.scores import read_metadata
 from bench.store.stored_files import NOTES, StoredFiles, require_inside
 
 #: Everything in a cell that was computed with its trained weights.
-_SCORED = ("scores", "pieces", "gallery", "maps", "studies", "own_class", "every_class")
+PIECES = "pieces"
+_SCORED = ("scores", PIECES, "gallery", "maps", "studies", "own_class", "every_class")
 _SHOWN = 60  # bytes of a name that is stored under its digest
 
 
@@ -183,8 +184,12 @@ class CellStore:
         return self.folder / "scores" / f"{file_name(explainer)}.parquet"
 
     def piece_file(self, explainer: str, number: int) -> Path:
-        """Returns the file of its rows of one batch until all are there; the maps are next to it, as .npz."""
-        return self.folder / "pieces" / file_name(explainer) / f"{number}.parquet"
+        """Returns the file of its rows of one share until all are there; the maps are next to it, as .npz."""
+        return self.piece_files(number).folder / f"{file_name(explainer)}.parquet"
+
+    def piece_files(self, number: int) -> StoredFiles:
+        """Returns the folder of the pieces of one share, with notes of its own: shares are written at the same time."""
+        return StoredFiles(self.folder / PIECES / str(number), self.root)
 
     def gallery_file(self, explainer: str) -> Path:
         """Returns the file of its maps for the figures."""

@@ -37,6 +37,7 @@ class _Notes:
 
 
 _KNOWN: dict[Path, _Notes] = {}
+_MOST_KNOWN = 1000  # files of notes; every share of a cell has one
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,8 @@ class StoredFiles:
         file = self.folder / NOTES
         stamp = _stamp(file)
         if file not in _KNOWN or _KNOWN[file].stamp != stamp:
+            if len(_KNOWN) >= _MOST_KNOWN:
+                _KNOWN.clear()
             _KNOWN[file] = _Notes(stamp, _read_notes(file))
         return _KNOWN[file]
 

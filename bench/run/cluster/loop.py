@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,7 @@ class ClusterLoop:
     _refused: dict[str, str] = field(default_factory=dict)
     _entering: dict[str, tuple[str, Future[Any]]] = field(default_factory=dict)
     _running: dict[str, tuple[str, Task, Future[Any]]] = field(default_factory=dict)
+    _missed: set[str] = field(default_factory=set)
     _died: set[Task] = field(default_factory=set)
     _events: queue.SimpleQueue[tuple[str, str]] = field(default_factory=queue.SimpleQueue)
 
@@ -93,6 +94,7 @@ class ClusterLoop:
             if address not in found:
                 future.cancel()
                 del self._entering[key]
+        self._take_back(found)
         known = {*self._ready, *self._refused, *(address for address, _ in self._entering.values())}
         for address in found.keys() - known:
             key = f"enter-{uuid.uuid4().hex}"
@@ -106,6 +108,17 @@ class ClusterLoop:
             self.coordinator.progress.update(f"waiting for workers {self.where}")
         if found and found.keys() <= self._refused.keys():
             raise UserError(f"no worker {self.where} can take part: {next(iter(self._refused.values()))}")
+
+    def _take_back(self, found: Container[str]) -> None:
+        """Takes tasks back whose worker has gone without an error, such as one whose time has ended."""
+        gone = {key for key, (address, *_) in self._running.items() if address not in found}
+        for key in gone & self._missed:  # an error may be on its way, so that this is noticed twice
+            _, task, future = self._running[key]
+            if not future.done():
+                del self._running[key]
+                future.cancel()
+                self.coordinator.back(task)
+        self._missed = gone
 
     def _hand_out(self) -> None:
         """Gives every idle worker a task, if there is one."""
@@ -121,7 +134,6 @@ class ClusterLoop:
                 *(perform, self.expected.token, task),
                 key=key,
                 workers=[address],
-                allow_other_workers=True,  # it may be gone by now
                 pure=False,
             )
             self._ready[address] = task
@@ -144,8 +156,8 @@ class ClusterLoop:
         elif kind == "entered" and text in self._entering:
             self._entered(*self._entering.pop(text))
         elif kind == "done" and text in self._running:
-            _, task, future = self._running.pop(text)
-            self._done(task, future)
+            address, task, future = self._running.pop(text)
+            self._done(address, task, future)
 
     def _entered(self, address: str, future: Future[Any]) -> None:
         """Takes a worker in, or refuses it."""
@@ -167,11 +179,12 @@ class ClusterLoop:
         self.workers[found.name] = found
         self._ready[address] = None
 
-    def _done(self, task: Task, future: Future[Any]) -> None:
+    def _done(self, address: str, task: Task, future: Future[Any]) -> None:
         """Hands a result on; a task whose worker died gets a second try, and one that is lost is done again."""
         try:
             done: Any = None if future.cancelled() else future.result()
         except KilledWorker:
+            self._ready.pop(address, None)  # it has another address when it is back
             if task in self._died:
                 reason = f"{task}: {_LIKELY}, twice; use fewer --workers, smaller images or a smaller --batch-size"
                 self.coordinator.done(task, Done(ended=Ended("failed", reason)))
@@ -182,7 +195,7 @@ class ClusterLoop:
         except Exception as error:
             done = Done(ended=Ended("failed", one_line(error)))
         if done is None:
-            self.coordinator.schedule.back(task)
+            self.coordinator.back(task)
         elif done.is_abandoned:
             raise KeyboardInterrupt
         else:

@@ -122,12 +122,23 @@ def test_a_data_set_that_cannot_be_read_ends_its_cells() -> None:
     assert made.next().dataset == "b"
 
 
+def test_a_share_that_is_taken_back_ends_a_cell_that_has_failed_meanwhile() -> None:
+    made = Schedule.of(["a"], {BLACK: None}, {BLACK})
+    read(made, "a")
+    made.done(take(made, 1)[0], SHARES)
+    first, second, _ = take(made, 3)
+    assert made.done(first, FAILED) == []
+    assert made.back(second) == []
+    assert made.back(second) == [BLACK]
+    assert made.is_over
+
+
 @pytest.mark.parametrize("kind", ["prepare", "train", "score", "finish"])
 def test_a_task_that_nobody_has_done_can_be_had_again(kind: str) -> None:
     made = Schedule.of(["a"], {BLACK: None}, {BLACK})
     while (task := made.next()).kind != kind:
         made.done(task, SHARES if task.kind == "train" else Done())
-    made.back(task)
+    assert made.back(task) == []
     assert not made.is_over
     assert made.next() == task
 
