@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from bench.config import Config
 from bench.devices import describe_machine
 from bench.errors import is_stop, one_line
 from bench.progress import SentProgress
+from bench.registry import ALL_REGISTRIES
 from bench.run.options import RunOptions
 from bench.run.plan import make_plan
 from bench.run.tasks import Done, Task
@@ -84,9 +86,13 @@ class Setup:
 
 @dataclass
 class _Desk:
+    """What this process keeps for a run; ``out`` is its folder, and ``added`` the names that it has registered."""
+
     workspace: Workspace
     progress: SentProgress
     facts: WorkerFacts
+    out: Path
+    added: list[set[str]]
 
 
 class _Abandoned(KeyboardInterrupt):
@@ -109,10 +115,8 @@ def versions() -> dict[str, str]:
 
 
 def code_of_project() -> str:
-    """Computes the digest of every Python file and every shipped config of this project."""
-    root = Path(__file__).parents[3]
-    files = sorted(file for name in _OWN for kind in ("py", "toml") for file in (root / name).rglob(f"*.{kind}"))
-    return _digest(files, root)
+    """Returns the digest of every Python file and shipped config of this project when they were imported."""
+    return _CODE
 
 
 def code_of_plugins() -> str:
@@ -130,13 +134,13 @@ def enter(expected: Expected, setup: bytes) -> WorkerFacts | str:
     """
     if expected.token in _DESKS:
         return _DESKS[expected.token].facts
-    if reason := _difference(expected):
+    if reason := _difference(expected) or _leave_others():
         return reason
     os.chdir(expected.folder)
     given: Setup = pickle.loads(setup)
     if given.threads:
         torch.set_num_threads(given.threads)
-    given.register()
+    added = _register(given.register)
     if code_of_plugins() != given.plugins:
         return "its files of plugins differ; put the same files at the same place"
     device = given.options.device
@@ -147,8 +151,7 @@ def enter(expected: Expected, setup: bytes) -> WorkerFacts | str:
     workspace = Workspace(given.config, plan, given.options, given.plan_id, progress)
     about = {"name": str(get_worker().name), "host": socket.gethostname()}
     facts = WorkerFacts.model_validate(describe_machine(device) | about)
-    _DESKS.clear()
-    _DESKS[expected.token] = _Desk(workspace, progress, facts)
+    _DESKS[expected.token] = _Desk(workspace, progress, facts, Path(expected.folder) / expected.out, added)
     return facts
 
 
@@ -165,6 +168,26 @@ def perform(token: str, task: Task) -> Done | None:
         done = Done(is_abandoned=True)
     done.said, done.worker = list(desk.progress.take()), desk.facts.name
     return done
+
+
+def _register(register: Callable[[], object]) -> list[set[str]]:
+    """Fills the registries -> the names in each that are not of this project."""
+    import_module("run_benchmark").register()  # by name, because the program is above its packages
+    before = [set(registry) for registry in ALL_REGISTRIES]
+    register()
+    return [set(registry) - known for registry, known in zip(ALL_REGISTRIES, before, strict=True)]
+
+
+def _leave_others() -> str:
+    """Forgets a run that this process has worked for; returns why it cannot, if that run still works."""
+    for token, desk in list(_DESKS.items()):
+        if owns(desk.out, token):
+            return f"it works for the run in {desk.out}; wait for that, or start more workers"
+        for registry, names in zip(ALL_REGISTRIES, desk.added, strict=True):
+            for name in names:
+                registry.remove(name)
+        del _DESKS[token]
+    return ""
 
 
 def _difference(expected: Expected) -> str:
@@ -212,6 +235,12 @@ def _digest(files: list[Path], root: Path) -> str:
     for file in files:
         found.update(f"{file.relative_to(root) if root.parts else file.name}\n".encode() + file.read_bytes())
     return found.hexdigest()[:16]
+
+
+_ROOT = Path(__file__).parents[3]
+_CODE = _digest(
+    sorted(file for name in _OWN for kind in ("py", "toml") for file in (_ROOT / name).rglob(f"*.{kind}")), _ROOT
+)
 
 
 def reason_of(error: BaseException) -> str:
