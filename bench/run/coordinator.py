@@ -19,8 +19,9 @@ from bench.run.options import RunOptions
 from bench.run.plan import Plan, plan_head, source_of
 from bench.run.schedule import Schedule
 from bench.run.tasks import Done, Ended, Task, unwritable
+from bench.store.cell_facts import WorkFacts
 from bench.store.folders import RunStore
-from bench.store.records import CellKey, DatasetFacts, WorkFacts
+from bench.store.records import CellKey, DatasetFacts
 
 
 def make_schedule(config: Config, plan: Plan) -> Schedule:

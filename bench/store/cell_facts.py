@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -90,3 +90,21 @@ class PenaltySearch(Record):
     steps: list[SearchStep]
     chosen: int
     reason: str
+
+
+class WorkFacts(Record):
+    """Work of one worker on a cell.
+
+    Attributes:
+        task: "train", "score" or "finish".
+        worker: its name in the record of the run.
+        started: time in UTC at which it began.
+        seconds: time that it took, without pauses between shares.
+        shares: number of shares that it scored.
+    """
+
+    task: Literal["train", "score", "finish"]
+    worker: str
+    started: str
+    seconds: float
+    shares: int = 0

@@ -30,7 +30,7 @@ from bench.specs import is_plain_name
 from bench.store.code_digest import digest
 from bench.store.record_files import CELL_FILE, RUN_FILE, read_record, write_record
 from bench.store.records import CellKey, CellRecord, ExplainerOutcome, RunRecord, StudyOutcome
-from bench.store.run_lock import run_lock
+from bench.store.run_folder import run_lock
 from bench.store.scores import read_metadata
 from bench.store.stored_files import NOTES, StoredFiles, require_inside
 
@@ -241,5 +241,5 @@ class RunStore:
         return self.images_file(dataset).with_suffix(".parquet")
 
     def lock(self) -> AbstractContextManager[str]:
-        """Keeps other runs and reports out of the folder; see ``bench.store.run_lock``."""
+        """Keeps other runs and reports out of the folder; see ``bench.store.run_folder``."""
         return run_lock(self.folder)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from bench.store.cell_facts import GeometryFacts, InferenceFacts, LesionReliance, PenaltySearch, Record
+from bench.store.cell_facts import GeometryFacts, InferenceFacts, LesionReliance, PenaltySearch, Record, WorkFacts
 from bench.text.media import is_printable
 
 #: Layout of the records that this version writes and reads; records without ``format`` have layout 1.
@@ -62,24 +62,6 @@ class WorkerFacts(MachineFacts):
 
     name: str
     host: str
-
-
-class WorkFacts(Record):
-    """Work of one worker on a cell.
-
-    Attributes:
-        task: "train", "score" or "finish".
-        worker: its name in the record of the run.
-        started: time in UTC at which it began.
-        seconds: time that it took, without pauses between shares.
-        shares: number of shares that it scored.
-    """
-
-    task: Literal["train", "score", "finish"]
-    worker: str
-    started: str
-    seconds: float
-    shares: int = 0
 
 
 class MetricFacts(Record):

@@ -30,7 +30,7 @@ from bench.run.plan import make_plan
 from bench.run.tasks import Done, Task
 from bench.run.workspace import Workspace
 from bench.store.records import WorkerFacts
-from bench.store.run_lock import owns
+from bench.store.run_folder import owns
 
 #: Packages that must have the same version everywhere, because results or messages depend on them.
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "distributed")

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from bench.report.frames.machines import hardware, work_of_machines
-from bench.store.records import CellRecord, WorkerFacts, WorkFacts
+from bench.store.cell_facts import WorkFacts
+from bench.store.records import CellRecord, WorkerFacts
 from tests.support.report_store import MACHINE, run_record
 
 

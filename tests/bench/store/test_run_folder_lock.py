@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.store import run_lock
-from bench.store.run_folder import check_run_folder
-from bench.store.run_lock import OWNER_FILE, owns
+from bench.store import run_folder as run_lock
+from bench.store.run_folder import OWNER_FILE, check_run_folder, owns
 
 
 def claimed(folder: Path, host: str, age: float = 0) -> Path:
