@@ -24,6 +24,7 @@ from bench.cli.mock_imports import mock_imports
 from bench.cli.planning import plan as plan_run
 from bench.cli.plugins import installed_plugins, load_plugins
 from bench.errors import UserError
+from bench.run.cluster.forks import start_server
 from bench.text.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ def benchmark(
         return
     require_folder("--data-root", data_root)
     require_folder("--cache", cache)
+    number = workers_of(workers, cluster)
+    if number != 1 and not cluster and "torch" not in sys.modules:
+        start_server()  # it imports what workers need while this process does
     problems = _register(context.obj, plugins)
     from bench.cli.overrides import merged_values
     from bench.config import parse_config
@@ -108,7 +112,7 @@ def benchmark(
     precision = checked_precision(precision)
     options = RunOptions(
         *(data_root, folder, chosen_device, save_maps, skip_bad, splits_of(splits), cache, precision),
-        *(workers_of(workers, cluster), cluster or ""),
+        *(number, cluster or ""),
     )
     check_run_folder(folder)  # before anything is announced; the run checks it again
     _announce(name, options, plan)

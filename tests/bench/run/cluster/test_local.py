@@ -85,6 +85,7 @@ def test_workers_need_memory(gibibytes: int, expected: int, monkeypatch: pytest.
     assert runner.choose_workers(RunOptions(Path(), Path(), CPU), 20) == expected
 
 
+@pytest.mark.slow
 def test_same_files_from_one_process_and_from_four_workers(tmp_path: Path) -> None:
     """With three heads on one data set and a part for every class; the records show two workers at once."""
     heads = ["blackbox", "tte", "softcam-sparse"]
@@ -156,6 +157,7 @@ class KilledInTraining(Registering):
         loop.validate = killed  # type: ignore[assignment]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_in_a_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     section = {"explainers": ["random"], "heads": ["blackbox"]}
     assert run_apart(tmp_path / "run", "squares", setting=KilledInTraining, **section) == Outcome([], True)
@@ -243,6 +245,7 @@ class Echoing(Registering):
         (Path(self.folder) / f"gpu-{os.environ['CUDA_VISIBLE_DEVICES']}").touch()
 
 
+@pytest.mark.slow
 def test_every_gpu_has_a_worker_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     section = {"explainers": ["random"], "heads": ["blackbox", "softcam-sparse"]}
