@@ -106,7 +106,7 @@ class ClusterLoop:
             self.submit()
         if not found:
             self.coordinator.progress.update(f"waiting for workers {self.where}")
-        if found and found.keys() <= self._refused.keys():
+        if found and not self.workers and found.keys() <= self._refused.keys():
             raise UserError(f"no worker {self.where} can take part: {next(iter(self._refused.values()))}")
 
     def _take_back(self, found: Container[str]) -> None:
