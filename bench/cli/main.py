@@ -37,8 +37,6 @@ Examples:
   run_benchmark.py --datasets fundus-phantom,folder:my_images
   run_benchmark.py --plugins my_method.py --out results/mine
   run_benchmark.py evaluate --model my_net.py:build --weights my.pt --datasets folder:my_images
-  run_benchmark.py check-data cxr --data-root data --splits released
-  run_benchmark.py export results/quick/cells/cxr-phantom/compact-softcam-dense-s0 --onnx
 """
 
 #: Options that take several names; the config's section ``run`` has the same keys.
@@ -73,7 +71,7 @@ def benchmark(
     out: Annotated[Path | None, _option("run folder [results/<config>]")] = None,
     cache: Annotated[Path | None, _option("folder of decoded images [cache next to --out]")] = None,
     device: Annotated[str, _option("cpu, cuda or auto [auto]")] = "auto",
-    workers: Annotated[str | None, _option("worker processes, or gpus: one per GPU [by cores; GPU: 1]")] = None,
+    workers: Annotated[str | None, _option("number of worker processes; gpus: one per GPU")] = None,
     cluster: Annotated[str | None, _option("jobs (.toml), tcp://host:port or scheduler.json")] = None,
     batch_size: Annotated[int | None, _option("batch size for training and explaining")] = None,
     precision: Annotated[str, _option("precision under occlusion: float32, bf16, auto")] = "auto",
