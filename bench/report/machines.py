@@ -38,7 +38,7 @@ def work_of_machines(frames: Frames) -> str:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     rows: Iterator[Any] = frames.cells.itertuples(index=False)
     for row in rows:
-        workers = frames.record.origin(CellKey(row.dataset, row.backbone, row.head, int(row.seed))).workers
+        workers = frames.record.origin(_key(row)).workers
         for work in row.record.work:
             host = workers[work.worker].host if work.worker in workers else "an earlier run"
             counts[host][work.task] += work.shares if work.task == "score" else 1
@@ -48,6 +48,25 @@ def work_of_machines(frames: Frames) -> str:
         for host, count in sorted(counts.items())
     ]
     return "; ".join(texts)
+
+
+def machines_of_cells(frames: Frames) -> list[str] | None:
+    """Returns which machines scored each cell, in the order of ``frames.cells``; None if all are of one kind."""
+    rows: list[Any] = list(frames.cells.itertuples(index=False))
+    runs = [frames.record.origin(_key(row)) for row in rows]
+    kinds = {_described(one) for run in runs for one in run.workers.values()}
+    if len(kinds) < 2:
+        return None
+    names = []
+    for row, run in zip(rows, runs, strict=True):
+        scored = {work.worker for work in row.record.work if work.task == "score"}
+        hosts = {run.workers[name].host if name in run.workers else "an earlier run" for name in scored}
+        names.append(", ".join(sorted(hosts)))
+    return names
+
+
+def _key(row: Any) -> CellKey:
+    return CellKey(row.dataset, row.backbone, row.head, int(row.seed))
 
 
 def _machines(run: RunOrigin) -> str:

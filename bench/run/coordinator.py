@@ -18,7 +18,7 @@ from bench.progress import RunProgress
 from bench.run.options import RunOptions
 from bench.run.plan import Plan, plan_head, source_of
 from bench.run.schedule import Schedule
-from bench.run.tasks import Done, Ended, Task, unwritable
+from bench.run.tasks import Done, Ended, Task, by_worker, unwritable
 from bench.store.cell_facts import WorkFacts
 from bench.store.folders import RunStore
 from bench.store.records import CellKey, DatasetFacts
@@ -85,7 +85,7 @@ class Coordinator:
         Raises:
             UserError: the disk is full or cannot be written to.
         """
-        where = f" (worker {done.worker})" if done.worker else ""
+        where = by_worker(done.worker, done.host)
         for kind, *words in done.said:
             getattr(self.progress, kind)(words[0] + (where if kind == "milestone" else ""), *words[1:])
         if done.fault:

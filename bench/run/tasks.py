@@ -75,7 +75,8 @@ class Done:
         ended: why the task gave no result; None if it did.
         fault: the system's words for a disk that is full or cannot be written to, which ends the run.
         is_abandoned: the task stopped because its run is over.
-        worker: name of the worker that did it.
+        worker: name of the worker that did it; empty for the process of the command.
+        host: machine of a worker of a cluster; empty on one machine.
         started: seconds since 1970, by the clock of its machine.
         seconds: duration.
     """
@@ -90,8 +91,15 @@ class Done:
     fault: str = ""
     is_abandoned: bool = False
     worker: str = ""
+    host: str = ""
     started: float = 0.0
     seconds: float = 0.0
+
+
+def by_worker(name: str, host: str) -> str:
+    """Returns who does a task, for the progress display; empty for the process of the command."""
+    place = f" on {host}" if host else ""
+    return f" (worker {name}{place})" if name else ""
 
 
 def ranges(numbers: list[int]) -> list[tuple[int, int]]:

@@ -27,7 +27,7 @@ from bench.progress import SentProgress
 from bench.registry import ALL_REGISTRIES
 from bench.run.options import RunOptions
 from bench.run.plan import make_plan
-from bench.run.tasks import Done, Task
+from bench.run.tasks import Done, Task, by_worker
 from bench.run.workspace import Workspace
 from bench.store.cell_facts import WorkerFacts
 from bench.store.run_folder import owns
@@ -86,11 +86,21 @@ class Setup:
 
 @dataclass
 class _Desk:
-    """What this process keeps for a run; ``out`` is its folder, and ``added`` the names that it has registered."""
+    """What this process keeps for a run.
+
+    Attributes:
+        workspace: does the tasks.
+        progress: is told what they do.
+        facts: about this worker.
+        host: name of the machine in the progress display; empty if all workers are on one.
+        out: run folder.
+        added: names that the run has registered.
+    """
 
     workspace: Workspace
     progress: SentProgress
     facts: WorkerFacts
+    host: str
     out: Path
     added: list[set[str]]
 
@@ -146,12 +156,13 @@ def enter(expected: Expected, setup: bytes) -> WorkerFacts | str:
     device = given.options.device
     if device.type == "cuda" and not torch.cuda.is_available():
         return "it has no CUDA device; start it on a machine with a GPU, or use --device cpu"
-    progress = SentProgress(_sender(expected))
+    host = socket.gethostname() if given.options.cluster else ""
+    progress = SentProgress(_sender(expected, host))
     plan = make_plan(given.config, given.options.root)
     workspace = Workspace(given.config, plan, given.options, given.plan_id, progress)
     about = {"name": str(get_worker().name), "host": socket.gethostname()}
     facts = WorkerFacts.model_validate(describe_machine(device) | about)
-    _DESKS[expected.token] = _Desk(workspace, progress, facts, Path(expected.folder) / expected.out, added)
+    _DESKS[expected.token] = _Desk(workspace, progress, facts, host, Path(expected.folder) / expected.out, added)
     return facts
 
 
@@ -166,7 +177,7 @@ def perform(token: str, task: Task) -> Done | None:
         if not is_stop(error):
             raise
         done = Done(is_abandoned=True)
-    done.said, done.worker = list(desk.progress.take()), desk.facts.name
+    done.said, done.worker, done.host = list(desk.progress.take()), desk.facts.name, desk.host
     return done
 
 
@@ -211,7 +222,7 @@ def _difference(expected: Expected) -> str:
     return ""
 
 
-def _sender(expected: Expected) -> Callable[[str], None]:
+def _sender(expected: Expected, host: str) -> Callable[[str], None]:
     """Returns what sends descriptions, and ends the task once its run is over."""
     worker, out = get_worker(), Path(expected.folder) / expected.out
     last = {"look": time.monotonic(), "send": 0.0}
@@ -225,7 +236,7 @@ def _sender(expected: Expected) -> Callable[[str], None]:
         if now - last["send"] > _SEND:
             last["send"] = now
             with suppress(Exception):  # the scheduler is gone, which the leading process notices
-                worker.log_event(expected.token, f"{text} (worker {worker.name})")
+                worker.log_event(expected.token, text + by_worker(str(worker.name), host))
 
     return send
 

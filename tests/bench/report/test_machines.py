@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 
+from bench.report.frames.load import load_frames
 from bench.report.machines import hardware, work_of_machines
+from bench.report.tables.classification import cost_table
 from bench.store.cell_facts import WorkerFacts, WorkFacts
 from bench.store.records import CellRecord
-from tests.support.report_store import MACHINE, run_record
+from tests.support.report_store import MACHINE, make_run, run_record
 
 
 def worker(name: str, host: str, **facts: Any) -> WorkerFacts:
@@ -47,3 +50,18 @@ def test_work_is_counted_by_machine() -> None:
     assert work_of_machines(frames) == (
         "an earlier run: 4 shares scored; north: 2 trained, 3 shares scored; south: 2 shares scored, 1 finished"
     )
+
+
+def test_costs_are_listed_by_machine_if_kinds_differ(tmp_path: Path) -> None:
+    store = make_run(tmp_path)
+    assert "machine" not in cost_table(load_frames(tmp_path)).keys
+    keys = store.record.cells
+    workers = {"a": worker("a", "north"), "b": worker("b", "south", gpu="a loom")}
+    store.write_record(store.record.changed(workers=workers))
+    for number, key in enumerate(keys):
+        facts = {"task": "score", "worker": "ab"[number % 2], "started": "", "seconds": 1, "shares": 2}
+        store.cell(key).note(work=[WorkFacts.model_validate(facts)])
+    table = cost_table(load_frames(tmp_path))
+    assert table.keys[-1] == "machine"
+    named = {(row["dataset"], row["head"], row["machine"]) for row in table.rows}
+    assert named == {(key.dataset, key.head, ("north", "south")[number % 2]) for number, key in enumerate(keys)}
