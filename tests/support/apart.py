@@ -11,6 +11,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -20,8 +21,10 @@ from torch import Tensor
 from bench.contracts import Classifier, EvidenceClassifier, Explainer, Sample
 from bench.files import replacing
 from bench.registry import dataset, register_explainer
+from bench.report.build import build_report
+from bench.run.options import RunOptions
 from bench.run.plan import make_plan
-from bench.run.runner import Outcome, RunOptions, run
+from bench.run.runner import Outcome, run
 from bench.store.folders import RunStore
 from tests.support.made import register_shapes, register_squares, squares, tiny_config
 
@@ -126,6 +129,25 @@ def assert_same_files(one: Path, other: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name, frame in ours.items():
         pd.testing.assert_frame_equal(frame, theirs[name], check_exact=True)
+    archives = [file.relative_to(one) for file in sorted(one.rglob("*.npz"))]
+    assert {name.parts[0] for name in archives} == {"cells", "data"}
+    assert archives == [file.relative_to(other) for file in sorted(other.rglob("*.npz"))]
+    for name in archives:
+        with np.load(one / name) as first, np.load(other / name) as second:
+            assert first.files == second.files
+            for part in first.files:
+                np.testing.assert_array_equal(first[part], second[part], err_msg=f"{name}: {part}")
+
+
+def assert_same_tables(one: Path, other: Path) -> None:
+    """Checks that the reports of two runs hold the same tables, to the last byte; that of costs holds seconds."""
+    tables = []
+    for out in (one, other):
+        build_report(out, Console(quiet=True), only_if_stale=True)
+        tables.append({file.relative_to(out): file.read_bytes() for file in out.glob("tables/**/*.csv")})
+        assert tables[-1].pop(Path("tables/cost.csv"))
+    assert len(tables[0]) > 3
+    assert tables[0] == tables[1]
 
 
 def statuses(run: Path) -> list[str]:

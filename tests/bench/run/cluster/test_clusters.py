@@ -10,8 +10,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from bench.errors import UserError
@@ -19,11 +21,33 @@ from bench.run.cluster import engine
 from bench.run.cluster.jobs import read_jobs_file
 from bench.run.cluster.worker import Expected
 from bench.store.folders import RunStore
-from tests.support.apart import assert_same_files, is_running, register, run_apart, wait_for
+from tests.support.apart import assert_same_files, assert_same_tables, is_running, register, run_apart, wait_for
 from tests.support.files import ROOT
 from tests.support.made import forgotten_afterwards
 
-SECTION = {"heads": ["blackbox", "softcam-sparse"], "explainers": ["softcam", "random"], "batch_size": 2}
+SECTION: dict[str, Any] = {
+    "heads": ["blackbox", "softcam-sparse"],
+    "explainers": ["softcam", "gradcam", "random"],
+    "studies": ["sanity"],
+    "batch_size": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that all others must equal, done in this process, whose threads are as many as those of a worker."""
+    assert torch.get_num_threads() == 1
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    with forgotten_afterwards():
+        register()
+        assert run_apart(folder, "squares", workers=1, **SECTION).problems == []
+    return folder
+
+
+def assert_equal(alone: Path, other: Path) -> None:
+    """Checks that nothing tells how a run was done, except its seconds."""
+    assert_same_files(alone, other)
+    assert_same_tables(alone, other)
 
 
 @pytest.fixture(autouse=True)
@@ -68,14 +92,22 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[tuple[Path, list[subproc
 
 
 @pytest.mark.slow
-def test_same_files_from_an_address_and_from_one_process(tmp_path: Path) -> None:
+def test_same_tables_from_four_workers_of_this_machine(tmp_path: Path, alone: Path) -> None:
+    assert run_apart(tmp_path / "run", "squares", workers=4, **SECTION).problems == []
+    record = RunStore(tmp_path / "run").record
+    assert len(record.workers) > 1
+    assert {one.threads for one in record.workers.values()} == {1}
+    assert_equal(alone, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_same_tables_from_an_address(tmp_path: Path, alone: Path) -> None:
     with cluster(tmp_path) as (file, _):
         address = json.loads(file.read_text())["address"]
         assert run_apart(tmp_path / "address", "squares", cluster=address, **SECTION).problems == []
         assert run_apart(tmp_path / "file", "squares", cluster=str(file), **SECTION).problems == []
-    run_apart(tmp_path / "alone", "squares", workers=1, **SECTION)
-    assert_same_files(tmp_path / "alone", tmp_path / "address")
-    assert_same_files(tmp_path / "alone", tmp_path / "file")
+    assert_equal(alone, tmp_path / "address")
+    assert_same_files(alone, tmp_path / "file")
     record = RunStore(tmp_path / "address").record
     assert len(record.workers) == 2
     assert {one.processes for one in record.workers.values()} == {2}
@@ -155,7 +187,7 @@ job_extra_directives = ["--gres=gpu:1"]
 
 
 @pytest.mark.slow
-def test_same_files_from_jobs_of_a_batch_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_tables_from_jobs_of_a_batch_system(tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
@@ -179,8 +211,7 @@ def test_same_files_from_jobs_of_a_batch_system(tmp_path: Path, monkeypatch: pyt
         assert line in script
     assert "--lifetime 3240s --lifetime-stagger 180s" in script
     assert RunStore(tmp_path / "run").record.workers.keys() <= {"SLURMCluster-0", "SLURMCluster-1"}
-    run_apart(tmp_path / "alone", "squares", workers=1, **SECTION)
-    assert_same_files(tmp_path / "alone", tmp_path / "run")
+    assert_equal(alone, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
