@@ -39,7 +39,7 @@ def work_of_machines(frames: Frames) -> str:
     rows: Iterator[Any] = frames.cells.itertuples(index=False)
     for row in rows:
         workers = frames.record.origin(_key(row)).workers
-        for work in row.record.work:
+        for work in filter(lambda work: work.worker, row.record.work):
             host = workers[work.worker].host if work.worker in workers else "an earlier run"
             counts[host][work.task] += work.shares if work.task == "score" else 1
     names = {"train": "trained", "score": "shares scored", "finish": "finished"}
@@ -60,8 +60,8 @@ def machines_of_cells(frames: Frames) -> list[str] | None:
     names = []
     for row, run in zip(rows, runs, strict=True):
         scored = {work.worker for work in row.record.work if work.task == "score"}
-        hosts = {run.workers[name].host if name in run.workers else "an earlier run" for name in scored}
-        names.append(", ".join(sorted(hosts)))
+        hosts = {run.workers[name].host for name in scored if name in run.workers}
+        names.append(", ".join(sorted(hosts)) or "an earlier run")
     return names
 
 

@@ -94,7 +94,7 @@ class Coordinator:
         self._count(task, done)
         if done.facts:
             self.note(task.dataset, done.facts)
-        if task.cell and done.computed and done.worker:
+        if task.cell and done.computed:
             self._note_work(task, task.cell, done)
         for line in done.problems:
             self._problem(task.key, line)

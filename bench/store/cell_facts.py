@@ -119,11 +119,11 @@ class WorkerFacts(MachineFacts):
 
 
 class WorkFacts(Record):
-    """Work of one worker on a cell.
+    """Work of one process on a cell.
 
     Attributes:
         task: "train", "score" or "finish".
-        worker: its name in the record of the run.
+        worker: its name in the record of the run; empty for the process of the command.
         started: time in UTC at which it began.
         seconds: time that it took, without pauses between shares.
         shares: number of shares that it scored.

@@ -265,7 +265,7 @@ class CellRecord(Record):
         target: what the maps explain, the target's "logit" or its "contrast" with the other classes.
         explainers: name -> outcome.
         studies: name -> explainer, or "" for the whole cell -> outcome.
-        work: which worker of the last run that computed anything of the cell did what.
+        work: which process of the last run that computed anything of the cell did what, and when.
     """
 
     format: Literal[2] = FORMAT

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich import filesize
 from rich.console import Console
 from rich.table import Table
 
@@ -15,13 +16,13 @@ from bench.commands.plan.passes import CellPasses, Images, cell_passes, disk_byt
 from bench.commands.plan.rates import Trials
 from bench.config import Config
 from bench.devices import describe_machine
+from bench.progress import clock
 from bench.run.coordinator import make_schedule
 from bench.run.plan import Plan, make_plan
 from bench.run.tasks import Task
 from bench.store.records import CellKey
 
 WORKERS = (1, 4, 8, 64)
-_HOUR, _GIGABYTE = 3600.0, 1e9
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def show_plan(config: Config, root: Path, device: torch.device, workers: int | N
     console.print(_table_of_workers(config, plan, costs, shown, device), "")
     scores, decoded = disk_bytes(plan, costs.passes, weights, images)
     console.print(
-        f"disk: about {scores / _GIGABYTE:,.2f} GB in the run folder without maps of all images, and "
-        f"{decoded / _GIGABYTE:,.2f} GB of decoded images",
+        f"disk: about {filesize.decimal(int(scores))} in the run folder without maps of all images, and "
+        f"{filesize.decimal(int(decoded))} of decoded images",
         highlight=False,
     )
     console.print("extrapolated from a few passes over noise; reading images, studies and the report come on top")
@@ -91,37 +92,49 @@ def _costs(plan: Plan, images: dict[str, Images], trials: Trials) -> Costs:
 
 
 def _table_of_cells(plan: Plan, costs: Costs) -> Table:
-    """Returns one row per data set and backbone: passes of each stage, rates, and hours on one worker."""
+    """Returns one row per data set and backbone: passes of each stage, rates, and time on one worker."""
     groups: dict[tuple[str, str], list[CellKey]] = defaultdict(list)
     for key in plan.cells:
         groups[key.dataset, key.backbone].append(key)
-    titles = ("data set", "backbone", "side", "cells", "training passes", "other passes", "images/s", "hours")
-    table = Table(*titles, title="passes, and hours on one worker", title_justify="left", box=None, pad_edge=False)
+    titles = (
+        "data set",
+        "backbone",
+        "side",
+        "cells",
+        "training",
+        "prediction",
+        "maps and curves",
+        "images/s",
+        "h:mm:ss",
+    )
+    table = Table(*titles, title="image passes, and time on one worker", title_justify="left", box=None, pad_edge=False)
     for (dataset, backbone), keys in groups.items():
         found = [costs.passes[key] for key in keys]
-        other = sum(one.validation + one.prediction + one.share * one.shares for one in found)
-        hours = sum(_seconds_of(key, costs) for key in keys) / _HOUR
+        took = clock(sum(_seconds_of(key, costs) for key in keys))
         training, forward = costs.rates[keys[0]]
         size = plan.configs[dataset].data.size
-        counts = f"{sum(one.training for one in found):,}", f"{other:,.0f}"
-        table.add_row(
-            dataset, backbone, f"{size}", f"{len(keys)}", *counts, f"{training:.0f} / {forward:.0f}", f"{hours:,.2f}"
+        stages = (
+            sum(one.training for one in found),
+            sum(one.validation + one.prediction for one in found),
+            sum(one.share * one.shares for one in found),
         )
+        counts = (f"{count:,.0f}" for count in stages)
+        table.add_row(dataset, backbone, f"{size}", f"{len(keys)}", *counts, f"{training:.0f} / {forward:.0f}", took)
     return table
 
 
 def _table_of_workers(config: Config, plan: Plan, costs: Costs, numbers: list[int], device: torch.device) -> Table:
     """Returns one row per number of workers, and one for as many as can be busy at all."""
-    each = "GPU hours" if device.type == "cuda" else "worker hours"
-    table = Table("workers", "hours", each, "busy", title="on several workers like this one", title_justify="left")
+    each = f"{'GPU' if device.type == 'cuda' else 'worker'} time"
+    table = Table("workers", "h:mm:ss", each, "busy", title="on several workers like this one", title_justify="left")
     table.box, table.pad_edge = None, False
     most = sum(one.shares for one in costs.passes.values()) + len(plan.cells)
     for number in [*numbers, most]:
         found = _played(config, plan, costs, number)
         name = "any number (critical path)" if number == most else str(number)
         share = found.busy / (found.seconds * number) if found.seconds else 1.0
-        hours = f"{found.seconds * number / _HOUR:,.2f}", f"{share:.0%}"
-        table.add_row(name, f"{found.seconds / _HOUR:,.2f}", *(("", "") if number == most else hours))
+        rest = ("", "") if number == most else (clock(found.seconds * number), f"{share:.0%}")
+        table.add_row(name, clock(found.seconds), *rest)
     return table
 
 

@@ -20,6 +20,7 @@ from bench.run.cluster.worker import Expected, enter, perform, reason_of
 from bench.run.coordinator import Coordinator
 from bench.run.tasks import Done, Ended, Task
 from bench.store.cell_facts import WorkerFacts
+from bench.store.run_folder import owns
 
 #: Seconds between two looks at which workers there are.
 _LOOK = 1.0
@@ -89,6 +90,7 @@ class ClusterLoop:
             raise UserError(
                 f"the scheduler {self.where} is gone; repeat the command, which continues from what is stored"
             )
+        self._require_ownership()
         self._ready = {address: last for address, last in self._ready.items() if address in found}
         for key, (address, future) in list(self._entering.items()):
             if address not in found:
@@ -108,6 +110,14 @@ class ClusterLoop:
             self.coordinator.progress.update(f"waiting for workers {self.where}")
         if found and not self.workers and found.keys() <= self._refused.keys():
             raise UserError(f"no worker {self.where} can take part: {next(iter(self._refused.values()))}")
+
+    def _require_ownership(self) -> None:
+        """Raises ``UserError`` if another run has the folder, as it may after this one slept for a minute."""
+        if not owns(self.coordinator.options.out, self.expected.token):
+            raise UserError(
+                f"stopped: {self.coordinator.options.out} belongs to another run, because this one was silent for a "
+                "minute; wait for the other one and repeat the command"
+            )
 
     def _take_back(self, found: Container[str]) -> None:
         """Takes tasks back whose worker has gone without an error, such as one whose time has ended."""
@@ -197,6 +207,7 @@ class ClusterLoop:
         if done is None:
             self.coordinator.back(task)
         elif done.is_abandoned:
+            self._require_ownership()
             raise KeyboardInterrupt
         else:
             self.coordinator.done(task, done)

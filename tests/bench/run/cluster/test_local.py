@@ -24,6 +24,7 @@ from bench.run.cluster import local
 from bench.run.runner import Outcome, RunOptions
 from bench.store.folders import RunStore
 from bench.store.records import CellKey
+from bench.store.run_folder import OWNER_FILE, owns
 from tests.support.apart import (
     CPU,
     Registering,
@@ -212,6 +213,23 @@ def test_ctrl_c_ends_the_others_and_leaves_no_half_file(tmp_path: Path) -> None:
     assert not (out / "whole").exists()
     assert not (out / "owner.json").exists()
     assert run_apart(out, "squares", "shapes", workers=1).problems == []
+
+
+def test_a_run_that_has_lost_its_folder_stops_with_one_line(tmp_path: Path) -> None:
+    """Another machine takes the folder over after this one was silent, for example because it was suspended."""
+    out = tmp_path / "run"
+
+    def take_over() -> None:
+        wait_for((out / "asleep").exists)
+        (out / OWNER_FILE).write_text('{"token": "theirs", "host": "elsewhere", "process": 1}')
+
+    other = threading.Thread(target=take_over)
+    other.start()
+    with pytest.raises(UserError, match=r"stopped: .*run belongs to another run") as said:
+        run_apart(out, "sleeping", "squares")
+    other.join()
+    assert "\n" not in str(said.value)
+    assert owns(out, "theirs")
 
 
 SCRIPT = """
