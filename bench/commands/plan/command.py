@@ -113,12 +113,12 @@ def _table_of_cells(plan: Plan, costs: Costs) -> Table:
         took = clock(sum(_seconds_of(key, costs) for key in keys))
         training, forward = costs.rates[keys[0]]
         size = plan.configs[dataset].data.size
-        stages = (
+        passes = (
             sum(one.training for one in found),
             sum(one.validation + one.prediction for one in found),
             sum(one.share * one.shares for one in found),
         )
-        counts = (f"{count:,.0f}" for count in stages)
+        counts = (f"{count:,.0f}" for count in passes)
         table.add_row(dataset, backbone, f"{size}", f"{len(keys)}", *counts, f"{training:.0f} / {forward:.0f}", took)
     return table
 

@@ -12,13 +12,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask_jobqueue
 import pytest
 import torch
 from rich.console import Console
 
 from bench.errors import UserError
 from bench.run.cluster import engine
-from bench.run.cluster.jobs import read_jobs_file
+from bench.run.cluster.jobs import _CLASSES, read_jobs_file
 from bench.run.cluster.worker import Expected
 from bench.store.folders import RunStore
 from tests.support.apart import assert_same_files, assert_same_tables, is_running, register, run_apart, wait_for
@@ -212,6 +213,41 @@ def test_same_tables_from_jobs_of_a_batch_system(tmp_path: Path, alone: Path, mo
     assert "--lifetime 3240s --lifetime-stagger 180s" in script
     assert RunStore(tmp_path / "run").record.workers.keys() <= {"SLURMCluster-0", "SLURMCluster-1"}
     assert_equal(alone, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "lines"),
+    [
+        ("slurm", {}, ["#SBATCH --gres=gpu:1", "#SBATCH -A my-group", "#SBATCH --cpus-per-task=8"]),
+        (
+            "pbs",
+            {"resource_spec": "select=1:ncpus=8:ngpus=1:mem=32gb", "job_extra_directives": []},
+            ["#PBS -l select=1:ncpus=8:ngpus=1:mem=32gb", "#PBS -A my-group"],
+        ),
+        (
+            "lsf",
+            {
+                "account": None,
+                "ncpus": 8,
+                "mem": 32 * 10**9,
+                "job_extra_directives": ["-gpu num=1"],
+            },
+            ["#BSUB -gpu num=1", "#BSUB -n 8"],
+        ),
+    ],
+)
+def test_the_documented_description_makes_a_job(
+    tmp_path: Path, kind: str, changed: dict[str, Any], lines: list[str]
+) -> None:
+    document = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    (tmp_path / "jobs.toml").write_text(document.partition("```toml\n")[2].partition("```")[0])
+    found = read_jobs_file(tmp_path / "jobs.toml")
+    options = {name: value for name, value in (found.options | changed).items() if value is not None}
+    here = found.model_copy(update={"kind": kind, "options": options | {"interface": "lo"}})
+    with getattr(dask_jobqueue, _CLASSES[kind])(**here.arguments) as made:
+        script = made.job_script().splitlines()
+    for line in [*lines, "module load cuda/12.4", "export DASK_DISTRIBUTED__WORKER__DAEMON=False"]:
+        assert line in script
 
 
 @pytest.mark.parametrize(
