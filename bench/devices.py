@@ -35,10 +35,21 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def device_of_cluster(name: str) -> torch.device:
+    """Returns the device of the workers of a cluster, which this machine need not have: ``auto`` is the CPU.
+
+    Raises:
+        UserError: there is no such device, or it has a number.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device {name!r} is not known on a cluster; try cpu or cuda")
+    return torch.device("cuda" if name == "cuda" else "cpu")
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Returns True if the device computes bf16 in hardware, so that training under autocast is faster."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return torch.cuda.is_available() and bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False  # not every platform has mkldnn
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -58,7 +69,7 @@ def describe_machine(device: torch.device, processes: int = 1) -> dict[str, str 
     """Returns hardware, platform and thread counts; timings and the last digits of results depend on them."""
     return {
         "device": str(device),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" and torch.cuda.is_available() else "none",
         "cpu": _cpu_name(),
         "processes": processes,
         "threads": threads_of_each(processes),

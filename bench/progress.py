@@ -1,6 +1,6 @@
 """Progress of a run: a bar with the remaining time on a terminal, plain lines elsewhere.
 
-Worker processes have no terminal, so they send the same messages to the process that shows them.
+Worker processes have no terminal, so what they say reaches the process that shows it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from rich.console import Console
@@ -38,37 +37,7 @@ def shows_bars(console: Console) -> bool:
 
 
 class Progress(ABC):
-    """Interface through which a computation reports its steps and messages."""
-
-    @contextmanager
-    def step(self, kind: str, text: str) -> Iterator[None]:
-        """Reports the step inside a ``with`` block; its time enters the estimates unless it fails.
-
-        Args:
-            kind: kind of the step, such as "train" or an explainer's name.
-            text: description of the step.
-        """
-        self.update(text)
-        started = time.monotonic()
-        seconds = None
-        try:
-            yield
-            seconds = time.monotonic() - started
-        finally:
-            self.end(kind, seconds)
-
-    @abstractmethod
-    def end(self, kind: str, seconds: float | None) -> None:
-        """Reports the end of a step; ``seconds`` is None if its time must not enter the estimates."""
-
-    @abstractmethod
-    def expect(self, *kinds: str) -> None:
-        """Adds steps to those known at the start."""
-
-    def skip(self, *kinds: str) -> None:
-        """Removes planned steps that are not needed."""
-        for kind in kinds:
-            self.end(kind, None)
+    """Interface through which a computation says what it does."""
 
     @abstractmethod
     def update(self, text: str) -> None:
@@ -84,34 +53,34 @@ class Progress(ABC):
 
 
 class SentProgress(Progress):
-    """Progress of a worker process, forwarded to the process that shows it.
+    """Progress of a worker process: lines are collected for the result of its task, descriptions are sent at once.
+
+    A description that is lost does no harm; a line that came twice, or not at all, would.
 
     Args:
-        send: called with the name of a method and its arguments.
+        send: called with every description.
     """
 
-    def __init__(self, send: Callable[..., None]) -> None:
+    def __init__(self, send: Callable[[str], None]) -> None:
         self._send = send
-
-    def end(self, kind: str, seconds: float | None) -> None:
-        """Sends the end of a step."""
-        self._send("end", kind, seconds)
-
-    def expect(self, *kinds: str) -> None:
-        """Sends additional steps."""
-        self._send("expect", *kinds)
+        self._said: list[tuple[str, ...]] = []
 
     def update(self, text: str) -> None:
         """Sends the description of the current step."""
-        self._send("update", text)
+        self._send(text)
 
     def say(self, text: str, style: str = "") -> None:
-        """Sends a permanent line."""
-        self._send("say", text, style)
+        """Keeps a permanent line."""
+        self._said.append(("say", text, style))
 
     def milestone(self, text: str) -> None:
-        """Sends a permanent line that is to show the remaining time."""
-        self._send("milestone", text)
+        """Keeps a permanent line that is to show the remaining time."""
+        self._said.append(("milestone", text))
+
+    def take(self) -> list[tuple[str, ...]]:
+        """Returns the lines since the last call, each as the name of a method and its arguments."""
+        said, self._said = self._said, []
+        return said
 
 
 class RunProgress(Progress):
@@ -144,7 +113,7 @@ class RunProgress(Progress):
         self._bar.stop()
 
     def end(self, kind: str, seconds: float | None) -> None:
-        """Counts a finished step."""
+        """Counts a finished step; ``seconds`` is None if its time must not enter the estimates."""
         if seconds is not None:
             self._seconds[kind].append(seconds)
         self._waiting[kind] -= 1
@@ -156,6 +125,11 @@ class RunProgress(Progress):
             self._waiting[kind] += 1
         self._total += len(kinds)
         self._bar.update(self._task, total=self._total)
+
+    def skip(self, *kinds: str) -> None:
+        """Removes planned steps that are not needed."""
+        for kind in kinds:
+            self.end(kind, None)
 
     def update(self, text: str) -> None:
         """Changes the description of the current step on the bar."""

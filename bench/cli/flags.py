@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -37,6 +37,23 @@ def names_of(text: str | None) -> list[str] | None:
     if not names:
         raise UserError(f"empty list of names: {text!r}; name at least one, or omit the flag")
     return names
+
+
+def workers_of(text: str | None, cluster: str | None) -> int | Literal["gpus"] | None:
+    """Reads ``--workers``.
+
+    Raises:
+        UserError: it is neither a positive number nor ``gpus``, or there is a cluster, which has its own workers.
+    """
+    if text is not None and cluster:
+        raise UserError("--workers is for this machine; with --cluster, its file or scheduler says how many there are")
+    if text is None:
+        return None
+    if text == "gpus":
+        return "gpus"
+    if not text.isdecimal() or not int(text):
+        raise UserError(f"--workers {text}: give a number from 1, or gpus for one worker per GPU")
+    return int(text)
 
 
 def folder_of_splits(splits: Path | None) -> Path | None:

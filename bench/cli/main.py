@@ -19,11 +19,14 @@ from rich.text import Text
 from bench.cli.checks import require_folder
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
-from bench.cli.flags import AllFigures, console, folder_of_splits, names_of, option, register_all
+from bench.cli.flags import AllFigures, console, folder_of_splits, names_of, option, register_all, workers_of
 from bench.cli.mock_imports import mock_imports
+from bench.cli.planning import plan as plan_run
 from bench.cli.plugins import installed_plugins
 from bench.cli.tools import check_data, export, get, merge, report, speed
 from bench.errors import UserError
+from bench.run.cluster.forks import start_server
+from bench.run.finished import RECEIPT
 
 if TYPE_CHECKING:
     from bench.cli.listing import Listing
@@ -62,7 +65,8 @@ def benchmark(
     out: Annotated[Path | None, option("run folder [results/<config>]")] = None,
     cache: Annotated[Path | None, option("folder of decoded images [cache next to --out]")] = None,
     device: Annotated[str, option("cpu, cuda or auto [auto]")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [by cores; GPU: 1]")] = None,
+    workers: Annotated[str | None, option("number of worker processes; gpus: one per GPU")] = None,
+    cluster: Annotated[str | None, option("jobs (.toml), tcp://host:port or scheduler.json")] = None,
     batch_size: Annotated[int | None, option("batch size for training and explaining")] = None,
     precision: Annotated[str, option("precision under occlusion: float32, bf16, auto")] = "auto",
     align: Annotated[str | None, option("draw feature maps by receptive-field or by grid")] = None,
@@ -78,16 +82,20 @@ def benchmark(
         return
     require_folder("--data-root", data_root)
     require_folder("--cache", cache)
+    number = workers_of(workers, cluster)
+    receipt = (out or Path("results") / Path(config or "quick").stem) / RECEIPT
+    if number != 1 and not cluster and "torch" not in sys.modules and not receipt.exists():
+        start_server()  # it imports what workers need while this process does
     problems = register_all(context.obj, plugins)
     from bench.cli.overrides import merged_values, with_page_images
     from bench.config import parse_config
-    from bench.devices import choose_device
+    from bench.devices import choose_device, device_of_cluster
     from bench.evaluation.predictor import checked_precision
-    from bench.run.dataset_run import RunOptions
+    from bench.run.options import RunOptions
     from bench.run.plan import make_plan, require_training
     from bench.store.run_folder import check_run_folder
 
-    chosen_device = choose_device(device)
+    chosen_device = device_of_cluster(device) if cluster else choose_device(device)
     name = config if config is not None else ("standard" if chosen_device.type == "cuda" else "quick")
     lists = {key: names_of(context.params[key]) for key in _LISTS}
     if probes is not None:
@@ -101,7 +109,8 @@ def benchmark(
     folder = out or Path("results") / Path(name).stem
     precision = checked_precision(precision)
     options = RunOptions(
-        data_root, folder, chosen_device, save_maps, skip_bad, folder_of_splits(splits), cache, precision, workers
+        *(data_root, folder, chosen_device, save_maps, skip_bad, folder_of_splits(splits), cache, precision),
+        *(number, cluster or ""),
     )
     check_run_folder(folder)  # before anything is announced; the run checks it again
     _announce(name, options, plan)
@@ -170,6 +179,7 @@ def _listing(context: typer.Context, data_root: Path, plugins: str | None) -> tu
 
 
 app.command(short_help="Explain and score a trained model of your own.")(evaluate)
+app.command("plan", short_help="Print what a run would cost.")(plan_run)
 app.command(short_help="Merge runs with the same data into one report.")(merge)
 app.command(short_help="Get a data set, or say how to.")(get)
 

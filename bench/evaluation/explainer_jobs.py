@@ -1,17 +1,20 @@
 """Jobs of a cell: every explainer on all explained images.
 
-Finished work is written to the store as it comes, so that a run that stops loses little.
+The images are divided into shares, the unit that is scored and stored at once. The shares of a cell can be scored in
+any order and by several processes; their bounds depend on the config alone. A share writes nothing but its own pieces,
+so that processes do not disturb each other, and a run that stops loses at most the share that it works on.
 """
 
 from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +28,7 @@ from bench.evaluation.requests import MetricRequest
 from bench.evaluation.result import Cost, ExplainerResult
 from bench.evaluation.scoring import score_batch
 from bench.progress import Progress
-from bench.store.folders import CellStore
+from bench.store.folders import PIECES, CellStore
 from bench.store.maps import MapsWriter, read_arrays, write_drawing
 from bench.store.records import ExplainerOutcome
 from bench.store.scores import SCORE_COLUMNS, read_metadata, write_scores
@@ -34,21 +37,28 @@ from bench.store.scores import SCORE_COLUMNS, read_metadata, write_scores
 _CASES = "cases_"
 
 
+class Failure(NamedTuple):
+    """Reason of a failure in one line, and its traceback."""
+
+    reason: str
+    traceback: str
+
+
 @dataclass
 class ExplainerJob:
-    """One explainer whose scores are not all in the store.
+    """One explainer of a cell.
 
     Attributes:
         name: registered name, with parameters as in the config.
-        title: name of its steps in the progress display.
+        title: its name in the progress display.
         explainer: computes the maps.
         fingerprint: hash of everything that the maps depend on.
-        missing: metrics to compute now.
+        missing: metrics that the store lacks.
         metrics: metric -> digest of its code, for every metric that the store will hold.
-        result: its scores so far; if the cell has several shares, without rows and maps, which are in the store.
-        grids: maps of the cases of the page, unless there are several shares.
-        needless: the reason why there is nothing to do; empty otherwise.
-        failed: one line that says why it failed; empty if it has not.
+        result: facts about its scores, without rows and maps, once its pieces are joined.
+        skipped: the reason why the explainer does not apply; empty otherwise.
+        is_stored: whether the store holds everything already.
+        failed: why it failed; None if it has not.
     """
 
     name: str
@@ -58,96 +68,105 @@ class ExplainerJob:
     missing: list[MetricRequest]
     metrics: dict[str, str]
     result: ExplainerResult = field(default_factory=ExplainerResult)
-    grids: Grids = field(default_factory=lambda: to_grids([], []))
-    needless: str = ""
-    failed: str = ""
+    skipped: str = ""
+    is_stored: bool = False
+    failed: Failure | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is anything to compute."""
+        return not (self.skipped or self.is_stored or self.failed)
 
     @property
     def lines(self) -> list[str]:
         """At most one line: the failure, or the problems that a reader of the scores must know."""
         if self.failed:
-            return [f"explainer {self.title!r} failed: {self.failed}"]
+            return [f"explainer {self.title!r} failed: {self.failed.reason}"]
         return [f"{self.title}: {'; '.join(self.result.notes)}"] if self.result.notes else []
 
 
-def run_explainers(
-    jobs: list[ExplainerJob],
-    context: EvaluationContext,
-    store: CellStore,
-    progress: Progress,
-    cell: str,
-    save_maps: bool,
-    cases: Collection[int] = (),
-) -> None:
-    """Explains all explained images by all jobs, scores the maps and stores both.
-
-    The images are divided into shares, which are scored and stored at once. The outer loop runs over shares, because
-    the jobs share features and occluded logits of the same images. With several shares, each result goes to a piece in
-    the store: a stopped run continues after the last piece, and memory does not grow with the number of images.
-
-    Args:
-        jobs: the explainers; one that fails is marked as failed, also in the record of the cell.
-        context: the context of the cell.
-        store: the folder of the cell.
-        progress: shows one step per job and share.
-        cell: name of the cell in the progress display.
-        save_maps: whether the maps of all images are kept, not only the ones of the figures.
-        cases: positions among the explained images whose maps are kept for the page, as 8-bit integers.
-    """
-    shares = list(batches(context))
-    progress.expect(*(job.title for job in jobs for _ in shares[1:]))
-    writer = _JobWriter(context, store, progress, cell, save_maps, frozenset(cases), len(shares))
-    for number, batch in enumerate(shares):
-        for job in jobs:
-            with recording_failure(job, store):
-                writer.score_share(job, batch, number)
-                if number == len(shares) - 1:
-                    writer.finish(job)
-        shares[number] = EvaluationBatch(context, batch.positions)  # frees what the jobs shared
-
-
 @contextmanager
-def recording_failure(job: ExplainerJob, store: CellStore) -> Iterator[None]:
+def recording_failure(job: ExplainerJob) -> Iterator[None]:
     """Records an exception as a failure of the job, so that one explainer does not stop the others."""
     try:
         yield
     except BaseException as error:  # a plugin may raise anything, such as the end of the program
         if is_stop(error) or disk_fault(error):
             raise
-        job.failed = one_line(error)
-        outcome = ExplainerOutcome(status="failed", reason=job.failed, traceback=traceback.format_exc())
-        store.note_explainer(job.name, outcome)
+        job.failed = Failure(one_line(error), traceback.format_exc())
 
 
 @dataclass(frozen=True)
-class _JobWriter:
-    """Scores the shares of a cell and joins their pieces; arguments as of ``run_explainers``."""
+class Shares:
+    """Scores the shares of a cell, or of a part of it, and joins their pieces.
+
+    Attributes:
+        context: the context of the cell.
+        store: the folder of the cell.
+        progress: shows what is computed.
+        cell: name of the cell in the progress display.
+        save_maps: whether the maps of all images are kept, not only the ones of the figures.
+        cases: positions among the explained images whose maps are kept for the page, as 8-bit integers.
+    """
 
     context: EvaluationContext
     store: CellStore
     progress: Progress
     cell: str
     save_maps: bool
-    cases: frozenset[int]
-    shares: int
+    cases: frozenset[int] = frozenset()
 
-    def score_share(self, job: ExplainerJob, batch: EvaluationBatch, number: int) -> None:
-        """Scores one share, unless the store holds its piece; adds the result to the job."""
-        file = self.store.piece_file(job.name, number)
-        facts = self._piece_facts(job, batch)
-        if job.failed or (self.shares > 1 and self._has_piece(file, facts)):
-            self.progress.skip(job.title)
-        else:
-            with self.progress.step(job.title, f"{self.cell}: {job.title}"):
+    @cached_property
+    def positions(self) -> list[np.ndarray]:
+        """Positions (n,) of each share among the explained images."""
+        return [batch.positions for batch in batches(self.context)]
+
+    def missing(self, jobs: list[ExplainerJob]) -> list[int]:
+        """Lists the shares of which the store lacks a piece of any waiting job."""
+        waiting = [job for job in jobs if job.is_waiting]
+        numbers = range(len(self.positions))
+        return [number for number in numbers if not all(self._has_piece(job, number) for job in waiting)]
+
+    def score(self, jobs: list[ExplainerJob], number: int, without: Container[str] = ()) -> dict[str, Failure]:
+        """Scores one share by every waiting job whose piece the store lacks.
+
+        The jobs of a share are computed in the same process, because they share its features and occluded logits.
+
+        Args:
+            jobs: the explainers of the cell.
+            number: of the share.
+            without: explainers that have failed on another share.
+
+        Returns:
+            Name -> failure of the explainers that failed on this share.
+        """
+        batch, failures = EvaluationBatch(self.context, self.positions[number]), {}
+        for job in jobs:
+            if not job.is_waiting or job.name in without or self._has_piece(job, number):
+                continue
+            share = f", share {number + 1} of {len(self.positions)}" if len(self.positions) > 1 else ""
+            self.progress.update(f"{self.cell}: {job.title}{share}")
+            with recording_failure(job):
                 keep = set(batch.positions.tolist()) if self.save_maps else {*self.cases, *self.context.gallery}
                 result = score_batch(batch, job.name, job.explainer, job.missing, keep)
-                grids = self._take_grids(result)
-                if self.shares == 1:
-                    job.result, job.grids = result, grids
-                else:
-                    self._write_piece(file, result, grids, facts)
-        if self.shares > 1 and not job.failed:
-            job.result.add(_read_facts(file))
+                self._write_piece(job, number, result, self._take_grids(result))
+            if job.failed:
+                failures[job.name] = job.failed
+        return failures
+
+    def finish(self, jobs: list[ExplainerJob]) -> None:
+        """Joins the pieces of the waiting jobs, and notes the outcome of every job in the record of the cell."""
+        for job in jobs:
+            if job.is_waiting:
+                self.progress.update(f"{self.cell}: {job.title}, storing")
+                with recording_failure(job):
+                    self._join(job)
+            if job.skipped:
+                self.store.note_explainer(job.name, ExplainerOutcome(status="skipped", reason=job.skipped))
+            if job.failed:
+                self.store.note_explainer(job.name, ExplainerOutcome(status="failed", **job.failed._asdict()))
+        if not any(job.failed for job in jobs):  # otherwise, pieces remain, so that less is done again
+            self.store.files.remove(self.store.folder / PIECES)
 
     def _take_grids(self, result: ExplainerResult) -> Grids:
         """Returns the maps of the cases, and removes those from the result that nothing else needs."""
@@ -158,14 +177,18 @@ class _JobWriter:
             result.maps = {at: result.maps[at] for at in result.maps if at in self.context.gallery}
         return grids
 
-    def _has_piece(self, file: Path, facts: dict[str, str]) -> bool:
+    def _has_piece(self, job: ExplainerJob, number: int) -> bool:
         """Returns whether the store holds the rows and maps of a piece of these settings."""
-        has_rows = self.store.metadata(file).items() >= facts.items()
-        return has_rows and self.store.files.is_good(file.with_suffix(".npz"), read_arrays)
+        file, files = self.store.piece_file(job.name, number), self.store.piece_files(number)
+        found = files.read(file, read_metadata) or {}
+        has_rows = found.items() >= self._piece_facts(job, number).items()
+        return has_rows and files.is_good(file.with_suffix(".npz"), read_arrays)
 
-    def _write_piece(self, file: Path, result: ExplainerResult, grids: Grids, facts: dict[str, str]) -> None:
+    def _write_piece(self, job: ExplainerJob, number: int, result: ExplainerResult, grids: Grids) -> None:
         """Writes maps, then rows: the rows mark the piece as complete."""
-        with self.store.files.writing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
+        file, facts = self.store.piece_file(job.name, number), self._piece_facts(job, number)
+        files = self.store.piece_files(number)
+        with files.writing(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
             maps: dict[str, Any] = {str(at): values for at, values in result.maps.items()} | grids.arrays(_CASES)
             np.savez(stream, **maps)
         came = {
@@ -176,23 +199,26 @@ class _JobWriter:
             "kinds": sorted(result.kinds),
         }
         rows = pd.concat(result.frames) if result.frames else pd.DataFrame(columns=list(SCORE_COLUMNS))
-        write_scores(self.store.files.writing(file), [rows], **facts, came=json.dumps(came))
+        write_scores(files.writing(file), [rows], **facts, came=json.dumps(came))
 
-    def _piece_facts(self, job: ExplainerJob, batch: EvaluationBatch) -> dict[str, str]:
+    def _piece_facts(self, job: ExplainerJob, number: int) -> dict[str, str]:
         """Returns the settings that a stored piece must match to be used."""
         metrics = {request.name: job.metrics[request.name] for request in job.missing}
-        cases = sorted(self.cases.intersection(batch.positions.tolist()))
-        images = [*batch.positions[[0, -1]].tolist(), self.save_maps, cases]
+        cases = sorted(self.cases.intersection(self.positions[number].tolist()))
+        images = [*self.positions[number][[0, -1]].tolist(), self.save_maps, cases]
         return {"fingerprint": job.fingerprint, "metrics": json.dumps(metrics), "images": json.dumps(images)}
 
-    def finish(self, job: ExplainerJob) -> None:
+    def _join(self, job: ExplainerJob) -> None:
         """Joins the pieces of a job and stores them; a metric that failed on any piece leaves no row at all.
 
         Raises:
-            UserError: All maps hold NaN or infinite values.
+            UserError: a piece is damaged, or all maps hold NaN or infinite values.
         """
-        if job.failed:
-            return
+        for number in range(len(self.positions)):
+            if not self._has_piece(job, number):
+                where = self.store.piece_file(job.name, number)
+                raise UserError(f"{where} is damaged or missing; repeat the command, which computes it again")
+            job.result.add(_read_facts(self.store.piece_file(job.name, number)))
         if len(job.result.bad_maps) == len(self.context.explained.indices):
             raise UserError(f"explainer {job.name!r} returned only NaN or infinite maps")
         maps, grids = dict[int, np.ndarray](), list[Grids]()
@@ -208,7 +234,6 @@ class _JobWriter:
         bad_maps, problems = job.result.bad_maps, job.result.problems
         outcome = ExplainerOutcome(status="ok", fingerprint=job.fingerprint, bad_maps=bad_maps, problems=problems)
         self.store.note_explainer(job.name, outcome)
-        self.store.files.remove(self.store.piece_file(job.name, 0).parent)
 
     def _rows(self, job: ExplainerJob, gallery: dict[int, np.ndarray], grids: list[Grids]) -> Iterator[pd.DataFrame]:
         """Yields stored rows that are still valid, then new ones; fills ``gallery`` and ``grids``, and writes maps."""
@@ -218,9 +243,8 @@ class _JobWriter:
             yield _without(pd.read_parquet(file), job.result.kinds | failed | set(_pairs(cost)))
         shown = set(self.context.gallery)
         with self._maps_writer(job) as writer:
-            for number in range(self.shares):
-                piece = self.store.piece_file(job.name, number)
-                result, cases = (job.result, job.grids) if self.shares == 1 else _read_piece(piece)
+            for number in range(len(self.positions)):
+                result, cases = _read_piece(self.store.piece_file(job.name, number))
                 grids.append(cases)
                 if writer:
                     writer.add(self.context.about["image"].iloc[list(result.maps)].tolist(), result.maps.values())

@@ -21,7 +21,7 @@ from bench.given.plan import DEFAULT, Wanted
 from bench.given.results.predictions import Known
 from bench.outputs import outputs_of
 from bench.report.build import build_report
-from bench.run.dataset_run import RunOptions
+from bench.run.options import RunOptions
 
 _SIDE = 224
 

@@ -19,7 +19,7 @@ from bench.given.plan import Wanted, make_config, make_given_plan
 from bench.given.results.predictions import NOTHING, Known
 from bench.given.results.result import Result
 from bench.progress import shows_bars
-from bench.run.dataset_run import RunOptions
+from bench.run.options import RunOptions
 from bench.run.runner import run
 from bench.store.folders import RunStore
 

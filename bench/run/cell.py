@@ -1,60 +1,67 @@
-"""One cell: its classifier is trained once and explained once with every explainer that applies."""
+"""One cell: its classifier is trained once and explained once with every explainer that applies.
+
+The work is divided into steps that different processes can do: train, score a share, finish. Each of them reads what
+the steps before it have stored, and computes nothing that the store already holds.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.cases.grids import read_ids
 from bench.contracts import Classifier, Explainer
 from bench.data.prepare import Prepared
 from bench.data.selection import Selection, gallery_positions, target_class
 from bench.data.split import Split
+from bench.errors import UserError
 from bench.evaluation import per_class
 from bench.evaluation.context import EvaluationContext
-from bench.evaluation.explainer_jobs import ExplainerJob, recording_failure, run_explainers
+from bench.evaluation.explainer_jobs import Failure
 from bench.evaluation.metric_inputs import why_not_read
 from bench.evaluation.mixed_precision import choose_predictor
 from bench.evaluation.requests import MetricRequest
-from bench.evaluation.scoring import score_batch
-from bench.files import read_json
+from bench.run.part import CellPart
 from bench.run.study_jobs import run_studies
 from bench.store.cell_facts import GeometryFacts
-from bench.store.code_digest import code_digest, digest
 from bench.store.folders import CellStore
-from bench.store.maps import member_names, read_arrays
-from bench.store.records import CellKey, ExplainerOutcome
+from bench.store.records import CellKey
 from bench.studies.base import Subject
 from bench.training.classifier import CellClassifier
 
 
 @dataclass
 class Cell:
-    """A classifier of the run and all its explanations, or a part of these.
+    """A classifier of the run and all its explanations.
 
     Attributes:
         trained: how the classifier is obtained.
-        store: files of the cell, or of a part of it, that the scores are written to.
+        store: files of the cell.
         plan_id: hash of the run's plan, noted in the record of the cell; a report shows only cells of one plan.
+        explainers: name -> explainer.
         parameters: explainer -> all its constructor arguments.
+        metrics: requested metrics.
+        studies: name -> study and its parameters.
         precision: ``--precision``, see ``bench.evaluation.mixed_precision``.
+        save_maps: keep the maps of all images, not only those of the figures.
         cases: positions among the explained images whose maps are kept for the page.
-        part: name of the part; empty for the explained images themselves.
         computed: whether anything was computed.
     """
 
     trained: CellClassifier
     store: CellStore
     plan_id: str
+    explainers: dict[str, Explainer]
     parameters: dict[str, dict[str, Any]]
+    metrics: list[MetricRequest]
+    studies: dict[str, tuple[Any, dict[str, Any]]]
     precision: str
-    cases: Collection[int] = ()
-    part: str = ""
+    save_maps: bool
+    cases: frozenset[int] = frozenset()
     computed: bool = False
 
     @property
@@ -67,49 +74,102 @@ class Cell:
         """The images of the data set."""
         return self.trained.prepared
 
-    def run(
-        self,
-        explainers: dict[str, Explainer],
-        metrics: list[MetricRequest],
-        studies: dict[str, tuple[Any, dict[str, Any]]],
-        save_maps: bool,
-    ) -> list[str]:
-        """Trains, then runs every explainer whose scores are not in the store.
-
-        Args:
-            explainers: name -> explainer.
-            metrics: requested metrics.
-            studies: name -> study and its parameters.
-            save_maps: keep the maps of all images, not only those of the figures.
+    def train(self) -> dict[str, list[int]]:
+        """Trains unless the store holds the classifier, and stores all that the shares have in common.
 
         Returns:
-            A line for every problem that a reader of the scores must know.
+            Part -> numbers of the shares that have to be scored.
         """
         classifier = self.trained.load()
         self.computed |= self.trained.computed
         explain, explained = self.prepared.explain, self.prepared.explained
         outputs, asked = self.prepared.data.outputs, self.trained.config.explain.target
-        skipped = {one.info.name: why for one in metrics if (why := why_not_read(one.info, explain, explained))}
+        skipped = {one.info.name: why for one in self.metrics if (why := why_not_read(one.info, explain, explained))}
         self.store.note(plan=self.plan_id, metrics_skipped=skipped, target=outputs.explained(asked))
-        metrics = [request for request in metrics if request.info.name not in skipped]
         logits = self.trained.predict(classifier, explain, explained.indices)
         self.store.files.write_frame(self.store.explained, explained_logits(explain, explained, logits))
         context = self._context(classifier, logits)
         self._note_geometry(context)
         noted = self.store.record.inference
-        predictor, facts = choose_predictor(context, self.precision, explainers, metrics, noted)
+        predictor, facts = choose_predictor(context, self.precision, self.explainers, self._read_metrics, noted)
         self.store.note(inference=facts)
-        context = replace(context, predictor=predictor)
-        problems = self._explain(context, explainers, metrics, save_maps)
-        explained_by = {name: one for name, one in explainers.items() if self.store.is_current(name)}
-        if self.trained.config.explain.every_class:
-            for part in per_class.parts(context, metrics, save_maps):
-                problems += self._explain_part(part, explained_by)
-        subject = Subject(self.trained, context, explained_by, metrics, self.parameters)
-        for problem in run_studies(subject, studies, self.store):
+        self._use(replace(context, predictor=predictor))
+        for name, part in self.parts.items():
+            if name:
+                part.store.note(plan=self.plan_id)
+        return {name: part.missing() for name, part in self.parts.items()}
+
+    def score(self, part: str, number: int, without: list[str]) -> dict[str, Failure]:
+        """Scores one share; see ``bench.evaluation.explainer_jobs.Shares.score``."""
+        self.computed = True
+        return self.parts[part].score(number, without)
+
+    def finish(self, failures: dict[str, dict[str, Failure]]) -> list[str]:
+        """Joins the shares of every part and runs the studies.
+
+        Args:
+            failures: part -> explainers that failed on a share.
+
+        Returns:
+            A line for every problem that a reader of the scores must know.
+        """
+        explained_by, problems = self.explainers, []
+        for name, part in self.parts.items():
+            self.computed |= any(job.is_waiting for job in part.jobs if job.name in explained_by)
+            problems += part.finish(failures.get(name, {}), explained_by)
+            if not name:
+                explained_by = {of: one for of, one in explained_by.items() if self.store.is_current(of)}
+        subject = Subject(self.trained, self.context, explained_by, self._read_metrics, self.parameters)
+        for problem in run_studies(subject, self.studies, self.store):
             self.computed = True
             problems.append(problem)
         return [problem for problem in problems if problem]
+
+    @cached_property
+    def context(self) -> EvaluationContext:
+        """What all explainers share, read from the store that ``train`` has written to.
+
+        Raises:
+            UserError: the store lacks it.
+        """
+        classifier = self.trained.stored()
+        frame = self.store.files.read(self.store.explained, pd.read_parquet)
+        indices = self.prepared.explained.indices
+        if classifier is None or frame is None or len(frame) != len(indices):
+            raise UserError(f"{self.store.folder} was changed during the run; repeat the command, which mends it")
+        logits = np.ascontiguousarray(frame.filter(regex=r"^logit_\d+$").to_numpy())
+        context, noted = self._context(classifier, logits), self.store.record.inference
+        predictor, _ = choose_predictor(context, self.precision, self.explainers, self._read_metrics, noted)
+        return replace(context, predictor=predictor)
+
+    @cached_property
+    def parts(self) -> dict[str, CellPart]:
+        """Name -> part of the cell; the main one, without a name, comes first."""
+        context, metrics = self.context, self._read_metrics
+        of = {"": self._part("", context, metrics, self.save_maps)}
+        if self.trained.config.explain.every_class:
+            for one in per_class.parts(context, metrics, self.save_maps):
+                of[one.name] = self._part(one.name, one.context, one.metrics, one.save_maps)
+        return of
+
+    def _part(self, name: str, context: EvaluationContext, metrics: list[MetricRequest], save_maps: bool) -> CellPart:
+        store = self.store.part(name) if name else self.store
+        targets = sorted(self._given_targets.items())
+        return CellPart(
+            *(name, self.trained, store, context, self.explainers, self.parameters, metrics, save_maps, targets),
+            frozenset() if name else self.cases,
+        )
+
+    def _use(self, context: EvaluationContext) -> None:
+        """Goes on with this context in the place of one that would be read from the store."""
+        vars(self).pop("parts", None)
+        self.context = context
+
+    @property
+    def _read_metrics(self) -> list[MetricRequest]:
+        """The metrics that are read on this data set."""
+        explain, explained = self.prepared.explain, self.prepared.explained
+        return [one for one in self.metrics if not why_not_read(one.info, explain, explained)]
 
     def _note_geometry(self, context: EvaluationContext) -> None:
         """Records where the cells of the feature map look, or that it is unknown, and how they are drawn."""
@@ -150,108 +210,6 @@ class Cell:
         """Image -> class that its map explains in the place of the usual one; empty unless the data set states it."""
         targets: Mapping[str, int] = getattr(self.prepared.samples, "targets", {})
         return targets
-
-    def _explain_part(self, part: per_class.Part, explainers: dict[str, Explainer]) -> list[str]:
-        """Explains additional (image, class) pairs and stores their scores in a subfolder of the cell."""
-        cell = replace(self, store=self.store.part(part.name), part=part.name, cases=(), computed=False)
-        cell.store.note(plan=self.plan_id)
-        self.trained.progress.expect(*map(cell._title, explainers))
-        problems = cell._explain(part.context, explainers, part.metrics, part.save_maps)
-        self.computed |= cell.computed
-        return problems
-
-    def _title(self, name: str) -> str:
-        """Names an explainer, with the part of the cell unless it is the main one."""
-        return f"{name} ({self.part.replace('_', ' ')})" if self.part else name
-
-    def _explain(
-        self,
-        context: EvaluationContext,
-        explainers: dict[str, Explainer],
-        metrics: list[MetricRequest],
-        save_maps: bool,
-    ) -> list[str]:
-        """Computes what the store does not hold -> lines that a reader of the scores must know."""
-        wanted = {request.name: code_digest(request.info.function) for request in metrics}
-        jobs = [self._job(context, name, explainer, metrics, wanted) for name, explainer in explainers.items()]
-        for job in jobs:
-            with recording_failure(job, self.store):
-                job.needless = self._why_not(context, job.explainer)
-                if job.needless:
-                    self.store.note_explainer(job.name, ExplainerOutcome(status="skipped", reason=job.needless))
-                elif self._is_done(job, save_maps):
-                    job.needless = "its scores are in the store"
-        waiting = [job for job in jobs if not job.needless and not job.failed]
-        self.trained.progress.skip(*(job.title for job in jobs if job.needless or job.failed))
-        self.computed |= bool(waiting)
-        run_explainers(waiting, context, self.store, self.trained.progress, str(self.key), save_maps, self.cases)
-        return [f"{self.key}: {line}" for job in jobs for line in job.lines]
-
-    def _why_not(self, context: EvaluationContext, explainer: Explainer) -> str:
-        if explainer.needs_masks and context.split.masks is None:
-            return "the data set has no masks"
-        return explainer.applies_to(context.inference.classifier) or context.why_too_coarse(explainer)
-
-    def _job(
-        self,
-        context: EvaluationContext,
-        name: str,
-        explainer: Explainer,
-        metrics: list[MetricRequest],
-        wanted: dict[str, str],
-    ) -> ExplainerJob:
-        """Determines what is left to do for an explainer; ``wanted`` maps each metric to the digest of its code."""
-        fingerprint = self._explain_fingerprint(context, name, explainer)
-        stored = self._stored_metrics(name, fingerprint)
-        missing = [request for request in metrics if (stored or {}).get(request.name) != wanted[request.name]]
-        if stored is None:
-            self.store.files.remove(self.store.maps_file(name))  # maps of other settings
-        return ExplainerJob(name, self._title(name), explainer, fingerprint, missing, (stored or {}) | wanted)
-
-    def _is_done(self, job: ExplainerJob, save_maps: bool) -> bool:
-        is_current = self._stored_metrics(job.name, job.fingerprint) is not None and self.store.is_current(job.name)
-        maps, files = self.store.maps_file(job.name), self.store.files
-        has_maps = not save_maps or (
-            files.is_good(maps, member_names) and files.is_good(maps.with_suffix(".json"), read_json)
-        )
-        has_gallery = files.is_good(self.store.gallery_file(job.name), read_arrays)
-        return is_current and not job.missing and has_maps and has_gallery and self._has_cases(job.name)
-
-    def _has_cases(self, name: str) -> bool:
-        """Returns whether the store holds the maps of an explainer that the page needs; it may hold more."""
-        ids = np.asarray(self.prepared.explain.ids)[self.prepared.explained.indices[list(self.cases)]]
-        stored = self.store.files.read(self.store.cases_file(name), read_ids) if self.cases else set()
-        return stored is not None and stored.issuperset(ids.tolist())
-
-    def _explain_fingerprint(self, context: EvaluationContext, name: str, explainer: Explainer) -> str:
-        explained, gallery = self.prepared.explained, self.trained.config.explain.gallery
-        several = len(self.prepared.classes) > 2
-        main = digest(
-            self.trained.fingerprint,
-            self.prepared.explain.digest,
-            explained.indices.tolist(),
-            explained.faithful,
-            self.trained.config.explain.steps,
-            gallery_positions(explained, self.prepared.explain, gallery) if several else gallery,
-            name,
-            self.parameters[name],
-            context.inference.precision,
-            context.alignment if explainer.grid == "features" else [],
-            context.target,
-            code_digest(explainer, score_batch, target_class),
-            *(
-                [self.trained.config.explain.explained_class]
-                if self.trained.config.explain.explained_class != "label"
-                else []
-            ),
-            *([sorted(self._given_targets.items())] if self._given_targets else []),
-        )
-        return f"{main}-{digest(self.part, code_digest(per_class))}" if self.part else main
-
-    def _stored_metrics(self, name: str, fingerprint: str) -> dict[str, str] | None:
-        """Returns metric -> digest of its code; None if there are no scores, or only scores of other settings."""
-        metadata = self.store.metadata(self.store.scores_file(name))
-        return json.loads(metadata["metrics"]) if metadata.get("fingerprint") == fingerprint else None
 
 
 def explained_logits(split: Split, explained: Selection, logits: np.ndarray) -> pd.DataFrame:

@@ -77,14 +77,14 @@ class Plan:
         }
 
 
-def make_plan(config: Config, root: Path) -> Plan:
-    """Resolves every name of the config.
+def make_plan(config: Config, root: Path, absent_too: bool = False) -> Plan:
+    """Resolves every name of the config; with ``absent_too`` also data sets whose files are not there.
 
     Raises:
         UserError: an unknown name (with the closest ones), wrong constructor arguments, no data set left, a shortcut
             that a data set has no room for, or a checkpoint that cannot be read.
     """
-    resolved, absent = resolve_datasets(config.run.datasets, root, config.run.sizes)
+    resolved, absent = resolve_datasets(config.run.datasets, root, config.run.sizes, absent_too)
     specs = short_names(resolved, list(DATASETS))
     datasets = {name: resolved[spec] for name, spec in specs.items()}
     configs = {name: config.for_dataset(spec) for name, spec in specs.items()}
@@ -204,8 +204,14 @@ def plan_head(config: Config, key: CellKey, spec: str) -> PlannedHead:
     return PlannedHead(head, head.name, parameters)
 
 
+def source_of(planned: PlannedHead, key: CellKey) -> CellKey | None:
+    """Returns the cell whose trained classifier this one is converted from or starts from; None without one."""
+    name = planned.head.converts or planned.head.starts
+    return replace(key, head=name) if name else None
+
+
 def resolve_datasets(
-    names: Sequence[str], root: Path, sizes: Sequence[int] = ()
+    names: Sequence[str], root: Path, sizes: Sequence[int] = (), absent_too: bool = False
 ) -> tuple[dict[str, DatasetInfo], dict[str, str]]:
     """Returns data sets by name, and why others are left out; ``all`` stands for every one whose files are there.
 
@@ -232,7 +238,7 @@ def resolve_datasets(
                 f"data set {name!r}: there is no folder of this name, and no parameter {min(unknown)!r}; {hint}"
             )
         info = folder_dataset(Path(spec.base.removeprefix("folder:"))) if is_folder else DATASETS[spec.base]
-        if reason := info.missing(root):
+        if (reason := info.missing(root)) and not absent_too:
             raise UserError(f"data set {info.name!r} is not there: {reason}")
         chosen[name] = info
     if not chosen:

@@ -12,16 +12,15 @@ from pathlib import Path
 from bench.config import Config
 from bench.devices import describe_machine
 from bench.evaluation.requests import MetricRequest
-from bench.run.dataset_run import RunOptions
+from bench.run.options import RunOptions
 from bench.run.plan import Plan
+from bench.store.cell_facts import GitState, MachineFacts
 from bench.store.code_digest import digest
 from bench.store.records import (
     DatasetFacts,
     ExplainerFacts,
-    GitState,
     HeadFacts,
     InitFacts,
-    MachineFacts,
     MetricFacts,
     RunRecord,
 )

@@ -32,27 +32,21 @@ def run_studies(subject: Subject, studies: dict[str, tuple[Study, dict[str, Any]
         After every computation a line that says why it failed; empty if it did not.
     """
     for name, (study, parameters) in studies.items():
-        step, progress = f"study {name}", subject.trained.progress
         try:
             concerned = {of: one for of, one in subject.explainers.items() if study.concerns(one)}
             reason = study.applies_to(subject)
         except BaseException as error:
             yield _failed(subject, study, "", error, store)
-            progress.skip(step)
             continue
         explainers = concerned if study.per_explainer else {"": None}
         if reason:
             store.note_study(name, {"": StudyOutcome(status="skipped", reason=reason)})
-            progress.skip(step)
             continue
         wanted = {of: _fingerprint(subject, study, parameters, of) for of in explainers}
         missing = [of for of, fingerprint in wanted.items() if not store.study_is_current(name, of, fingerprint)]
-        if not missing:
-            progress.skip(step)
-            continue
-        with progress.step(step, f"{subject.trained.key}: {step}"):
-            for of in missing:
-                yield _study(subject, study, of, explainers[of], wanted[of], store)
+        for of in missing:
+            subject.trained.progress.update(f"{subject.trained.key}: study {name}{f' of {of}' if of else ''}")
+            yield _study(subject, study, of, explainers[of], wanted[of], store)
 
 
 def _study(

@@ -1,8 +1,8 @@
-"""Facts about one trained classifier, as parts of the record of its cell."""
+"""Facts about one trained classifier, and about the code and machines that computed it, as parts of records."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -90,3 +90,47 @@ class PenaltySearch(Record):
     steps: list[SearchStep]
     chosen: int
     reason: str
+
+
+class GitState(Record):
+    """Commit of the code, and whether files differ from it."""
+
+    commit: str
+    dirty: bool = False
+
+
+class MachineFacts(Record):
+    """Hardware and threads; timings and the last digits of results depend on them."""
+
+    device: str
+    gpu: str
+    cpu: str
+    processes: int
+    threads: int
+    bf16: str
+    platform: str
+
+
+class WorkerFacts(MachineFacts):
+    """A worker of a run and its machine; ``processes`` is the number of workers that share the machine."""
+
+    name: str
+    host: str
+
+
+class WorkFacts(Record):
+    """Work of one process on a cell.
+
+    Attributes:
+        task: "train", "score" or "finish".
+        worker: its name in the record of the run; empty for the process of the command.
+        started: time in UTC at which it began.
+        seconds: time that it took, without pauses between shares.
+        shares: number of shares that it scored.
+    """
+
+    task: Literal["train", "score", "finish"]
+    worker: str
+    started: str
+    seconds: float
+    shares: int = 0

@@ -1,13 +1,13 @@
 """The run folder: the only memory of a run. Every file is whole or absent, and has a digest of its origin.
 
 run.json                                     config, plan, facts, versions, machine
-lock                                         held by the process of the command, also for its worker processes
+lock, owner.json                             held by the process of the command, also for its worker processes
 data/<data set>.npz, .parquet                images and masks that the figures show; lesions of every explained image
 data/<data set>~cases.npz                    small images and masks of the cases that the page shows
 cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet
     explained.parquet                        logits of the explained images
     scores/<explainer>.parquet               long rows, with the fingerprint they belong to
-    pieces/<explainer>/                      unfinished scores of an explainer, from which a stopped run goes on
+    pieces/<share>/                          scores of one share of the images, from which a stopped run goes on
     gallery/<explainer>.npz                  raw maps of the images that the figures show
     cases/<explainer>.npz                    maps of the cases that the page shows, as 8-bit integers
     maps/<explainer>.npz, .json              raw maps of every image and how to draw them, only with --save-maps
@@ -22,12 +22,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from bench.errors import UserError
 from bench.files import DamagedFile, tell_damage
@@ -35,11 +32,13 @@ from bench.specs import is_plain_name
 from bench.store.code_digest import digest
 from bench.store.record_files import CELL_FILE, RUN_FILE, read_record, write_record
 from bench.store.records import CellKey, CellRecord, ExplainerOutcome, RunRecord, StudyOutcome
+from bench.store.run_folder import run_lock
 from bench.store.scores import read_metadata
 from bench.store.stored_files import NOTES, StoredFiles, require_inside
 
 #: Everything in a cell that was computed with its trained weights.
-_SCORED = ("scores", "pieces", "gallery", "cases", "maps", "studies", "own_class", "every_class")
+PIECES = "pieces"
+_SCORED = ("scores", PIECES, "gallery", "cases", "maps", "studies", "own_class", "every_class")
 _SHOWN = 60  # bytes of a name that is stored under its digest
 
 
@@ -187,8 +186,12 @@ class CellStore:
         return self.folder / "scores" / f"{file_name(explainer)}.parquet"
 
     def piece_file(self, explainer: str, number: int) -> Path:
-        """Returns the file of its rows of one batch until all are there; the maps are next to it, as .npz."""
-        return self.folder / "pieces" / file_name(explainer) / f"{number}.parquet"
+        """Returns the file of its rows of one share until all are there; the maps are next to it, as .npz."""
+        return self.piece_files(number).folder / f"{file_name(explainer)}.parquet"
+
+    def piece_files(self, number: int) -> StoredFiles:
+        """Returns the folder of the pieces of one share, with notes of its own: shares are written at the same time."""
+        return StoredFiles(self.folder / PIECES / str(number), self.root)
 
     def gallery_file(self, explainer: str) -> Path:
         """Returns the file of its maps for the figures."""
@@ -247,25 +250,6 @@ class RunStore:
         """Returns the file of area and number of the lesions of its explained images."""
         return self.images_file(dataset).with_suffix(".parquet")
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keeps other runs and reports out of the folder; the lock ends with the process, however that ends.
-
-        Raises:
-            UserError: another run or report works here, or the folder cannot be written to.
-        """
-        file = self.folder / "lock"
-        if file.is_symlink():
-            raise UserError(f"{file} is a link, which a lock must not be; remove it")
-        lock = FileLock(file, timeout=0)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise UserError(f"another run or report is working in {self.folder}; wait for it") from error
-        except OSError as error:
-            raise UserError(f"cannot write to {self.folder}: {error.strerror}; choose another --out") from error
-        try:
-            yield
-        finally:
-            lock.release()
+    def lock(self) -> AbstractContextManager[str]:
+        """Keeps other runs and reports out of the folder; see ``bench.store.run_folder``."""
+        return run_lock(self.folder)

@@ -11,7 +11,17 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from bench.store.cell_facts import GeometryFacts, InferenceFacts, LesionReliance, PenaltySearch, Record
+from bench.store.cell_facts import (
+    GeometryFacts,
+    GitState,
+    InferenceFacts,
+    LesionReliance,
+    MachineFacts,
+    PenaltySearch,
+    Record,
+    WorkerFacts,
+    WorkFacts,
+)
 from bench.text.media import is_printable
 
 #: Layout of the records that this version writes and reads; records without ``format`` have layout 1.
@@ -36,25 +46,6 @@ class InitFacts(Record):
 
     file: str
     sha256: str
-
-
-class GitState(Record):
-    """Commit of the code, and whether files differ from it."""
-
-    commit: str
-    dirty: bool = False
-
-
-class MachineFacts(Record):
-    """Hardware and threads; timings and the last digits of results depend on them."""
-
-    device: str
-    gpu: str
-    cpu: str
-    processes: int
-    threads: int
-    bf16: str
-    platform: str
 
 
 class MetricFacts(Record):
@@ -165,6 +156,9 @@ class RunOrigin(Record):
     Attributes:
         config: the resolved configuration, as ``bench.config.Config`` dumps it.
         plan: hash of what was asked for; only cells with this plan belong to the run.
+        machine: that the command was given on; a machine of the workers if they are on a cluster.
+        workers: name -> facts, for the workers of the last run that computed anything; empty if that was the
+            process of the command.
         started, finished: times in UTC; ``finished`` is empty while the run works, or if it was stopped.
     """
 
@@ -174,6 +168,7 @@ class RunOrigin(Record):
     git: GitState | None = None
     packages: dict[str, str]
     machine: MachineFacts
+    workers: dict[str, WorkerFacts] = {}
     started: str
     finished: str = ""
 
@@ -270,6 +265,7 @@ class CellRecord(Record):
         target: what the maps explain, the target's "logit" or its "contrast" with the other classes.
         explainers: name -> outcome.
         studies: name -> explainer, or "" for the whole cell -> outcome.
+        work: which process of the last run that computed anything of the cell did what, and when.
     """
 
     format: Literal[2] = FORMAT
@@ -298,3 +294,4 @@ class CellRecord(Record):
     inference: InferenceFacts | None = None
     explainers: dict[str, ExplainerOutcome] = {}
     studies: dict[str, dict[str, StudyOutcome]] = {}
+    work: list[WorkFacts] = []

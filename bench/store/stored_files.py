@@ -38,6 +38,7 @@ class _Notes:
 
 
 _KNOWN: dict[Path, _Notes] = {}
+_MOST_KNOWN = 1000  # files of notes; every share of a cell has one
 
 
 @dataclass(frozen=True)
@@ -148,16 +149,22 @@ class StoredFiles:
         if earlier[-1:] == [digest]:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        before, line = sum(notes.stamp[:1]), _line(name, digest)
         with (self.folder / NOTES).open("ab") as file:
-            file.write(_line(name, digest))
+            file.write(line)
         earlier.append(digest)
         notes.stamp = file_stamp(self.folder / NOTES)
-        _KNOWN[self.folder / NOTES] = notes
+        if notes.stamp[:1] == (before + len(line),):
+            _KNOWN[self.folder / NOTES] = notes
+        else:  # another process has added notes at the same moment, which must be read
+            _KNOWN.pop(self.folder / NOTES, None)
 
     def _notes(self) -> _Notes:
         file = self.folder / NOTES
         stamp = file_stamp(file)
         if file not in _KNOWN or _KNOWN[file].stamp != stamp:
+            if len(_KNOWN) >= _MOST_KNOWN:
+                _KNOWN.clear()
             _KNOWN[file] = _Notes(stamp, _read_notes(file))
         return _KNOWN[file]
 

@@ -37,7 +37,7 @@ from bench.training.training_run import Training, TrainingRun
 
 
 def step_of(head: PlannedHead) -> str:
-    """Returns the kind of step that gives a classifier with this head, as the progress display names it."""
+    """Returns the name of what gives a classifier with this head, for the progress display."""
     if head.head.given:
         return "given classifier"
     return "conversion" if head.head.converts else "training"
@@ -60,7 +60,7 @@ class CellClassifier(CellIdentity):
 
     @property
     def step(self) -> str:
-        """Kind of step in the progress display: training or conversion."""
+        """Name of what gives the classifier: training or conversion."""
         return step_of(self.head)
 
     def load(self) -> Classifier:
@@ -70,25 +70,29 @@ class CellClassifier(CellIdentity):
             UserError: The head does not fit the backbone, or the training diverged.
             NotApplicable: The conversion would not be exact.
         """
-        stored = self._stored()
+        restore_record(self.store)
+        self.store.activate(self.fingerprint)
+        stored = self._mended()
         if stored is None:
-            with self.progress.step(self.step, f"{self.key}: {self.step}"):
-                return self._ready(self._train_and_save())
-        self.progress.skip(self.step)
+            self.progress.update(f"{self.key}: {self.step}")
+            stored = self._train_and_save()
         return self._ready(stored)
 
+    def stored(self) -> Classifier | None:
+        """Returns the classifier that the store holds, in evaluation mode, and writes nothing; None without one."""
+        found = self._read() if self.store.record.training == self.fingerprint else None
+        return None if found is None else self._ready(found[0])
+
     def _obtain(self) -> Classifier:
-        """Does the work of ``load`` without a step in the progress display, because another cell may call it."""
-        stored = self._stored()
-        return self._ready(self._train_and_save() if stored is None else stored)
+        """Returns the classifier for another cell, whose work must not change the files of this one if it is stored."""
+        stored = self.stored()
+        return self.load() if stored is None else stored
 
     def _ready(self, classifier: Classifier) -> Classifier:
         return classifier.to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
-    def _stored(self) -> Classifier | None:
-        """Returns the stored classifier, and mends its other files; None if it must be trained or converted."""
-        restore_record(self.store)
-        self.store.activate(self.fingerprint)
+    def _read(self) -> tuple[Classifier, str | None] | None:
+        """Reads the stored classifier and the history of its training; None if it must be trained or converted."""
         found = stored_weights(self.store)
         if found is None:
             return None
@@ -99,6 +103,14 @@ class CellClassifier(CellIdentity):
         except RuntimeError:  # another architecture
             tell_damage(self.store.weights, "its weights do not fit the classifier")
             return None
+        return classifier, history
+
+    def _mended(self) -> Classifier | None:
+        """Returns the stored classifier after mending its other files; None if it must be trained or converted."""
+        found = self._read()
+        if found is None:
+            return None
+        classifier, history = found
         if self.store.record.status != "ok":  # it failed after the training, and is tried again
             self.store.note(status="ok", reason="", traceback="")
         if history is not None and not has_history(self.store):

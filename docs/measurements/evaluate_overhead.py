@@ -19,9 +19,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 
-import bench.run.cell as cell
 from bench import evaluate
 from bench.evaluation.batch import batches
+from bench.evaluation.explainer_jobs import Shares
 from bench.evaluation.scoring import score_batch
 from bench.models.backbones import CompactResNet
 
@@ -43,11 +43,11 @@ def main() -> None:
     masks[1::2, 20:40, 30:60] = True
     model, labels = CompactResNet().eval(), torch.arange(asked.images) % 2
     work: list[tuple[Any, Any]] = []
-    real = cell.run_explainers
+    real = Shares.finish
 
-    def noting(jobs: Any, context: Any, *rest: Any) -> None:
-        work.append((jobs, context))
-        real(jobs, context, *rest)
+    def noting(shares: Shares, jobs: Any) -> None:
+        work.append(([job for job in jobs if job.is_waiting], shares.context))
+        real(shares, jobs)
 
     def bare() -> None:
         for jobs, context in work:
@@ -59,7 +59,7 @@ def main() -> None:
         work.clear()
         evaluate(model, images, masks, labels, mean=0.5, std=0.25, precision="float32")
 
-    cell.run_explainers = noting
+    Shares.finish = noting  # type: ignore[method-assign]
     warnings.filterwarnings("ignore", "the predictions are at chance")
     whole()  # imports and digests of code, once per process
     pairs = [(seconds(whole), seconds(bare)) for _ in range(asked.repeats)]

@@ -3,7 +3,7 @@
     python docs/measurements/overhead.py --datasets all --out results/overhead
 
 It takes the arguments of run_benchmark.py, does that run, and prints the time of its processes in three parts: forward
-and backward passes and optimiser steps; all other work on data sets; start-up and report.
+and backward passes and optimiser steps; all other work on tasks; start-up and report.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ import run_benchmark
 from bench.cli import main as cli
 from bench.contracts import Classifier
 from bench.run import runner
-from bench.run.dataset_run import DatasetResult, DatasetRun
+from bench.run.tasks import Done, Task
+from bench.run.workspace import Workspace
 
-#: Environment variable: the file to which every process adds one line per data set.
+#: Environment variable: the file to which every process adds one line per task.
 _FILE = "OVERHEAD_FILE"
 
 
@@ -58,7 +59,7 @@ class Stopwatch:
 def register() -> None:
     """Fills the registries in this process or another one of the run, and times its functions."""
     run_benchmark.register()
-    network, run = Stopwatch(), DatasetRun.run
+    network, perform = Stopwatch(), Workspace.perform
     for name in ("forward", "forward_features", "forward_head", "forward_training"):
         network.watch(Classifier, name)
     network.watch(torch.autograd.graph, "_engine_run_backward")
@@ -66,14 +67,15 @@ def register() -> None:
     network.watch(torch._tensor.Tensor, "backward")
     network.watch(torch.optim.SGD, "step")
 
-    def timed(dataset_run: DatasetRun) -> Iterator[DatasetResult]:
+    def timed(workspace: Workspace, task: Task) -> Done:
         started, before = time.perf_counter(), network.seconds
-        yield from run(dataset_run)
-        seconds = {"data sets": time.perf_counter() - started, "network": network.seconds - before}
+        done = perform(workspace, task)
+        seconds = {"tasks": time.perf_counter() - started, "network": network.seconds - before}
         with Path(os.environ[_FILE]).open("a") as file:
             file.write(json.dumps(seconds) + "\n")
+        return done
 
-    DatasetRun.run = timed  # type: ignore[method-assign]
+    Workspace.perform = timed  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -91,9 +93,9 @@ def main() -> None:
                 raise
         total = time.perf_counter() - started
         lines = [json.loads(line) for line in file.read_text().splitlines()]
-    busy, network = (sum(line[name] for line in lines) for name in ("data sets", "network"))
+    busy, network = (sum(line[name] for line in lines) for name in ("tasks", "network"))
     outside, rest = busy - network, total - whole.seconds
-    print(f"{total:.0f} s; {busy:.0f} s of all processes on {len(lines)} data sets: {network:.0f} s in the network and")
+    print(f"{total:.0f} s; {busy:.0f} s of all processes on {len(lines)} tasks: {network:.0f} s in the network and")
     print(f"{outside:.0f} s outside of it ({outside / busy:.0%}); start-up and report {rest:.0f} s")
 
 

@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench.files import replacing
 from bench.report.contents import TOPICS, part_of
 from bench.report.frames.load import load_frames
+from bench.store.cell_facts import MachineFacts
 from bench.store.folders import RunStore
-from bench.store.records import CellKey, CellRecord, ExplainerOutcome, MachineFacts, MetricFacts, RunRecord
+from bench.store.records import CellKey, CellRecord, ExplainerOutcome, MetricFacts, RunRecord
 from bench.store.scores import write_scores
 
 HEADS = {"plain": "black box", "own": "inherent"}

@@ -32,7 +32,7 @@ from bench.configs.sections import ExplainSection
 from bench.data.selection import Selection
 from bench.devices import describe_machine
 from bench.evaluation.context import EvaluationContext
-from bench.evaluation.explainer_jobs import ExplainerJob, run_explainers
+from bench.evaluation.explainer_jobs import ExplainerJob, Shares
 from bench.evaluation.requests import resolve_metrics
 from bench.memory import PeakMemory
 from bench.models.factory import build_classifier
@@ -87,9 +87,11 @@ def score(context: EvaluationContext, methods: int, folder: Path) -> None:
     metrics = resolve_metrics(METRICS)
     names = {request.name: "" for request in metrics}
     jobs = [ExplainerJob(name, name, EXPLAINERS[name](), "", metrics, names) for name in METHODS[:methods]]
-    progress = RunProgress(Console(quiet=True), [job.title for job in jobs])
-    run_explainers(jobs, context, CellStore(folder), progress, "scaling", save_maps=True)
-    if failed := [job.failed for job in jobs if job.failed]:
+    shares = Shares(context, CellStore(folder), RunProgress(Console(quiet=True), []), "scaling", save_maps=True)
+    for share in shares.missing(jobs):
+        shares.score(jobs, share)
+    shares.finish(jobs)
+    if failed := [job.failed.reason for job in jobs if job.failed]:
         raise RuntimeError("; ".join(failed))
 
 

@@ -14,7 +14,8 @@ from tests.support.files import ROOT
 LEVELS = [
     {"cli"},
     {"given"},
-    {"run", "commands"},
+    {"commands"},
+    {"run"},
     {"studies"},
     {"evaluation", "training"},
     {"data", "report"},
@@ -42,6 +43,7 @@ REPORT = [
     {"figures", "failure_modes"},
     {"gaps"},
     {"tables"},
+    {"machines"},
     {"frames"},
 ]
 REPORT_LEVEL = {part: number for number, parts in enumerate(REPORT) for part in parts}

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bench.files import replacing
-from bench.store.cell_facts import LesionReliance
+from bench.store.cell_facts import LesionReliance, MachineFacts
 from bench.store.folders import CellStore, RunStore
-from bench.store.records import CellKey, CellRecord, ExplainerOutcome, MachineFacts, RunRecord
+from bench.store.records import CellKey, CellRecord, ExplainerOutcome, RunRecord
 from bench.store.scores import write_scores
 
 IMAGES = 5  # the last one is healthy

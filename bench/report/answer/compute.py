@@ -82,6 +82,8 @@ def _auc(tables: Tables, dataset: str, backbone: str, head: str) -> float | None
 
 def _seconds(tables: Tables, dataset: str, backbone: str, head: str, explainer: str) -> float | None:
     key = (dataset, backbone, head, explainer)
+    if "cost" in tables and "machine" in tables["cost"].keys:  # seconds of different machines must not be compared
+        return None
     for row in tables["cost"].rows if "cost" in tables else []:
         if tuple(row[name] for name in ("dataset", "backbone", "head", "explainer")) == key:
             return float(row["seconds"].mean) if is_number(row.get("seconds")) else None

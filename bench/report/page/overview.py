@@ -9,8 +9,8 @@ import numpy as np
 
 from bench.report.frames.load import Frames
 from bench.report.gaps import gaps
+from bench.report.machines import merged_runs, work_of_machines
 from bench.report.page.section import Content, Section
-from bench.report.tables.captions import merged_runs
 
 
 def run_section(content: Content) -> Section:
@@ -46,6 +46,7 @@ def _run_facts(frames: Frames) -> dict[str, str]:
         "Classifiers": f"{(cells['status'] == 'ok').sum()} of {len(cells)} trained",
         "Weights start from": "; ".join(_distinct(cell.weights_from for cell in cells["record"])),
         "Machine": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in record.machine),
+        "Work": work_of_machines(frames),
         "Versions": ", ".join(f"{key} {value}" for key, value in record.packages.items()),
         "Code": f"{git.commit[:12]}{', with local changes' if git.dirty else ''}" if git else "",
         "Time": f"{record.started} to {record.finished or '… (not finished)'}",

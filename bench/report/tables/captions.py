@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.frames.load import Frames
+from bench.report.machines import hardware
 from bench.report.tables.table import Column, TableData
-from bench.store.records import GitState, MachineFacts, RunRecord
 
 #: Families of which there is a table by class, and its name.
 PER_CLASS = {"faithfulness": "per_class", "localisation": "per_class_localisation"}
@@ -70,7 +70,7 @@ def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Colu
         within: see ``TableData``.
     """
     scored = [] if name in _OTHER_MEANS else [MEANS]
-    facts = {"localisation": _chance(frames), "cost": _hardware(frames.record)}
+    facts = {"localisation": _chance(frames), "cost": hardware(frames.record)}
     return TableData(
         caption=_CAPTIONS.get(name, f"Scores of the family {name.replace('_', ' ')}."),
         keys=keys,
@@ -85,37 +85,6 @@ def _chance(frames: Frames) -> str:
     known = {name: facts for name, facts in frames.record.datasets.items() if facts.prevalence is not None}
     texts = [f"{name} {facts.prevalence:.3f} / {facts.topk_chance:.3f}" for name, facts in known.items()]
     return f"Chance that a random pixel / patch hits a lesion: {'; '.join(texts)}." if texts else ""
-
-
-def _hardware(record: RunRecord) -> str:
-    """Returns the hardware and the threads that the seconds depend on."""
-    texts = dict.fromkeys(_machine(run.machine) for run in [record, *record.merged])
-    if len(texts) < 2:
-        return f"Measured on {'; '.join(texts)}."
-    named = "; ".join(f"{run.name} on {_machine(run.machine)}" for run in record.merged)
-    return f"Seconds of different runs must not be compared, because the machines differ: {named}."
-
-
-def _machine(machine: MachineFacts) -> str:
-    threads, processes = machine.threads, machine.processes
-    text = f"{threads} thread{'s' * (threads > 1)}"
-    text = f"{text} for each of {processes} processes at a time" if processes > 1 else text
-    return f"{machine.gpu if machine.gpu != 'none' else machine.cpu}, {text}"
-
-
-def merged_runs(record: RunRecord) -> dict[str, str]:
-    """Returns title -> text of the facts in which the runs of a merge may differ; empty for any other run."""
-    runs = record.merged
-    facts = {
-        "Merged runs": [f"{run.name} ({len(run.cells)} classifiers, {run.started} to {run.finished})" for run in runs],
-        "Machine": [f"{run.name}: " + ", ".join(f"{name} {value}" for name, value in run.machine) for run in runs],
-        "Code": [f"{run.name}: {_code(run.git)}" for run in runs],
-    }
-    return {title: "; ".join(texts) for title, texts in facts.items() if texts}
-
-
-def _code(git: GitState | None) -> str:
-    return f"{git.commit[:12]}{', with local changes' if git.dirty else ''}" if git else "unknown"
 
 
 def weights_notes(frames: Frames) -> list[str]:

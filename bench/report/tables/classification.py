@@ -9,6 +9,8 @@ import numpy as np
 from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits
 from bench.report.frames.compared import row_order
 from bench.report.frames.load import Frames
+from bench.report.frames.scores import CELL
+from bench.report.machines import machines_of_cells
 from bench.report.tables.captions import captioned
 from bench.report.tables.table import Column, TableData
 from bench.statistics.classification import CLASSIFICATION_SCORES
@@ -43,16 +45,19 @@ def classification_table(frames: Frames) -> TableData:
 
 
 def cost_table(frames: Frames) -> TableData:
-    """Averages the cost of one map on the machines of this run."""
-    keys = ["dataset", "backbone", "explainer", "head"]
+    """Averages the cost of one map, by machine if those of the run differ."""
+    keys, costs_of = ["dataset", "backbone", "explainer", "head"], frames.cost
+    if len(costs_of) and (machines := machines_of_cells(frames)):
+        keys.append("machine")
+        costs_of = costs_of.merge(frames.cells[CELL].assign(machine=machines), on=CELL)
     has_gpu = any(run.machine.gpu != "none" for run in [frames.record, *frames.record.merged])
     costs = {name: shown for name, shown in _COSTS.items() if name != _MEMORY or has_gpu}
     columns = [Column(name, False) for name in costs.values()]
     table = captioned(frames, "cost", keys, columns)
-    if not len(frames.cost):
+    if not len(costs_of):
         return table
     order = row_order(frames)
-    for key, rows in sorted(frames.cost.groupby(keys, sort=False), key=lambda item: order(item[0])):
+    for key, rows in sorted(costs_of.groupby(keys, sort=False), key=lambda item: order(item[0][:4])):
         means = rows.groupby("metric")["value"].mean()
         seeds = rows["seed"].nunique()
         row: dict[str, Any] = dict(zip(keys, key, strict=True))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from bench.contracts import DatasetInfo
 from bench.data.cache import decoder_versions
 from bench.data.loading import Request, arguments_of
+from bench.errors import is_stop
 from bench.store.code_digest import digest
 
 #: What a builder may state about its files; see ``bench.contracts.Samples``.
@@ -21,7 +22,9 @@ def origin_of(info: DatasetInfo, request: Request) -> str | None:
     """
     try:
         parts = list(_parts(info, request))
-    except Exception:  # a plugin may raise anything
+    except BaseException as error:  # a plugin may raise anything, such as the end of the program
+        if is_stop(error):
+            raise
         return None
     return None if None in parts else digest(parts)
 

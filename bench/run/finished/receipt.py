@@ -16,8 +16,9 @@ from bench.data.prepare import request_for
 from bench.errors import UserError
 from bench.files import read_json, write_json
 from bench.registry import BACKBONES
-from bench.run.dataset_run import RunOptions
+from bench.run.finished import RECEIPT
 from bench.run.finished.origin import origin_of
+from bench.run.options import RunOptions
 from bench.run.plan import Plan
 from bench.specs import parse_spec
 from bench.store.code_digest import digest, source_digest
@@ -25,10 +26,8 @@ from bench.store.folders import RunStore
 from bench.store.records import RunRecord
 from bench.store.stored_files import stored_digest
 
-#: File of the receipt, below the run folder.
-FILE = ".finished.json"
 #: Facts of run.json that say how results came about: a run that computes nothing leaves them as they are.
-_HISTORY = ("datasets", "git", "machine", "started", "finished", "problems")
+_HISTORY = ("datasets", "git", "machine", "workers", "started", "finished", "problems")
 
 
 def finished_record(asked: str | None, store: RunStore, started: RunRecord) -> RunRecord | None:
@@ -40,7 +39,7 @@ def finished_record(asked: str | None, store: RunStore, started: RunRecord) -> R
         started: record of the run before it has read any data set.
     """
     try:
-        stored, receipt = store.record, read_json(store.folder / FILE)
+        stored, receipt = store.record, read_json(store.folder / RECEIPT)
         if not isinstance(receipt, dict) or asked is None or receipt.get("asked") != asked:
             return None
         if not stored.finished or receipt.get("stored") != _stored(store, stored):
@@ -63,9 +62,9 @@ def write_receipt(asked: str | None, store: RunStore, finished: RunRecord) -> No
     """
     done = not finished.problems and all(store.cell(key).record.status == "ok" for key in finished.cells)
     if asked is None or not done:
-        (store.folder / FILE).unlink(missing_ok=True)
+        (store.folder / RECEIPT).unlink(missing_ok=True)
         return
-    write_json(store.folder / FILE, {"asked": asked, "stored": _stored(store, finished)})
+    write_json(store.folder / RECEIPT, {"asked": asked, "stored": _stored(store, finished)})
 
 
 def asked_digest(config: Config, plan: Plan, options: RunOptions, record: RunRecord) -> str | None:

@@ -119,7 +119,7 @@ def test_a_single_share_is_stored_explainer_by_explainer(tmp_path: Path, monkeyp
     monkeypatch.setattr(EXPLAINERS["random"], "explain_batch", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_tiny(tmp_path / "run", config(6))
-    assert [file.stem for file in (tmp_path / "run").glob("cells/*/*/scores/*")] == ["gradcam"]
+    assert [file.stem for file in (tmp_path / "run").glob("cells/*/*/pieces/0/*.parquet")] == ["gradcam"]
 
 
 @pytest.mark.parametrize(

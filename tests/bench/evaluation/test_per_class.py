@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from bench.metrics import patch_at
 from bench.registry import EXPLAINERS
 from bench.report.frames.load import Frames, load_frames
 from bench.report.tables.main import all_tables
+from bench.run.part import CellPart
 from bench.store.folders import RunStore
 from tests.oracles import bicubic
 from tests.support.class_run import CLASSES, STEPS, cell_of, class_config, one_image, trained
@@ -163,11 +165,15 @@ def test_rows_of_other_settings_are_not_mixed_in(tmp_path: Path, monkeypatch: py
     more = class_config()
     more = more.model_copy(update={"explain": more.explain.model_copy(update={"steps": STEPS + 1})})
 
-    def stop(*arguments: object) -> None:
-        raise KeyboardInterrupt
+    real = CellPart.finish
+
+    def stop(part: CellPart, *arguments: Any) -> list[str]:
+        if part.name:
+            raise KeyboardInterrupt
+        return real(part, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr("bench.evaluation.per_class.own_class", stop)
+        patched.setattr(CellPart, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             run_tiny(out, more)
     plan = RunStore(out).record.plan

@@ -95,7 +95,7 @@ def test_words_cost_nothing_and_code_only_what_it_decides(plugins: Path) -> None
     ("asking", "expected"),
     [
         (
-            "bench.run.cell",
+            "bench.run.part",
             {
                 "evaluation.scoring",
                 "evaluation.batch",
@@ -150,12 +150,12 @@ def test_what_the_fingerprints_of_a_run_cover(
         "cli.main",
         "progress",
         "run.runner",
-        "run.dataset_run",
+        "run.workspace",
         "run.plan",
         "store.folders",
         "store.records",
         "config",
     )
     assert not {f"bench.{name}" for name in silly} & set.union(*asked)
-    methods = {"bench.run.cell": "softcam.explainer", "bench.training.cell_identity": "softcam.heads"}
+    methods = {"bench.run.part": "softcam.explainer", "bench.training.cell_identity": "softcam.heads"}
     assert any(methods.get(asking, "baselines.cams") in names for names in wide)

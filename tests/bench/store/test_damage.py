@@ -19,7 +19,7 @@ from bench.contracts import Explainer
 from bench.report.build import build_report
 from bench.report.frames.load import load_frames
 from bench.report.gaps import gaps
-from bench.run.dataset_run import RunOptions
+from bench.run.options import RunOptions
 from bench.run.plan import make_plan
 from bench.run.runner import Outcome, run
 from bench.store.folders import RunStore

@@ -26,7 +26,7 @@ from bench.commands.export.command import export_cell
 from bench.data.prepare import request_for
 from bench.report.build import build_report
 from bench.report.figures import style
-from bench.run.dataset_run import RunOptions
+from bench.run.options import RunOptions
 from bench.run.plan import make_plan
 from bench.run.runner import run
 from bench.store.folders import RunStore

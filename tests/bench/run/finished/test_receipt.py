@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import bench.run.dataset_run
 import bench.run.record
+import bench.run.workspace
 from bench.config import Config, parse_config
 from bench.contracts import Sample
 from bench.registry import EXPLAINERS, dataset
-from bench.run.finished.receipt import FILE, asked_digest
+from bench.run.finished import RECEIPT
+from bench.run.finished.receipt import asked_digest
 from bench.run.plan import make_plan
 from bench.run.record import new_record
 from bench.run.runner import Outcome, run
@@ -85,13 +86,13 @@ def states(folder: Path) -> dict[Path, tuple[int, int]]:
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the data sets whose images are loaded."""
     names: list[str] = []
-    real: Callable[..., Any] = bench.run.dataset_run.prepare
+    real: Callable[..., Any] = bench.run.workspace.prepare
 
     def prepare(info: Any, *arguments: Any) -> Any:
         names.append(info.name)
         return real(info, *arguments)
 
-    monkeypatch.setattr(bench.run.dataset_run, "prepare", prepare)
+    monkeypatch.setattr(bench.run.workspace, "prepare", prepare)
     return names
 
 
@@ -116,7 +117,7 @@ def remove_images(folder: Path) -> None:
 
 
 def damage_receipt(folder: Path) -> None:
-    (folder / FILE).write_text("{")
+    (folder / RECEIPT).write_text("{")
 
 
 def damage_record(folder: Path) -> None:
@@ -138,7 +139,7 @@ def test_a_change_of_a_stored_file_is_found_and_mended(
 def test_a_file_that_changes_while_the_run_works_is_found(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = finished / "image"
     file.write_bytes(b"1")
-    real, loaded = bench.run.dataset_run.prepare, []
+    real, loaded = bench.run.workspace.prepare, []
 
     def prepare(*arguments: Any) -> Any:
         loaded.append(1)
@@ -147,7 +148,7 @@ def test_a_file_that_changes_while_the_run_works_is_found(finished: Path, monkey
             file.write_bytes(b"12")
         return prepared
 
-    monkeypatch.setattr(bench.run.dataset_run, "prepare", prepare)
+    monkeypatch.setattr(bench.run.workspace, "prepare", prepare)
     for _ in range(3):
         run_again(finished)
     assert len(loaded) == 2, "the results of the second run are those of the changed file"
