@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -42,15 +42,29 @@ def grouped_split(labels: Sequence[int], groups: Sequence[str], seed: int) -> li
 
     A group counts for its most frequent class. Each class with at least three groups is in every split.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for label, group in zip(labels, groups, strict=True):
-        members[group].append(label)
-    strata: dict[int, list[str]] = defaultdict(list)
-    for group in sorted(members, key=lambda group: seed_of("split", seed, group)):
-        strata[Counter(sorted(members[group])).most_common(1)[0][0]].append(group)
+    sizes, strata = Counter(groups), _strata(labels, groups, "split", seed)
     chosen: dict[str, str] = {}
     for stratum in strata.values():
-        chosen.update(_deal(stratum, {group: len(members[group]) for group in stratum}))
+        chosen.update(_deal(stratum, sizes))
+    return [chosen[group] for group in groups]
+
+
+def fold_split(labels: Sequence[int], groups: Sequence[str], folds: int, seed: int) -> list[int]:
+    """Assigns each image to a fold from 1 to ``folds``, stratified by class, with no group in two folds.
+
+    A group counts for its most frequent class. Large groups are dealt first, each to the fold that has the fewest
+    images of its class, and among those to the one that has the fewest images.
+    """
+    sizes, strata = Counter(groups), _strata(labels, groups, "fold", seed)
+    chosen: dict[str, int] = {}
+    filled = dict.fromkeys(range(1, folds + 1), 0)
+    for stratum in strata.values():
+        here = dict.fromkeys(filled, 0)
+        for group in sorted(stratum, key=lambda group: -sizes[group]):
+            fold = min(filled, key=lambda fold: (here[fold], filled[fold]))
+            here[fold] += sizes[group]
+            filled[fold] += sizes[group]
+            chosen[group] = fold
     return [chosen[group] for group in groups]
 
 
@@ -59,7 +73,18 @@ def split_off_validation(labels: Sequence[int], groups: Sequence[str], seed: int
     return ["val" if split == "val" else "train" for split in grouped_split(labels, groups, seed)]
 
 
-def _deal(groups: Sequence[str], sizes: dict[str, int]) -> dict[str, str]:
+def _strata(labels: Sequence[int], groups: Sequence[str], purpose: str, seed: int) -> dict[int, list[str]]:
+    """Returns class -> the groups that count for it, in an order drawn from their names."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for label, group in zip(labels, groups, strict=True):
+        members[group].append(label)
+    strata: dict[int, list[str]] = defaultdict(list)
+    for group in sorted(members, key=lambda group: seed_of(purpose, seed, group)):
+        strata[Counter(sorted(members[group])).most_common(1)[0][0]].append(group)
+    return strata
+
+
+def _deal(groups: Sequence[str], sizes: Mapping[str, int]) -> dict[str, str]:
     """Deals one group to each split first, then each group to the split that is furthest from its share."""
     total = sum(sizes.values())
     lacking = {split: fraction * total for split, fraction in FRACTIONS.items()}

@@ -116,7 +116,7 @@ class DatasetRun:
             return
         for key in self.cells:
             with self.guard(str(key), [key]):
-                self._cell(key, prepared)
+                self._cell(key, prepared.of_fold(key.fold))
             self.done.cells.append(key)
             yield self.done
 
@@ -192,7 +192,7 @@ class DatasetRun:
             self.plan_id,
             self.plan.parameters,
             self.options.precision,
-            self.cases,
+            prepared.positions(self.cases),
         )
         problems = cell.run(self.plan.explainers_of(key), self.plan.metrics, self.plan.studies, self.options.save_maps)
         self.done.computed |= cell.computed
