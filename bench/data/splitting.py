@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -45,7 +45,7 @@ def grouped_split(labels: Sequence[int], groups: Sequence[str], seed: int) -> li
     sizes, strata = Counter(groups), _strata(labels, groups, "split", seed)
     chosen: dict[str, str] = {}
     for stratum in strata.values():
-        chosen.update(_deal(stratum, sizes))
+        chosen.update(_deal(stratum, {group: sizes[group] for group in stratum}))
     return [chosen[group] for group in groups]
 
 
@@ -84,7 +84,7 @@ def _strata(labels: Sequence[int], groups: Sequence[str], purpose: str, seed: in
     return strata
 
 
-def _deal(groups: Sequence[str], sizes: Mapping[str, int]) -> dict[str, str]:
+def _deal(groups: Sequence[str], sizes: dict[str, int]) -> dict[str, str]:
     """Deals one group to each split first, then each group to the split that is furthest from its share."""
     total = sum(sizes.values())
     lacking = {split: fraction * total for split, fraction in FRACTIONS.items()}

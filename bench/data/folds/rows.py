@@ -66,7 +66,7 @@ class Rows:
 
     @cached_property
     def _starts(self) -> Integers:
-        return self._ends - [len(part) for part in self.parts]
+        return np.concatenate([[0], self._ends[:-1]])
 
     def take(self, rows: Integers) -> Rows:
         """Returns these rows, of which nothing is read."""

@@ -53,7 +53,7 @@ class Metric(Record):
 
 
 class Classifier(Record):
-    """Classifiers of one head; ``weights`` holds the SHA-256 of each seed's (and fold's) weights, empty if there are none."""
+    """Classifiers of one head; ``weights`` holds the SHA-256 of the weights of each seed (and fold), empty without."""
 
     dataset: str
     backbone: str
@@ -144,9 +144,8 @@ def _metrics(frames: Frames) -> list[Metric]:
 def _classifiers(frames: Frames) -> list[Classifier]:
     weights: dict[tuple[str, str, str], list[str]] = {}
     for cell in frames.cells.itertuples():
-        of = [one.record for one in frames.cell(cell).folds] if frames.folds else [cell.record]
         place = (str(cell.dataset), str(cell.backbone), str(cell.head))
-        weights.setdefault(place, []).extend(str(record.weights_sha256) for record in of)
+        weights.setdefault(place, []).extend(record.weights_sha256 for record in frames.trainings(cell))
     return [
         Classifier(dataset=dataset, backbone=backbone, head=head, weights=of)
         for (dataset, backbone, head), of in weights.items()

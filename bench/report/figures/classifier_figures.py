@@ -74,9 +74,7 @@ def _histories(axes: Sequence[Axes], frames: Frames, name: str) -> None:
 def _best_epochs(frames: Frames, name: str, head: str) -> list[int]:
     """Returns the chosen epoch of each training, counted from 1 as on the axis."""
     cells = frames.cells[(frames.cells["dataset"] == name) & (frames.cells["head"] == head)]
-    records = list(cells["record"])
-    if frames.folds:
-        records = [one.record for cell in cells.itertuples() for one in frames.cell(cell).folds]
+    records = [record for cell in cells.itertuples() for record in frames.trainings(cell)]
     return [record.best_epoch + 1 for record in records if record.best_epoch is not None]
 
 

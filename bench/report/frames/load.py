@@ -70,6 +70,10 @@ class Frames:
         keys = self.folds.get(key, (key,))
         return WholeCell(tuple(map(self.store.cell, keys)), tuple(one.fold for one in keys))
 
+    def trainings(self, row: Any) -> list[CellRecord]:
+        """Returns facts about the trainings of a row of ``cells``: one, or with cross-validation one per fold."""
+        return [one.record for one in self.cell(row).folds] if self.folds else [row.record]
+
     @property
     def explained(self) -> pd.DataFrame:
         """One row per cell and finished explainer that has scores, with its family."""
@@ -111,10 +115,12 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
     """
     store = RunStore(folder)
     record = store.record
-    keys = [key for key in record.cells if only in (None, key)]
-    folds = {key.whole: tuple(one for one in keys if one.whole == key.whole) for key in keys}
+    folds = dict[CellKey, tuple[CellKey, ...]]()
+    for key in record.cells:
+        if only in (None, key):
+            folds[key.whole] = (*folds.get(key.whole, ()), key)
     parts, damaged = _Parts(), list[str]()
-    for dataset in dict.fromkeys(key.dataset for key in keys):
+    for dataset in dict.fromkeys(key.dataset for key in folds):
         damaged += damaged_images(store, dataset)
     facts = []
     for whole, keys in folds.items():
@@ -168,9 +174,8 @@ def _add_cell(parts: _Parts, record: RunRecord, key: CellKey, cell: CellStore, c
         parts.predictions.append(_with_facts(predictions, about | fold))
     # A converted classifier was never trained and has no history.
     if (training := cell.files.read(cell.training, pd.read_csv)) is not None:
-        parts.training.append(
-            _with_facts(pa.Table.from_pandas(training, preserve_index=False).replace_schema_metadata(), about)
-        )
+        rows = pa.Table.from_pandas(training, preserve_index=False).replace_schema_metadata()
+        parts.training.append(_with_facts(rows, about | fold))
     own_class = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
     for name, path, rows in _costs(cell, current):
         facts = about | {"explainer": name, "family": record.explainers[name].family}
