@@ -13,7 +13,7 @@ from bench.cases.grids import Grids, to_grids
 from bench.cases.pictures import Pictures, read_pictures, to_pictures
 from bench.maps import drawn_by
 from bench.report.figures.looks import Method
-from bench.report.frames.joined import WholeCell
+from bench.report.frames.folds.joined import WholeCell
 from bench.report.frames.load import Frames
 from bench.store.folders import CellStore
 from bench.store.maps import read_arrays

@@ -18,7 +18,7 @@ from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.errors import UserError
 from bench.files import Place
 from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
-from bench.report.frames.joined import WholeCell, joined_record, whole_record
+from bench.report.frames.folds.joined import WholeCell, joined_record, whole_record
 from bench.report.frames.scores import ABOUT, CELL, Scores
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
@@ -31,7 +31,7 @@ class Frames:
     """A run as data frames.
 
     Attributes:
-        record: run.json; the folds of a cross-validation are one cell (``bench.report.frames.joined``).
+        record: run.json; the folds of a cross-validation are one cell (``bench.report.frames.folds.joined``).
         cells: one row per cell: the columns of ``CELL``, status and the rest of cell.json in ``record``.
         source: scores of every finished explainer, which ``rows`` reads; without the steps of curves, which are most
             of what a run stores and are read by ``curve`` where they are needed.
@@ -152,12 +152,14 @@ def _read_folds(
     whole = joined_record([found for found, _ in each], [key.fold for key in keys])
     if whole.status == "ok":
         asked = record.explained_by[keys[0].head]
-        sound = [sound_explainers(cell, asked) for cell in cells]
+        with collecting() as met:
+            sound = [sound_explainers(cell, asked) for cell in cells]
         current = [name for name in asked if all(name in good for good, _ in sound)]
         for key, cell, (_, lost) in zip(keys, cells, sound, strict=True):
-            with collecting() as met:
+            with collecting() as further:
                 _add_cell(parts, record, key, cell, current)
-            lines += lines_of(str(key), cell, lost, met)
+            own = {path: why for path, why in met.items() if path.is_relative_to(cell.folder)}
+            lines += lines_of(str(key), cell, lost, own | further)
     return whole, lines
 
 
