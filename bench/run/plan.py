@@ -111,9 +111,9 @@ def make_plan(config: Config, root: Path) -> Plan:
         for name in resolve_names(config.run.explainers, EXPLAINERS)
     }
     grid = [
-        CellKey(*names, fold=fold)
-        for names in product(datasets, backbones, heads, dict.fromkeys(config.run.seeds))
-        for fold in fold_numbers(configs[names[0]].data.folds)
+        CellKey(dataset, backbone, head, seed, fold)
+        for dataset, backbone, head, seed in product(datasets, backbones, heads, dict.fromkeys(config.run.seeds))
+        for fold in fold_numbers(configs[dataset].data.folds)
     ]
     return Plan(
         datasets=datasets,
