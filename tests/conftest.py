@@ -40,7 +40,7 @@ def squares() -> Iterator[None]:
 @pytest.fixture
 def one_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accepts copies: these tests show one drawing for all patients, because they check tables, names and layouts."""
-    monkeypatch.setattr("bench.data.loading.copy_faults", lambda *values: [])
+    monkeypatch.setattr("bench.data.leaks.check.copy_faults", lambda *values: [])
 
 
 @pytest.fixture(scope="session")

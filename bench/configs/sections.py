@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo, field_validator
 
@@ -107,6 +107,8 @@ class DataSection(ReadingSection):
     ``dataset.toml`` states.
 
     Attributes:
+        folds: cross-validation: all images are divided into so many parts, and each part is tested once, by a
+            classifier that was trained on the others; None = the data set's own test images.
         shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
         grades: the classes in ascending order; without an order, quadratic kappa is left out.
         allow_duplicates: accept one picture in two splits.
@@ -117,6 +119,7 @@ class DataSection(ReadingSection):
     val: _Count | None = Field(None, ge=2)
     test: _Count | None = Field(None, ge=2)
     seed: _Seed = 0
+    folds: int | None = Field(None, ge=2, le=100)
     shortcut: str = ""
     grades: list[str] = []
     allow_duplicates: bool = False
@@ -187,6 +190,23 @@ class ExplainSection(Section):
     batch_size: _Batch = 16
     gallery: int = Field(4, ge=0, le=1000)
     every_class: bool = True
+
+    def part(self, fold: int, folds: int) -> Self:
+        """Returns the settings of one fold of a cross-validation, whose numbers of images add up to these.
+
+        Raises:
+            UserError: there are fewer images than folds.
+        """
+        parts: dict[str, int] = {}
+        for name in ("diseased", "healthy", "faithful"):
+            if (count := getattr(self, name)) is None:
+                continue
+            if count < folds and (count or name != "healthy"):
+                raise UserError(
+                    f"explain.{name} = {count} is less than data.folds = {folds}; raise it, or use fewer folds"
+                )
+            parts[name] = count // folds + (fold <= count % folds)
+        return self.model_copy(update=parts)
 
 
 class ReportSection(Section):

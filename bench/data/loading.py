@@ -12,12 +12,10 @@ from typing import Any
 
 from bench.contracts import DatasetInfo, Sample, Samples
 from bench.data.cache import identity_of, open_sound, open_split, store
-from bench.data.checks import BadFiles, check_leaks, check_splits, checked, refuse
-from bench.data.leaks.copies import copy_faults
-from bench.data.leaks.stored import is_generated, stored_look
+from bench.data.checks import BadFiles, check_leaks, check_splits, checked
+from bench.data.leaks.check import check_images
 from bench.data.readers.faults import Fault
 from bench.data.readers.images import BadFile, resized
-from bench.data.readers.plausibility import judge
 from bench.data.split import Split
 from bench.data.splitting import subsample
 from bench.data.threads import in_order, usable_threads
@@ -92,6 +90,21 @@ def load_splits(
     """
     built = {name: build_samples(info, request, name) for name in dict.fromkeys((*info.splits, info.explain_split))}
     check_leaks(info, {name: samples.groups for name, samples in built.items() if hasattr(samples, "groups")})
+    splits = decode_all(info, request, built, cache, tell)
+    check_splits(info, splits)
+    looks = cache / "looks"
+    check_images(info, built, splits, looks, bool(request.mask_values), request.allow_duplicates, doubt)
+    return splits
+
+
+def decode_all(
+    info: DatasetInfo,
+    request: Request,
+    built: Mapping[str, Sequence[Sample] | Samples],
+    cache: Path,
+    tell: Tell | None = None,
+) -> dict[str, Split]:
+    """Decodes splits that are built; all bad files are in one error."""
     splits: dict[str, Split] = {}
     bad: list[Fault] = []
     for name, samples in built.items():
@@ -101,16 +114,6 @@ def load_splits(
             bad += error.files
     if bad:
         raise BadFiles(info.name, bad)
-    check_splits(info, splits)
-    generated = all(map(is_generated, built.values()))
-    look = stored_look(splits, info.copy_likeness, generated, cache / "looks")
-    ids = [id_ for split in splits.values() for id_ in split.ids]
-    verdict = judge(info, ids, look.two_valued.tolist(), look.shares.tolist(), bool(request.mask_values))
-    refuse(info, [*verdict.faults, *copy_faults(info, splits, look.pairs, request.allow_duplicates)])
-    unused = [one for split in built.values() for one in getattr(split, "unused_faults", ())]
-    for line in (*verdict.doubts, *(f"{Path(one.file).name} {one.reason}" for one in dict.fromkeys(unused))):
-        if doubt is not None and not generated:
-            doubt(line)
     return splits
 
 

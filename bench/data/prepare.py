@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from bench.config import Config
 from bench.configs.sections import DataSection
 from bench.contracts import Channels, DatasetInfo, Sample, Samples
 from bench.data.counterfactuals import render_counterfactuals
+from bench.data.folds.pool import Pool, load_pool
 from bench.data.loading import Request, Tell, build_samples, load_splits
 from bench.data.selection import Selection, choose_explained, gallery_positions
-from bench.data.split import Split, brightness_auc, channel_statistics
+from bench.data.split import Split, auc_of_features, brightness_auc, brightness_features, channel_statistics
 from bench.files import Place
 from bench.metrics import patch_at, random_patch_hit_rate, stride_at
 from bench.outputs import SOFTMAX, Outputs, outputs_of
@@ -29,6 +30,9 @@ from bench.store.records import DatasetFacts
 class Prepared:
     """Data set as the cells of a run need it.
 
+    With cross-validation the cells need its ``folds``, each with its own images. The data set as a whole then has all
+    images as test images, and the training data of the first fold.
+
     Attributes:
         info: the registered facts.
         data: training and validation images with their normalisation.
@@ -37,6 +41,9 @@ class Prepared:
         explained: the explained images.
         samples: the samples that the builder returned for that split; phantoms render counterfactual images with them.
         doubts: lines about what may be a mistake of the user.
+        pool: all images, of which each fold tests a part; None without cross-validation.
+        folds: the folds of the data set.
+        chosen: positions of a fold's explained images among those of the whole data set.
     """
 
     info: DatasetInfo
@@ -46,6 +53,17 @@ class Prepared:
     explained: Selection
     samples: Sequence[Sample] | Samples
     doubts: tuple[str, ...] = ()
+    pool: Pool | None = None
+    folds: tuple[Prepared, ...] = ()
+    chosen: tuple[int, ...] = ()
+
+    def of_fold(self, fold: int | None) -> Prepared:
+        """Returns a fold, counted from 1; None = the data set itself."""
+        return self if fold is None else self.folds[fold - 1]
+
+    def positions(self, whole: Collection[int]) -> list[int]:
+        """Returns positions among its explained images, from positions among those of the whole data set."""
+        return [at for at, one in enumerate(self.chosen) if one in whole] if self.chosen else list(whole)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -74,6 +92,9 @@ def prepare(
     """
     request = request_for(info, config.data, root, skip_bad, splits)
     doubts: list[str] = []
+    if config.data.folds:
+        pool = load_pool(info, request, config.data.folds, cache, tell, doubts.append)
+        return _cross_validated(pool, config, tuple(doubts))
     loaded = load_splits(info, request, cache, tell, doubts.append)
     samples = build_samples(info, request, info.explain_split)
     train, val = (loaded.get(name) or loaded["test"].emptied(name) for name in ("train", "val"))
@@ -82,6 +103,23 @@ def prepare(
     explain = loaded[info.explain_split]
     explained = choose_explained(info, explain, config.explain)
     return Prepared(info, data, loaded["test"], explain, explained, samples, tuple(doubts))
+
+
+def _cross_validated(pool: Pool, config: Config, doubts: tuple[str, ...]) -> Prepared:
+    """Returns the data set with its folds, of which the figures show images of the first."""
+    info, count = pool.info, int(pool.fold.max())
+    folds, own = list[Prepared](), list[Selection]()
+    for fold in range(1, count + 1):
+        splits = pool.splits(fold)
+        mean, std = (info.mean, info.std) if info.mean and info.std else channel_statistics(splits["train"])
+        data = TrainingData(splits["train"], splits["val"], info.modality, mean, std, outputs_of(info))
+        explained = choose_explained(info, splits["test"], config.explain.part(fold, count))
+        own.append(replace(explained, in_gallery=fold == 1))
+        samples = pool.samples.take(pool.places(fold)["test"])
+        folds.append(Prepared(info, data, splits["test"], splits["test"], own[-1], samples))
+    whole, chosen = pool.joined(own)
+    parts = tuple(replace(one, chosen=places) for one, places in zip(folds, chosen, strict=True))
+    return Prepared(info, folds[0].data, pool.split, pool.split, whole, pool.samples, doubts, pool, parts)
 
 
 def request_for(info: DatasetInfo, section: DataSection, root: Path, skip_bad: bool, splits: Path | None) -> Request:
@@ -106,7 +144,8 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
     info, explained = prepared.info, prepared.explained
     every = {"train": prepared.data.train, "val": prepared.data.val, "test": prepared.test}
     splits = {name: split for name, split in every.items() if name in info.splits}
-    by_brightness = "train" in splits and not info.multilabel  # it predicts one class per image
+    if prepared.pool:
+        splits = every
     named = splits | {"explain": prepared.explain}
     excluded = {id(split): split.excluded for split in named.values()}
     return DatasetFacts(
@@ -127,6 +166,7 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         preprocessing=info.preprocessing,
         mean=list(prepared.data.mean),
         std=list(prepared.data.std),
+        folds=len(prepared.folds) or None,
         images={
             name: prepared.data.outputs.counts(split.labels, len(prepared.classes)) for name, split in splits.items()
         },
@@ -137,9 +177,23 @@ def facts(prepared: Prepared, size: int) -> DatasetFacts:
         side={name: int(split.images.shape[-1]) for name, split in named.items()},
         digests={name: split.digest for name, split in named.items() if split.digest},
         doubts=list(prepared.doubts),
-        brightness_auc=brightness_auc(prepared.data.train, prepared.test) if by_brightness else None,
+        brightness_auc=_brightness_auc(prepared),
         **_mask_facts(prepared),
     )
+
+
+def _brightness_auc(prepared: Prepared) -> float | None:
+    """Returns ``brightness_auc``, with cross-validation its mean over folds; None where nothing can be trained."""
+    if prepared.info.multilabel or not len(prepared.data.train):  # it predicts one class per image
+        return None
+    if prepared.pool is None:
+        return brightness_auc(prepared.data.train, prepared.test)
+    features, labels = brightness_features(prepared.test), prepared.test.labels
+    areas = []
+    for fold in range(1, len(prepared.folds) + 1):
+        at = prepared.pool.places(fold)
+        areas.append(auc_of_features(*((features[at[name]], labels[at[name]]) for name in ("train", "test"))))
+    return float(np.mean(areas))
 
 
 def _mask_facts(prepared: Prepared) -> dict[str, float]:
@@ -163,6 +217,7 @@ def _mask_facts(prepared: Prepared) -> dict[str, float]:
 
 def write_gallery_images(place: Place, prepared: Prepared, count: int) -> None:
     """Writes images, masks of lesions and tags, labels and ids of the images that the figures show to an NPZ file."""
+    prepared = prepared.folds[0] if prepared.folds else prepared
     split = prepared.explain
     indices = prepared.explained.indices[gallery_positions(prepared.explained, split, count)]
     masks = np.zeros((len(indices), *split.images.shape[2:]), bool) if split.masks is None else split.masks[indices]

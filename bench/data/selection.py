@@ -27,11 +27,13 @@ class Selection:
         indices: (N,) positions in the split.
         diseased: (N,) bool.
         faithful: number of images, counted from the first, for which occlusion curves are computed.
+        in_gallery: whether the figures show some of them.
     """
 
     indices: NDArray[np.int64]
     diseased: NDArray[np.bool_]
     faithful: int
+    in_gallery: bool = True
 
 
 def choose_explained(info: DatasetInfo, split: Split, section: ExplainSection) -> Selection:
@@ -64,6 +66,8 @@ def gallery_positions(explained: Selection, split: Split, count: int) -> list[in
     They are diseased images and, if there is one, a healthy image. With more than two classes, the first image of each
     class comes before the second image of any; otherwise images are taken in order.
     """
+    if not explained.in_gallery:
+        return []
     diseased = int(explained.diseased.sum())
     healthy = len(explained.indices) - diseased
     shown = min(count - (healthy > 0), diseased) if count else 0

@@ -14,6 +14,8 @@ from bench.contracts import Channels
 from bench.data.readers.faults import Fault
 
 Bools = NDArray[np.bool_]
+#: Features (N,F) and labels (N,) of images.
+Labelled = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 _CHUNK = 64
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -103,6 +105,13 @@ def brightness_auc(train: Split, test: Split) -> float:
     Its features are mean, deviation and percentiles of the grey values. With more than two classes, the result is the
     mean of the one-against-rest AUCs. nan if training or test split lacks a class.
     """
+    if set(test.labels) != set(range(len(test.classes))) or set(train.labels) != set(test.labels):
+        return float("nan")
+    return auc_of_features((brightness_features(train), train.labels), (brightness_features(test), test.labels))
+
+
+def auc_of_features(train: Labelled, test: Labelled) -> float:
+    """Computes ``brightness_auc`` from features (N,F) and labels (N,) of training and test images of all classes."""
     from sklearn.linear_model import (
         LogisticRegression,
     )  # not at the top: it takes seconds to import, and a finished run does not need it
@@ -110,16 +119,14 @@ def brightness_auc(train: Split, test: Split) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if set(test.labels) != set(range(len(test.classes))) or set(train.labels) != set(test.labels):
-        return float("nan")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    scores = model.fit(_brightness(train), train.labels).predict_proba(_brightness(test))
+    scores = model.fit(*train).predict_proba(test[0])
     if scores.shape[1] == 2:
-        return float(roc_auc_score(test.labels, scores[:, 1]))
-    return float(roc_auc_score(test.labels, scores, multi_class="ovr", average="macro"))
+        return float(roc_auc_score(test[1], scores[:, 1]))
+    return float(roc_auc_score(test[1], scores, multi_class="ovr", average="macro"))
 
 
-def _brightness(split: Split) -> NDArray[np.float64]:
+def brightness_features(split: Split) -> NDArray[np.float64]:
     """Computes F global statistics of each grey image (mean of the channels) -> (N,F)."""
     features = []
     for image in split.images:

@@ -42,21 +42,46 @@ def grouped_split(labels: Sequence[int], groups: Sequence[str], seed: int) -> li
 
     A group counts for its most frequent class. Each class with at least three groups is in every split.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for label, group in zip(labels, groups, strict=True):
-        members[group].append(label)
-    strata: dict[int, list[str]] = defaultdict(list)
-    for group in sorted(members, key=lambda group: seed_of("split", seed, group)):
-        strata[Counter(sorted(members[group])).most_common(1)[0][0]].append(group)
+    sizes, strata = Counter(groups), _strata(labels, groups, "split", seed)
     chosen: dict[str, str] = {}
     for stratum in strata.values():
-        chosen.update(_deal(stratum, {group: len(members[group]) for group in stratum}))
+        chosen.update(_deal(stratum, {group: sizes[group] for group in stratum}))
+    return [chosen[group] for group in groups]
+
+
+def fold_split(labels: Sequence[int], groups: Sequence[str], folds: int, seed: int) -> list[int]:
+    """Assigns each image to a fold from 1 to ``folds``, stratified by class, with no group in two folds.
+
+    A group counts for its most frequent class. Large groups are dealt first, each to the fold that has the fewest
+    images of its class, and among those to the one that has the fewest images.
+    """
+    sizes, strata = Counter(groups), _strata(labels, groups, "fold", seed)
+    chosen: dict[str, int] = {}
+    filled = dict.fromkeys(range(1, folds + 1), 0)
+    for stratum in strata.values():
+        here = dict.fromkeys(filled, 0)
+        for group in sorted(stratum, key=lambda group: -sizes[group]):
+            fold = min(filled, key=lambda fold: (here[fold], filled[fold]))
+            here[fold] += sizes[group]
+            filled[fold] += sizes[group]
+            chosen[group] = fold
     return [chosen[group] for group in groups]
 
 
 def split_off_validation(labels: Sequence[int], groups: Sequence[str], seed: int) -> list[str]:
     """Assigns each image to "train" or "val" (85/15) as ``grouped_split`` does, if there is a test set already."""
     return ["val" if split == "val" else "train" for split in grouped_split(labels, groups, seed)]
+
+
+def _strata(labels: Sequence[int], groups: Sequence[str], purpose: str, seed: int) -> dict[int, list[str]]:
+    """Returns class -> the groups that count for it, in an order drawn from their names."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for label, group in zip(labels, groups, strict=True):
+        members[group].append(label)
+    strata: dict[int, list[str]] = defaultdict(list)
+    for group in sorted(members, key=lambda group: seed_of(purpose, seed, group)):
+        strata[Counter(sorted(members[group])).most_common(1)[0][0]].append(group)
+    return strata
 
 
 def _deal(groups: Sequence[str], sizes: dict[str, int]) -> dict[str, str]:

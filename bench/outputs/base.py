@@ -86,6 +86,7 @@ class Outputs(ABC):
         weights: Floats | None = None,
         healthy: int | None = 0,
         ordered: bool = True,
+        folds: Integers | None = None,
     ) -> dict[str, Floats]:
         """Computes classification scores; arguments and result as of ``classification_scores``."""
 

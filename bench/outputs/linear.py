@@ -61,6 +61,7 @@ class Linear(Outputs):
         weights: Floats | None = None,
         healthy: int | None = 0,
         ordered: bool = True,
+        folds: Integers | None = None,
     ) -> dict[str, Floats]:
         """Returns nan for every score of a classification."""
         count = 1 if weights is None else len(weights)

@@ -70,9 +70,10 @@ class Sigmoid(Outputs):
         weights: Floats | None = None,
         healthy: int | None = 0,
         ordered: bool = True,
+        folds: Integers | None = None,
     ) -> dict[str, Floats]:
         """Computes ``macro_scores``."""
-        return macro_scores(logits, labels, weights)
+        return macro_scores(logits, labels, weights, folds)
 
     def counts(self, labels: Integers, classes: int) -> list[int]:
         """Counts the images in which each finding is present."""

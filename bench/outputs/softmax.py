@@ -62,9 +62,10 @@ class Softmax(Outputs):
         weights: Floats | None = None,
         healthy: int | None = 0,
         ordered: bool = True,
+        folds: Integers | None = None,
     ) -> dict[str, Floats]:
         """Computes ``classification_scores``."""
-        return classification_scores(logits, labels, weights, healthy, ordered)
+        return classification_scores(logits, labels, weights, healthy, ordered, folds)
 
     def auc(self, logits: Floats, labels: Integers) -> float:
         """Computes the AUC, one against the rest for more than two classes."""

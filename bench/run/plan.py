@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from bench.config import Config
 from bench.configs.sections import DataSection, ReportSection
 from bench.contracts import DatasetInfo, Explainer, Head
+from bench.data.folds.pool import fold_numbers, require_folds
 from bench.data.sources.folder import folder_dataset
 from bench.errors import PluginError, UserError, is_stop, one_line, place_of
 from bench.evaluation.requests import MetricRequest, resolve_metrics
@@ -96,6 +97,7 @@ def make_plan(config: Config, root: Path, absent_too: bool = False) -> Plan:
                 f"data set {name!r}: explain.explained_class = 'predicted' does not apply to several findings, because "
                 "a map is compared with the mask of its finding; use 'label'"
             )
+        require_folds(name, info, configs[name])
         if grades := configs[name].data.grades:
             datasets[name] = _graded(specs[name], info, grades)
         if modality := configs[name].data.modality:
@@ -108,10 +110,14 @@ def make_plan(config: Config, root: Path, absent_too: bool = False) -> Plan:
         name: construct(EXPLAINERS, name, config.explainers)
         for name in resolve_names(config.run.explainers, EXPLAINERS)
     }
-    grid = product(datasets, backbones, heads, dict.fromkeys(config.run.seeds))
+    grid = [
+        CellKey(dataset, backbone, head, seed, fold)
+        for dataset, backbone, head, seed in product(datasets, backbones, heads, dict.fromkeys(config.run.seeds))
+        for fold in fold_numbers(configs[dataset].data.folds)
+    ]
     return Plan(
         datasets=datasets,
-        cells={CellKey(*names): plan_head(config, CellKey(*names), specs[names[0]]) for names in grid},
+        cells={key: plan_head(config, key, specs[key.dataset]) for key in grid},
         explainers={name: explainer for name, (explainer, _) in explainers.items()},
         metrics=resolve_metrics(config.run.metrics),
         configs=configs,
@@ -145,7 +151,8 @@ def _of_modality(name: str, info: DatasetInfo, modality: str) -> DatasetInfo:
 
 def require_training(plan: Plan) -> None:
     """Raises UserError if a data set of the plan has no training images."""
-    if name := next((name for name, info in plan.datasets.items() if "train" not in info.splits), ""):
+    without = (name for name, info in plan.datasets.items() if "train" not in info.splits)
+    if name := next((name for name in without if not plan.configs[name].data.folds), ""):
         raise UserError(
             f"data set {name!r} has no training images; give a trained model: run_benchmark.py evaluate --model MODEL "
             f"--datasets {plan.spec(name)}"

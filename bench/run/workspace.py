@@ -155,7 +155,8 @@ class Workspace:
         """Returns a cell, with its classifier in memory as long as the tasks are about it."""
         if key not in self._cells:
             self._cells.clear()
-            prepared = self._data(key.dataset)
+            whole = self._data(key.dataset)
+            prepared = whole.of_fold(key.fold)
             self._cells[key] = Cell(
                 self._classifier(key, prepared),
                 RunStore(self.options.out).cell(key),
@@ -166,7 +167,7 @@ class Workspace:
                 self.plan.studies,
                 self.options.precision,
                 self.options.save_maps,
-                frozenset(self._cases_of(key.dataset, prepared)),
+                frozenset(prepared.positions(self._cases_of(key.dataset, whole))),
             )
         return self._cells[key]
 

@@ -33,6 +33,7 @@ def classification_scores(
     weights: Floats | None = None,
     healthy: int | None = 0,
     ordered: bool = True,
+    folds: Integers | None = None,
 ) -> dict[str, Floats]:
     """Computes the scores of ``CLASSIFICATION_SCORES``.
 
@@ -48,6 +49,7 @@ def classification_scores(
         weights: (B,N) count of each image in each of B samples; None = every image once.
         healthy: index of the healthy class; None = there is none.
         ordered: True if a higher class index is a higher grade; two classes need no order.
+        folds: (N,) fold whose classifier has predicted each image; None = one classifier has predicted all.
 
     Returns:
         Name -> (B,) values, nan if undefined; all are nan if a logit is NaN or infinite.
@@ -62,7 +64,7 @@ def classification_scores(
         scores = _from_confusion(counts, healthy)
     if not ordered and logits.shape[1] > 2:
         scores["kappa"] = np.full(len(counts), np.nan)
-    scores["auc"] = auc(probabilities, labels, weights)
+    scores["auc"] = auc(probabilities, labels, weights, folds)
     scores["ece"] = expected_calibration_error(probabilities, labels, weights)
     return {name: scores[name] for name in CLASSIFICATION_SCORES}
 
@@ -127,28 +129,37 @@ def _quadratic_kappa(counts: Floats, truly: Floats, called: Floats, total: Float
     return kappa
 
 
-def auc(probabilities: Floats, labels: Integers, weights: Floats | None = None) -> Floats:
+def auc(
+    probabilities: Floats, labels: Integers, weights: Floats | None = None, folds: Integers | None = None
+) -> Floats:
     """Computes the weighted area under the ROC curve (B,), ties counted half; macro one-against-rest if C > 2.
 
-    It is nan if a class has no weight, or a probability is nan: such images have no rank.
+    It is the share of pairs of a positive and another image that are in the right order. With several folds only pairs
+    within a fold count, because the outputs of two classifiers are not on one scale: the result is the mean over folds,
+    weighted by their pairs. It is nan without a pair, or if a probability is nan: such images have no rank.
     """
     weights = np.ones((1, len(labels))) if weights is None else weights
     if np.isnan(probabilities).any():
         return np.full(len(weights), np.nan)
     classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-    areas = [_binary_auc(probabilities[:, one], labels == one, weights) for one in classes]
+    folds = np.zeros(len(labels), dtype=int) if folds is None else folds
+    areas = [_binary_auc(probabilities[:, one], labels == one, weights, folds) for one in classes]
     mean: Floats = np.mean(areas, axis=0)
     return mean
 
 
-def _binary_auc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # runs of equal scores
-    above = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    below = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    won = (above * (below.cumsum(axis=1) - below / 2)).sum(axis=1)
+def _binary_auc(scores: Floats, positive: NDArray[np.bool_], weights: Floats, folds: Integers) -> Floats:
+    won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+    for fold in np.unique(folds):
+        order = np.flatnonzero(folds == fold)
+        order = order[np.argsort(scores[order], kind="stable")]
+        starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # runs of equal scores
+        above = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
+        below = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
+        won += (above * (below.cumsum(axis=1) - below / 2)).sum(axis=1)
+        pairs += above.sum(axis=1) * below.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        area: Floats = won / (above.sum(axis=1) * below.sum(axis=1))
+        area: Floats = won / pairs
     return area
 
 

@@ -16,7 +16,9 @@ def sigmoid(logits: Floats) -> Floats:
     return probabilities
 
 
-def scores_by_finding(logits: Floats, labels: Integers, weights: Floats | None = None) -> dict[str, Floats]:
+def scores_by_finding(
+    logits: Floats, labels: Integers, weights: Floats | None = None, folds: Integers | None = None
+) -> dict[str, Floats]:
     """Computes the scores of ``CLASSIFICATION_SCORES`` of each finding, on the images whose label is known.
 
     A finding is predicted if its probability exceeds 0.5. Sensitivity, specificity, precision and F1 are those of its
@@ -26,6 +28,7 @@ def scores_by_finding(logits: Floats, labels: Integers, weights: Floats | None =
         logits: (N,F).
         labels: (N,F), 1 if the finding is present, 0 if it is absent, -1 if that is unknown.
         weights: (B,N) count of each image in each of B samples; None = every image once.
+        folds: (N,) as of ``classification_scores``.
 
     Returns:
         Name -> (B,F) values, nan if undefined.
@@ -39,15 +42,19 @@ def scores_by_finding(logits: Floats, labels: Integers, weights: Floats | None =
         # The softmax of (0, z) is (1 - sigmoid(z), sigmoid(z)).
         pair = np.stack([np.zeros(known.sum()), logits[known, finding]], axis=1)
         with np.errstate(invalid="ignore"):
-            scores = classification_scores(pair, labels[known, finding], weights[:, known])
+            own = None if folds is None else folds[known]
+            scores = classification_scores(pair, labels[known, finding], weights[:, known], folds=own)
         for name, values in scores.items():
             found[name][:, finding] = values
     return found
 
 
-def macro_scores(logits: Floats, labels: Integers, weights: Floats | None = None) -> dict[str, Floats]:
+def macro_scores(
+    logits: Floats, labels: Integers, weights: Floats | None = None, folds: Integers | None = None
+) -> dict[str, Floats]:
     """Averages ``scores_by_finding`` over the findings for which a score is defined -> name -> (B,) values."""
-    return {name: mean_over(values, axis=1) for name, values in scores_by_finding(logits, labels, weights).items()}
+    found = scores_by_finding(logits, labels, weights, folds)
+    return {name: mean_over(values, axis=1) for name, values in found.items()}
 
 
 def macro_mean(values: Floats, findings: Integers, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> Estimate:

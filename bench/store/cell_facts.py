@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """Names of a cell.
+
+    Attributes:
+        fold: of a cross-validation, counted from 1; None without one.
+    """
+
+    dataset: str
+    backbone: str
+    head: str
+    seed: int
+    fold: int | None = None
+
+    def __str__(self) -> str:
+        fold = "" if self.fold is None else f" · fold {self.fold}"
+        return f"{self.dataset} · {self.backbone} · {self.head} · seed {self.seed}{fold}"
+
+    @property
+    def whole(self) -> CellKey:
+        """Names of all folds together."""
+        return replace(self, fold=None)
 
 
 class Record(BaseModel):

@@ -4,7 +4,8 @@ run.json                                     config, plan, facts, versions, mach
 lock, owner.json                             held by the process of the command, also for its worker processes
 data/<data set>.npz, .parquet                images and masks that the figures show; lesions of every explained image
 data/<data set>~cases.npz                    small images and masks of the cases that the page shows
-cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet
+cells/<data set>/<backbone>-<head>-s<seed>/  cell.json, weights.safetensors, training.csv, predictions.parquet; with
+                                             cross-validation one per fold, whose name ends with -f<fold>
     explained.parquet                        logits of the explained images
     scores/<explainer>.parquet               long rows, with the fingerprint they belong to
     pieces/<share>/                          scores of one share of the images, from which a stopped run goes on
@@ -56,7 +57,8 @@ def cell_name(key: CellKey) -> str:
     A backbone with a hyphen in its name ends with ``~``, which no name has: ``a-b~c`` is not ``a-b-c``.
     """
     backbone = file_name(key.backbone)
-    return f"{backbone}{'~' if '-' in backbone else '-'}{file_name(key.head)}-s{key.seed}"
+    fold = "" if key.fold is None else f"-f{key.fold}"
+    return f"{backbone}{'~' if '-' in backbone else '-'}{file_name(key.head)}-s{key.seed}{fold}"
 
 
 class CellStore:

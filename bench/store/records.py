@@ -6,11 +6,11 @@ Writers and readers share these models, so that neither can misspell what the ot
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from pydantic import field_validator, model_validator
 
+from bench.store.cell_facts import CellKey as CellKey
 from bench.store.cell_facts import (
     GeometryFacts,
     GitState,
@@ -26,19 +26,6 @@ from bench.text.media import is_printable
 
 #: Layout of the records that this version writes and reads; records without ``format`` have layout 1.
 FORMAT: Final = 2
-
-
-@dataclass(frozen=True)
-class CellKey:
-    """Names of a cell."""
-
-    dataset: str
-    backbone: str
-    head: str
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.dataset} · {self.backbone} · {self.head} · seed {self.seed}"
 
 
 class InitFacts(Record):
@@ -99,6 +86,8 @@ class DatasetFacts(Record):
         multilabel: the classes are findings, of which an image has several, or none.
         regression: the only class is a number.
         ordered: a higher class index is a higher grade of the disease.
+        folds: number of folds of a cross-validation; then ``images``, ``mean`` and ``std`` are those of the first fold
+            for training and validation, and of all images for the test, each of which is in one test fold.
         images: split -> number of images of each class.
         excluded: (file, reason, kind of fault) of the images that were left out.
         side: split, or "explain" -> side of its images in pixels.
@@ -126,6 +115,7 @@ class DatasetFacts(Record):
     preprocessing: str = ""
     mean: list[float] = []
     std: list[float] = []
+    folds: int | None = None
     images: dict[str, list[int]] = {}
     excluded: list[tuple[str, str, str]] | None = None
     explained_diseased: int | None = None

@@ -50,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config, out = parse_config(values, "small"), root / "run"
     plan = make_plan(config, root)
     with (root / "log.txt").open("w") as log, pytest.MonkeyPatch.context() as patched:
-        patched.setattr("bench.data.loading.copy_faults", lambda *values: [])  # all patients have one drawing
+        patched.setattr("bench.data.leaks.check.copy_faults", lambda *values: [])  # all patients have one drawing
         console = Console(file=log)
         outcome = run(config, plan, RunOptions(root, out, torch.device("cpu")), console, [])
         build_report(out, console)

@@ -113,7 +113,7 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
     if status != "ok" or not facts.classes:
         again = " and merge again" if frames.record.merged else ""
         raise UserError(f"{key} is not finished ({status}); repeat the command of its run{again}")
-    whole = parse_config(frames.record.origin(key).config, str(run.folder / "run.json"))
+    whole = parse_config(frames.record.origin(key.whole).config, str(run.folder / "run.json"))
     config = whole.for_dataset(facts.spec or key.dataset, key.backbone)
     head = _head(record, key)
     side = facts.side["test"]
@@ -125,6 +125,7 @@ def read_cell(run: RunStore, key: CellKey) -> Exported:
         "head": record.base,
         "parameters": record.parameters,
         "seed": key.seed,
+        **({} if key.fold is None else {"fold": key.fold}),
         "classes": facts.classes,
         "mean": record.mean,
         "std": record.std,

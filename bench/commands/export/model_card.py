@@ -79,7 +79,7 @@ def _model_facts(run: RunOrigin, config: Config, about: dict[str, Any], cell: Ce
         if epoch is not None
         else "none",
         "kept epoch": "–" if epoch is None else f"{epoch + 1} (best validation AUC)",
-        "seed": str(about["seed"]),
+        "seed": str(about["seed"]) + (f", fold {about['fold']}" if "fold" in about else ""),
         "training fingerprint": about["training"],
         "config hash": digest(run.config),
         "code": f"{git.commit}{', with local changes' if git.dirty else ''}" if git else "unknown",

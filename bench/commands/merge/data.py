@@ -15,7 +15,7 @@ from bench.store.maps import read_arrays
 from bench.store.records import DatasetFacts
 
 #: Facts that decide what an image, a label and a mask mean, and which images are explained.
-_FACTS = ("base", "size", "classes", "healthy", "masks", "mask_is", "multilabel", "regression", "ordered")
+_FACTS = ("base", "size", "classes", "healthy", "masks", "mask_is", "multilabel", "regression", "ordered", "folds")
 _EXPLAINED = ("explain_split", "explained_diseased", "explained_healthy", "explained_faithful")
 
 
@@ -40,8 +40,9 @@ def compare_data(one: Source, other: Source, dataset: str) -> Iterator[str]:
             raise _unequal(where, f"images, labels or masks of {_shown(split)} differ")
     for what, read in _READERS.items():
         before, after = read(one, dataset), read(other, dataset)
-        if before is not None and after is not None and not _are_equal(before, after):
-            raise _unequal(where, f"{what} differ")
+        for fold in before.keys() & after.keys():
+            if not _are_equal(before[fold], after[fold]):
+                raise _unequal(where, f"{what} differ")
     if lacking := _without_digests(one, other, ours, theirs):
         yield (
             f"{one.name} and {other.name}: names, labels, groups and the images of the figures are the same, but other "
@@ -62,37 +63,44 @@ def _without_digests(one: Source, other: Source, ours: DatasetFacts, theirs: Dat
     return next((source.name for source, facts in ((one, ours), (other, theirs)) if not facts.digests), "")
 
 
-def _explained(source: Source, dataset: str) -> pd.DataFrame | None:
+_Content = pd.DataFrame | dict[str, np.ndarray]
+#: Fold -> content; without cross-validation, or for all folds together, the fold is None.
+_Contents = dict[int | None, _Content]
+
+
+def _explained(source: Source, dataset: str) -> _Contents:
     """Reads id and label of the explained images, in their order."""
-    rows = _first(source, dataset, lambda cell: cell.explained)
-    return None if rows is None else rows[["image", "label"]]
+    found = _first(source, dataset, lambda cell: cell.explained)
+    return {fold: rows[["image", "label"]] for fold, rows in found.items()}
 
 
-def _tested(source: Source, dataset: str) -> pd.DataFrame | None:
+def _tested(source: Source, dataset: str) -> _Contents:
     """Reads id, group and labels of the test images."""
-    rows = _first(source, dataset, lambda cell: cell.predictions)
-    return None if rows is None else rows[[name for name in rows if not str(name).startswith("logit_")]]
+    found = _first(source, dataset, lambda cell: cell.predictions)
+    return {fold: rows[[name for name in rows if not str(name).startswith("logit_")]] for fold, rows in found.items()}
 
 
-def _first(source: Source, dataset: str, file: Callable[[CellStore], Path]) -> pd.DataFrame | None:
-    """Reads a file of the first finished cell that has it undamaged."""
+def _first(source: Source, dataset: str, file: Callable[[CellStore], Path]) -> dict[int | None, pd.DataFrame]:
+    """Reads a file of the first finished cell of each fold that has it undamaged."""
+    found: dict[int | None, pd.DataFrame] = {}
     for key in source.finished(dataset):
         cell = source.store.cell(key)
-        if (rows := cell.files.read(file(cell), pd.read_parquet)) is not None:
-            return rows
-    return None
+        if key.fold not in found and (rows := cell.files.read(file(cell), pd.read_parquet)) is not None:
+            found[key.fold] = rows
+    return found
 
 
-def _lesions(source: Source, dataset: str) -> pd.DataFrame | None:
-    return source.store.files.read(source.store.lesions_file(dataset), pd.read_parquet)
+def _lesions(source: Source, dataset: str) -> _Contents:
+    rows = source.store.files.read(source.store.lesions_file(dataset), pd.read_parquet)
+    return {} if rows is None else {None: rows}
 
 
-def _images(source: Source, dataset: str) -> dict[str, np.ndarray] | None:
-    return source.store.files.read(source.store.images_file(dataset), read_arrays)
+def _images(source: Source, dataset: str) -> _Contents:
+    arrays = source.store.files.read(source.store.images_file(dataset), read_arrays)
+    return {} if arrays is None else {None: arrays}
 
 
-_Content = pd.DataFrame | dict[str, np.ndarray] | None
-_READERS: dict[str, Callable[[Source, str], _Content]] = {
+_READERS: dict[str, Callable[[Source, str], _Contents]] = {
     "test images, their labels or groups": _tested,
     "explained images or their labels": _explained,
     "lesions of the explained images": _lesions,

@@ -62,7 +62,7 @@ def _origins(source: Source) -> list[MergedRun]:
 
 
 def _cells(keys: Sequence[CellKey]) -> list[CellKey]:
-    """Returns every cell once, in the order of a run: by data set, backbone, head and seed."""
+    """Returns every cell once, in the order of a run: by data set, backbone, head, seed and fold."""
     places = [
         {name: place for place, name in enumerate(dict.fromkeys(names))}
         for names in zip(*((key.dataset, key.backbone, key.head, key.seed) for key in keys), strict=True)
@@ -70,7 +70,10 @@ def _cells(keys: Sequence[CellKey]) -> list[CellKey]:
     dataset, backbone, head, seed = places or [{}, {}, {}, {}]
     return sorted(
         dict.fromkeys(keys),
-        key=lambda key: (dataset[key.dataset], backbone[key.backbone], head[key.head], seed[key.seed]),
+        key=lambda key: (
+            *(dataset[key.dataset], backbone[key.backbone], head[key.head], seed[key.seed]),
+            key.fold or 0,
+        ),
     )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from bench.config import Config
 from bench.contracts import Batch, Classifier, DatasetInfo, Explainer
+from bench.data.splitting import FRACTIONS
 from bench.evaluation.metric_inputs import OCCLUDED
 from bench.evaluation.result import CostMeter
 from bench.run.plan import Plan
@@ -21,6 +22,8 @@ _SMALL = 96
 _ROW, _WEIGHT, _PIXEL = 18, 4, 3
 #: Images per split of a data set whose size is unknown before it is read.
 _UNKNOWN = {"train": 1000, "val": 200, "test": 200}
+#: Share of the images outside a test fold that a classifier is trained on; the others are for validation.
+_TRAINED = FRACTIONS["train"] + FRACTIONS["test"]
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,20 @@ class CellPasses:
 
 
 def images_of(info: DatasetInfo, config: Config) -> Images:
-    """Returns the numbers of images: the published ones, as far as the config wants them.
+    """Returns the numbers of images of a cell: the published ones, as far as the config wants them.
 
-    Of a data set that states none, half of the test images count as diseased.
+    Of a data set that states none, half of the test images count as diseased. With cross-validation, a cell is a fold.
     """
-    data, section = config.data, config.explain
+    data, section = config.data, config.explain.part(1, config.data.folds) if config.data.folds else config.explain
     published = {split: sum(classes) for split, classes in info.published.items()}
     wanted = {"train": data.train, "val": data.val, "test": data.test}
     sizes = {split: min(wanted[split] or 10**9, published.get(split, 10**9)) for split in wanted}
     is_known = max(sizes.values()) < 10**9
     sizes = {split: _UNKNOWN[split] if size == 10**9 else size for split, size in sizes.items()}
+    if data.folds:
+        total, test = sum(sizes.values()), math.ceil(sum(sizes.values()) / data.folds)
+        train = round(_TRAINED * (total - test))
+        sizes = {"train": train, "val": total - test - train, "test": test}
     classes = info.published.get("test", ())
     share = classes[info.healthy] / sum(classes) if classes and info.healthy is not None else 0.5
     healthy, diseased = round(sizes["test"] * share), sizes["test"] - round(sizes["test"] * share)

@@ -53,7 +53,7 @@ class Metric(Record):
 
 
 class Classifier(Record):
-    """Classifiers of one head; ``weights`` holds the SHA-256 of each seed's weights, empty if there are none."""
+    """Classifiers of one head; ``weights`` holds the SHA-256 of the weights of each seed (and fold), empty without."""
 
     dataset: str
     backbone: str
@@ -143,8 +143,9 @@ def _metrics(frames: Frames) -> list[Metric]:
 
 def _classifiers(frames: Frames) -> list[Classifier]:
     weights: dict[tuple[str, str, str], list[str]] = {}
-    for dataset, backbone, head, record in frames.cells[["dataset", "backbone", "head", "record"]].to_numpy():
-        weights.setdefault((dataset, backbone, head), []).append(record.weights_sha256)
+    for cell in frames.cells.itertuples():
+        place = (str(cell.dataset), str(cell.backbone), str(cell.head))
+        weights.setdefault(place, []).extend(record.weights_sha256 for record in frames.trainings(cell))
     return [
         Classifier(dataset=dataset, backbone=backbone, head=head, weights=of)
         for (dataset, backbone, head), of in weights.items()

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.cases.grids import Grids
-from bench.report.frames.load import Frames
+from bench.report.frames.load import Frames, names_of
 from bench.statistics.intervals import Floats
 from bench.store.records import CellKey, MetricFacts
 
@@ -74,7 +74,7 @@ def _tuples(rows: pd.DataFrame, columns: list[str]) -> pd.MultiIndex:
 
 def curve_rows(frames: Frames, key: CellKey, explainer: str, variant: str) -> pd.DataFrame:
     """Reads the deletion curves of an explainer on a cell."""
-    return frames.curve(SimpleNamespace(**vars(key), explainer=explainer), "deletion_curve", variant)
+    return frames.curve(SimpleNamespace(**names_of(key), explainer=explainer), "deletion_curve", variant)
 
 
 def curve_data(rows: pd.DataFrame, ids: list[str]) -> dict[str, Any]:

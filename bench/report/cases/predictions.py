@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.contracts import NO_FINDING
 from bench.outputs import outputs_of
-from bench.report.frames.load import Frames
+from bench.report.frames.load import Frames, names_of
 from bench.store.records import CellKey, DatasetFacts
 
 #: Outcomes, by the code of ``Predictions.outcomes``.
@@ -36,11 +35,10 @@ class Predictions:
 def predictions_of(frames: Frames, key: CellKey, ids: list[str], labels: NDArray[np.int64]) -> Predictions:
     """Reads the predictions of a cell on n images of these labels (n,); its scores state the explained class."""
     facts, count = frames.record.datasets[key.dataset], len(ids)
-    cell = frames.store.cell(key)
-    explained = frames.source.where(**{name: [value] for name, value in vars(key).items()})
+    explained = frames.source.where(**{name: [value] for name, value in names_of(key).items()})
     targets = explained.targets(ids).reindex(ids, fill_value=-1).to_numpy(dtype=np.int64)
     probabilities, outcomes = np.full(count, np.nan), np.full(count, UNKNOWN)
-    stored = cell.files.read(cell.explained, pd.read_parquet)
+    stored = frames.cell(key).explained()
     if stored is not None:
         stored = stored.drop_duplicates("image").set_index("image")
         logits = stored.filter(like="logit_").reindex(ids).to_numpy(dtype=float)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.cases.grids import Grids, read_grids, to_grids
+from bench.cases.grids import Grids, to_grids
 from bench.cases.pictures import Pictures, read_pictures, to_pictures
 from bench.maps import drawn_by
 from bench.report.figures.looks import Method
+from bench.report.frames.folds.joined import WholeCell
 from bench.report.frames.load import Frames
 from bench.store.folders import CellStore
 from bench.store.maps import read_arrays
@@ -61,9 +62,7 @@ def lesion_areas(frames: Frames, dataset: str, ids: list[str]) -> np.ndarray:
 def load_maps(frames: Frames, dataset: str, method: Method, pictures: Pictures) -> MethodMaps | None:
     """Loads the maps of a method on a data set of one backbone; None if no seed has any."""
     for key, cell in _cells(frames, dataset, method.head):
-        grids = cell.files.read(cell.cases_file(method.explainer), read_grids) or _of_gallery(
-            frames, cell, dataset, method.explainer
-        )
+        grids = cell.cases(method.explainer) or _of_gallery(frames, cell.first, dataset, method.explainer)
         if grids is not None and len(grids.ids):
             record = cell.record
             geometry = drawn_by(frames.record.explainers[method.explainer].grid, record.geometry, record.align)
@@ -100,7 +99,7 @@ def places(geometry: Any, grids: Grids, pictures: Pictures) -> tuple[Pair, Pair]
     return (start[0], start[1]), (stride[0], stride[1])
 
 
-def _cells(frames: Frames, dataset: str, head: str) -> Iterator[tuple[CellKey, CellStore]]:
+def _cells(frames: Frames, dataset: str, head: str) -> Iterator[tuple[CellKey, WholeCell]]:
     """Yields the finished cells of a head, by seed."""
     cells = frames.cells
     for row in cells[(cells["dataset"] == dataset) & (cells["head"] == head) & (cells["status"] == "ok")].itertuples():

@@ -112,8 +112,7 @@ def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
     for cell in cells.itertuples():
         if frames.record.heads[str(cell.head)].family == "inherent":
             continue
-        store = frames.cell(cell)
-        frame = store.files.read(store.explained, pd.read_parquet)
+        frame = frames.cell(cell).explained()
         if frame is not None:
             logits, labels = frame.filter(like="logit_").to_numpy(dtype=float), frame["label"].to_numpy(dtype=int)
             found.append(pd.Series(outputs.confidence(logits, labels), index=frame["image"]))
@@ -190,7 +189,7 @@ def missing_strata(frames: Frames) -> Iterator[Missing]:
     stores = (
         {
             "lesion area": [frames.store.lesions_file(dataset) for dataset in rows["dataset"].unique()],
-            "confidence": [frames.cell(cell).explained for cell in frames.cells.itertuples()],
+            "confidence": [fold.explained for cell in frames.cells.itertuples() for fold in frames.cell(cell).folds],
         }
         if len(rows)
         else {}

@@ -46,6 +46,8 @@ def training_curves(frames: Frames) -> Iterator[Drawing]:
     legend_below(figure, {"head": [_handle(head_look(frames.record, head), head) for head in heads]})
     seeds = frames.training["seed"].nunique()
     average, marks = (f", mean over {seeds} seeds", ", one mark per seed") if seeds > 1 else ("", "")
+    if frames.folds:
+        average, marks = ", mean over seeds and folds", ", one mark per training"
     caption = "Validation AUC and cross-entropy after each epoch of training."
     reading = (
         f"Marked: the epoch with the best validation AUC, whose weights are used{marks}. Lines: each head{average}."
@@ -70,9 +72,10 @@ def _histories(axes: Sequence[Axes], frames: Frames, name: str) -> None:
 
 
 def _best_epochs(frames: Frames, name: str, head: str) -> list[int]:
-    """Returns the chosen epoch of each seed, counted from 1 as on the axis."""
+    """Returns the chosen epoch of each training, counted from 1 as on the axis."""
     cells = frames.cells[(frames.cells["dataset"] == name) & (frames.cells["head"] == head)]
-    return [record.best_epoch + 1 for record in cells["record"] if record.best_epoch is not None]
+    records = [record for cell in cells.itertuples() for record in frames.trainings(cell)]
+    return [record.best_epoch + 1 for record in records if record.best_epoch is not None]
 
 
 def accuracy_by_head(frames: Frames) -> Iterator[Drawing]:

@@ -94,10 +94,10 @@ def geometry_of(frames: Frames, cell: CellStore, method: Method) -> GeometryFact
 
 
 def cells_of(frames: Frames, dataset: str, head: str) -> Iterator[CellStore]:
-    """Yields the finished cells of a head, one per seed."""
+    """Yields the finished cells of a head, one per seed; with cross-validation their first folds, which it shows."""
     cells = frames.cells
     for row in cells[(cells["dataset"] == dataset) & (cells["head"] == head) & (cells["status"] == "ok")].itertuples():
-        yield frames.cell(row)
+        yield frames.cell(row).first
 
 
 def overlay(native: Floats, image: Floats, signed: bool, geometry: GeometryFacts | None = None) -> Floats:

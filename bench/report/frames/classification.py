@@ -30,7 +30,8 @@ def finding_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts
     found = []
     for seed in seeds:
         logits, labels, weights = _inputs(rows[rows["seed"] == seed], facts)
-        parts = [scores_by_finding(logits, labels, some) for some in np.array_split(weights, _PARTS)]
+        folds = _folds(rows[rows["seed"] == seed])
+        parts = [scores_by_finding(logits, labels, some, folds) for some in np.array_split(weights, _PARTS)]
         found.append(np.concatenate([np.stack(list(scores.values()), axis=2) for scores in parts]))
     return np.stack(found, axis=1)
 
@@ -45,9 +46,15 @@ def _inputs(rows: pd.DataFrame, facts: DatasetFacts) -> tuple[Floats, Integers, 
 
 def _scores(rows: pd.DataFrame, facts: DatasetFacts) -> Floats:
     (logits, labels, weights), outputs = _inputs(rows, facts), outputs_of(facts)
-    about = (facts.healthy, facts.ordered)
+    about = (facts.healthy, facts.ordered, _folds(rows))
     parts = [outputs.scores(logits, labels, some, *about) for some in np.array_split(weights, _PARTS)]
     return np.concatenate([np.stack(list(scores.values()), axis=1) for scores in parts])
+
+
+def _folds(rows: pd.DataFrame) -> Integers | None:
+    """Returns the fold (N,) of each image, in the order of ``_inputs``; None without cross-validation."""
+    folds = rows.sort_values("image").get("fold", pd.Series(dtype=float)).dropna()
+    return folds.to_numpy(dtype=int) if len(folds) else None
 
 
 def labels_of(rows: pd.DataFrame, facts: DatasetFacts) -> Integers:

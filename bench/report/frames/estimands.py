@@ -95,8 +95,7 @@ def intact(frames: Frames, rows: pd.DataFrame) -> pd.Series:
 @lru_cache(maxsize=64)
 def _probabilities(frames: Frames, dataset: str, backbone: str, head: str, seed: int) -> pd.DataFrame:
     """Returns the probabilities (N,C) of the explained images of a cell, by image; empty if they are not stored."""
-    cell = frames.store.cell(CellKey(dataset, backbone, head, seed))
-    stored = cell.files.read(cell.explained, pd.read_parquet)
+    stored = frames.cell(CellKey(dataset, backbone, head, seed)).explained()
     if stored is None:
         return pd.DataFrame()
     stored, outputs = stored.set_index("image"), outputs_of(frames.record.datasets[dataset])

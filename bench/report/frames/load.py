@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.errors import UserError
 from bench.files import Place
 from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
+from bench.report.frames.folds.joined import WholeCell, joined_record, whole_record
 from bench.report.frames.scores import ABOUT, CELL, Scores
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
@@ -30,17 +31,19 @@ class Frames:
     """A run as data frames.
 
     Attributes:
-        record: run.json.
+        record: run.json; the folds of a cross-validation are one cell (``bench.report.frames.folds.joined``).
         cells: one row per cell: the columns of ``CELL``, status and the rest of cell.json in ``record``.
         source: scores of every finished explainer, which ``rows`` reads; without the steps of curves, which are most
             of what a run stores and are read by ``curve`` where they are needed.
         own_class: the same of additional images, each explained for its true class (data sets of more than two
             classes); only scores by class may read them.
         cost: dataset, …, explainer, metric, value: passes, seconds and memory of a map.
-        predictions: one row per cell and test image; logits in ``logit_0`` …, nan if a data set has fewer classes.
+        predictions: one row per cell and test image; logits in ``logit_0`` …, nan if a data set has fewer classes;
+            with cross-validation also the ``fold``.
         training: one row per cell and epoch.
         studies: name of a study -> its rows, whose further columns are its own.
         damaged: a line per stored file that should be there and is missing or damaged, with what it lacks.
+        folds: cell -> its folds, where there is cross-validation.
     """
 
     store: RunStore
@@ -53,6 +56,7 @@ class Frames:
     training: pd.DataFrame
     studies: dict[str, pd.DataFrame]
     damaged: tuple[str, ...] = ()
+    folds: Mapping[CellKey, tuple[CellKey, ...]] = field(default_factory=dict)
 
     @cached_property
     def own_explainers(self) -> dict[str, list[str]]:
@@ -60,9 +64,15 @@ class Frames:
         inherent = self.explained.loc[self.explained["family"] == "inherent", ["head", "explainer"]].drop_duplicates()
         return {str(head): list(rows) for head, rows in inherent.groupby("head")["explainer"]}
 
-    def cell(self, row: Any) -> CellStore:
+    def cell(self, row: Any) -> WholeCell:
         """Returns the files of a cell, named by anything that has the columns of ``CELL`` as attributes."""
-        return self.store.cell(CellKey(row.dataset, row.backbone, row.head, int(row.seed)))
+        key = CellKey(row.dataset, row.backbone, row.head, int(row.seed))
+        keys = self.folds.get(key, (key,))
+        return WholeCell(tuple(map(self.store.cell, keys)), tuple(one.fold for one in keys))
+
+    def trainings(self, row: Any) -> list[CellRecord]:
+        """Returns facts about the trainings of a row of ``cells``: one, or with cross-validation one per fold."""
+        return [one.record for one in self.cell(row).folds] if self.folds else [row.record]
 
     @property
     def explained(self) -> pd.DataFrame:
@@ -80,8 +90,9 @@ class Frames:
 
     def curve(self, row: Any, metric: str, variant: str) -> pd.DataFrame:
         """Reads image, group, step, value and seed of a curve of one explainer on one cell, which ``row`` names."""
-        path = str(self.cell(row).scores_file(row.explainer))
-        return self.source.reader.curve(path, metric, variant).assign(seed=row.seed)
+        files = self.cell(row).score_files(row.explainer)
+        parts = [self.source.reader.curve(str(file), metric, variant) for file in files]
+        return (parts[0] if len(parts) == 1 else pd.concat(parts)).assign(seed=row.seed)
 
 
 @dataclass
@@ -104,25 +115,22 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
     """
     store = RunStore(folder)
     record = store.record
-    keys = [key for key in record.cells if only in (None, key)]
+    folds = dict[CellKey, tuple[CellKey, ...]]()
+    for key in record.cells:
+        if only in (None, key):
+            folds[key.whole] = (*folds.get(key.whole, ()), key)
     parts, damaged = _Parts(), list[str]()
-    for dataset in dict.fromkeys(key.dataset for key in keys):
+    for dataset in dict.fromkeys(key.dataset for key in folds):
         damaged += damaged_images(store, dataset)
     facts = []
-    for key in keys:
-        cell = store.cell(key)
-        facts.append(vars(key) | _cell_facts(cell, record.plan))
-        if facts[-1]["damaged"]:
-            damaged.append(f"{key} failed: {facts[-1]['record'].reason}")
-        if facts[-1]["status"] == "ok":
-            with collecting() as met:
-                current, lost = sound_explainers(cell, record.explained_by[key.head])
-                _add_cell(parts, record, key, cell, current)
-            damaged += lines_of(str(key), cell, lost, met)
+    for whole, keys in folds.items():
+        found, lines = _read_folds(store, record, keys, parts)
+        damaged += lines
+        facts.append(names_of(whole) | {"status": found.status, "record": found})
     return Frames(
         store=store,
-        record=record,
-        cells=pd.DataFrame(facts).drop(columns="damaged"),
+        record=whole_record(record),
+        cells=pd.DataFrame(facts),
         source=_source(parts.files),
         own_class=_source(parts.own_class),
         cost=_concat(parts.cost),
@@ -130,19 +138,46 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         training=_concat(parts.training, "epoch"),
         studies={name: _concat(rows) for name, rows in parts.studies.items() if rows},
         damaged=tuple(damaged),
+        folds=folds if any(key.fold is not None for key in record.cells) else {},
     )
+
+
+def _read_folds(
+    store: RunStore, record: RunRecord, keys: Sequence[CellKey], parts: _Parts
+) -> tuple[CellRecord, list[str]]:
+    """Adds all rows of a cell, or of all its folds, if it is finished -> its record, and a line per damaged file."""
+    cells = [store.cell(key) for key in keys]
+    each = [_cell_record(cell, record.plan) for cell in cells]
+    lines = [f"{key} failed: {found.reason}" for key, (found, damaged) in zip(keys, each, strict=True) if damaged]
+    whole = joined_record([found for found, _ in each], [key.fold for key in keys])
+    if whole.status == "ok":
+        asked = record.explained_by[keys[0].head]
+        with collecting() as met:
+            sound = [sound_explainers(cell, asked) for cell in cells]
+        current = [name for name in asked if all(name in good for good, _ in sound)]
+        for key, cell, (_, lost) in zip(keys, cells, sound, strict=True):
+            with collecting() as further:
+                _add_cell(parts, record, key, cell, current)
+            own = {path: why for path, why in met.items() if path.is_relative_to(cell.folder)}
+            lines += lines_of(str(key), cell, lost, own | further)
+    return whole, lines
+
+
+def names_of(key: CellKey) -> dict[str, Any]:
+    """Returns the columns of ``CELL``."""
+    return {name: getattr(key, name) for name in CELL}
 
 
 def _add_cell(parts: _Parts, record: RunRecord, key: CellKey, cell: CellStore, current: list[str]) -> None:
     """Adds all rows of a finished cell, whose explainers ``current`` have sound scores."""
-    about = vars(key)
+    about = names_of(key)
+    fold = {} if key.fold is None else {"fold": key.fold}
     if (predictions := cell.files.read(cell.predictions, _read_table)) is not None:
-        parts.predictions.append(_with_facts(predictions, about))
+        parts.predictions.append(_with_facts(predictions, about | fold))
     # A converted classifier was never trained and has no history.
     if (training := cell.files.read(cell.training, pd.read_csv)) is not None:
-        parts.training.append(
-            _with_facts(pa.Table.from_pandas(training, preserve_index=False).replace_schema_metadata(), about)
-        )
+        rows = pa.Table.from_pandas(training, preserve_index=False).replace_schema_metadata()
+        parts.training.append(_with_facts(rows, about | fold))
     own_class = [name for name in part_explainers(record, cell, OWN_CLASS) if name in current]
     for name, path, rows in _costs(cell, current):
         facts = about | {"explainer": name, "family": record.explainers[name].family}
@@ -212,11 +247,11 @@ def _study_rows(
         if cell.study_is_current(name, of):
             rows = cell.files.read(cell.study_file(name, of), _read_table)
             if rows is not None:
-                yield _with_facts(rows, vars(key) | {"explainer": of, "family": family})
+                yield _with_facts(rows, names_of(key) | {"explainer": of, "family": family})
 
 
-def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
-    """Returns status, cell.json and whether that is damaged.
+def _cell_record(cell: CellStore, plan: str) -> tuple[CellRecord, bool]:
+    """Returns cell.json and whether that is damaged.
 
     A cell that this plan has not reached is absent, whatever an earlier plan left.
     A cell has failed if its record, or that of a part of it, cannot be read.
@@ -226,11 +261,8 @@ def _cell_facts(cell: CellStore, plan: str) -> dict[str, Any]:
         for part in (OWN_CLASS, EVERY_CLASS):
             cell.part(part).read_record()
     except UserError as error:
-        record = CellRecord(status="failed", plan=plan, reason=str(error))
-        return {"status": record.status, "record": record, "damaged": True}
-    if record.plan != plan:
-        record = CellRecord()
-    return {"status": record.status, "record": record, "damaged": False}
+        return CellRecord(status="failed", plan=plan, reason=str(error)), True
+    return (record if record.plan == plan else CellRecord()), False
 
 
 def _concat(tables: list[pa.Table], *columns: str) -> pd.DataFrame:
@@ -256,8 +288,8 @@ def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> Non
         if len(derived):
             writer.write_table(pa.Table.from_pandas(derived, schema=schema, preserve_index=False))
         for row in frames.explained.itertuples():
-            file = frames.cell(row).scores_file(str(row.explainer))
-            table = pq.read_table(file, filters=pc.field("image") != "")
-            for name, kind in _ABOUT.items():
-                table = table.append_column(name, pa.repeat(pa.scalar(getattr(row, name), kind), len(table)))
-            writer.write_table(table.cast(schema))
+            for file in frames.cell(row).score_files(str(row.explainer)):
+                table = pq.read_table(file, filters=pc.field("image") != "")
+                for name, kind in _ABOUT.items():
+                    table = table.append_column(name, pa.repeat(pa.scalar(getattr(row, name), kind), len(table)))
+                writer.write_table(table.cast(schema))

@@ -63,6 +63,7 @@ def _dataset_facts(frames: Frames, name: str) -> dict[str, str]:
     row = {
         "data set": name,
         "classes": " / ".join(facts.classes),
+        **({"folds": str(facts.folds or "")} if frames.folds else {}),
         **counts,
         "explained: diseased / healthy": " / ".join(explained),
         "side [px]": ", ".join(map(str, _distinct(facts.side.values()))),

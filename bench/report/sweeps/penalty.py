@@ -111,13 +111,21 @@ def _is_dense_of(dense: Setting, other: Setting) -> bool:
 
 
 def validation_auc(frames: Frames) -> dict[tuple[str, ...], dict[int, float]]:
-    """Returns (data set, backbone, head) -> seed -> validation AUC at the best epoch, nan if undefined."""
+    """Returns (data set, backbone, head) -> seed -> validation AUC at the best epoch, nan if undefined.
+
+    With cross-validation it is the mean over folds, each at its own best epoch.
+    """
     found: dict[tuple[str, ...], dict[int, float]] = {}
     if not len(frames.training):
         return found
-    kept = dict(zip(map(tuple, frames.cells[CELL].astype(str).to_numpy()), frames.cells["record"], strict=True))
+    trained = dict(zip(map(tuple, frames.cells[CELL].astype(str).to_numpy()), frames.cells.itertuples(), strict=True))
     for key, rows in frames.training.groupby(CELL, sort=False):
         dataset, backbone, head, seed = map(str, key)
-        auc = rows.loc[rows["epoch"] == kept[dataset, backbone, head, seed].best_epoch, "val_auc"]
-        found.setdefault((dataset, backbone, head), {})[int(seed)] = float(auc.iloc[0]) if len(auc) else np.nan
+        records = frames.trainings(trained[dataset, backbone, head, seed])
+        parts = [part for _, part in rows.groupby("fold")] if len(records) > 1 else [rows]
+        aucs = [
+            part.loc[part["epoch"] == record.best_epoch, "val_auc"] for part, record in zip(parts, records, strict=True)
+        ]
+        best = [float(auc.iloc[0]) if len(auc) else np.nan for auc in aucs]
+        found.setdefault((dataset, backbone, head), {})[int(seed)] = float(np.mean(best))
     return found

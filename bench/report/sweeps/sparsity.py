@@ -23,6 +23,7 @@ from bench.text.media import figure_text
 
 SPARSER = 2.0  # times the dense head's share: below, a head with a penalty is not called sparse
 _SCORES = {"auc": "validation AUC", "balanced_accuracy": "validation balanced accuracy", "near_zero": "near-zero share"}
+_FOLDS = "With cross-validation, near zero is a mean over folds; λ and its search are of the fold with the median λ."
 _COLUMNS = ("near_zero", "times_dense", "validation_auc", "validation_balanced_accuracy", "dense_auc", "dense_balanced")
 
 
@@ -35,6 +36,8 @@ def sparsity(frames: Frames) -> TableData:
         "searched was chosen on the validation images without any mask: the largest whose AUC and balanced accuracy "
         "are at most the margin below the dense head's, which are in the last two columns."
     )
+    if frames.folds:
+        reading += f" {_FOLDS}"
     keys = ["dataset", "backbone", "head", "seed", "lambda", "searched"]
     table = TableData(caption, keys, [Column(name, None, ranked=False) for name in _COLUMNS], reading=reading)
     cells = _finished(frames)
@@ -68,6 +71,7 @@ def penalty_search(frames: Frames) -> Iterator[Drawing]:
     reading = (
         "Horizontal dots: the dense head. Vertical dots: the chosen λ, the largest whose AUC and balanced accuracy "
         "are at most the margin below the dense head's. Each λ continues the training from the one before it."
+        f"{f' {_FOLDS}' if frames.folds else ''}"
     )
     yield Drawing("penalty_search", figure, caption, reading)
 

@@ -76,7 +76,7 @@ def captioned(frames: Frames, name: str, keys: list[str], columns: Sequence[Colu
         keys=keys,
         columns=[*columns],
         within=within,
-        notes=[*filter(None, [facts.get(name, "")]), *weights_notes(frames)],
+        notes=[*filter(None, [facts.get(name, ""), folds_note(frames, name)]), *weights_notes(frames)],
         reading=" ".join([*filter(None, [_READINGS.get(name, "")]), *scored]),
     )
 
@@ -85,6 +85,23 @@ def _chance(frames: Frames) -> str:
     known = {name: facts for name, facts in frames.record.datasets.items() if facts.prevalence is not None}
     texts = [f"{name} {facts.prevalence:.3f} / {facts.topk_chance:.3f}" for name, facts in known.items()]
     return f"Chance that a random pixel / patch hits a lesion: {'; '.join(texts)}." if texts else ""
+
+
+def folds_note(frames: Frames, table: str) -> str:
+    """Returns sentences on cross-validation, for a table of this name; empty without it."""
+    known = {name: facts.folds for name, facts in frames.record.datasets.items() if facts.folds}
+    if not known or table == "cost":
+        return ""
+    folds = "; ".join(f"{name}: {count}" for name, count in known.items())
+    text = (
+        f"Cross-validation (folds of {folds}): each image is scored by the classifier that was not trained on its fold."
+    )
+    if not table.startswith("classification"):
+        return text
+    return (
+        f"{text} AUC compares images within a fold (mean over folds, weighted by pairs), because outputs of different "
+        "classifiers are not on one scale; the other scores count the decisions on all images."
+    )
 
 
 def weights_notes(frames: Frames) -> list[str]:

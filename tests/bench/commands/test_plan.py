@@ -35,6 +35,17 @@ def test_images_are_the_published_ones_as_far_as_the_config_wants_them() -> None
     assert not images_of(DATASETS["squares"], config).is_known
 
 
+def test_a_fold_trains_on_the_images_outside_of_it() -> None:
+    config = tiny_config()
+    data = config.data.model_copy(update={"train": None, "val": None, "test": None, "folds": 5})
+    section = config.explain.model_copy(update={"diseased": None, "healthy": 10, "faithful": 100})
+    cxr = images_of(DATASETS["cxr"], config.model_copy(update={"data": data, "explain": section}))
+    # 14863 published images: 2973 in the largest fold, 85 % of the others to train
+    assert (cxr.test, cxr.train, cxr.val) == (2973, round(0.85 * 11890), 11890 - round(0.85 * 11890))
+    assert cxr.train + cxr.val + cxr.test == 14863
+    assert cxr.faithful == 20
+
+
 def test_passes_of_a_cell_are_counted(tmp_path: Path) -> None:
     heads = ["blackbox", "tte", "softcam-sparse"]
     config = tiny_config(heads=heads, explainers=["gradcam", "random"], metrics=["audc@zero", "audc@blur", "gini"])

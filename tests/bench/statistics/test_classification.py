@@ -123,3 +123,35 @@ def test_disease_is_the_class_that_is_not_healthy() -> None:
     plain = classification_scores(logits, labels, healthy=0)
     for name in CLASSIFICATION_SCORES:
         assert turned[name][0] == pytest.approx(plain[name][0]), name
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_auc_of_several_folds_counts_pairs_within_each(classes: int) -> None:
+    logits, labels = made(classes)
+    folds = np.arange(60) % 3
+    weights = np.concatenate([np.ones((1, 60)), np.random.default_rng(2).integers(0, 3, (3, 60))]).astype(float)
+    ours = classification_scores(logits, labels, weights, folds=folds)
+    for row, weight in enumerate(weights):
+        areas = []
+        for one in [1] if classes == 2 else range(classes):
+            won = pairs = 0.0
+            chance = softmax(logits)[:, one]
+            for i in np.flatnonzero(labels == one):
+                for j in np.flatnonzero((labels != one) & (folds == folds[i])):
+                    won += weight[i] * weight[j] * (float(chance[i] > chance[j]) + float(chance[i] == chance[j]) / 2)
+                    pairs += weight[i] * weight[j]
+            areas.append(won / pairs)
+        assert ours["auc"][row] == pytest.approx(np.mean(areas), abs=1e-12)
+    pooled = classification_scores(logits, labels, weights)
+    assert (ours["auc"] != pooled["auc"]).any()
+    for name in set(ours) - {"auc"}:
+        np.testing.assert_array_equal(ours[name], pooled[name])
+
+
+def test_auc_does_not_depend_on_the_scale_of_a_fold() -> None:
+    logits, labels = made(2)
+    folds = np.arange(60) % 2
+    moved = logits + np.where(folds == 1, 5.0, 0.0)[:, None] * np.array([0, 1])
+    auc_of = [classification_scores(one, labels, folds=folds)["auc"][0] for one in (logits, moved)]
+    assert auc_of[0] == auc_of[1]
+    assert classification_scores(moved, labels)["auc"][0] != classification_scores(logits, labels)["auc"][0]

@@ -1,0 +1,1 @@
+"""Cross-validation: all images of a data set in one pool, divided into folds."""

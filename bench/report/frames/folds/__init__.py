@@ -1,0 +1,1 @@
+"""Cross-validation in the report: the folds of a cell are one cell."""
