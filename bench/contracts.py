@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bench.errors import MissingData as MissingData
 from bench.errors import NotApplicable as NotApplicable
 from bench.errors import UserError as UserError
+from bench.text.definition import definition
 
 Kept = TypeVar("Kept")
 Family = Literal["inherent", "post-hoc", "control"]
@@ -347,6 +348,11 @@ class MetricInfo:
     uses_zero: bool = False
     zero_free: tuple[str, ...] = ()
     of_curve: Literal["", "relative", "absolute"] = ""
+
+    @property
+    def about(self) -> str:
+        """Definition for readers of reports: the first paragraph of the function's docstring; empty without one."""
+        return definition(self.function)
 
     def reads_zero(self, variant: str) -> bool:
         """Returns whether the score with this variant depends on the zero of the map."""

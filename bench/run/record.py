@@ -93,6 +93,7 @@ def _metric_facts(request: MetricRequest) -> MetricFacts:
         uses_zero=info.reads_zero(request.variant),
         of_curve=info.of_curve,
         paper=info.paper,
+        about=info.about,
     )
 
 

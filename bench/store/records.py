@@ -67,6 +67,7 @@ class MetricFacts(Record):
     of_curve: Literal["", "relative", "absolute"] = ""
     estimand: Literal["", "right"] = ""
     paper: str = ""
+    about: str = ""
 
 
 class ExplainerFacts(Record):
@@ -93,8 +94,7 @@ class DatasetFacts(Record):
     """Facts of a data set. Those with a default are known once its images are prepared.
 
     Attributes:
-        base: registered name, without parameters.
-        size: input side in pixels.
+        base, size: registered name, without parameters; input side in pixels.
         spec: data set as the user named it, if that is not its name in the run.
         multilabel: the classes are findings, of which an image has several, or none.
         regression: the only class is a number.

@@ -146,6 +146,15 @@ def test_metrics_state_whether_they_use_the_zero_of_the_map(name):
         assert max(changes) < 1e-6
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_definitions_are_a_sentence_that_a_page_can_show(name):
+    about = METRICS[name].about
+    assert about.split()[0] in ("The", "Tests")
+    assert about.endswith(".")
+    assert len(about) < 150
+    assert not set("`\n") & set(about)
+
+
 @pytest.mark.parametrize("rule", metrics.RULES)
 def test_orders_that_are_free_of_the_zero_do_not_change_with_it(rule):
     """Of an image whose last patches are cut, because a constant adds less to the sum of a smaller patch."""

@@ -36,6 +36,11 @@ def names_of(title: str) -> list[str]:
     return [title, *(f"{name}_{estimand}{at}{variant}" for estimand in (CURVE, RIGHT))]
 
 
+def base_name(title: str) -> str:
+    """Returns the name of the metric alone, from that of a metric with an estimand and operator."""
+    return title.partition("@")[0].removesuffix(f"_{RIGHT}").removesuffix(f"_{CURVE}")
+
+
 def right_only(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns rows whose values are nan on images that the classifier misses.
 

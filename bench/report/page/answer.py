@@ -8,6 +8,8 @@ import numpy as np
 
 from bench.report.answer.model import FAITHFUL, DatasetAnswer, MethodScore, Price, QuestionAnswer
 from bench.report.answer.words import recommendation
+from bench.report.frames.estimands import base_name
+from bench.report.page.glossary import defined
 from bench.report.page.section import Content, Section
 from bench.report.tables.writers import number
 
@@ -49,7 +51,7 @@ class Mark:
     @property
     def share(self) -> str:
         """Position on the way from floor to ceiling, in words."""
-        return "" if self.score.share is None else f"{self.score.share:.0f} %"
+        return "" if self.score.share is None else f"{round(self.score.share)} %".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def answer_section(content: Content) -> Section:
     ]
     asked = {one.question: one.asks for said in content.answer.datasets for one in said.questions}
     view = {"cards": cards, "asked": asked, "cautions": CAUTIONS, "tables": content.tables}
+    view |= {"defined": defined(content.frames.record.metrics), "base_name": base_name}
     return Section("answer", "Answer", "answer.html", view)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bench.report.page.section import Content, Section
+from bench.store.records import MetricFacts
 
 #: Name of the anchor -> term and its definition in one or two sentences.
 TERMS = {
@@ -60,5 +63,11 @@ TERMS = {
 
 
 def glossary_section(content: Content) -> Section:
-    """Returns the definitions, which terms of other sections link to."""
-    return Section("glossary", "Definitions", "glossary.html", {"terms": TERMS})
+    """Returns the definitions, of the metrics too, which terms of other sections link to."""
+    metrics = defined(content.frames.record.metrics)
+    return Section("glossary", "Definitions", "glossary.html", {"terms": TERMS, "metrics": metrics})
+
+
+def defined(metrics: Iterable[MetricFacts]) -> dict[str, MetricFacts]:
+    """Returns name -> facts of every metric whose definition is known."""
+    return {one.name: one for one in metrics if one.about}

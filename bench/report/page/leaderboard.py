@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench.report.frames.estimands import base_name
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import label
 from bench.report.page.charts.chart import title_of
+from bench.report.page.glossary import defined
 from bench.report.page.section import Content, Section
 from bench.report.tables.table import Column, TableData, is_number
 from bench.report.tables.writers import entry
 from bench.statistics.intervals import Estimate
 from bench.store.folders import file_name
+from bench.store.records import MetricFacts
 from bench.text.media import figure_text
 
 _PLACE = ["dataset", "backbone"]
@@ -40,10 +43,11 @@ def leaderboard_section(content: Content) -> Section | None:
         {"dataset": name, "backbone": backbone, "title": title_of(short[name], backbone if several else "")}
         for name, backbone in named
     ]
+    known = defined(content.frames.record.metrics)
     data = {
         "places": places,
         "groups": [
-            {"name": name, "title": title, "columns": [_column(column) for column in table.columns]}
+            {"name": name, "title": title, "columns": [_column(column, known) for column in table.columns]}
             for name, (title, table) in groups.items()
         ],
         "rows": rows,
@@ -53,8 +57,10 @@ def leaderboard_section(content: Content) -> Section | None:
     return Section("leaderboard", "Leaderboard", "leaderboard.html", view, ("leaderboard.js",), data)
 
 
-def _column(column: Column) -> dict[str, Any]:
-    return {"name": column.name, "title": column.title, "better": column.better, "ranked": column.ranked}
+def _column(column: Column, known: Mapping[str, MetricFacts]) -> dict[str, Any]:
+    metric = known.get(base_name(column.name))
+    facts = {"name": column.name, "title": column.title, "better": column.better, "ranked": column.ranked}
+    return facts | {"about": metric.about if metric else ""}
 
 
 def _groups(content: Content) -> Iterator[tuple[str, tuple[str, TableData]]]:

@@ -27,6 +27,7 @@ from bench.statistics.intervals import Estimate, Floats, estimate_mean, estimate
 from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
 from bench.store.records import MetricFacts
 from bench.store.scores import SCORE_COLUMNS
+from bench.text.definition import definition
 from bench.text.media import figure_text
 
 PROBE = "counterfactual"
@@ -44,8 +45,9 @@ _FACTS = [
         value_range=(-1, 1),
         uses_zero=True,
         paper="arXiv:2308.06248",
+        about=definition(score),
     )
-    for name in SCORES
+    for name, score in SCORES.items()
 ]
 _BY_AREA = "share_by_area"
 _FEWEST_METHODS = 4

@@ -71,9 +71,9 @@
     show();
   }
 
-  function headCell(title, key) {
+  function headCell(title, key, about = "") {
     const sorted = isSortedBy(key);
-    const button = element("button", { type: "button", onclick: () => sortBy(key) }, title);
+    const button = element("button", { type: "button", title: about, onclick: () => sortBy(key) }, title);
     button.append(
       element(
         "span",
@@ -124,7 +124,7 @@
         {},
         headCell("method", "method"),
         headCell("family", "family"),
-        ...shown.map((one) => headCell(one.column.title, one)),
+        ...shown.map((one) => headCell(one.column.title, one, one.column.about)),
       ),
     );
     if (focused >= 0) head.querySelectorAll("button")[focused]?.focus();

@@ -27,8 +27,13 @@ def test_scores_beyond_floor_and_ceiling_stay_on_the_bar() -> None:
             inherent=page.score("own", "inherent", 1.2, 180.0), post_hoc=page.score("a", "post-hoc", -0.5, -55.0)
         )
     )
+    assert found.marks[1].share == "−55 %"
     assert [found.marks[0].high, found.marks[1].low] == [98, 2]
     assert 2 < found.floor < found.ceiling < 98
+
+
+def test_a_method_just_below_the_floor_is_at_zero() -> None:
+    assert question(page.question(inherent=page.score("own", "inherent", 0.1, -0.3))).marks[0].share == "0 %"
 
 
 def test_without_controls_or_a_rival_there_is_no_bar() -> None:

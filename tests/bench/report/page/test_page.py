@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,20 @@ def test_links_inside_the_page_lead_somewhere(page: str) -> None:
     ids = set(re.findall(r'\bid="([^"]+)"', page))
     wanted = {address[1:] for address in Parsed(page).addresses if address.startswith("#")}
     assert wanted <= ids
+
+
+def test_names_of_metrics_lead_to_their_definitions(made: Content, tmp_path: Path) -> None:
+    record = made.frames.record
+    metrics = [one.changed(about=f"Computes {HOSTILE}.", higher_is_better=False) for one in record.metrics]
+    frames = replace(made.frames, record=record.changed(metrics=metrics))
+    said = made.answer.datasets[0]
+    title = f"{metrics[0].name}_right@zero"
+    answered = made.answer.changed(datasets=[said.changed(questions=[said.questions[0].changed(metric=title)])])
+    facts = {"frames": frames, "answer": answered}
+    text = written(Content(**(vars(made) | facts)), tmp_path).read_text("utf-8")
+    assert f'href="#metric-{metrics[0].name}">{title.replace("_", " ")}</a>' in text
+    assert text.count(f'id="metric-{metrics[0].name}"') == 1
+    assert re.search(r"<dd>Computes &lt;/script&gt;.*?Lower is better", text, re.DOTALL)
 
 
 def test_data_blocks_hold_any_text() -> None:
