@@ -139,6 +139,7 @@ class Cell:
             raise UserError(f"{self.store.folder} was changed during the run; repeat the command, which mends it")
         logits = np.ascontiguousarray(frame.filter(regex=r"^logit_\d+$").to_numpy())
         context, noted = self._context(classifier, logits), self.store.record.inference
+        context.classifier.geometry(context.size)  # the network keeps it, which no explainer must seem to have done
         predictor, _ = choose_predictor(context, self.precision, self.explainers, self._read_metrics, noted)
         return replace(context, predictor=predictor)
 

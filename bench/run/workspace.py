@@ -30,6 +30,9 @@ from bench.store.maps import read_arrays
 from bench.store.records import CellKey
 from bench.training.classifier import CellClassifier
 
+#: Cells of which a process keeps the classifier and what its explainers share.
+_MOST_CELLS = 4
+
 
 @dataclass
 class Workspace:
@@ -59,8 +62,8 @@ class Workspace:
         with self._recording(done):
             getattr(self, f"_{task.kind}")(task, done)
         done.seconds = time.monotonic() - begun
-        if done.ended or task.kind == "finish":
-            self._cells.clear()
+        if task.cell and (done.ended or task.kind == "finish"):
+            self._cells.pop(task.cell, None)
         return done
 
     @contextmanager
@@ -116,7 +119,7 @@ class Workspace:
             trained.load()
             done.computed = trained.computed
             return
-        self._cells.clear()
+        self._cells.pop(task.key, None)
         cell = self._cell(task.key)
         try:
             shares = cell.train()
@@ -140,6 +143,7 @@ class Workspace:
         """Returns a data set, read once per process as long as the tasks are about it."""
         if name not in self._prepared:
             self._prepared.clear()
+            self._cells.clear()
             self._prepared[name] = prepare(
                 self.plan.datasets[name],
                 self.plan.configs[name],
@@ -152,11 +156,12 @@ class Workspace:
         return self._prepared[name]
 
     def _cell(self, key: CellKey) -> Cell:
-        """Returns a cell, with its classifier in memory as long as the tasks are about it."""
+        """Returns a cell; the last ones of a data set stay in memory, because shares follow when all are trained."""
+        whole = self._data(key.dataset)
+        prepared = whole.of_fold(key.fold)
         if key not in self._cells:
-            self._cells.clear()
-            whole = self._data(key.dataset)
-            prepared = whole.of_fold(key.fold)
+            while len(self._cells) >= _MOST_CELLS:
+                del self._cells[next(iter(self._cells))]
             self._cells[key] = Cell(
                 self._classifier(key, prepared),
                 RunStore(self.options.out).cell(key),

@@ -16,8 +16,8 @@ from bench.store.code_digest import digest
 UNREAD = {"started", "finished", "problems", "absent", "git", "packages"}
 #: Fields of run.json that change with the explainers of a run.
 OF_EXPLAINERS = {"explainers", "explained_by", "plan"}
-#: Fields of cell.json that say what came of explainers and studies.
-OUTCOMES = {"explainers", "studies", "plan"}
+#: Fields of cell.json that say what came of explainers and studies, and which machine computed it.
+OUTCOMES = {"explainers", "studies", "plan", "work"}
 _PATTERNS = {
     "scores": ("cells/*/*/scores/*", f"cells/*/*/studies/{PROBE}/*"),
     "own_class": ("cells/*/*/own_class/scores/*", "cells/*/*/own_class/cell.json"),

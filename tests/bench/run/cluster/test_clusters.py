@@ -28,7 +28,7 @@ from tests.support.made import forgotten_afterwards
 
 SECTION: dict[str, Any] = {
     "heads": ["blackbox", "softcam-sparse"],
-    "explainers": ["softcam", "gradcam", "random"],
+    "explainers": ["softcam", "gradcam", "random", "grid_oracle"],
     "studies": ["sanity"],
     "batch_size": 2,
 }

@@ -15,6 +15,7 @@ import bench.run.workspace
 from bench.config import Config, parse_config
 from bench.contracts import Sample
 from bench.registry import EXPLAINERS, dataset
+from bench.run import runner
 from bench.run.finished import RECEIPT
 from bench.run.finished.receipt import asked_digest
 from bench.run.plan import make_plan
@@ -105,6 +106,17 @@ def test_a_second_run_loads_no_image_and_writes_no_file(finished: Path, prepared
     assert states(finished) == before
     assert RunStore(finished).record.datasets == facts
     assert facts["listed"].digests
+
+
+def test_a_second_run_starts_no_worker(finished: Path, prepared: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*arguments: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(runner, "_work_on_workers", start)
+    before = states(finished)
+    assert not run_again(finished, workers=4).computed
+    assert not prepared
+    assert states(finished) == before
 
 
 def damage_scores(folder: Path) -> None:
