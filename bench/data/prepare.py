@@ -43,7 +43,7 @@ class Prepared:
         doubts: lines about what may be a mistake of the user.
         pool: all images, of which each fold tests a part; None without cross-validation.
         folds: the folds of the data set.
-        chosen: positions of a fold's explained images among those of the whole data set.
+        chosen: positions of a fold's explained images among those of the whole data set; None = it is the whole.
     """
 
     info: DatasetInfo
@@ -55,7 +55,7 @@ class Prepared:
     doubts: tuple[str, ...] = ()
     pool: Pool | None = None
     folds: tuple[Prepared, ...] = ()
-    chosen: tuple[int, ...] = ()
+    chosen: tuple[int, ...] | None = None
 
     def of_fold(self, fold: int | None) -> Prepared:
         """Returns a fold, counted from 1; None = the data set itself."""
@@ -63,7 +63,7 @@ class Prepared:
 
     def positions(self, whole: Collection[int]) -> list[int]:
         """Returns positions among its explained images, from positions among those of the whole data set."""
-        return [at for at, one in enumerate(self.chosen) if one in whole] if self.chosen else list(whole)
+        return list(whole) if self.chosen is None else [at for at, one in enumerate(self.chosen) if one in whole]
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -38,12 +38,13 @@ def _run_facts(frames: Frames) -> dict[str, str]:
     record, cells = frames.record, frames.cells
     git = record.git
     names = {column: ", ".join(map(str, cells[column].unique())) for column in ("backbone", "head", "seed")}
+    each = ", each once per fold" if frames.folds else ""
     facts = {
         "Configuration": record.config.get("description", ""),
         "Backbones": names["backbone"],
         "Heads": names["head"],
         "Seeds": names["seed"],
-        "Classifiers": f"{(cells['status'] == 'ok').sum()} of {len(cells)} trained",
+        "Classifiers": f"{(cells['status'] == 'ok').sum()} of {len(cells)} trained{each}",
         "Weights start from": "; ".join(_distinct(cell.weights_from for cell in cells["record"])),
         "Machine": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in record.machine),
         "Work": work_of_machines(frames),

@@ -30,7 +30,7 @@ def written(frames: Frames, derived: pd.DataFrame, file: Path) -> pd.DataFrame:
 def stored(frames: Frames) -> pd.DataFrame:
     parts = []
     for row in frames.explained.itertuples(index=False):
-        parts.append(pd.read_parquet(frames.cell(row).scores_file(str(row.explainer))).assign(**row._asdict()))
+        parts.append(pd.read_parquet(frames.cell(row).first.scores_file(str(row.explainer))).assign(**row._asdict()))
     rows = pd.concat(parts)
     return rows[rows["image"] != ""].sort_values(ORDER, ignore_index=True)
 
@@ -72,7 +72,7 @@ def test_derived_rows_are_added(frames: Frames, tmp_path: Path) -> None:
 
 def test_an_explainer_that_failed_since_leaves_no_row(frames: Frames, tmp_path: Path) -> None:
     for cell in frames.cells.itertuples():
-        frames.cell(cell).note_explainer("post_a", ExplainerOutcome(status="failed", reason="broken"))
+        frames.cell(cell).first.note_explainer("post_a", ExplainerOutcome(status="failed", reason="broken"))
     again = load_frames(tmp_path)
     assert "post_a" in set(frames.explained["explainer"])
     assert "post_a" not in set(written(again, again.rows()[:0], tmp_path / "all.parquet")["explainer"])

@@ -132,12 +132,15 @@ def test_explained_images_of_the_folds_add_up(tmp_path: Path) -> None:
     occluded = set[str]()
     for one in whole.folds:
         own = np.asarray(one.explain.ids)[one.explained.indices].tolist()
+        assert one.chosen is not None
         assert own == ids[list(one.chosen)].tolist()
         assert set(own) <= set(one.test.ids)
         occluded.update(own[: one.explained.faithful])
     assert set(ids[:7]) == occluded
     kept = {0, 3, 11}
-    assert sorted(one.chosen[at] for one in whole.folds for at in one.positions(kept)) == sorted(kept)
+    assert sorted(at for one in whole.folds for at in np.array(one.chosen)[one.positions(kept)].tolist()) == sorted(
+        kept
+    )
     assert whole.positions([4, 2]) == [4, 2]
 
 

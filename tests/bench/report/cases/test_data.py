@@ -30,7 +30,7 @@ from bench.report.cases.stored import places
 from bench.report.frames.load import load_frames
 from bench.store.folders import RunStore
 from bench.store.maps import read_arrays
-from bench.store.records import DatasetFacts
+from bench.store.records import CellKey, DatasetFacts
 from tests.support.made import forgotten_afterwards
 from tests.support.report_store import make_run
 from tests.support.subsets.configs import Drawn, drawn_runs, register_bare
@@ -189,12 +189,12 @@ def test_outcomes_of_data_with_several_findings_or_without_healthy_images() -> N
 
     def outcomes(**facts: Any) -> list[int]:
         known = DatasetFacts(base="x", size=8, classes=["one", "two"], **facts)
-        files = SimpleNamespace(read=lambda path, parse: logits)
-        store = SimpleNamespace(cell=lambda key: SimpleNamespace(files=files, explained=Path()))
+        cell = SimpleNamespace(explained=lambda: logits)
         scores = SimpleNamespace(targets=lambda ids: pd.Series(targets, dtype=int))
         source = SimpleNamespace(where=lambda **cell: scores)
-        frames: Any = SimpleNamespace(record=SimpleNamespace(datasets={"x": known}), store=store, source=source)
-        return predictions_of(frames, SimpleNamespace(dataset="x"), list("abc"), labels).outcomes.tolist()
+        record = SimpleNamespace(datasets={"x": known})
+        frames: Any = SimpleNamespace(record=record, cell=lambda key: cell, source=source)
+        return predictions_of(frames, CellKey("x", "net", "own", 0), list("abc"), labels).outcomes.tolist()
 
     labels, targets = np.array([0, 0, -1]), {"a": 0, "b": 0, "c": 1}
     assert outcomes(multilabel=True, healthy=None) == [RIGHT, MISSED, FALSE_ALARM]

@@ -67,7 +67,7 @@ def test_confidence_is_the_black_boxs_in_the_right_class(planted: Frames, tmp_pa
     ours = made(tmp_path, planted.rows())
     for cell in ours.cells.itertuples():
         margin = {"plain": 2.0, "soft": 9.0, "exact": 9.0}[str(cell.head)]
-        file = ours.cell(cell).explained
+        file = ours.cell(cell).first.explained
         file.parent.mkdir(parents=True)
         logits = {"logit_0": [0.0, 0.0], "logit_1": [margin, margin]}
         pd.DataFrame({"image": ["i0", "i1"], "label": [1, 0]} | logits).to_parquet(file)

@@ -25,7 +25,7 @@ def literal(frames: Frames) -> pd.DataFrame:
     """Every score without steps, file by file."""
     parts = []
     for row in frames.explained.itertuples():
-        rows = pd.read_parquet(frames.cell(row).scores_file(str(row.explainer)))
+        rows = pd.read_parquet(frames.cell(row).first.scores_file(str(row.explainer)))
         about = {name: getattr(row, name) for name in ABOUT}
         parts.append(rows[(rows["step"] == -1) & (rows["image"] != "")].assign(**about))
     return pd.concat(parts, ignore_index=True)
