@@ -25,7 +25,7 @@ LEVELS = [
     {"contracts", "devices", "store", "statistics"},
     {"files"},
     {"errors", "maps", "progress", "seeds", "specs"},
-    {"text"},
+    {"plain", "text"},
 ]
 LEVEL = {wing: number for number, wings in enumerate(LEVELS) for wing in wings}
 #: The same inside the report.

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.contracts import NO_FINDING
 from bench.outputs import outputs_of
+from bench.plain.names import NO_FINDING
 from bench.report.frames.load import Frames
 from bench.store.records import CellKey, DatasetFacts
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.metrics import RULES, fill_and_rule
+from bench.plain.names import RULES, fill_and_rule
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 from bench.report.frames.compared import compared_curves, topk_variants
