@@ -88,7 +88,8 @@ def area_weights(fine: int, borders: Floats) -> Floats:
     wide = borders.clip(0, 1)[:, None]
     shared = (np.minimum(wide[1:], edges[1:]) - np.maximum(wide[:-1], edges[:-1])).clip(min=0)
     width = wide[1:] - wide[:-1]
-    return np.divide(shared, width, out=np.zeros_like(shared), where=width > 0)
+    found: Floats = np.divide(shared, width, out=np.zeros_like(shared), where=width > 0)
+    return found
 
 
 def coarser_weights(fine: int, coarse: int) -> Floats:

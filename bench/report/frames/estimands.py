@@ -78,7 +78,8 @@ def curve_estimates(
 def intact(frames: Frames, rows: pd.DataFrame) -> pd.Series:
     """Returns the target's probability on the intact image of each row; nan where a cell did not store its logits."""
     found, targets = np.full(len(rows), np.nan), rows["target"].to_numpy(dtype=int)
-    for (dataset, backbone, head, seed), inside in rows.groupby(CELL, sort=False, observed=True).indices.items():
+    cells: dict[Any, Any] = rows.groupby(CELL, sort=False, observed=True).indices
+    for (dataset, backbone, head, seed), inside in cells.items():
         probabilities = _probabilities(frames, str(dataset), str(backbone), str(head), int(seed))
         if len(probabilities):
             places = probabilities.index.get_indexer(pd.Index(rows["image"].iloc[inside]))
