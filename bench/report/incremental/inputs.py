@@ -6,9 +6,9 @@ Every topic of the report declares its kinds; a test records what its functions 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from bench.report.contents import STUDY
+from bench.report.current import stamps
 from bench.report.frames.load import Frames
 from bench.report.studies.counterfactual import PROBE
 from bench.store.code_digest import digest
@@ -48,14 +48,4 @@ def input_digests(frames: Frames, kinds: Iterable[str]) -> dict[str, str]:
     for kind in set(kinds) - set(found):
         patterns = PATTERNS.get(kind) or [f"cells/*/*/studies/{kind.removeprefix(STUDY)}/*"]
         found[kind] = digest(stamps(folder, patterns))
-    return found
-
-
-def stamps(folder: Path, patterns: Iterable[str]) -> list[tuple[str, int, int]]:
-    """Returns name, size and time of the files in a folder; a file that is replaced has another stamp."""
-    found = []
-    for path in sorted(one for pattern in patterns for one in folder.glob(pattern)):
-        facts = path.lstat()
-        if not path.is_dir():
-            found.append((path.relative_to(folder).as_posix(), facts.st_size, facts.st_mtime_ns))
     return found

@@ -29,6 +29,6 @@ def test_maps_are_drawn_as_torch_draws_them(size: tuple[int, int], cells: Cells 
 
 
 def test_a_report_starts_without_slow_packages() -> None:
-    code = "import sys, bench.report.build; print({'torch', 'seaborn', 'scipy.stats'} & set(sys.modules))"
+    code = "import sys, bench.report.making; print({'torch', 'seaborn', 'scipy.stats'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"
