@@ -19,8 +19,7 @@ from bench.configs.sections import (
     TrainingSection,
 )
 from bench.errors import UserError
-from bench.registry import closest
-from bench.specs import parse_spec
+from bench.specs import closest, parse_spec
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 

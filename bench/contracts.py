@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from bench.errors import MissingData as MissingData
 from bench.errors import NotApplicable as NotApplicable
 from bench.errors import UserError as UserError
+from bench.plain.names import EVERY_CLASS as EVERY_CLASS
+from bench.plain.names import NO_FINDING as NO_FINDING
+from bench.plain.names import OWN_CLASS as OWN_CLASS
 from bench.text.definition import definition
 
 Kept = TypeVar("Kept")
@@ -30,10 +33,6 @@ MapGrid = Literal["features", "pixels"]
 #: One number for each of red, green and blue.
 Channels = tuple[float, float, float]
 SPLITS = ("train", "val", "test")
-#: Label of an explained image without any finding, in data sets with several labels per image.
-NO_FINDING = -1
-#: Parts of a cell, as their folders are called.
-OWN_CLASS, EVERY_CLASS = "own_class", "every_class"
 
 
 # --- Models ----------------------------------------------------------------------------------------------------------

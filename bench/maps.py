@@ -8,51 +8,20 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.plain.interpolation import Floats, Grid, area_weights, coarser_weights, cubic_weights
+from bench.plain.interpolation import drawn_by as drawn_by
+
 #: Standard deviation, in cells, of the Gaussian that halves the amplitude at the highest frequency that a grid can
 #: represent (one wave in two cells): √(2 ln 2) / π.
 _HALF_AT_NYQUIST = math.sqrt(2 * math.log(2)) / math.pi
-#: Parameter of the cubic convolution kernel: that of torch and OpenCV.
-_CUBIC = -0.75
 _SHORT = (torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8, torch.int16)
 _LARGE, _LARGEST = 1e30, 1e200
-
-
-class Grid(Protocol):
-    """Places of the cells of a map in the image, for (rows, columns): cell i is centred at ``start + i·stride``.
-
-    In pixels, where pixel p covers [p, p + 1) and its centre is p + ½.
-    """
-
-    @property
-    def start(self) -> tuple[float, float]:
-        """Centre of the first cell."""
-
-    @property
-    def stride(self) -> tuple[float, float]:
-        """Distance between neighbouring centres."""
-
-
-GridType = TypeVar("GridType", bound=Grid)
-
-
-def drawn_by(grid: str, geometry: GridType | None, align: str) -> GridType | None:
-    """Decides how maps are drawn on the image; everything that draws a map asks here.
-
-    Args:
-        grid: where the maps live, as ``bench.contracts.Explainer.grid`` states.
-        geometry: of the classifier's feature map; None = unknown.
-        align: ``receptive-field``, or ``grid`` for the convention everywhere.
-
-    Returns:
-        The geometry to draw them by; None for the convention, which divides the image evenly among the cells.
-    """
-    return geometry if grid == "features" and align == "receptive-field" else None
 
 
 def upsample(maps: Tensor, size: int | tuple[int, int], geometry: Grid | None = None) -> Tensor:
@@ -83,14 +52,7 @@ def upsample(maps: Tensor, size: int | tuple[int, int], geometry: Grid | None = 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve gradients too
 def _cubic_weights(cells: int, pixels: int, start: float, stride: float) -> Tensor:
-    """Weight (pixels,cells) of each cell in each pixel, by cubic convolution of the four nearest cells."""
-    places = (torch.arange(pixels, dtype=torch.float64) + 0.5 - start) / stride
-    taps = places.floor().unsqueeze(1) + torch.arange(-1, 3)
-    distances = (places.unsqueeze(1) - taps).abs()
-    near = ((_CUBIC + 2) * distances - (_CUBIC + 3)) * distances**2 + 1
-    far = ((_CUBIC * distances - 5 * _CUBIC) * distances + 8 * _CUBIC) * distances - 4 * _CUBIC
-    weights = torch.zeros(pixels, cells, dtype=torch.float64)
-    return weights.scatter_add_(1, taps.long().clamp(0, cells - 1), torch.where(distances <= 1, near, far))
+    return torch.from_numpy(cubic_weights(cells, pixels, start, stride))
 
 
 def area_average(maps: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -98,10 +60,8 @@ def area_average(maps: Tensor, grid: tuple[int, int]) -> Tensor:
 
     An axis that has no more cells than the grid is unchanged. Positive and negative values cancel inside a cell.
     """
-    rows, columns = (
-        _overlap(cells, torch.arange(min(cells, coarse) + 1, dtype=torch.float64) / min(cells, coarse))
-        for cells, coarse in zip(maps.shape[1:], grid, strict=True)
-    )
+    sides = zip(maps.shape[1:], grid, strict=True)
+    rows, columns = (torch.from_numpy(coarser_weights(cells, coarse)) for cells, coarse in sides)
     return rows.to(maps) @ maps @ columns.to(maps).T
 
 
@@ -118,7 +78,7 @@ def cell_average(maps: Tensor, grid: tuple[int, int], size: tuple[int, int], geo
         geometry: places of these cells.
     """
     rows, columns = (
-        _overlap(fine, _borders(cells, start, stride) / pixels)
+        torch.from_numpy(area_weights(fine, _borders(cells, start, stride) / pixels))
         for fine, cells, pixels, start, stride in zip(
             maps.shape[1:], grid, size, geometry.start, geometry.stride, strict=True
         )
@@ -126,25 +86,10 @@ def cell_average(maps: Tensor, grid: tuple[int, int], size: tuple[int, int], geo
     return rows.to(maps) @ maps @ columns.to(maps).T
 
 
-def _borders(cells: int, start: float, stride: float) -> Tensor:
+def _borders(cells: int, start: float, stride: float) -> Floats:
     """Returns the borders (cells+1,) between the cells of an axis in pixels; the outer ones are infinite."""
-    borders = start + stride * (torch.arange(cells + 1, dtype=torch.float64) - 0.5)
-    borders[0], borders[-1] = -torch.inf, torch.inf
-    return borders
-
-
-def _overlap(fine: int, borders: Tensor) -> Tensor:
-    """Returns the share (c,fine) of each cell that each of the fine cells, which divide [0, 1] evenly, covers.
-
-    Args:
-        fine: number of fine cells.
-        borders: (c+1,) of the cells, ascending; only what is inside [0, 1] counts.
-    """
-    edges = torch.arange(fine + 1, dtype=torch.float64) / fine
-    wide = borders.clamp(0, 1).unsqueeze(1)
-    shared = (torch.minimum(wide[1:], edges[1:]) - torch.maximum(wide[:-1], edges[:-1])).clamp(min=0)
-    width = wide[1:] - wide[:-1]
-    return torch.where(width > 0, shared / width, 0)
+    inner = start + stride * (np.arange(1, cells) - 0.5)
+    return np.array([-np.inf, *inner, np.inf])
 
 
 def blur_to_grid(maps: Tensor, grid: tuple[int, int], size: tuple[int, int], geometry: Grid | None = None) -> Tensor:

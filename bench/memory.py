@@ -9,13 +9,15 @@ import contextlib
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 import pyarrow as pa
-import torch
 
 from bench.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 Result = TypeVar("Result")
 #: Option of mallopt (malloc.h): size in bytes from which an array is mapped to separate pages.
@@ -26,6 +28,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Returns True if an exception means that a smaller batch might fit."""
+    import torch  # not at the top, here and below: the report does without it, and starts in half the time
+
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
@@ -50,6 +54,8 @@ def with_smaller_batches(compute: Callable[[int], Result], batch_size: int) -> t
             if batch_size == 1:
                 why = next(iter(str(error).splitlines()), "")  # a MemoryError has no message
                 raise UserError(f"out of memory even with a batch of one{': ' if why else ''}{why}") from error
+        import torch
+
         batch_size //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -89,6 +95,8 @@ class PeakMemory:
 
     def __enter__(self) -> PeakMemory:
         if self.device.type == "cuda":
+            import torch
+
             torch.cuda.reset_peak_memory_stats(self.device)
             self._start = float(torch.cuda.memory_allocated(self.device))
         else:
@@ -99,6 +107,8 @@ class PeakMemory:
 
     def __exit__(self, *exception: object) -> None:
         if self.device.type == "cuda":
+            import torch
+
             peak: float = torch.cuda.max_memory_allocated(self.device)
         else:
             peak = _peak_resident()

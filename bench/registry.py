@@ -5,7 +5,6 @@ They are the one place where the harness finds an entry by its name, so that it 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, Generic, TypeVar
@@ -24,7 +23,7 @@ from bench.contracts import (
 )
 from bench.errors import UserError
 from bench.registration.facts import annotations_of, check_class, check_dataset, check_fact, check_metric
-from bench.specs import MOST_BYTES, is_plain_name
+from bench.specs import MOST_BYTES, closest, is_plain_name
 
 #: A line per plugin that failed to load, with the reason.
 SKIPPED_PLUGINS: list[str] = []
@@ -36,12 +35,6 @@ HeadClass = TypeVar("HeadClass", bound=type[Head])
 MetricFunction = TypeVar("MetricFunction", bound=Callable[..., Tensor])
 Builder = TypeVar("Builder", bound=Callable[..., Sequence[Sample] | Samples])
 BackboneBuilder = TypeVar("BackboneBuilder", bound=Callable[[bool], tuple[nn.Module, str]])
-
-
-def closest(name: str, known: Sequence[str]) -> str:
-    """Returns the end of an error line: the known names closest to a wrong one, or all of them if none is close."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
 
 
 def require_plain(what: str, name: object) -> None:

@@ -6,8 +6,10 @@ Names are used instead of counters so that adding a method, an image or a data s
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def seed_of(*names: object) -> int:
@@ -18,4 +20,6 @@ def seed_of(*names: object) -> int:
 
 def generator(*names: object) -> torch.Generator:
     """Returns a CPU generator seeded by names."""
+    import torch  # not at the top: the report draws its samples without it, and starts in half the time
+
     return torch.Generator().manual_seed(seed_of(*names))

@@ -5,6 +5,7 @@ The command line, configs and the names of rows share this syntax, so that a row
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 import os
@@ -28,6 +29,12 @@ def is_plain_name(name: str) -> bool:
     """
     is_written_so = _PLAIN.fullmatch(name) is not None and name == name.strip()
     return is_written_so and name not in (".", "..") and len(name.encode()) <= MOST_BYTES
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """Returns the end of an error line: the known names closest to a wrong one, or all of them if none is close."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
 
 
 @dataclass(frozen=True)

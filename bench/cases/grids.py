@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from bench.maps import area_average
+from bench.plain.interpolation import coarser_weights
 from bench.store.maps import write_arrays
 
 #: Cells of a side from which a map is averaged: more are invisible in a tile of a page.
@@ -57,14 +56,16 @@ def to_grids(ids: Sequence[str], maps: Sequence[NDArray[np.floating]]) -> Grids:
     """
     kept = [at for at, one in enumerate(maps) if one.shape == maps[0].shape]
     cells: tuple[int, int] = maps[0].shape if len(maps) else (0, 0)
-    raw = torch.from_numpy(np.stack([maps[at] for at in kept]).astype(np.float64)) if kept else torch.zeros(0, 0, 0)
-    is_finite = raw.isfinite().flatten(1).all(dim=1)
-    raw = torch.where(is_finite[:, None, None], raw, 0)
-    coarse = area_average(raw, (MOST_CELLS, MOST_CELLS)).numpy() if kept else raw.numpy()
-    scales = np.abs(coarse).max(axis=(1, 2), initial=0)
-    values = np.rint(coarse / np.where(scales > 0, scales, 1)[:, None, None] * LEVELS).astype(np.int8)
+    raw = np.stack([maps[at] for at in kept]).astype(np.float64) if kept else np.zeros((0, 0, 0))
+    is_finite = np.isfinite(raw).all(axis=(1, 2))
+    raw[~is_finite] = 0
+    if kept:
+        rows, columns = (coarser_weights(side, MOST_CELLS) for side in raw.shape[1:])
+        raw = rows @ raw @ columns.T
+    scales = np.abs(raw).max(axis=(1, 2), initial=0)
+    values = np.rint(raw / np.where(scales > 0, scales, 1)[:, None, None] * LEVELS).astype(np.int8)
     names = np.array([ids[at] for at in kept], dtype=np.str_)
-    return Grids(names, values, np.where(is_finite.numpy(), scales, np.nan).astype(np.float32), cells)
+    return Grids(names, values, np.where(is_finite, scales, np.nan).astype(np.float32), cells)
 
 
 def joined(parts: Iterable[Grids]) -> Grids:

@@ -184,7 +184,7 @@ app.command(short_help="Merge runs with the same data into one report.")(merge)
 app.command(short_help="Get a data set, or say how to.")(get)
 
 
-app.command(short_help="Rebuild tables, figures and page from the stored scores.")(report)
+app.command(short_help="Rebuild what is stale of tables, figures and page.")(report)
 app.command(short_help="Export a trained classifier: weights, model card, ONNX.")(export)
 app.command(short_help="Benchmark speed against other libraries.")(speed)
 app.command("check-data", short_help="Read every image of a data set, list problems.")(check_data)

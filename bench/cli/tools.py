@@ -18,11 +18,13 @@ def report(
     run: Annotated[Path, typer.Argument(help="run folder, such as results/quick")],
     verbose: Annotated[bool, typer.Option("--verbose", help="print every score and verdict")] = False,
     all_figures: AllFigures = False,
+    again: Annotated[bool, typer.Option("--again", help="rebuild every part, also those that are current")] = False,
 ) -> None:
-    """Rebuild tables, figures and page from the stored scores."""
+    """Rebuild tables, figures and page from the stored scores, as far as these or the code have changed."""
     from bench.report.build import build_report
 
-    raise typer.Exit(1 if build_report(run, console, verbose=verbose, all_figures=all_figures) else 0)
+    left = build_report(run, console, only_if_stale=not again, verbose=verbose, all_figures=all_figures)
+    raise typer.Exit(1 if left else 0)
 
 
 def export(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.errors import UserError
-from bench.registry import closest
+from bench.specs import closest
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bench.contracts import Classifier, EvidenceClassifier
 from bench.devices import has_fast_bf16
 from bench.errors import UserError
 from bench.memory import in_batches
-from bench.registry import closest
+from bench.specs import closest
 
 Precision = Literal["float32", "bf16"]
 #: Explained quantity: the target's logit, or its contrast with the logits of the other classes.

@@ -12,11 +12,10 @@ from bench.metrics.faithfulness import (
     audc_accuracy,
     auic,
     deletion_curve,
-    fill_and_rule,
     insertion_curve,
     srg,
 )
-from bench.metrics.fills import FILLS, FIXED, fill_images
+from bench.metrics.fills import fill_images
 from bench.metrics.imputation import impute_steps
 from bench.metrics.localisation import (
     activation_precision,
@@ -28,7 +27,6 @@ from bench.metrics.localisation import (
 )
 from bench.metrics.occlusion import Occluder, Predict, occlusion_logits, still_target, target_probability
 from bench.metrics.patches import (
-    RULES,
     Schedule,
     deletion,
     insertion,
@@ -37,7 +35,8 @@ from bench.metrics.patches import (
     patch_scores,
     stride_at,
 )
-from bench.metrics.topk import READINGS, RULED, random_patch_hit_rate, topk_patch_hits, topk_precision
+from bench.metrics.topk import random_patch_hit_rate, topk_patch_hits, topk_precision
+from bench.plain.names import FILLS, FIXED, READINGS, RULED, RULES, fill_and_rule
 
 __all__ = [
     "FILLS",

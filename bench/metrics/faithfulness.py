@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from bench.maps import exact
-from bench.metrics.fills import FILLS, FIXED
 from bench.metrics.occlusion import Occluder, Predict, target_probability
-from bench.metrics.patches import RULES, deletion, insertion, patch_order
+from bench.metrics.patches import deletion, insertion, patch_order
 from bench.outputs import SOFTMAX, Outputs
+from bench.plain.names import FILLS, FIXED, RULES
 from bench.registry import metric
 
 _SOFTCAM = "arXiv:2505.17748"
@@ -26,19 +26,6 @@ _ORDERS = RULES[1:]
 #: Orders that a constant added to the map does not change. Sums are not among them: a patch that the border cuts gains
 #: less than the others.
 _ZERO_FREE = ("max", "point")
-
-
-def fill_and_rule(variant: str) -> tuple[str, str]:
-    """Returns the occlusion operator and the rule of the order that a variant of a metric names.
-
-    A variant is an operator, with patches in the default order, or a rule, with the default operator: varied one at a
-    time, their effects on a ranking can be told apart.
-
-    Example:
-        >>> fill_and_rule("blur"), fill_and_rule("max")
-        (('blur', 'mean'), ('zero', 'max'))
-    """
-    return (FILLS[0], variant) if variant in RULES else (variant, RULES[0])
 
 
 def deletion_curve(

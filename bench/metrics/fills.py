@@ -8,10 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FILLS = ("zero", "black", "blur", "noise", "donor")
-#: Operators whose pixels do not depend on the other occluded patches; they can fill a whole image.
-FIXED = tuple(name for name in FILLS if name != "noise")
-
 
 def fill_images(
     images: Tensor, fill: Tensor | str, patch: int, black: Tensor | None = None, fov: Tensor | None = None

@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.maps import exact, finite
+from bench.plain.names import RULES
 from bench.seeds import generator
 
 #: Pixels that replace occluded patches: images (n,), steps (n,) -> (n,3,H,W).
 Fill = Callable[[Tensor, Tensor], Tensor]
-#: Rules that turn the pixels of a patch into its score; the first is the default. See ``patch_scores``.
-RULES = ("mean", "max", "point", "sum")
 #: Weights of the four pixels around a point halfway between two: cubic convolution with a = -0.75.
 _HALFWAY = (-3 / 32, 19 / 32, 19 / 32, -3 / 32)
 

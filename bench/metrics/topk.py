@@ -12,14 +12,11 @@ from torch import Tensor
 
 from bench.maps import exact, upsample
 from bench.metrics.localisation import regions, where_defined
-from bench.metrics.patches import RULES, patch_scores
+from bench.metrics.patches import patch_scores
+from bench.plain.names import RULED
 from bench.registry import metric
 
 _SOFTCAM = "arXiv:2505.17748"
-#: Rules by which patches can be ranked: "resize" is the authors' code, which exists for top-k only.
-READINGS = (*RULES, "resize")
-#: Variants of metrics that rank patches by another rule than the default.
-RULED = READINGS[1:]
 
 
 def topk_patch_hits(

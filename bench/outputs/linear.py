@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from bench.outputs.base import Integers, Outputs, Target
 from bench.statistics.classification import CLASSIFICATION_SCORES
 from bench.statistics.intervals import Floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Linear(Outputs):
@@ -40,7 +43,7 @@ class Linear(Outputs):
 
     def is_target(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Returns nan (N,K+1): nothing is decided."""
-        return logits.new_full(logits.shape[:2], torch.nan)
+        return logits.new_full(logits.shape[:2], float("nan"))
 
     def probabilities(self, logits: Floats) -> Floats:
         """Returns the outputs themselves."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from bench.contracts import NO_FINDING
 from bench.outputs.base import Integers, Outputs, Target
+from bench.plain.names import NO_FINDING
 from bench.statistics.findings import macro_scores, sigmoid
 from bench.statistics.intervals import Floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Sigmoid(Outputs):
@@ -25,6 +26,8 @@ class Sigmoid(Outputs):
 
         Without a known label it is 0.
         """
+        import torch.nn.functional as F  # not at the top, here and below: the report does without torch
+
         known = (labels >= 0).to(logits.dtype)
         present = (labels == 1).to(logits.dtype)
         losses = F.binary_cross_entropy_with_logits(logits, present, reduction="none")
@@ -34,6 +37,8 @@ class Sigmoid(Outputs):
 
     def class_weights(self, labels: Integers, classes: int) -> Tensor:
         """Returns weights (2,F) of absence and presence, inverse to their frequencies among known labels."""
+        import torch
+
         counts = torch.stack([torch.as_tensor((labels == value).sum(axis=0)) for value in (0, 1)])
         return (counts.sum(dim=0) / (2 * counts.clamp(min=1))).float()
 

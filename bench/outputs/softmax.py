@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from bench.outputs.base import Integers, Outputs, Target
 from bench.statistics.classification import auc, balanced_accuracy, classification_scores, softmax
 from bench.statistics.intervals import Floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Softmax(Outputs):
@@ -21,10 +22,14 @@ class Softmax(Outputs):
 
     def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Computes the cross-entropy, weighted by class."""
+        import torch.nn.functional as F  # not at the top, here and below: the report does without torch
+
         return F.cross_entropy(logits, labels, weight=weights)
 
     def class_weights(self, labels: Integers, classes: int) -> Tensor:
         """Returns weights (C,) that are inverse to the frequencies of the classes."""
+        import torch
+
         known = torch.as_tensor(labels)
         counts = torch.bincount(known, minlength=classes).clamp(min=1)
         return (len(known) / (len(counts) * counts)).float()

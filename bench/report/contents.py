@@ -33,7 +33,7 @@ from bench.report.studies import (
 )
 from bench.report.sweeps import domains, figures, tables
 from bench.report.sweeps import sparsity as sparse
-from bench.report.tables.main import all_tables
+from bench.report.tables.main import classification_tables, score_tables
 from bench.report.tables.notes import mark_unidentified, note_alignment, note_masks
 from bench.report.tables.paper import paper_tables
 from bench.report.tables.table import TableData
@@ -43,8 +43,17 @@ Tables = dict[str, TableData]
 Draw = Callable[[Frames], Iterable[Drawing]]
 
 
-_EVERYTHING = ("scores", "own_class", "predictions", "studies", "files", "record", "explainers", "cells", "outcomes")
-_OF_HEADS = (*_EVERYTHING, "training")
+#: Start of the kind of input that the results of a study are; its name follows.
+STUDY = "study "
+
+
+def study(name: str) -> str:
+    """Returns the kind of input that the results of a study are."""
+    return f"{STUDY}{name}"
+
+
+#: Inputs of all that shows maps, and the study by which metrics are judged.
+_MAPS, _SOUND = ("scores", "explainers", "record", "cells"), study(soundness.PROBE)
 
 
 def _no_tables(frames: Frames) -> Tables:
@@ -80,7 +89,7 @@ class Topic:
     place: int = 0
     is_comparison: bool = False
     shown: Sequence[Draw] = ()
-    reads: Collection[str] = _EVERYTHING
+    reads: Collection[str] = _MAPS
 
     def chosen(self, all_figures: bool) -> Topic:
         """Returns the topic with the figures that are asked for."""
@@ -91,35 +100,45 @@ _CURVES = (topk_precision, precision_sensitivity, deletion_curves, insertion_cur
 _CD = critical_difference
 # fmt: off
 TOPICS = (
-    Topic("scores", all_tables, _CURVES, shown=_CURVES[:3]),
+    Topic("classification", classification_tables, reads=("predictions", "record", "cells")),
+    Topic("scores", score_tables, _CURVES, shown=_CURVES[:3], reads=(*_MAPS, "own_class", "images")),
     Topic("verdicts", verdicts.verdict_tables, (win_matrix,), verdicts.missing_verdicts, 1, is_comparison=True,
-          shown=(win_matrix,)),
+          shown=(win_matrix,), reads=(*_MAPS, _SOUND)),
     Topic("price", price.price_tables, (price.price_pareto,), price.missing_price, 3, is_comparison=True,
-          shown=(price.price_pareto,)),
+          shown=(price.price_pareto,), reads=(*_MAPS, _SOUND, "predictions")),
     Topic("model_or_map", model_or_map.model_or_map_tables, (model_or_map.model_or_map,),
-          model_or_map.missing_model_or_map, 3, is_comparison=True, shown=(model_or_map.model_or_map,)),
-    Topic("strata", subgroups.strata_tables, missing=subgroups.missing_strata),
+          model_or_map.missing_model_or_map, 3, is_comparison=True, shown=(model_or_map.model_or_map,),
+          reads=(*_MAPS, _SOUND)),
+    Topic("strata", subgroups.strata_tables, missing=subgroups.missing_strata, reads=(*_MAPS, _SOUND, "images")),
     Topic("critical_difference", _CD.critical_difference_tables, (_CD.critical_difference_diagrams,),
           _CD.missing_critical_difference, 2, is_comparison=True),
     Topic("floor_ceiling", floor_ceiling.floor_ceiling_tables, missing=floor_ceiling.missing_floor_ceiling),
-    Topic("paper", paper_tables),
-    Topic("maps", figures=(galleries, class_maps), place=3, shown=(galleries,)),
+    Topic("paper", paper_tables, reads=(*_MAPS, "own_class", "images", "predictions")),
+    Topic("maps", figures=(galleries, class_maps), place=3, shown=(galleries,),
+          reads=(*_MAPS, "images", "maps", "predictions")),
     Topic("classifiers", figures=(training_curves, accuracy_by_head), place=3, shown=(training_curves,),
           reads=("training", "predictions", "record", "cells")),
-    Topic("lambda_sweep", _one(tables.lambda_sweep), (figures.lambda_sweep,), place=3, reads=_OF_HEADS),
-    Topic("sparsity", _one(sparse.sparsity), (sparse.penalty_search,), place=3),
-    Topic("resolution", _one(tables.resolution), (figures.resolution,), place=3, reads=_OF_HEADS),
-    Topic("pooling", _one(tables.pooling), (figures.pooling,), place=3, reads=_OF_HEADS),
-    Topic("cross_domain", _one(domains.cross_domain), (figures.cross_domain,), place=3),
+    Topic("lambda_sweep", _one(tables.lambda_sweep), (figures.lambda_sweep,), place=3,
+          reads=(*_MAPS, "images", "predictions", "training")),
+    Topic("sparsity", _one(sparse.sparsity), (sparse.penalty_search,), place=3, reads=("record", "cells")),
+    Topic("resolution", _one(tables.resolution), (figures.resolution,), place=3,
+          reads=(*_MAPS, "images", "predictions")),
+    Topic("pooling", _one(tables.pooling), (figures.pooling,), place=3, reads=(*_MAPS, "images", "predictions")),
+    Topic("cross_domain", _one(domains.cross_domain), (figures.cross_domain,), place=3,
+          reads=(*_MAPS, "own_class", "images", "predictions")),
     Topic("counterfactual", counterfactual.counterfactual_tables, (counterfactual.counterfactual,),
-          counterfactual.missing_counterfactual, 2),
+          counterfactual.missing_counterfactual, 2, reads=(*_MAPS, study(counterfactual.PROBE))),
     Topic("operators", operators.operator_tables, (operators.operator_ranks,), operators.missing_operators, 1),
     Topic("fair_resolution", fair_resolution.fair_resolution_tables, (fair_resolution.fair_resolution_ranks,),
-          fair_resolution.missing_fair_resolution, 1),
-    Topic("sanity", sanity.sanity_tables, (sanity.randomisation,), sanity.missing_sanity, 5),
-    Topic("shortcut", shortcut.shortcut_tables, (shortcut.shortcut_forest,), shortcut.missing_shortcut, 4),
-    Topic("implementations", implementations.implementation_tables, missing=implementations.missing_implementations),
-    Topic("metric_soundness", soundness.soundness_tables, missing=soundness.missing_soundness),
+          fair_resolution.missing_fair_resolution, 1, reads=(*_MAPS, study(fair_resolution.PROBE))),
+    Topic("sanity", sanity.sanity_tables, (sanity.randomisation,), sanity.missing_sanity, 5,
+          reads=(*_MAPS, *map(study, ("sanity", "random_labels", "agreement")))),
+    Topic("shortcut", shortcut.shortcut_tables, (shortcut.shortcut_forest,), shortcut.missing_shortcut, 4,
+          reads=(*_MAPS, *map(study, ("shortcut", "shortcut_use")))),
+    Topic("implementations", implementations.implementation_tables, missing=implementations.missing_implementations,
+          reads=(*_MAPS, study(implementations.PROBE))),
+    Topic("metric_soundness", soundness.soundness_tables, missing=soundness.missing_soundness,
+          reads=("record", "cells", _SOUND)),
     Topic("metric_agreement", metric_agreement.metric_agreement_tables, (metric_agreement.metric_agreement,), place=2),
 )
 # fmt: on

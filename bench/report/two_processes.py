@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from bench.memory import give_memory_back
 from bench.report.contents import OTHERS, Topic, draw_figures
+from bench.report.current import FIGURES
 from bench.report.failures import Failures
 from bench.report.frames.load import Frames, load_frames
 from bench.report.incremental.reuse import Captions
@@ -30,7 +31,6 @@ from bench.store.stored_files import collecting
 
 #: Number of cells from which a second process, which has to read them too, is worth its start.
 MANY_CELLS = 8
-FIGURES = "figures"
 
 
 class Task(NamedTuple):

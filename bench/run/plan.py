@@ -17,8 +17,8 @@ from bench.data.sources.folder import folder_dataset
 from bench.errors import PluginError, UserError, is_stop, one_line, place_of
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
-from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry, closest
-from bench.specs import all_parameters, parse_spec, short_names
+from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry
+from bench.specs import all_parameters, closest, parse_spec, short_names
 from bench.store.records import CellKey
 from bench.training.penalty_search import PlannedHead
 

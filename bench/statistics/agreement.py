@@ -17,6 +17,8 @@ from bench.statistics.intervals import (
     Estimate,
     Floats,
     limits_of_one,
+    mean_over,
+    ratio,
     weighted_means,
     with_ties,
 )
@@ -69,6 +71,24 @@ def spearman_by_row(first: Floats, second: Floats) -> Floats:
     return np.where(both.sum(axis=1) >= 3, known, np.nan)
 
 
+def spearman_of_ranks(first: Floats, second: Floats) -> Floats:
+    """Computes ``spearman_by_row`` of two tables (N,M) of ranks, which are used as they are where both are complete.
+
+    Args:
+        first: rank of each value among those of its row; equal values share their middle rank, nan is no value.
+        second: aligned with ``first``.
+    """
+    has_value = np.isfinite(first)
+    alike = (has_value == np.isfinite(second)).all(axis=1)
+    found = np.full(len(first), np.nan)
+    found[~alike] = spearman_by_row(first[~alike], second[~alike])
+    enough = alike & (has_value.sum(axis=1) >= 3)
+    one, other = (np.nan_to_num(table - mean_over(table, axis=1)[:, None])[enough] for table in (first, second))
+    covariance, *squares = ((a * b).sum(axis=1) for a, b in ((one, other), (one, one), (other, other)))
+    found[enough] = ratio(covariance, np.sqrt(squares[0] * squares[1]))
+    return found
+
+
 def krippendorff_alpha(ratings: Floats) -> float:
     """Computes Krippendorff's α of ordinal ratings: 1 = agreement, 0 = chance, below 0 = systematic disagreement.
 
@@ -83,7 +103,8 @@ def krippendorff_alpha(ratings: Floats) -> float:
     """
     values, codes = np.unique(ratings, return_inverse=True)
     coded = np.where(np.isnan(ratings), -1, codes.reshape(ratings.shape))
-    counts = (coded[:, :, None] == np.arange(np.isfinite(values).sum())).sum(axis=0).astype(float)
+    known = int(np.isfinite(values).sum())
+    counts = np.stack([np.bincount(one[one >= 0], minlength=known) for one in coded.T]).astype(float)
     counts = counts[counts.sum(axis=1) > 1]  # (U,V) ratings of each unit with each value
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
     coincidences = (pairs / (counts.sum(axis=1) - 1)[:, None, None]).sum(axis=0)

@@ -10,7 +10,7 @@ Deviation: the quantile is at least Student's, because resamples of few distinct
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,11 @@ def standard_errors(values: Floats) -> Floats:
     return error
 
 
-def studentised(weights: Floats, values: Floats) -> Floats:
+def studentised(weights: Iterable[Floats], values: Floats) -> Floats:
     """Computes the deviation of resampled means from the mean, in standard errors of the resample.
 
     Args:
-        weights: (B,G) count of each group in each resample.
+        weights: blocks (b,G) of the count of each group in each of B resamples.
         values: (G,M); nan if undefined.
 
     Returns:
@@ -43,13 +43,17 @@ def studentised(weights: Floats, values: Floats) -> Floats:
     """
     deviations = values - mean_over(values, axis=0)
     defined, known = np.isfinite(deviations), np.nan_to_num(deviations)
-    count = weights @ defined.astype(float)
-    mean, square = (ratio(weights @ known**power, count) for power in (1, 2))
-    with np.errstate(invalid="ignore"):
-        error = np.sqrt(np.maximum(square - mean**2, 0) / (count - 1))
-    spread = error > 1e-9 * np.sqrt(mean_over(deviations**2, axis=0))  # less is rounding
-    found: Floats = np.divide(np.abs(mean), error, out=np.zeros_like(mean), where=spread)
-    return found
+    columns = defined[:, :1] if (defined == defined[:, :1]).all() else defined
+    powers, counted = np.concatenate([known, known**2], axis=1), columns.astype(float)
+    least = 1e-9 * np.sqrt(mean_over(deviations**2, axis=0))  # less is rounding
+    found = []
+    for block in weights:
+        count = block @ counted
+        mean, square = (ratio(total, count) for total in np.split(block @ powers, 2, axis=1))
+        with np.errstate(invalid="ignore"):
+            error = np.sqrt(np.maximum(square - mean**2, 0) / (count - 1))
+        found.append(np.divide(np.abs(mean), error, out=np.zeros_like(mean), where=error > least))
+    return np.concatenate(found)
 
 
 def stretches(deviations: Floats, groups: Floats, sizes: list[int] | None = None) -> tuple[Floats, Floats]:

@@ -193,7 +193,7 @@ class _Parts:
             resamples: number of bootstrap samples.
             sizes: of the sets of means whose intervals hold jointly.
         """
-        deviations = np.concatenate([studentised(block, self.groups) for block in replicates(self.names, resamples)])
+        deviations = studentised(replicates(self.names, resamples), self.groups)
         alone, joint = stretches(deviations, self.count, sizes)
         of_seeds = np.zeros(len(self.count))
         if len(self._each) > 1:

@@ -114,11 +114,11 @@ def _family(rows: pd.DataFrame) -> pd.DataFrame:
     adjusted = primary_first(np.where(member, p, np.nan), primary & member)
     alone = holm(np.where(member & ~primary, p, np.nan))
     level = 1 - ALPHA / np.where(member & ~primary, max(size, 1), 1)
-    difference, reach = rows["difference"], rows["reach"]
+    difference, reach = rows["difference"].to_numpy(), rows["reach"].to_numpy()
     ends = {}
     for suffix, half in (("", half_width(rows, level)), ("_alone", half_width(rows))):
         for name, sign in (("low", -1), ("high", 1)):
-            ends[f"{name}{suffix}"] = (difference + sign * half).clip(-reach, reach)
+            ends[f"{name}{suffix}"] = np.clip(difference + sign * half, -reach, reach)
     return rows.assign(
         **ends,
         effect=rows["effect"] * np.where(rows["higher_is_better"], 1, -1),

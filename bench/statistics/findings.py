@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics.bootstrap.resampling import RESAMPLES, bootstrap_weights
+from bench.statistics.bootstrap.resampling import RESAMPLES, group_sums, names_of, resampled_ratios
 from bench.statistics.classification import CLASSIFICATION_SCORES, Integers, classification_scores
-from bench.statistics.intervals import Estimate, Floats, limits, mean_over, weighted_means
+from bench.statistics.intervals import Estimate, Floats, limits, mean_over, ratio
 
 
 def sigmoid(logits: Floats) -> Floats:
@@ -75,16 +75,18 @@ def macro_mean(values: Floats, findings: Integers, groups: NDArray[np.object_], 
     if not known.any():
         return Estimate(np.nan, np.nan, np.nan, 0, len(known))
     values, findings, groups = values[:, known], findings[known], groups[known]
-    weights = np.concatenate([np.ones((1, len(groups))), bootstrap_weights(groups, resamples)])
-    pooled = _macro(weights, mean_over(values, axis=0), findings)
-    each = np.stack([_macro(weights, one, findings) for one in values], axis=1)
+    pooled = _macro(mean_over(values, axis=0), findings, groups, resamples)
+    each = np.stack([_macro(one, findings, groups, resamples) for one in values], axis=1)
     count = np.array([len(set(map(str, groups)))])
     low, high = limits(pooled[:1], pooled[1:, None], count, each[0][:, None], each[1:, :, None])
     n = int(known.sum())
     return Estimate(float(pooled[0]), float(low[0]), float(high[0]), n, len(known) - n)
 
 
-def _macro(weights: Floats, values: Floats, findings: Integers) -> Floats:
-    """Computes means (B,) over the findings that occur of weighted means of values (N,)."""
-    parts = [weighted_means(weights[:, findings == one], values[findings == one, None]) for one in np.unique(findings)]
-    return mean_over(np.concatenate(parts, axis=1), axis=1)
+def _macro(values: Floats, findings: Integers, groups: NDArray[np.object_], resamples: int) -> Floats:
+    """Averages means of values (N,) over the findings that occur: of all pairs, then in bootstrap samples, (1+B,)."""
+    names, member = names_of(groups)
+    by_finding = np.where(findings[:, None] == np.unique(findings), values[:, None], np.nan)
+    total, count = group_sums(by_finding, member, len(names))
+    mean = ratio(total.sum(axis=0), count.sum(axis=0))
+    return mean_over(np.vstack([mean, resampled_ratios(total, count, names, resamples)]), axis=1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from bench.statistics.intervals import LEVEL, Floats, with_ties
 
@@ -39,6 +38,8 @@ def friedman(scores: Floats) -> Friedman:
     Raises:
         ValueError: fewer than three methods.
     """
+    from scipy import stats  # not at the top, here and below: the import takes half a second, and few runs need it
+
     blocks, methods = scores.shape
     scores = with_ties(scores)
     ranks = stats.rankdata(-scores, axis=1)
@@ -48,6 +49,8 @@ def friedman(scores: Floats) -> Friedman:
 
 def critical_difference(methods: int, blocks: int) -> float:
     """Computes Nemenyi's critical difference of mean ranks at 0.05: studentized range / √2 · √(M(M+1)/6B)."""
+    from scipy import stats
+
     quantile = stats.studentized_range.ppf(LEVEL, methods, np.inf) / np.sqrt(2)
     return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
 

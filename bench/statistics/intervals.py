@@ -198,6 +198,8 @@ def with_ties(values: Floats, share: float = RELATIVE) -> Floats:
 
 def variance_of_seeds(by_seed: Floats, seed_samples: Floats, groups: Floats) -> Floats:
     """Estimates the variance (M,) that seeds add to a mean over the seeds with a value; 0 for a single one."""
+    if len(by_seed) < 2:
+        return np.zeros(by_seed.shape[1])
     seeds = np.isfinite(by_seed).sum(axis=0)
     by_images = mean_over(_spread(seed_samples - by_seed, axis=1), axis=0) * groups / (groups - 1)
     between = np.fmax((_spread(by_seed, axis=0) - by_images) * seeds / (seeds - 1), 0)

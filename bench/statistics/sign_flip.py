@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.special import ndtr  # cumulative distribution of the normal
 
 from bench.statistics.intervals import Floats, ratio, with_ties
@@ -58,7 +58,7 @@ def _doubled_ranks(differences: Floats) -> Counts:
     with_zero = np.concatenate([np.zeros((1, defined.shape[1])), defined])
     sizes = with_ties(with_zero.T).T[1:]
     kept = sizes > 0
-    ranks = stats.rankdata(np.where(kept, sizes, np.inf), axis=0)  # dropped ones come last and do not shift the others
+    ranks = pd.DataFrame(np.where(kept, sizes, np.nan)).rank().to_numpy()
     return np.where(kept, 2 * ranks, 0).astype(int)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Control characters, line ends, the characters that turn the direction of what follows, and undecodable bytes.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 #: First characters that make a spreadsheet read a cell as a formula, also after spaces.
 _FORMULA = re.compile(r"\s*[=+\-@\t\r]")
@@ -25,34 +27,37 @@ _QUOTED = re.compile(r"'+\s*[=+\-@\t\r]")
 _MARKDOWN = re.compile(r"[\\`*|$]|~(?=~)|\](?=[(:])|<(?=[A-Za-z/!?])|&(?=[#\w]+;)|(?<![^\W_])_|_(?![^\W_])")
 _MARKDOWN_START = re.compile(r"(?=[#>+=-])")
 _LONGEST = 36  # letters of a name in a figure
-_LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "–": "--",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "≥": r"$\geq$",
-    "λ": r"$\lambda$",
-    "σ": r"$\sigma$",
-    "τ": r"$\tau$",
-    "√": r"$\surd$",
-    "²": r"$^{2}$",
-    "⁺": r"$^{+}$",
-    "⁻": r"$^{-}$",
-    "…": r"\dots{}",
-    "†": r"\dag{}",
-    "‡": r"\ddag{}",
-    "₀": r"$_{0}$",
-    "α": r"$\alpha$",
-    "ρ": r"$\rho$",
-}
+_LATEX = str.maketrans(
+    {sign: "\\" + sign for sign in "&%_#${}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "–": "--",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "·": r"$\cdot$",
+        "≥": r"$\geq$",
+        "λ": r"$\lambda$",
+        "σ": r"$\sigma$",
+        "τ": r"$\tau$",
+        "√": r"$\surd$",
+        "²": r"$^{2}$",
+        "⁺": r"$^{+}$",
+        "⁻": r"$^{-}$",
+        "…": r"\dots{}",
+        "†": r"\dag{}",
+        "‡": r"\ddag{}",
+        "₀": r"$_{0}$",
+        "α": r"$\alpha$",
+        "ρ": r"$\rho$",
+    }
+)
 
 
 def visible(text: str) -> str:
@@ -84,7 +89,7 @@ def html_value(value: Any) -> Any:
 
 def latex(text: str) -> str:
     """Escapes text for LaTeX. Letters of any script remain: other scripts than Latin need LuaLaTeX or XeLaTeX."""
-    return "".join(_LATEX.get(sign, sign) for sign in visible(text))
+    return visible(text).translate(_LATEX)
 
 
 def markdown(text: str) -> str:
@@ -108,9 +113,14 @@ def csv_cell(value: Any) -> Any:
 
     ``from_csv`` takes it off again. Numbers stay numbers.
     """
-    if not isinstance(value, str) or _is_number(value):
+    return _csv_text(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=10_000)  # names return in every row
+def _csv_text(value: str) -> str:
+    if _is_number(value):
         return value
-    text = "".join(_written(sign) if "\ud800" <= sign <= "\udfff" else sign for sign in value)
+    text = _SURROGATE.sub(lambda found: _written(found[0]), value)
     return f"'{text}" if _FORMULA.match(text) or _QUOTED.match(text) else text
 
 

@@ -26,12 +26,13 @@ LEVELS = [
     {"contracts", "devices", "store", "statistics"},
     {"files"},
     {"errors", "maps", "progress", "seeds", "specs"},
-    {"text"},
+    {"plain", "text"},
 ]
 LEVEL = {wing: number for number, wings in enumerate(LEVELS) for wing in wings}
 #: The same inside the report.
 REPORT = [
     {"build"},
+    {"making"},
     {"two_processes"},
     {"incremental"},
     {"contents"},
@@ -44,7 +45,7 @@ REPORT = [
     {"gaps"},
     {"tables"},
     {"machines"},
-    {"frames"},
+    {"frames", "current"},
 ]
 REPORT_LEVEL = {part: number for number, parts in enumerate(REPORT) for part in parts}
 FORBIDDEN = {

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from bench.errors import UserError
-from bench.registry import closest
+from bench.specs import closest
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UserError
-from bench.registry import closest
 from bench.report.comparisons.choices import leading, spoken
 from bench.report.comparisons.opponents import relevant
 from bench.report.comparisons.verdict_sentences import FAMILY, sentence
@@ -21,6 +20,7 @@ from bench.report.frames.paired import Method, directed, label, pairs, title
 from bench.report.studies.soundness import NOT_TRIED, judgements, words
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import is_number
+from bench.specs import closest
 from bench.statistics.comparison import TOO_FEW
 from bench.statistics.decisions import decide
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contracts import NO_FINDING
 from bench.outputs import outputs_of
+from bench.plain.names import NO_FINDING
 from bench.report.frames.load import Frames, names_of
 from bench.store.records import CellKey, DatasetFacts
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.cases.grids import Grids, to_grids
 from bench.cases.pictures import Pictures, read_pictures, to_pictures
-from bench.maps import drawn_by
+from bench.plain.interpolation import drawn_by
 from bench.report.figures.looks import Method
 from bench.report.frames.folds.joined import WholeCell
 from bench.report.frames.load import Frames

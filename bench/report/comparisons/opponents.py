@@ -29,6 +29,7 @@ SHARE = 0.02
 _CEILINGS = ("grid ceiling", "ceiling")
 
 
+@lru_cache(maxsize=4)
 def report_section(frames: Frames) -> ReportSection:
     """Returns ``[report]`` of the run's config, with defaults for runs that were made before it."""
     return ReportSection.model_validate(frames.record.config.get("report", {}))

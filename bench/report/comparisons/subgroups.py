@@ -47,6 +47,7 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
         paired, facts = pair(rows), image_facts(frames, dataset, backbone)
         about_images = rows.drop_duplicates("image").set_index("image")[["label", "diseased"]].reindex(paired.images)
         parts: list[_Part] = []
+        known = list(strata(about_images, paired, facts))
         divided: dict[tuple[str, str], list[tuple[str, str, Bools]]] = {}
         for row in comparisons.to_dict("records"):
             about = {key: row[key] for key in (*keys, "method", "against")}
@@ -61,7 +62,7 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
             limits = possible(metrics[name], floor)
             heads = ours[0], theirs[0]
             if heads not in divided:
-                divided[heads] = list(strata(about_images, paired, facts, called_right(rows, paired, heads)))
+                divided[heads] = [*shared(about_images, called_right(rows, paired, heads)), *known]
             for kind, stratum, inside in divided[heads]:
                 parts.append((about | {"by": kind, "stratum": stratum}, values, inside, limits))
         found += _means(parts, paired)
@@ -100,6 +101,7 @@ def _means(parts: list[_Part], paired: Paired) -> Iterator[dict[str, Any]]:
         yield about | found
 
 
+@lru_cache(maxsize=16)
 def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
     """Returns by image: lesion_area, lesion_count, and the black box's probability of the right class, mean over seeds.
 
@@ -130,23 +132,26 @@ def called_right(rows: pd.DataFrame, paired: Paired, heads: tuple[str, str]) -> 
     return wide.reindex(sorted(rows["seed"].unique()), fill_value=False).to_numpy(dtype=bool)
 
 
-def strata(about: pd.DataFrame, paired: Paired, facts: pd.DataFrame, right: Bools) -> Iterator[tuple[str, str, Bools]]:
-    """Yields the quantity that divides the images, the name of the part, and its images (S,N).
-
-    Args:
-        about: label and diseased of the images, in the order of ``paired``.
-        paired: aligned scores.
-        facts: of images, see ``image_facts``.
-        right: (S,N), see ``called_right``.
-    """
-    everyone = np.ones_like(right)
-    diseased = about["diseased"].to_numpy(dtype=bool)
+def shared(about: pd.DataFrame, right: Bools) -> Iterator[tuple[str, str, Bools]]:
+    """Yields the parts (S,N) of diseased and of healthy images, and of those that two classifiers call ``right``."""
+    everyone, diseased = np.ones_like(right), about["diseased"].to_numpy(dtype=bool)
     if diseased.any():
         yield "all", "all positives", everyone & diseased
         yield "all", "shared true positives", right & diseased
     if not diseased.all():
         yield "all", "healthy images", everyone & ~diseased
         yield "all", "shared true negatives", right & ~diseased
+
+
+def strata(about: pd.DataFrame, paired: Paired, facts: pd.DataFrame) -> Iterator[tuple[str, str, Bools]]:
+    """Yields the quantity that divides the images, the name of the part, and its images (S,N).
+
+    Args:
+        about: label of the images, in the order of ``paired``.
+        paired: aligned scores.
+        facts: of images, see ``image_facts``.
+    """
+    everyone = np.ones(paired.values.shape[:2], dtype=bool)
     classes = sorted(about["label"].unique())
     for label in classes if len(classes) > 1 else []:
         yield "class", f"class {label}", everyone & (about["label"] == label).to_numpy()

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bench.contracts import EVERY_CLASS
+from bench.plain.names import EVERY_CLASS
 from bench.report.figures.gallery import SCALE, Images, Maps, cells_of, geometry_of, load_images, overlays, short_name
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import BLACK, Drawing

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.metrics import RULES, fill_and_rule
+from bench.plain.names import RULES, fill_and_rule
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 from bench.report.frames.compared import compared_curves, topk_variants
-from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curve, relative_to_intact
+from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curves, relative_to_intact
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
 from bench.statistics.intervals import Floats
@@ -246,10 +246,11 @@ def method_curves(
     """
     if frames.cells["backbone"].nunique() > 1:
         raise ValueError("curves are drawn of one backbone at a time")
-    curves = {
-        (dataset, explainer, head): mean_curve(*image_curves(rows, transform), possible)
+    arrays = {
+        (dataset, explainer, head): image_curves(rows, transform)
         for (dataset, _, head, explainer, _), rows in compared_curves(frames, metric, variant)
     }
+    curves = dict(zip(arrays, mean_curves(arrays.values(), possible), strict=True))
     methods = methods_in(frames, pd.DataFrame([key[1:] for key in curves], columns=["explainer", "head"]))
     found: dict[str, dict[Method, Curve]] = {}
     for dataset in dict.fromkeys(key[0] for key in curves):

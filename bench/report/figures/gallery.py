@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from bench.maps import drawn_by, upsample
 from bench.outputs import outputs_of
+from bench.plain.interpolation import drawn, drawn_by
 from bench.report.figures.looks import Method
 from bench.report.frames.load import Frames
 from bench.specs import parse_spec
@@ -131,8 +130,7 @@ def overlays(
     is_finite = np.isfinite(natives).all(axis=(1, 2))
     if not is_finite.any():
         return painted
-    raw = torch.as_tensor(natives[is_finite], dtype=torch.float64)
-    values = upsample(raw, (height, width), geometry).numpy()
+    values = drawn(natives[is_finite].astype(float), (height, width), geometry)
     scale = np.quantile(np.abs(values), SCALE) or np.abs(values).max() or 1.0  # a map may be 0 nearly everywhere
     values = (values[:, ::thinning, ::thinning] / scale).clip(-1, 1)
     position = (values + 1) / 2 if signed else values.clip(0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from bench.outputs import outputs_of
-from bench.statistics.bootstrap.resampling import bootstrap_weights
+from bench.statistics.bootstrap.resampling import image_replicates
 from bench.statistics.classification import CLASSIFICATION_SCORES, Integers
 from bench.statistics.findings import scores_by_finding
 from bench.statistics.intervals import Floats, limits
@@ -17,7 +18,6 @@ from bench.store.records import DatasetFacts
 #: Lowest and highest possible scores, in the order of ``CLASSIFICATION_SCORES``.
 POSSIBLE = np.array([[-1 if name == "kappa" else 0, 1] for name in CLASSIFICATION_SCORES]).T
 _RESAMPLES = 500
-_PARTS = 10  # of the resamples, one after the other: each takes several numbers per image and resample
 
 
 def seed_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts) -> Floats:
@@ -31,23 +31,23 @@ def finding_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts
     for seed in seeds:
         logits, labels, weights = _inputs(rows[rows["seed"] == seed], facts)
         folds = _folds(rows[rows["seed"] == seed])
-        parts = [scores_by_finding(logits, labels, some, folds) for some in np.array_split(weights, _PARTS)]
+        parts = [scores_by_finding(logits, labels, some, folds) for some in weights]
         found.append(np.concatenate([np.stack(list(scores.values()), axis=2) for scores in parts]))
     return np.stack(found, axis=1)
 
 
-def _inputs(rows: pd.DataFrame, facts: DatasetFacts) -> tuple[Floats, Integers, Floats]:
-    """Returns logits, labels, and the weights (1+B,N) of all images and of B bootstrap samples."""
+def _inputs(rows: pd.DataFrame, facts: DatasetFacts) -> tuple[Floats, Integers, Iterator[Floats]]:
+    """Returns logits, labels, and weights of all images (1,N), then of bootstrap samples in blocks (b,N)."""
     rows = rows.sort_values("image")
     logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
-    weights = np.concatenate([np.ones((1, len(rows))), bootstrap_weights(rows["group"], _RESAMPLES)])
+    weights = chain([np.ones((1, len(rows)))], image_replicates(rows["group"], _RESAMPLES))
     return logits, labels_of(rows, facts), weights
 
 
 def _scores(rows: pd.DataFrame, facts: DatasetFacts) -> Floats:
     (logits, labels, weights), outputs = _inputs(rows, facts), outputs_of(facts)
     about = (facts.healthy, facts.ordered, _folds(rows))
-    parts = [outputs.scores(logits, labels, some, *about) for some in np.array_split(weights, _PARTS)]
+    parts = [outputs.scores(logits, labels, some, *about) for some in weights]
     return np.concatenate([np.stack(list(scores.values()), axis=1) for scores in parts])
 
 

@@ -35,11 +35,14 @@ def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple
     Yields:
         The names, and rows image, group, step, value and seed of all its seeds; no method without the curve.
     """
-    names = ["dataset", "backbone", "head", "explainer", "family"]
-    for method, cells in compared(frames).methods.groupby(names, sort=False):
-        rows = pd.concat([frames.curve(cell, metric, variant) for cell in cells.itertuples()])
+    cells_of: dict[tuple[str, ...], list[Any]] = {}
+    for cell in compared(frames).methods.itertuples():
+        names = (cell.dataset, cell.backbone, cell.head, cell.explainer, cell.family)
+        cells_of.setdefault(tuple(map(str, names)), []).append(cell)
+    for method, cells in cells_of.items():
+        rows = pd.concat([frames.curve(cell, metric, variant) for cell in cells])
         if len(rows):
-            yield tuple(map(str, method)), rows
+            yield method, rows
 
 
 def topk_variants(frames: Frames) -> list[str]:

@@ -60,21 +60,17 @@ def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> t
     return mean_over(curves, axis=1), rows["group"].iloc[first].to_numpy(dtype=object)
 
 
-def mean_curve(curves: Floats, groups: NDArray[np.object_], possible: tuple[float, float] = (-np.inf, np.inf)) -> Curve:
-    """Averages curves over the images that have a value at each step.
-
-    Args:
-        curves: (N,K), nan where undefined.
-        groups: (N,) of the images.
-        possible: lowest and highest value, which clip the interval.
-    """
-    return mean_curves([(curves, groups)], possible)[0]
-
-
 def mean_curves(
     methods: Iterable[tuple[Floats, NDArray[np.object_]]], possible: tuple[float, float] = (-np.inf, np.inf)
 ) -> list[Curve]:
-    """Computes ``mean_curve`` of several methods; those with a value on images of the same groups share one product."""
+    """Averages the curves of several methods over the images that have a value at each step.
+
+    Methods with a value on images of the same groups share one product.
+
+    Args:
+        methods: curves (N,K), nan where undefined, and the groups (N,) of the images.
+        possible: lowest and highest value, which clip the interval.
+    """
     found: dict[int, Curve] = {}
     alike: dict[tuple[str, bytes], list[_Sums]] = {}
     for place, (curves, groups) in enumerate(methods):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.contracts import EVERY_CLASS, OWN_CLASS
+from bench.plain.names import EVERY_CLASS, OWN_CLASS
 from bench.store.folders import CellStore, RunStore
 from bench.store.maps import read_arrays
 from bench.store.stored_files import StoredFiles, collecting

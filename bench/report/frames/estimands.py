@@ -82,14 +82,14 @@ def curve_estimates(
 
 def intact(frames: Frames, rows: pd.DataFrame) -> pd.Series:
     """Returns the target's probability on the intact image of each row; nan where a cell did not store its logits."""
-    found = pd.Series(np.nan, index=rows.index)
-    for (dataset, backbone, head, seed), part in rows.groupby(CELL, sort=False):
-        probabilities = _probabilities(frames, str(dataset), str(backbone), str(head), int(str(seed)))
+    found, targets = np.full(len(rows), np.nan), rows["target"].to_numpy(dtype=int)
+    cells: dict[Any, Any] = rows.groupby(CELL, sort=False, observed=True).indices
+    for (dataset, backbone, head, seed), inside in cells.items():
+        probabilities = _probabilities(frames, str(dataset), str(backbone), str(head), int(seed))
         if len(probabilities):
-            places = probabilities.index.get_indexer(pd.Index(part["image"]))
-            values = probabilities.to_numpy()[places, part["target"].to_numpy(dtype=int)]
-            found[part.index] = np.where(places >= 0, values, np.nan)
-    return found
+            places = probabilities.index.get_indexer(pd.Index(rows["image"].iloc[inside]))
+            found[inside] = np.where(places >= 0, probabilities.to_numpy()[places, targets[inside]], np.nan)
+    return pd.Series(found, index=rows.index)
 
 
 @lru_cache(maxsize=64)

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.contracts import EVERY_CLASS, OWN_CLASS
 from bench.errors import UserError
 from bench.files import Place
+from bench.plain.names import EVERY_CLASS, OWN_CLASS
 from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
 from bench.report.frames.folds.joined import WholeCell, joined_record, whole_record
 from bench.report.frames.scores import ABOUT, CELL, Scores

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.metrics import RULED
+from bench.plain.names import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
 from bench.statistics.bootstrap.aligned import numbered

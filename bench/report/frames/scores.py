@@ -63,17 +63,30 @@ class _Reader:
         file = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
         if not tables:
             return _joined([]), file
-        table, columns = pl.concat(tables), dict[str, Any]()
+        columns = dict[str, Any]()
         for name in SCORE_COLUMNS:
-            values = self._coded(name, table[name]) if name in CATEGORIES else table[name].to_numpy()
-            columns[name] = values.astype(_NARROW[name], copy=False) if name in _NARROW else values
+            parts = [table[name] for table in tables]
+            if name in CATEGORIES:
+                columns[name] = self._coded(name, parts)
+            else:
+                values = np.concatenate([part.to_numpy() for part in parts])
+                columns[name] = values.astype(_NARROW.get(name, values.dtype), copy=False)
         for name in ABOUT:
             of_file = self.files[name]
             columns[name] = (of_file.to_numpy() if name == "seed" else pd.Categorical(of_file.astype("str")))[file]
         return pd.DataFrame(columns), file
 
-    def _coded(self, name: str, values: pl.Series) -> pd.Categorical:
-        """Returns a column as categories in the order of their names, which the reader numbers once."""
+    def _coded(self, name: str, parts: list[pl.Series]) -> pd.Categorical:
+        """Returns a column, file by file, as categories in the order of their names, which the reader numbers once.
+
+        Files that follow each other mostly list the same names, which are looked up once.
+        """
+        distinct, place = parts[:1], list[int]()
+        for part in parts:
+            if not part.equals(distinct[-1]):
+                distinct.append(part)
+            place.append(len(distinct) - 1)
+        values, ends = pl.concat(distinct), np.cumsum([len(one) for one in distinct])[:-1]
         names, kind, dtype = self._names.get(name, (values[:0], pl.Enum([]), None))
         codes = values.cast(kind, strict=False)
         if dtype is None or codes.null_count():
@@ -81,7 +94,8 @@ class _Reader:
             kind, dtype = pl.Enum(names), pd.CategoricalDtype(pd.Index(names.to_list(), dtype="str"))
             self._names[name] = names, kind, dtype
             codes = values.cast(kind)
-        return pd.Categorical.from_codes(codes.to_physical().to_numpy(), dtype=dtype, validate=False)
+        each = np.split(codes.to_physical().to_numpy(), ends)
+        return pd.Categorical.from_codes(np.concatenate([each[at] for at in place]), dtype=dtype, validate=False)
 
     @cached_property
     def _by_metric(self) -> dict[str, tuple[pd.DataFrame, NDArray[np.intp]]]:
@@ -106,7 +120,7 @@ class _Reader:
 
     def _curve_rows(self, table: pl.DataFrame) -> pd.DataFrame:
         numbers = {name: table[name].to_numpy() for name in ("step", "value")}
-        return pd.DataFrame({name: self._coded(name, table[name]) for name in ("image", "group")} | numbers)
+        return pd.DataFrame({name: self._coded(name, [table[name]]) for name in ("image", "group")} | numbers)
 
     @cached_property
     def _paths(self) -> frozenset[str]:

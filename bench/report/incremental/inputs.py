@@ -6,8 +6,9 @@ Every topic of the report declares its kinds; a test records what its functions 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
+from bench.report.contents import STUDY
+from bench.report.current import stamps
 from bench.report.frames.load import Frames
 from bench.report.studies.counterfactual import PROBE
 from bench.store.code_digest import digest
@@ -18,19 +19,20 @@ UNREAD = {"started", "finished", "problems", "absent", "git", "packages"}
 OF_EXPLAINERS = {"explainers", "explained_by", "plan"}
 #: Fields of cell.json that say what came of explainers and studies, and which machine computed it.
 OUTCOMES = {"explainers", "studies", "plan", "work"}
-_PATTERNS = {
+#: Kind of input -> files of that kind.
+PATTERNS = {
     "scores": ("cells/*/*/scores/*", f"cells/*/*/studies/{PROBE}/*"),
     "own_class": ("cells/*/*/own_class/scores/*", "cells/*/*/own_class/cell.json"),
     "predictions": ("cells/*/*/predictions.parquet",),
     "training": ("cells/*/*/training.csv",),
-    "studies": ("cells/*/*/studies/*/*",),
-    "files": ("data/*", "cells/*/*/explained.parquet", "cells/*/*/gallery/*", "cells/*/*/every_class/**/*"),
+    "images": ("data/*", "cells/*/*/explained.parquet"),
+    "maps": ("cells/*/*/gallery/*", "cells/*/*/every_class/**/*"),
 }
-#: All kinds of inputs.
-KINDS = (*_PATTERNS, "record", "explainers", "cells", "outcomes")
+#: All kinds of inputs but those of studies (``bench.report.contents.study``).
+KINDS = (*PATTERNS, "record", "explainers", "cells")
 
 
-def input_digests(frames: Frames) -> dict[str, str]:
+def input_digests(frames: Frames, kinds: Iterable[str]) -> dict[str, str]:
     """Returns kind of input -> digest of everything of that kind in a run."""
     folder, record = frames.store.folder, frames.record
     facts = record.model_dump(exclude=UNREAD | OF_EXPLAINERS)
@@ -38,21 +40,12 @@ def input_digests(frames: Frames) -> dict[str, str]:
     names = ["dataset", "backbone", "head", "seed", "status"]
     cells = list(frames.cells[names].astype(str).itertuples(index=False, name=None))
     trained = [one.model_dump(exclude=OUTCOMES) for one in frames.cells["record"]]
-    outcomes = [one.model_dump(include=OUTCOMES) for one in frames.cells["record"]]
-    found = {kind: digest(stamps(folder, patterns)) for kind, patterns in _PATTERNS.items()}
-    return found | {
+    found = {
         "record": digest(facts),
         "explainers": digest(record.model_dump(include=OF_EXPLAINERS)),
         "cells": digest(cells, trained),
-        "outcomes": digest(outcomes),
     }
-
-
-def stamps(folder: Path, patterns: Iterable[str]) -> list[tuple[str, int, int]]:
-    """Returns name, size and time of the files in a folder; a file that is replaced has another stamp."""
-    found = []
-    for path in sorted(one for pattern in patterns for one in folder.glob(pattern)):
-        facts = path.lstat()
-        if not path.is_dir():
-            found.append((path.relative_to(folder).as_posix(), facts.st_size, facts.st_mtime_ns))
+    for kind in set(kinds) - set(found):
+        patterns = PATTERNS.get(kind) or [f"cells/*/*/studies/{kind.removeprefix(STUDY)}/*"]
+        found[kind] = digest(stamps(folder, patterns))
     return found

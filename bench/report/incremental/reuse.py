@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.report.contents import Tables, Topic, part_of
+from bench.report.contents import TOPICS, Tables, Topic, part_of
 from bench.report.failures import Failures
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
@@ -39,7 +39,8 @@ class Reuse:
     @classmethod
     def of(cls, files: Manifest, frames: Frames, code: str, figures: Any, allowed: bool) -> Reuse:
         """Returns what may be taken for the present content of the run folder."""
-        return cls(files, code, input_digests(frames), figures if isinstance(figures, dict) else {}, allowed)
+        inputs = input_digests(frames, {kind for topic in TOPICS for kind in topic.reads})
+        return cls(files, code, inputs, figures if isinstance(figures, dict) else {}, allowed)
 
     def key(self, topic: Topic) -> str:
         """Returns the digest of everything that a topic depends on."""

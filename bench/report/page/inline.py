@@ -51,11 +51,6 @@ def asset(name: str) -> str:
     return text
 
 
-def sources() -> list[Path]:
-    """Returns every file that the page is made from and that is not Python."""
-    return sorted(file for name in ("assets", "templates", "vendor") for file in (_HERE / name).iterdir())
-
-
 def policy(scripts: Iterable[str], styles: Iterable[str]) -> str:
     """Returns the content security policy of a page that loads nothing and runs only these scripts."""
     hashes = {"script-src": scripts, "style-src": styles}

@@ -11,16 +11,16 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from bench.report.figures.style import WIDTH, Drawing
 from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import main_variants, pair, title
 from bench.report.tables.table import Column, TableData
-from bench.statistics.agreement import krippendorff_alpha, spearman_by_row
-from bench.statistics.intervals import Estimate, mean_over
+from bench.statistics.agreement import krippendorff_alpha, spearman_of_ranks
+from bench.statistics.intervals import Estimate, Floats, mean_over
 
 ALPHA = "alpha_over_images"
 _FAMILIES = ("localisation", "faithfulness")
@@ -72,10 +72,14 @@ def _table(frames: Frames) -> TableData:
     names: dict[str, None] = {}
     for dataset, backbone, found in agreement(frames):
         names |= dict.fromkeys(found)
-        both = {frozenset(two): _correlation(found[two[0]], found[two[1]]) for two in combinations(found, 2)}
-        for name, values in found.items():
-            ranks = values.rank(axis=1).to_numpy()
-            alpha = Estimate(krippendorff_alpha(ranks), np.nan, np.nan, int(values.notna().any(axis=1).sum()))
+        ranks, scored = _ranks(found)
+        both = {
+            frozenset((one, other)): _correlation(*(ranks[name][scored[one] & scored[other]] for name in (one, other)))
+            for one, other in combinations(found, 2)
+        }
+        for name in found:
+            known = int(np.isfinite(ranks[name]).any(axis=1).sum())
+            alpha = Estimate(krippendorff_alpha(ranks[name]), np.nan, np.nan, known)
             others = {other: both[frozenset((name, other))] for other in found if other != name}
             key = {"dataset": dataset, "backbone": backbone, "metric": name}
             table.rows.append(key | {ALPHA: alpha} | others)
@@ -84,12 +88,19 @@ def _table(frames: Frames) -> TableData:
     return table
 
 
-def _correlation(first: pd.DataFrame, second: pd.DataFrame) -> Estimate:
-    """Averages Spearman's ρ, over the methods that have both metrics, over the images that have both."""
-    images, methods = first.index.intersection(second.index), first.columns.intersection(second.columns)
-    places = [(one.index.get_indexer(images), one.columns.get_indexer(methods)) for one in (first, second)]
-    ours, theirs = (one.to_numpy()[np.ix_(*place)] for one, place in zip((first, second), places, strict=True))
-    values = spearman_by_row(ours, theirs)
+def _ranks(found: dict[str, pd.DataFrame]) -> tuple[dict[str, Floats], dict[str, NDArray[np.bool_]]]:
+    """Returns metric -> ranks of all methods within all images (N,M), and metric -> images (N,) that have rows."""
+    tables = list(found.values())
+    images = tables[0].index.append([one.index for one in tables[1:]]).unique()
+    methods = tables[0].columns.append([one.columns for one in tables[1:]]).unique()
+    aligned = {name: one.reindex(index=images, columns=methods) for name, one in found.items()}
+    scored = {name: images.isin(one.index) for name, one in found.items()}
+    return {name: one.rank(axis=1).to_numpy() for name, one in aligned.items()}, scored
+
+
+def _correlation(first: Floats, second: Floats) -> Estimate:
+    """Averages Spearman's ρ of ranks (n,M), over the methods that have both metrics, over the images."""
+    values = spearman_of_ranks(first, second)
     count = int(np.isfinite(values).sum())
     mean = float(np.nanmean(values)) if count else np.nan
     return Estimate(mean, np.nan, np.nan, count, len(values) - count)
@@ -97,6 +108,8 @@ def _correlation(first: pd.DataFrame, second: pd.DataFrame) -> Estimate:
 
 def metric_agreement(frames: Frames) -> Iterator[Drawing]:
     """Draws a heat map of the correlations, averaged over data sets."""
+    import seaborn as sns  # not at the top: the figure is drawn on request, and the import takes a second
+
     rows = metric_agreement_table(frames).rows
     pairs = [(row["metric"], name, one.mean) for row in rows for name, one in row.items() if isinstance(one, Estimate)]
     long = pd.DataFrame(pairs, columns=["metric", "other", "correlation"])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.metrics import FILLS, RULED, RULES
+from bench.plain.names import FILLS, RULED, RULES
 from bench.report.figures.bump import Charts, bump_chart
 from bench.report.figures.style import Drawing
 from bench.report.frames.compared import RULE_WORDS, compared, row_order

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.metrics.similarity import rank_correlation, top_overlap
 from bench.report.figures.curve_figures import distinct_looks
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
@@ -116,6 +115,8 @@ def agreement(rows: pd.DataFrame, over: str) -> pd.DataFrame:
     pairs = pairs[pairs[over] != pairs[f"{over}_other"]]
     if not len(pairs):
         return pairs.assign(correlation=[], overlap=[])
+    from bench.metrics.similarity import rank_correlation, top_overlap  # not at the top: metrics import torch
+
     ours, theirs = (np.stack(pairs[name].to_list()).astype(float)[:, None] for name in ("map", "map_other"))
     return pairs.assign(correlation=rank_correlation(ours, theirs), overlap=top_overlap(ours, theirs, TOP))
 

@@ -19,7 +19,7 @@ from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
 from bench.specs import STUDIES, parse_spec
 from bench.statistics.agreement import spearman
-from bench.statistics.bootstrap.resampling import bootstrap_weights
+from bench.statistics.bootstrap.resampling import image_replicates
 from bench.statistics.classification import auc
 from bench.statistics.comparison import mean_differences
 from bench.statistics.intervals import Estimate, Floats, estimate_mean, limits_of_one
@@ -221,7 +221,7 @@ def _bootstrapped(rows: pd.DataFrame, compute: Callable[[Floats], Floats], withi
     if len(rows) < 2:
         return Estimate(np.nan, np.nan, np.nan, len(rows))
     value = float(compute(np.ones((1, len(rows))))[0])
-    samples = compute(bootstrap_weights(rows["group"]))
+    samples = np.concatenate([compute(block) for block in image_replicates(rows["group"])])
     return Estimate(value, *limits_of_one(value, samples, rows["group"], within), rows["image"].nunique())
 
 

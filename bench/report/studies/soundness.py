@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.special import betaincinv
 
 from bench.report.frames.estimands import names_of
 from bench.report.frames.load import Frames
@@ -20,7 +20,7 @@ from bench.report.frames.paired import title
 from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.table import Column, FrameTable, TableData
 from bench.statistics.bootstrap.resampling import group_sums
-from bench.statistics.intervals import Estimate, Floats, ratio
+from bench.statistics.intervals import LEVEL, Estimate, Floats, ratio
 
 PROBE = "soundness"
 _TABLE = "metric_soundness"
@@ -132,9 +132,10 @@ def preference(pair: str, differences: Floats) -> Preference:
     return Preference(pair, Estimate(wins / (wins + losses), low, high, len(known), undefined), ties)
 
 
-@lru_cache(maxsize=1024)  # the same counts return on many metrics
 def _exact_interval(wins: int, trials: int) -> tuple[float, float]:
-    low, high = binomtest(wins, trials).proportion_ci(0.95)
+    """Computes the 95 % interval of a share (Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404)."""
+    low = betaincinv(wins, trials - wins + 1, (1 - LEVEL) / 2) if wins else 0.0
+    high = betaincinv(wins + 1, trials - wins, (1 + LEVEL) / 2) if wins < trials else 1.0
     return float(low), float(high)
 
 

@@ -20,21 +20,17 @@ from bench.statistics.intervals import Estimate
 _KEYS = ["dataset", "backbone", "explainer", "head"]
 
 
-def finding_tables(frames: Frames) -> dict[str, TableData]:
-    """Returns the tables by file name; empty ones without a data set of several labels per image."""
-    several = [name for name, facts in frames.record.datasets.items() if facts.multilabel]
-    return {
-        "classification_findings": classification_by_finding(frames, several),
-        "macro": macro_table(frames, several),
-    }
+def _several(frames: Frames) -> list[str]:
+    """Returns the data sets of several labels per image."""
+    return [name for name, facts in frames.record.datasets.items() if facts.multilabel]
 
 
-def classification_by_finding(frames: Frames, datasets: list[str]) -> TableData:
+def classification_by_finding(frames: Frames) -> TableData:
     """Computes the scores of every classifier and finding on the test images whose label is known."""
     columns = [Column(name, better) for name, better in CLASSIFICATION_SCORES.items()]
     keys = ["dataset", "backbone", "finding", "head"]
     table = captioned(frames, "classification_findings", keys, columns, within=3)
-    rows = frames.predictions[frames.predictions["dataset"].isin(datasets)] if datasets else frames.predictions[:0]
+    rows = frames.predictions[frames.predictions["dataset"].isin(_several(frames))]
     for (dataset, backbone), both in rows.groupby(["dataset", "backbone"], sort=False):
         facts = frames.record.datasets[str(dataset)]
         heads = [(str(head), part) for head, part in both.groupby("head", sort=False)]
@@ -51,8 +47,9 @@ def classification_by_finding(frames: Frames, datasets: list[str]) -> TableData:
     return table
 
 
-def macro_table(frames: Frames, datasets: list[str]) -> TableData:
+def macro_table(frames: Frames) -> TableData:
     """Computes the means over findings of every main metric of diseased images, for the compared methods."""
+    datasets = _several(frames)
     metrics = [one for one in main_variants(frames) if one.images == "diseased"]
     columns = {(one.name, one.variant): Column(title(one), one.higher_is_better) for one in metrics}
     table = captioned(frames, "macro", _KEYS, list(columns.values()))

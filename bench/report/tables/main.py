@@ -19,7 +19,7 @@ from bench.report.frames.scores import Scores
 from bench.report.tables.captions import PER_CLASS, captioned
 from bench.report.tables.classification import classification_table, cost_table
 from bench.report.tables.estimands import add_estimands, estimands_table
-from bench.report.tables.findings import finding_tables
+from bench.report.tables.findings import classification_by_finding, macro_table
 from bench.report.tables.table import Column, TableData, is_number
 from bench.statistics.intervals import estimate_means
 from bench.store.folders import file_name
@@ -29,13 +29,32 @@ _KEYS = ["dataset", "backbone", "explainer", "head"]
 
 
 def all_tables(frames: Frames) -> dict[str, TableData]:
-    """Returns every table for which there are scores, by file name; the caller may add marks and notes to them."""
-    return {name: table.copy() for name, table in _all_tables(frames).items()}
+    """Returns the tables of classifiers and of their maps."""
+    return classification_tables(frames) | score_tables(frames)
+
+
+def classification_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns the tables of classifiers by file name; the caller may add marks and notes to them."""
+    return {name: table.copy() for name, table in _classification_tables(frames).items()}
 
 
 @lru_cache(maxsize=2)
-def _all_tables(frames: Frames) -> dict[str, TableData]:
-    tables = {"classification": classification_table(frames)} if len(frames.predictions) else {}
+def _classification_tables(frames: Frames) -> dict[str, TableData]:
+    if not len(frames.predictions):
+        return {}
+    tables = {"classification": classification_table(frames)}
+    tables["classification_findings"] = classification_by_finding(frames)
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def score_tables(frames: Frames) -> dict[str, TableData]:
+    """Returns every table of scores and costs of maps by file name; the caller may add marks and notes to them."""
+    return {name: table.copy() for name, table in _score_tables(frames).items()}
+
+
+@lru_cache(maxsize=2)
+def _score_tables(frames: Frames) -> dict[str, TableData]:
+    tables: dict[str, TableData] = {}
     families = dict.fromkeys(metric.family for metric in frames.record.metrics)
     main = set(compared(frames).methods[_KEYS].itertuples(index=False, name=None))
     for family in families:
@@ -46,7 +65,7 @@ def _all_tables(frames: Frames) -> dict[str, TableData]:
         on_all.caption = f"{on_all.caption.removesuffix('.')}, on every classifier."
         if family in PER_CLASS:
             tables[PER_CLASS[family]] = per_class_table(frames, family)
-    tables |= finding_tables(frames)
+    tables["macro"] = macro_table(frames)
     tables["estimands"] = estimands_table(frames)
     tables["cost"] = cost_table(frames)
     return {name: table for name, table in tables.items() if table.rows}

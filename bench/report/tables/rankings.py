@@ -13,7 +13,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from bench.report.frames.paired import Paired, pair
 from bench.report.tables.table import TableData
@@ -43,7 +42,7 @@ class Ranking:
     def ranks(self, way: str) -> dict[Method, float]:
         """Returns method -> rank of its mean, 1 for the best; means that tie share the mean of their ranks."""
         scores = with_ties(weighted_means(np.ones((1, len(self.groups))), self.values[way])[0], ALIKE)
-        return dict(zip(self.methods, rankdata(-scores if self.higher_is_better else scores).tolist(), strict=True))
+        return dict(zip(self.methods, pd.Series(scores).rank(ascending=not self.higher_is_better), strict=True))
 
     def agreements(self) -> Iterator[tuple[str, str, Estimate]]:
         """Yields Kendall's τ of every two ways, in their order."""

@@ -28,10 +28,9 @@ _FEWEST_KEPT = 2  # draws that are kept whatever their size
 
 def names_of(groups: Names) -> tuple[NDArray[np.str_], NDArray[np.intp]]:
     """Returns the names (G,) of the groups in order, and the group (N,) of each image."""
-    if isinstance(groups, pd.Series):
-        groups = groups.to_numpy(dtype=object)
-    names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    return names, member
+    code, found = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)  # faster than to sort all names
+    names, place = np.unique(np.asarray(found, dtype=str), return_inverse=True)
+    return names, place[code]
 
 
 class _Draws:
@@ -86,18 +85,14 @@ def replicates(names: NDArray[np.str_], resamples: int = RESAMPLES) -> Iterator[
     yield from _draws(tuple(names.tolist()), resamples)
 
 
-def bootstrap_weights(groups: Names, resamples: int = RESAMPLES) -> Floats:
-    """Draws the count of each image in each bootstrap sample; whole groups are drawn with replacement.
+def image_replicates(groups: Names, resamples: int = RESAMPLES) -> Iterator[Floats]:
+    """Yields blocks (b,N) of the count of each image in the samples of ``replicates``, by the group (N,) of each.
 
-    Args:
-        groups: (N,) group of each image.
-        resamples: number B of bootstrap samples.
-
-    Returns:
-        (B,N). The draw is seeded by the group names, so that all scores of the same images share it.
+    For quantities that no sums over groups give, such as ranks; others are computed from ``group_sums``.
     """
     names, member = names_of(groups)
-    return np.concatenate([block[:, member] for block in replicates(names, resamples)])
+    for block in replicates(names, resamples):
+        yield block[:, member]
 
 
 def group_sums(values: Floats, member: NDArray[np.intp], count: int) -> tuple[Floats, Floats]:

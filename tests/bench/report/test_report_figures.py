@@ -20,7 +20,7 @@ from bench.report.figures.scatter import place_labels, precision_and_sensitivity
 from bench.report.figures.style import Look
 from bench.report.figures.tile_grid import outlines, wrapped
 from bench.report.frames.compared import compared_rows
-from bench.report.frames.curves import hit_share, image_curves, mean_curve, relative_to_intact
+from bench.report.frames.curves import hit_share, image_curves, mean_curves, relative_to_intact
 from bench.report.frames.load import Frames, load_frames
 from bench.statistics.intervals import estimate_mean
 from bench.store.manifest import Manifest
@@ -73,7 +73,7 @@ def test_seeds_are_averaged_within_each_image() -> None:
 
 def test_mean_curve_leaves_out_and_counts_undefined_images() -> None:
     curves = np.array([[1.0, 0.0, 0.3]] * 3 + [[0.0, 1.0, NAN], [1.0, 1.0, 0.5], [0.0, 1.0, 0.4], [NAN] * 3])
-    curve = mean_curve(curves, np.array(list("abcdefg"), dtype=object), (0, 1))
+    curve = mean_curves([(curves, np.array(list("abcdefg"), dtype=object))], (0, 1))[0]
     np.testing.assert_allclose(curve.mean, [4 / 6, 3 / 6, 1.8 / 5])
     assert (curve.n, curve.undefined) == (6, 1)
     for step in range(3):
@@ -87,14 +87,14 @@ def test_mean_curve_leaves_out_and_counts_undefined_images() -> None:
 
 
 def test_few_groups_have_no_interval() -> None:
-    curve = mean_curve(np.array([[1.0], [0.0]] * 4), np.array(list("abcdabcd"), dtype=object))
+    curve = mean_curves([(np.array([[1.0], [0.0]] * 4), np.array(list("abcdabcd"), dtype=object))])[0]
     assert curve.mean == [0.5]
     assert np.isnan([*curve.low, *curve.high]).all()
 
 
 def test_best_post_hoc_methods_are_those_with_the_best_mean_over_data_sets() -> None:
     def flat(height: float) -> Any:
-        return mean_curve(np.full((1, 3), height), np.array(["a"], dtype=object))
+        return mean_curves([(np.full((1, 3), height), np.array(["a"], dtype=object))])[0]
 
     high_once, steady, control = method("high once"), method("steady"), method("control", "control")
     curves = {"one": {high_once: flat(0.9), steady: flat(0.6), control: flat(1.0)}, "two": {high_once: flat(0.1)}}

@@ -19,7 +19,7 @@ from bench.report.sweeps.penalty import Sweep, sweeps
 from bench.report.sweeps.tables import lambda_sweep, pooling, resolution
 from bench.report.tables.main import all_tables
 from bench.report.tables.table import TableData
-from bench.statistics.bootstrap.resampling import bootstrap_weights
+from bench.statistics.bootstrap.resampling import image_replicates
 from bench.statistics.intervals import limits_of_one
 from bench.store.folders import CellStore, RunStore
 from bench.store.manifest import Manifest
@@ -201,7 +201,7 @@ def test_scores_of_classifiers_have_the_intervals_of_all_tables(tmp_path: Path) 
     table = all_tables(frames)["classification"]
     rows = frames.predictions.sort_values("image")
     labels, margin = rows["label"], rows["logit_1"] - rows["logit_0"]
-    drawn = [roc_auc_score(labels, margin, sample_weight=one) for one in bootstrap_weights(rows["group"], 500)]
+    drawn = [roc_auc_score(labels, margin, sample_weight=one) for one in next(image_replicates(rows["group"], 500))]
     auc = roc_auc_score(labels, margin)
     low, high = limits_of_one(auc, np.array(drawn), rows["group"], (0, 1))
     found = table.rows[0]["auc"]

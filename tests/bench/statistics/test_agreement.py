@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
 from bench.metrics.similarity import rank_correlation
-from bench.statistics.agreement import krippendorff_alpha, spearman, spearman_by_row
+from bench.statistics.agreement import krippendorff_alpha, spearman, spearman_by_row, spearman_of_ranks
 
 NAN = np.nan
 
@@ -50,6 +51,8 @@ def test_spearman_of_each_row_is_scipys_over_what_both_have() -> None:
     found = spearman_by_row(first, second)
     np.testing.assert_allclose(found, expected)
     assert np.isnan(found[0])
+    ranks = (pd.DataFrame(table).rank(axis=1).to_numpy() for table in (first, second))
+    np.testing.assert_allclose(spearman_of_ranks(*ranks), expected, atol=1e-12)
 
 
 def test_every_spearman_is_the_same() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from bench.statistics.bootstrap.resampling import bootstrap_weights
+from bench.statistics.bootstrap.resampling import image_replicates
 from bench.statistics.classification import (
     CLASSIFICATION_SCORES,
     auc,
@@ -110,7 +110,7 @@ def test_undefined_scores_are_nan() -> None:
 
 def test_bootstrap_samples_feed_every_score() -> None:
     logits, labels = made(3)
-    scores = classification_scores(logits, labels, bootstrap_weights(np.arange(60).astype(str), 50))
+    scores = classification_scores(logits, labels, next(image_replicates(np.arange(60).astype(str), 50)))
     assert set(scores) == set(CLASSIFICATION_SCORES)
     assert all(values.shape == (50,) and np.isfinite(values).all() for values in scores.values())
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from bench.statistics.bootstrap.resampling import bootstrap_weights
+from bench.statistics.bootstrap.resampling import image_replicates
 from bench.statistics.comparison import mean_differences
 from bench.statistics.intervals import ALIKE, estimate_mean, estimate_means, interval, with_ties
 
@@ -17,7 +17,7 @@ def series(*values: object) -> pd.Series:
 
 
 def test_groups_are_drawn_whole() -> None:
-    weights = bootstrap_weights(np.array(["a", "a", "b", "c"]), 200)
+    weights = next(image_replicates(np.array(["a", "a", "b", "c"]), 200))
     assert weights.shape == (200, 4)
     assert (weights[:, 0] == weights[:, 1]).all()
     assert (weights[:, 0] + weights[:, 2] + weights[:, 3] == 3).all()

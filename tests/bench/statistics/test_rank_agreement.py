@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from bench.statistics.agreement import kendall_tau, rank_agreement
-from bench.statistics.bootstrap.resampling import bootstrap_weights
+from bench.statistics.bootstrap.resampling import image_replicates
 from bench.statistics.intervals import limits_of_one
 
 
@@ -29,7 +29,7 @@ def test_agreement_ranks_means_over_images() -> None:
     found = rank_agreement(first, second, groups, resamples=50)
     assert found.mean == pytest.approx(kendalltau(np.nanmean(first, axis=0), np.nanmean(second, axis=0)).statistic)
     taus = []
-    for weights in bootstrap_weights(groups, 50):
+    for weights in next(image_replicates(groups, 50)):
         means = []
         for scores in (first, second):
             counts = np.where(np.isfinite(scores), weights[:, None], 0)

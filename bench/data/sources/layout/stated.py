@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench.configs.sections import ReadingSection
 from bench.data.sources.layout.names import normal
 from bench.errors import UserError
-from bench.registry import closest
+from bench.specs import closest
 
 NAME = "dataset.toml"
 #: Keys about classes and groups, which a folder with ``labels.csv`` states there.

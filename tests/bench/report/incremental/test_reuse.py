@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from bench.files import file_digest, replacing
 from bench.report.build import build_report
-from bench.report.contents import TOPICS, Topic, part_of
+from bench.report.contents import STUDY, TOPICS, Topic, part_of
 from bench.report.failures import Failures
 from bench.report.frames.load import load_frames
 from bench.report.incremental.inputs import KINDS, input_digests
@@ -21,18 +22,33 @@ from bench.store.scores import write_scores
 from bench.text.transcript import Transcript
 from tests.support.recorded import recorded
 from tests.support.report_store import make_run, rows
+from tests.support.study_store import PLAIN, head, make_grid
 
 QUIET = Console(quiet=True)
 
 
+def write_one(folder: Path) -> None:
+    make_run(folder, ("first",))
+
+
+def write_grid(folder: Path) -> None:
+    heads = {"plain": PLAIN, "dense": head("own", l1=0.0, l2=0.0, pooling="avg")}
+    heads |= {"weak": head("own", l1=1e-4, l2=0.0, pooling="avg"), "max": head("own", l1=0.0, l2=0.0, pooling="max")}
+    make_grid(folder, heads, {"first": {"grid": (4, 4)}, "first@size=32": {"base": "first", "size": 32}, "second": {}})
+
+
+@pytest.mark.parametrize("write", [write_one, write_grid])
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
-def test_topics_declare_everything_that_they_read(topic: Topic, tmp_path: Path) -> None:
-    make_run(tmp_path, ("first",))
-    frames, kinds = recorded(load_frames(tmp_path))
+def test_topics_declare_everything_that_they_read(
+    topic: Topic, write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path)
+    frames, kinds = recorded(load_frames(tmp_path), monkeypatch)
     part_of(frames, topic)
     for draw in topic.figures:
         list(draw(frames))
-    assert kinds() <= set(topic.reads) <= set(KINDS)
+    assert kinds() <= set(topic.reads)
+    assert all(kind in KINDS or kind.startswith(STUDY) for kind in topic.reads)
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -71,6 +87,25 @@ def test_training_curves_alone_are_drawn_again(tmp_path: Path) -> None:
     assert figures == {"figures/training_curves.png", "figures/training_curves.pdf"}
     assert ".report/verdicts.json" not in changed
     assert ".report/scores.json" not in changed
+
+
+def test_scores_of_an_explainer_leave_what_does_not_show_it(tmp_path: Path) -> None:
+    store = make_run(tmp_path, ("first",), explainers=("post_a", "evidence"))
+    build_report(tmp_path, QUIET, only_if_stale=True)
+    before = stamps(tmp_path)
+    cell = store.cell(store.record.cells[0])
+    file = cell.scores_file("post_a")
+    write_scores(replacing(file), [pd.read_parquet(file)[::-1]], fingerprint="x")
+    study = cell.study_file("sanity", "post_a")
+    study.parent.mkdir(parents=True)
+    study.write_bytes(b"")
+    build_report(tmp_path, QUIET, only_if_stale=True)
+    after = stamps(tmp_path)
+    changed = {name.removeprefix(".report/") for name in before if after[name] != before[name]}
+    assert {"scores.json", "verdicts.json", "sanity.json", "figures/topk_precision.png"} <= changed
+    kept = {f"{topic.name}.json" for topic in TOPICS if "scores" not in topic.reads}
+    assert kept == {"classification.json", "classifiers.json", "sparsity.json", "metric_soundness.json"}
+    assert not changed & (kept | {"figures/training_curves.png"})
 
 
 def test_changed_scores_change_the_tables_as_a_whole_report_does(tmp_path: Path) -> None:
@@ -131,9 +166,9 @@ def test_stored_tables_are_the_tables(tmp_path: Path) -> None:
 
 def test_inputs_of_two_runs_differ_in_what_differs(tmp_path: Path) -> None:
     make_run(tmp_path / "a", ("first",))
-    before = input_digests(load_frames(tmp_path / "a"))
+    before = input_digests(load_frames(tmp_path / "a"), KINDS)
     (tmp_path / "a/cells/first/small-own-s0/training.csv").write_text("epoch,val_auc,val_loss\n0,0.5,0.5\n")
-    after = input_digests(load_frames(tmp_path / "a"))
+    after = input_digests(load_frames(tmp_path / "a"), KINDS)
     assert {kind for kind in KINDS if before[kind] != after[kind]} == {"training"}
 
 

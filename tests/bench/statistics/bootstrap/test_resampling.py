@@ -7,7 +7,7 @@ import pytest
 
 from bench.seeds import seed_of
 from bench.statistics.bootstrap import resampling
-from bench.statistics.bootstrap.resampling import bootstrap_weights, resampled_means, resampled_ratios
+from bench.statistics.bootstrap.resampling import image_replicates, resampled_means, resampled_ratios
 
 GROUPS = np.array([f"g{index % 7}" for index in range(20)], dtype=object)
 VALUES = np.random.default_rng(0).normal(size=(20, 3))
@@ -27,7 +27,7 @@ def test_blocks_continue_one_stream(monkeypatch: pytest.MonkeyPatch, block: int,
     monkeypatch.setattr(resampling, "KEPT", kept)
     monkeypatch.setattr(resampling, "_KNOWN", {})
     for _ in range(2):  # a file of draws is read again
-        np.testing.assert_array_equal(bootstrap_weights(GROUPS, 31), whole_draw(GROUPS, 31))
+        np.testing.assert_array_equal(np.concatenate([*image_replicates(GROUPS, 31)]), whole_draw(GROUPS, 31))
 
 
 def test_means_of_groups_are_those_of_images() -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from bench.files import file_digest
-from bench.report.incremental.inputs import stamps
-from bench.report.page.inline import sources
-from bench.report.tables.reported import FILE as REPORTED
 from bench.store.code_digest import code_digest, digest, source_digest
 from bench.store.manifest import Manifest
 from bench.store.records import RunRecord
 
-#: File of the state, below the run folder.
-STATE = "report.json"
+#: Files and folders of a report, below the run folder; the state is written last.
+TABLES, FIGURES, PAGE, FRAME, STATE = "tables", "figures", "report.html", "scores.parquet", "report.json"
+_HERE = Path(__file__).parent
 
 
 def state_of(
@@ -32,7 +31,7 @@ def state_of(
     """
     images = [file_digest(file) for file in sorted((folder / "data").glob("*.*")) if file.is_file()]
     facts = record.model_dump(exclude={"started", "finished"})
-    others = [file.read_text(encoding="utf-8") for file in (*sources(), REPORTED)]
+    others = [file.read_text(encoding="utf-8") for file in sources()]
     source = digest([source_digest(*code), *others])
     known = stored.get("code") if stored.get("source") == source else None
     return {
@@ -41,6 +40,21 @@ def state_of(
         "code": str(known or digest([code_digest(*code), *others])),
         "figures_asked": "all" if all_figures else "shown",
     }
+
+
+def sources() -> list[Path]:
+    """Returns every file that a report is made from and that is not Python, in this package."""
+    return sorted(file for file in _HERE.rglob("*.*") if file.suffix not in (".py", ".pyc"))
+
+
+def stamps(folder: Path, patterns: Iterable[str]) -> list[tuple[str, int, int]]:
+    """Returns name, size and time of the files in a folder; a file that is replaced has another stamp."""
+    found = []
+    for path in sorted(one for pattern in patterns for one in folder.glob(pattern)):
+        facts = path.lstat()
+        if not path.is_dir():
+            found.append((path.relative_to(folder).as_posix(), facts.st_size, facts.st_mtime_ns))
+    return found
 
 
 def stored_state(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,211 @@
+"""Making of a report: every table, figure and text that the last report does not hold in its present state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from bench.report.answer.compute import answer_of
+from bench.report.answer.files import write_results
+from bench.report.answer.model import Answer
+from bench.report.answer.results import FILE as RESULTS
+from bench.report.answer.results import results_of
+from bench.report.contents import COMPARISONS, OTHERS, Topic, every_table
+from bench.report.current import FIGURES, FRAME, PAGE, STATE, TABLES, write_state
+from bench.report.details import print_details
+from bench.report.failure_modes import Signature, add_notes, signatures
+from bench.report.failures import FOLDER, Failures
+from bench.report.frames.load import Frames, write_long_frame
+from bench.report.gaps import Missing, faults
+from bench.report.incremental.reuse import Captions, Reuse
+from bench.report.incremental.stored import FOLDER as PARTS
+from bench.report.page.page import write_page
+from bench.report.page.prepared import PARTS as PREPARED
+from bench.report.page.prepared import Prepared
+from bench.report.page.section import Content
+from bench.report.studies.counterfactual import counterfactual_rows
+from bench.report.summary import print_summary
+from bench.report.tables.table import TableData
+from bench.report.tables.writers import write_table
+from bench.report.two_processes import Shared, Task, all_frames, second_process, topic_figures
+from bench.store.manifest import Manifest
+from bench.store.records import RunRecord
+from bench.text.transcript import Transcript
+
+_NAMED = 5
+
+
+def make_report(
+    files: Manifest,
+    record: RunRecord,
+    state: dict[str, str],
+    old: dict[str, Any],
+    console: Console,
+    said: Collection[str],
+    verbose: bool,
+) -> list[str]:
+    """Makes everything that ``old``, the state at the last report, does not show to be current.
+
+    Args:
+        files: notes of the run folder.
+        record: run.json.
+        state: of the run folder now.
+        old: empty to make everything.
+        console: receives the summary.
+        said: lines about problems that the caller prints.
+        verbose: print details, too.
+
+    Returns:
+        As of ``bench.report.build.build_report``.
+    """
+    topics = [one.chosen(state["figures_asked"] == "all") for one in (*OTHERS, *COMPARISONS)]
+    return _Report(files, record, Failures(), topics, verbose).build(state, old, console, said)
+
+
+@dataclass
+class _Report:
+    """A report that is being made.
+
+    Attributes:
+        files: notes of the run folder.
+        record: run.json.
+        failures: parts that could not be made.
+        topics: with the figures that are asked for.
+        verbose: print details, too.
+    """
+
+    files: Manifest
+    record: RunRecord
+    failures: Failures
+    topics: list[Topic]
+    verbose: bool
+
+    def build(self, state: dict[str, str], old: dict[str, Any], console: Console, said: Collection[str]) -> list[str]:
+        """Makes everything that ``old``, the state at the last report, does not show to be current."""
+        with second_process(self.record) as pool:
+            shared = Shared(self.files.folder, pool)
+            if not old:
+                shared.add(self._shared())
+            frames = all_frames(self.files.folder, self.failures)
+            reuse = Reuse.of(self.files, frames, state["code"], old.get("figures"), bool(old))
+            known = {topic.name: reuse.drawn(topic) for topic in self.topics}
+            if old:
+                tasks = [task for task in self._shared() if known.get(task.name) is None]
+                shared.add(tasks, apart=len(tasks) > len(PREPARED))
+            signs, tables, lacking = _content(frames, self.failures, reuse)
+            answer = self._answer(frames, tables, signs)
+            self._write_tables(frames, tables)
+            compared = self._compared(frames, known)
+            made = shared.results(frames, self.files, self.failures)
+        captions = self._captions(reuse, known, compared | made)
+        prepared = Prepared(**{name: made[name] for name in PREPARED})
+        with self.failures.noting(PAGE):
+            figures = self.files.folder / FIGURES
+            content = Content(frames, answer, tables, captions, signs, figures, self.failures, prepared)
+            write_page(content, self.files.replacing(PAGE))
+        details, summary = Transcript(), Transcript()
+        with self.failures.noting("details"):
+            print_details(frames, tables, signs, lacking, details)
+        with self.failures.noting("summary"):
+            print_summary(answer, list(self.record.absent), faults(frames), self.files.folder, summary)
+        for transcript in (details, summary) if self.verbose else (summary,):
+            transcript.replay(console, said)
+        left = [*frames.damaged, *_said(self.failures, console)]
+        about = {
+            "damaged": list(frames.damaged),
+            "details": details.entries,
+            "summary": summary.entries,
+            "figures": reuse.figures,
+        }
+        return [*left, *_finish(self.files, state | about, self.failures, console)]
+
+    def _shared(self) -> list[Task]:
+        """Returns the tasks that a second process can do: figures, and parts of the page after what these share."""
+        whole = {topic.name: topic for topic in OTHERS}
+        drawn = [
+            Task(topic.name, len(topic.figures) == len(whole[topic.name].figures))
+            for topic in self.topics
+            if topic.figures and topic.name in whole
+        ]
+        return [*drawn[:1], *map(Task, PREPARED), *drawn[1:]]
+
+    def _answer(self, frames: Frames, tables: dict[str, TableData], signs: list[Signature]) -> Answer:
+        """Returns the answer of the run, and writes the files that hold it."""
+        answer = Answer()
+        with self.failures.noting("answer"):
+            answer = answer_of(frames, tables, signs)
+        with self.failures.noting(RESULTS):
+            write_results(results_of(frames, tables, answer), self.files)
+        return answer
+
+    def _write_tables(self, frames: Frames, tables: dict[str, TableData]) -> None:
+        """Writes tables and the long frame."""
+        for name, table in tables.items():
+            with self.failures.noting(f"files of table {name}"):
+                write_table(table, self.files.inside(TABLES), name)
+        with self.failures.noting(FRAME):
+            write_long_frame(frames, counterfactual_rows(frames), self.files.replacing(FRAME))
+
+    def _compared(self, frames: Frames, known: dict[str, Captions | None]) -> dict[str, Any]:
+        """Draws the figures of comparisons that are not known -> topic -> ``topic_figures``."""
+        names = {topic.name for topic in COMPARISONS}
+        return {
+            topic.name: topic_figures(frames, self.files, topic, self.failures)
+            for topic in self.topics
+            if topic.figures and topic.name in names and known[topic.name] is None
+        }
+
+    def _captions(self, reuse: Reuse, known: dict[str, Captions | None], drawn: dict[str, Any]) -> Captions:
+        """Returns the captions in the order of the page, and notes the figures for the next report."""
+        captions: Captions = {}
+        for topic in sorted(self.topics, key=lambda one: (one.is_comparison, one.place)):
+            if topic.name in drawn:
+                reuse.note(topic, *drawn[topic.name])
+            captions |= drawn[topic.name][0] if topic.name in drawn else known[topic.name] or {}
+        return captions
+
+
+def _content(
+    frames: Frames, failures: Failures, reuse: Reuse
+) -> tuple[list[Signature], dict[str, TableData], list[Missing]]:
+    """Returns the signs of failure, every table with those that concern it, and what the run lacks."""
+    signs: list[Signature] = []
+    with failures.noting("warning signs"):
+        signs = signatures(frames)
+    lacking: list[Missing] = []
+    tables = every_table(frames, failures, reuse.part, lacking)
+    add_notes(tables, signs)
+    return signs, tables, lacking
+
+
+def _said(failures: Failures, console: Console) -> list[str]:
+    """Prints and returns the line of every failure."""
+    for line in failures.lines:
+        console.print(Text(line, style="red"), soft_wrap=True)
+    return failures.lines
+
+
+def _finish(files: Manifest, content: dict[str, Any], failures: Failures, console: Console) -> list[str]:
+    """Removes files of an earlier plan, and returns a line per file that could not be written."""
+    failures.write(files)
+    foreign = files.tidy(TABLES, FIGURES, FOLDER, PARTS)
+    if files.kept or failures.lines:
+        files.remove(STATE)  # the next run then tries again
+    else:
+        write_state(files, content)
+    files.compact()
+    lines = [
+        f"{files.folder / name} {why} and is left as it is; rename or delete it to have it written again"
+        for name, why in files.kept.items()
+    ]
+    if foreign:
+        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+        said = f"left as they are in {files.folder}, not written by this run or changed since: "
+        console.print(Text(said + ", ".join(foreign[:_NAMED]) + more, style="yellow"), soft_wrap=True)
+    for line in lines:
+        console.print(Text(line, style="yellow"), soft_wrap=True)
+    return lines
