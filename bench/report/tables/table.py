@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -104,7 +105,7 @@ class TableData:
 
 def is_number(estimate: Estimate | None) -> bool:
     """Returns True if there is a finite mean."""
-    return estimate is not None and np.isfinite(estimate.mean)
+    return estimate is not None and math.isfinite(estimate.mean)
 
 
 @dataclass

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeGuard
-
-import numpy as np
 
 from bench.report.tables.reported import Reported
 from bench.report.tables.table import TableData
@@ -29,7 +28,7 @@ def write_table(table: TableData, files: Manifest, stem: str) -> None:
 
 def number(value: float) -> str:
     """Returns a number as tables print it: three decimals for shares, fewer for large values, 0 for rounding errors."""
-    if not np.isfinite(value):
+    if not math.isfinite(value):
         return "–"
     if _ROUNDING < abs(value) < 0.001:
         return f"{value:.1e}"
@@ -41,9 +40,9 @@ def entry(estimate: Estimate | Reported | None) -> str:
     """Returns ``mean [low, high]``, a dash if there is no value, or a reported value as it was printed."""
     if isinstance(estimate, Reported):
         return str(estimate)
-    if estimate is None or not np.isfinite(estimate.mean):
+    if estimate is None or not math.isfinite(estimate.mean):
         return "–"
-    if not np.isfinite(estimate.low):
+    if not math.isfinite(estimate.low):
         return number(estimate.mean)
     return f"{number(estimate.mean)} [{number(estimate.low)}, {number(estimate.high)}]"
 
@@ -80,7 +79,7 @@ def _values(table: TableData, row: dict[str, Any]) -> list[Any]:
 
 
 def _is_counted(value: Any) -> TypeGuard[Estimate]:
-    return isinstance(value, Estimate) and value.n > 0 and bool(np.isfinite(value.mean))
+    return isinstance(value, Estimate) and value.n > 0 and math.isfinite(value.mean)
 
 
 def _differs(value: Any, count: int) -> TypeGuard[Estimate]:
