@@ -181,7 +181,9 @@ class Measured:
 
 def compare(runs: list[Measured]) -> None:
     """Prints the measured durations and those that the times of each run predict."""
-    print("| run | workers | measured [s] | " + " | ".join(f"predicted from {run.folder.name} [s]" for run in runs))
+    print(
+        "| run | workers | measured [s] | " + " | ".join(f"predicted from {run.folder.name} [s]" for run in runs) + " |"
+    )
     print("|---" * (3 + len(runs)) + "|")
     for run in runs:
         predicted = " | ".join(f"{other.predicted(run.workers):.1f}" for other in runs)
