@@ -97,7 +97,7 @@ def made(folder: Path, scores: pd.DataFrame, predictions: pd.DataFrame | None = 
     if predictions is None:
         predictions = pd.DataFrame(columns=["dataset", "backbone", "head", "seed", "image", "group", "label"])
     known = {"store": RunStore(folder), "record": RECORD.changed(**record), "cells": cells, "source": Scores.of(scores)}
-    others = {one.name: nothing for one in fields(Frames)} | {"own_class": Scores.of(nothing)}
+    others = {one.name: nothing for one in fields(Frames)} | {"own_class": Scores.of(nothing), "folds": {}}
     return Frames(**(others | known | {"predictions": predictions}))  # type: ignore[arg-type]
 
 

@@ -235,7 +235,7 @@ def test_failed_cells_leave_gaps_and_nothing_at_all_draws_nothing(tmp_path: Path
     store = make_run(tmp_path, datasets=("first", "second"))
     cells = load_frames(tmp_path).cells
     for count, row in enumerate(cells.itertuples(), start=1):
-        load_frames(tmp_path).cell(row).write_record(CellRecord(status="failed", reason="broken", plan=PLAN))
+        load_frames(tmp_path).cell(row).first.write_record(CellRecord(status="failed", reason="broken", plan=PLAN))
         if count == 1:
             assert "topk_precision" in draw_figures(load_frames(tmp_path), Manifest(tmp_path / "some"))
     unknown = {name: DatasetFacts(base=name, size=16) for name in ("first", "second")}
