@@ -24,7 +24,7 @@ from bench.contracts import (
 )
 from bench.errors import UserError
 from bench.registration.facts import annotations_of, check_class, check_dataset, check_fact, check_metric
-from bench.specs import MOST_BYTES, is_plain_name
+from bench.specs import MOST_BYTES, is_plain_name, parse_spec
 
 #: A line per plugin that failed to load, with the reason.
 SKIPPED_PLUGINS: list[str] = []
@@ -95,6 +95,10 @@ class Registry(Generic[Entry]):
             raise UserError(f"unknown {self.kind} {name!r}; {hint}")
         return self._entries[name]
 
+    def originals(self) -> list[str]:
+        """Lists every name except other implementations of a method."""
+        return [name for name in self if not getattr(self[name], "variant_of", "")]
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
@@ -109,6 +113,60 @@ HEADS: Registry[type[Head]] = Registry("head")
 BACKBONES: Registry[BackboneInfo] = Registry("backbone")
 STUDIES: Registry[Any] = Registry("study")  # classes of bench.studies.base
 ALL_REGISTRIES: tuple[Registry[Any], ...] = (EXPLAINERS, METRICS, DATASETS, HEADS, BACKBONES, STUDIES)
+
+
+def resolve_names(names: Sequence[str], registry: Registry[Any]) -> list[str]:
+    """Returns registered names, with parameters as given, without repetitions.
+
+    ``all`` stands for every name except other implementations of a method; ``-name`` leaves a name out.
+
+    Raises:
+        UserError: unknown name, or one that is left out although it is not there.
+    """
+    wanted, unwanted = split_names(names)
+    found: dict[str, None] = {}
+    for name in wanted:
+        if name != "all":
+            registry[parse_spec(name).base]
+        found |= dict.fromkeys(registry.originals() if name == "all" else [name])
+    for name in unwanted:
+        registry[parse_spec(name).base]
+    return leave_out(list(found), unwanted, registry.kind)
+
+
+def split_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits a list of names into those that are asked for and, without their ``-``, those that are left out."""
+    return [one for one in names if one[:1] != "-"], [one[1:] for one in names if one[:1] == "-"]
+
+
+def base_of(name: str) -> str:
+    """Returns a name without its parameters."""
+    return parse_spec(name).base
+
+
+def leave_out(
+    names: Sequence[str], unwanted: Sequence[str], kind: str, base: Callable[[str], str] = base_of
+) -> list[str]:
+    """Returns names without the unwanted ones.
+
+    Args:
+        names: all names.
+        unwanted: names to leave out; one without parameters also leaves out the name with parameters.
+        kind: word for a name in error messages.
+        base: returns a name without its parameters.
+
+    Raises:
+        UserError: an unwanted name is not among them, or no name is left.
+    """
+    left = list(names)
+    for name in unwanted:
+        kept = [one for one in left if name not in (one, base(one))]
+        if len(kept) == len(left):
+            raise UserError(f"{kind} '-{name}' leaves nothing out: {name!r} is not asked for; {closest(name, left)}")
+        left = kept
+    if unwanted and not left:
+        raise UserError(f"no {kind} is left after {', '.join(f'-{name}' for name in unwanted)}; keep at least one")
+    return left
 
 
 def _require(cls: type, base: type, names: Sequence[str]) -> None:

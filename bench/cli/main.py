@@ -19,11 +19,10 @@ from rich.text import Text
 from bench.cli.checks import require_folder
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
-from bench.cli.flags import AllFigures, console, folder_of_splits, names_of, option, register_all
+from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins
 from bench.cli.tools import check_data, export, get, merge, report, speed
-from bench.errors import UserError
 
 if TYPE_CHECKING:
     from bench.cli.listing import Listing
@@ -37,8 +36,6 @@ Examples:
   run_benchmark.py check-data cxr --data-root data --splits released
 """
 
-#: Options that take several names; the config's section ``run`` has the same keys.
-_LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "studies")
 app = typer.Typer(cls=GuardedCommands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -48,29 +45,33 @@ def benchmark(
     datasets: Annotated[str | None, option("data sets, comma separated; all; folder:PATH")] = None,
     backbones: Annotated[str | None, option("backbones, comma separated")] = None,
     heads: Annotated[str | None, option("heads, comma separated")] = None,
-    explainers: Annotated[str | None, option("explainers, comma separated; all")] = None,
-    metrics: Annotated[str | None, option("metrics, comma separated; all; name@operator")] = None,
+    explainers: Annotated[str | None, option("explainers; all; all,-scorecam")] = None,
+    metrics: Annotated[str | None, option("metrics; all; name@operator")] = None,
     seeds: Annotated[str | None, option("seeds, comma separated")] = None,
-    studies: Annotated[str | None, option("studies beside the scores, comma separated")] = None,
+    studies: Annotated[str | None, option("additional studies, comma separated; none")] = None,
     probes: Annotated[str | None, typer.Option(hidden=True, help="old name of --studies")] = None,
     shortcut: Annotated[str | None, option("plant a tag in every phantom: tag:0.9")] = None,
-    config: Annotated[str | None, option("shipped config or TOML file [quick; standard on CUDA]")] = None,
+    size: Annotated[int | None, option("input side in pixels")] = None,
+    epochs: Annotated[int | None, option("epochs of every training")] = None,
+    pretrained: Annotated[bool | None, option("start from ImageNet weights, if any")] = None,
+    explain: Annotated[str | None, option("diseased images to explain: N or all")] = None,
+    config: Annotated[str | None, option("shipped config or TOML file [quick]")] = None,
     data_root: Annotated[Path, option("folder of the downloaded data sets [data]")] = Path("data"),
-    splits: Annotated[Path | None, option("folder of released split files (docs/data.md)")] = None,
-    plugins: Annotated[str | None, option("Python files that add methods, metrics or data sets")] = None,
+    splits: Annotated[Path | None, option("folder of released split files")] = None,
+    plugins: Annotated[str | None, option("Python files with further methods or data")] = None,
     init: Annotated[Path | None, option("weights that every training starts from")] = None,
     out: Annotated[Path | None, option("run folder [results/<config>]")] = None,
-    cache: Annotated[Path | None, option("folder of decoded images [cache next to --out]")] = None,
+    cache: Annotated[Path | None, option("folder of decoded images [--out/../cache]")] = None,
     device: Annotated[str, option("cpu, cuda or auto [auto]")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [by cores; GPU: 1]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="data sets at a time [by cores]")] = None,
     batch_size: Annotated[int | None, option("batch size for training and explaining")] = None,
-    precision: Annotated[str, option("precision under occlusion: float32, bf16, auto")] = "auto",
-    align: Annotated[str | None, option("draw feature maps by receptive-field or by grid")] = None,
+    precision: Annotated[str, option("under occlusion: float32, bf16, auto")] = "auto",
+    align: Annotated[str | None, option("of feature maps: receptive-field or grid")] = None,
     page_images: Annotated[str | None, option("images to explore in the page, or all [200]")] = None,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
     all_figures: AllFigures = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip and count unreadable images")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="print every score and verdict at the end")] = False,
 ) -> None:
     """Train black boxes and SoftCAM models, explain both, score the maps."""
@@ -79,7 +80,7 @@ def benchmark(
     require_folder("--data-root", data_root)
     require_folder("--cache", cache)
     problems = register_all(context.obj, plugins)
-    from bench.cli.overrides import merged_values, with_page_images
+    from bench.cli.overrides import Flags, merged_values
     from bench.config import parse_config
     from bench.devices import choose_device
     from bench.evaluation.predictor import checked_precision
@@ -89,13 +90,7 @@ def benchmark(
 
     chosen_device = choose_device(device)
     name = config if config is not None else ("standard" if chosen_device.type == "cuda" else "quick")
-    lists = {key: names_of(context.params[key]) for key in _LISTS}
-    if probes is not None:
-        if studies is not None:
-            raise UserError("--probes is the old name of --studies; give --studies alone")
-        lists["studies"] = names_of(probes)
-    values = merged_values(name, lists, batch_size, init, shortcut, align, allow_duplicates)
-    merged = parse_config(with_page_images(values, page_images), name)
+    merged = parse_config(merged_values(name, Flags.of(context.params)), name)
     plan = make_plan(merged, data_root)
     require_training(plan)
     folder = out or Path("results") / Path(name).stem
@@ -140,7 +135,7 @@ def _announce(name: str, options: Any, plan: Any) -> None:
 def list_everything(
     context: typer.Context,
     data_root: Annotated[Path, option("folder of the downloaded data sets [data]")] = Path("data"),
-    plugins: Annotated[str | None, option("Python files that add methods, metrics or data sets")] = None,
+    plugins: Annotated[str | None, option("Python files with further methods or data")] = None,
 ) -> None:
     """List everything that a run can name, and which data sets are missing."""
     require_folder("--data-root", data_root)

@@ -16,7 +16,18 @@ from bench.data.sources.folder import folder_dataset
 from bench.errors import PluginError, UserError, is_stop, one_line, place_of
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
-from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry, closest
+from bench.registry import (
+    BACKBONES,
+    DATASETS,
+    EXPLAINERS,
+    HEADS,
+    STUDIES,
+    Registry,
+    closest,
+    leave_out,
+    resolve_names,
+    split_names,
+)
 from bench.specs import all_parameters, parse_spec, short_names
 from bench.store.records import CellKey
 from bench.training.penalty_search import PlannedHead
@@ -160,7 +171,7 @@ def _check_tables(config: Config) -> None:
         EXPLAINERS[name]
     for name in config.studies:
         STUDIES[name]
-    in_run = [parse_spec(name).base for name in config.run.datasets]
+    in_run = [parse_spec(name).base for name in split_names(config.run.datasets)[0]]
     for name, overrides in config.datasets.items():
         if name.startswith("folder:"):
             if name not in in_run:
@@ -207,7 +218,9 @@ def plan_head(config: Config, key: CellKey, spec: str) -> PlannedHead:
 def resolve_datasets(
     names: Sequence[str], root: Path, sizes: Sequence[int] = ()
 ) -> tuple[dict[str, DatasetInfo], dict[str, str]]:
-    """Returns data sets by name, and why others are left out; ``all`` stands for every one whose files are there.
+    """Returns data sets by name, and why others are left out.
+
+    ``all`` stands for every one whose files are there; ``-name`` leaves one out.
 
     Raises:
         UserError: unknown name, a named data set whose files are absent, or nothing left. Data sets without room for a
@@ -215,7 +228,8 @@ def resolve_datasets(
     """
     chosen: dict[str, DatasetInfo] = {}
     absent: dict[str, str] = {}
-    for name in names:
+    wanted, unwanted = split_names(names)
+    for name in wanted:
         spec = parse_spec(name)
         if spec.base == "all":
             candidates = [DATASETS[known] for known in DATASETS if DATASETS[known].in_all]
@@ -231,34 +245,23 @@ def resolve_datasets(
             raise UserError(
                 f"data set {name!r}: there is no folder of this name, and no parameter {min(unknown)!r}; {hint}"
             )
-        info = folder_dataset(Path(spec.base.removeprefix("folder:"))) if is_folder else DATASETS[spec.base]
+        info = _known_dataset(spec.base)
         if reason := info.missing(root):
             raise UserError(f"data set {info.name!r} is not there: {reason}")
         chosen[name] = info
     if not chosen:
         raise UserError("no data set to work on: " + "; ".join(f"{name}: {why}" for name, why in absent.items()))
+    for name in unwanted:
+        _known_dataset(parse_spec(name).base)
+    chosen = {name: chosen[name] for name in leave_out(list(chosen), unwanted, DATASETS.kind)}
     if sizes:
         chosen = {f"{name}@size={size}": info for name, info in chosen.items() for size in sizes}
     return chosen, absent
 
 
-def resolve_names(names: Sequence[str], registry: Registry[Any]) -> list[str]:
-    """Returns registered names, with parameters as given, without repetitions; ``all`` stands for every one.
-
-    Raises:
-        UserError: unknown name.
-    """
-    found: dict[str, None] = {}
-    for name in names:
-        if name != "all":
-            registry[parse_spec(name).base]
-        found |= dict.fromkeys(_all(registry) if name == "all" else [name])
-    return list(found)
-
-
-def _all(registry: Registry[Any]) -> list[str]:
-    """Lists every name except other implementations of a method."""
-    return [name for name in registry if not getattr(registry[name], "variant_of", "")]
+def _known_dataset(base: str) -> DatasetInfo:
+    """Returns a registered data set, or that of a folder ``folder:PATH``."""
+    return folder_dataset(Path(base.removeprefix("folder:"))) if base.startswith("folder:") else DATASETS[base]
 
 
 def construct(
