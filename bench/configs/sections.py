@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bench.configs.modalities import require_modality
 from bench.errors import UserError
@@ -17,6 +27,8 @@ _Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
 _Count = Annotated[int, Field(le=10**9)]
 _Batch = Annotated[int, Field(ge=1, le=2**16)]
 _Side = Annotated[int, Field(ge=32, le=2**13)]
+#: A class folder may be called 0, which a name such as ``folder:PATH@healthy=0`` gives as a number.
+_ClassName = Annotated[str | bool, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 _Stored = Annotated[float, Field(ge=-(2**32), le=2**32)]
 
 
@@ -72,11 +84,15 @@ class ReadingSection(Section):
         mask_values: values of mask files that mean lesion, such as ``[2]``, ``["#ff0000"]`` or ``[1, "ignore:255"]``;
             empty = the common codings.
         window: stored values that become black and white in grey images of more than 8 bits, as ``[low, high]``.
+        healthy: the class without lesions, or the negative one; False = there is none.
+        positive: with two classes, the one that is not healthy.
     """
 
     modality: str = ""
     mask_values: list[StrictInt | StrictStr] = []
     window: tuple[_Stored, _Stored] | None = None
+    healthy: _ClassName | None = None
+    positive: str = ""
 
     @field_validator("modality")
     @classmethod
@@ -99,12 +115,25 @@ class ReadingSection(Section):
             raise ValueError(f"{window[0]:g} is not below {window[1]:g}; give the value of black, then of white")
         return window
 
+    @field_validator("healthy")
+    @classmethod
+    def _named(cls, healthy: str | bool | None) -> str | bool | None:
+        if healthy is True:
+            raise ValueError("true is no class; name the class, or state false if there is none")
+        return healthy
+
+    @model_validator(mode="after")
+    def _one_class(self) -> Self:
+        if self.positive and self.healthy is not None:
+            raise ValueError("healthy and positive exclude each other; keep one")
+        return self
+
 
 class DataSection(ReadingSection):
     """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
 
-    ``modality``, ``mask_values``, ``window`` and ``grades`` are for ``folder:`` only, and replace what its
-    ``dataset.toml`` states.
+    ``modality``, ``mask_values``, ``window``, ``healthy``, ``positive`` and ``grades`` are for ``folder:`` only, and
+    replace what its ``dataset.toml`` states.
 
     Attributes:
         shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
