@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bench.configs.sections import (
     BackboneOverrides,
@@ -142,19 +142,28 @@ def _with_new_names(values: dict[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _describe(error: ValidationError) -> str:
+    """Says what is wrong with the first wrong value; of an unknown key, also where a key of that name belongs."""
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg'].removeprefix('Value error, ')}"
-    sections = (
-        Config,
-        RunSection,
-        DataSection,
-        TrainingSection,
-        ExplainSection,
-        ReportSection,
-        Overrides,
-        BackboneOverrides,
-    )
-    known = sorted({name for section in sections for name in section.model_fields})
-    return f"unknown key {key!r}; {closest(str(first['loc'][-1]), known)}"
+    name, here = str(first["loc"][-1]), _section_at(first["loc"][:-1] or (error.title,))
+    others = {other: title for title, section in _sections().items() for other in section.model_fields}
+    if name in others and here is not None and name not in here.model_fields:
+        return f"unknown key {key!r}; {name} belongs to [{others[name]}]"
+    known = here.model_fields if here and closest(name, list(here.model_fields)).startswith("did") else others
+    return f"unknown key {key!r}; {closest(name, list(dict.fromkeys([*known, *Config.model_fields])))}"
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    """Returns the sections of a config that are one model each, by name."""
+    kinds = {name: field.annotation for name, field in Config.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+
+
+def _section_at(path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Returns the model of a section by the path to it in a config, or by its own name; None if there is none."""
+    named = {kind.__name__: kind for kind in (Config, Overrides, BackboneOverrides, *_sections().values())}
+    if path[0] == "datasets":
+        return BackboneOverrides if "backbones" in path else Overrides
+    return _sections().get(str(path[-1])) or named.get(str(path[-1]))

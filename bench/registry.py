@@ -5,7 +5,6 @@ They are the one place where the harness finds an entry by its name, so that it 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, Generic, TypeVar
@@ -24,6 +23,8 @@ from bench.contracts import (
 )
 from bench.errors import UserError
 from bench.registration.facts import annotations_of, check_class, check_dataset, check_fact, check_metric
+from bench.registration.names import closest as closest  # for all who look names up
+from bench.registration.names import leave_out, split_names
 from bench.specs import MOST_BYTES, is_plain_name, parse_spec
 
 #: A line per plugin that failed to load, with the reason.
@@ -36,12 +37,6 @@ HeadClass = TypeVar("HeadClass", bound=type[Head])
 MetricFunction = TypeVar("MetricFunction", bound=Callable[..., Tensor])
 Builder = TypeVar("Builder", bound=Callable[..., Sequence[Sample] | Samples])
 BackboneBuilder = TypeVar("BackboneBuilder", bound=Callable[[bool], tuple[nn.Module, str]])
-
-
-def closest(name: str, known: Sequence[str]) -> str:
-    """Returns the end of an error line: the known names closest to a wrong one, or all of them if none is close."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
 
 
 def require_plain(what: str, name: object) -> None:
@@ -132,41 +127,6 @@ def resolve_names(names: Sequence[str], registry: Registry[Any]) -> list[str]:
     for name in unwanted:
         registry[parse_spec(name).base]
     return leave_out(list(found), unwanted, registry.kind)
-
-
-def split_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Splits a list of names into those that are asked for and, without their ``-``, those that are left out."""
-    return [one for one in names if one[:1] != "-"], [one[1:] for one in names if one[:1] == "-"]
-
-
-def base_of(name: str) -> str:
-    """Returns a name without its parameters."""
-    return parse_spec(name).base
-
-
-def leave_out(
-    names: Sequence[str], unwanted: Sequence[str], kind: str, base: Callable[[str], str] = base_of
-) -> list[str]:
-    """Returns names without the unwanted ones.
-
-    Args:
-        names: all names.
-        unwanted: names to leave out; one without parameters also leaves out the name with parameters.
-        kind: word for a name in error messages.
-        base: returns a name without its parameters.
-
-    Raises:
-        UserError: an unwanted name is not among them, or no name is left.
-    """
-    left = list(names)
-    for name in unwanted:
-        kept = [one for one in left if name not in (one, base(one))]
-        if len(kept) == len(left):
-            raise UserError(f"{kind} '-{name}' leaves nothing out: {name!r} is not asked for; {closest(name, left)}")
-        left = kept
-    if unwanted and not left:
-        raise UserError(f"no {kind} is left after {', '.join(f'-{name}' for name in unwanted)}; keep at least one")
-    return left
 
 
 def _require(cls: type, base: type, names: Sequence[str]) -> None:

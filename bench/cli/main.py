@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.checks import require_folder
+from bench.cli.early import check_run, refuse_early
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of
 from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all
@@ -79,6 +80,7 @@ def benchmark(
         return
     require_folder("--data-root", data_root)
     require_folder("--cache", cache)
+    refuse_early(context.obj, plugins, partial(check_run, config or "quick", context.params))
     problems = register_all(context.obj, plugins)
     from bench.cli.overrides import Flags, merged_values
     from bench.config import parse_config

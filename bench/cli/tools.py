@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.text import Text
 
 from bench.cli.checks import require_folder
+from bench.cli.early import check_dataset_name, refuse_early
 from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all
 from bench.errors import UserError
 
@@ -76,6 +78,7 @@ def check_data(
 ) -> None:
     """Read every image of a data set, list problems (exit code 1), draw a page of samples."""
     require_folder("--data-root", data_root)
+    refuse_early(context.obj, plugins, partial(check_dataset_name, name))
     for problem in register_all(context.obj, plugins):
         console.print(Text(problem, style="red"))
     from bench.cli.overrides import data_values
@@ -114,6 +117,7 @@ def get(
 ) -> None:
     """Get a data set: clone it, or say how to get it and check it (exit code 1 if it is not there)."""
     require_folder("--data-root", data_root)
+    refuse_early(context.obj, None, partial(check_dataset_name, name))
     context.obj()
     from bench.commands.check_data.command import check_dataset
     from bench.commands.get.command import get_dataset

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from bench.contracts import MetricInfo
 from bench.errors import UserError
-from bench.registry import METRICS, closest, leave_out, split_names
+from bench.registration.names import closest, leave_out, split_names
+from bench.registry import METRICS
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 from bench.configs.sections import DataSection
 from bench.contracts import DatasetInfo
 from bench.data.sources.folder import folder_dataset
-from bench.errors import UserError
-from bench.registry import DATASETS, closest, leave_out, split_names
+from bench.errors import MissingData, UserError
+from bench.registration.names import closest, leave_out, split_names
+from bench.registry import DATASETS
 from bench.specs import parse_spec
 
 
@@ -59,8 +62,45 @@ def resolve_datasets(
     return chosen, absent
 
 
+def require_known(name: str) -> None:
+    """Raises UserError if a data set is neither registered nor an existing folder ``folder:PATH``, nor ``all``."""
+    base = parse_spec(name).base
+    if base == "all":
+        return
+    kind, colon, path = base.partition(":")
+    is_own = bool(colon) and kind == "folder"
+    if base in DATASETS or (is_own and _is_folder(path)):
+        return
+    if not is_own and _is_folder(base):
+        raise UserError(f"unknown data set {base!r}; it is a folder, so write folder:{base}")
+    near = _similar_folder(path if is_own else base)
+    if is_own and near:
+        raise MissingData(f"no class folder in {path}: there is no such folder; did you mean folder:{near}?")
+    if near and not closest(base, list(DATASETS)).startswith("did"):
+        raise UserError(f"unknown data set {base!r}; did you mean folder:{near}?")
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):  # a name that is too long, or with a null character
+        return False
+
+
+def _similar_folder(path: str) -> str:
+    """Returns the path of a folder next to this one with a similar name; empty if there is none."""
+    parent, name = os.path.split(path)
+    try:
+        names = [one.name for one in os.scandir(parent or ".") if one.is_dir()]
+    except (OSError, ValueError):
+        return ""
+    near = difflib.get_close_matches(name, names, n=1)
+    return os.path.join(parent, near[0]) if near else ""
+
+
 def _known_dataset(base: str) -> DatasetInfo:
     """Returns a registered data set, or that of a folder ``folder:PATH``."""
+    require_known(base)
     return folder_dataset(Path(base.removeprefix("folder:"))) if base.startswith("folder:") else DATASETS[base]
 
 

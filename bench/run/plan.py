@@ -13,17 +13,8 @@ from bench.contracts import DatasetInfo, Explainer, Head
 from bench.errors import PluginError, UserError, is_stop, one_line, place_of
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
-from bench.registry import (
-    BACKBONES,
-    DATASETS,
-    EXPLAINERS,
-    HEADS,
-    STUDIES,
-    Registry,
-    closest,
-    resolve_names,
-    split_names,
-)
+from bench.registration.names import split_names
+from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry, closest, resolve_names
 from bench.run.named_data import read_as, resolve_datasets, why_no_shortcut
 from bench.specs import all_parameters, parse_spec, short_names
 from bench.store.records import CellKey

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
-from bench.registry import BACKBONES, DATASETS, METRICS, backbone, dataset, metric
+from bench.registry import BACKBONES, DATASETS, METRICS, backbone, closest, dataset, metric
 
 METRIC = {"family": "exactness", "needs": ["maps"], "higher_is_better": True, "value_range": (0, 1), "paper": "-"}
 REGISTRIES = {metric: METRICS, dataset: DATASETS, backbone: BACKBONES}
@@ -52,3 +52,17 @@ def test_wrong_facts_are_one_line(
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "x" not in REGISTRIES[decorator]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "said"),
+    [
+        ("iou", ["audc", "iou_at_area", "auic"], "did you mean iou_at_area"),
+        ("grad-cam", ["guided_gradcam", "gradcam", "xgradcam"], "did you mean gradcam or xgradcam or guided_gradcam?"),
+        ("evidence", ["evidence_gap", "largest_evidence", "gini"], "did you mean evidence_gap or largest_evidence?"),
+        ("ad", ["xgradcam", "gini"], "known: gini, xgradcam"),
+        ("--", ["a-b", "gini"], "known: a-b, gini"),
+    ],
+)
+def test_suggestions_look_inside_names(name: str, known: list[str], said: str) -> None:
+    assert closest(name, known).startswith(said)

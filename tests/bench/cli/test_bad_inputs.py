@@ -82,6 +82,12 @@ FLAGS = """
 --datasets cxr-phantom@=3 | unknown data set
 --datasets timm:resnet18 | unknown data set
 --datasets ../../etc | unknown data set
+--datasets empty | unknown data set 'empty'; it is a folder, so write folder:empty
+--datasets {bad}/empty | it is a folder, so write folder:{bad}/empty
+--datasets emty | unknown data set 'emty'; did you mean folder:empty?
+--datasets {bad}/emty | did you mean folder:{bad}/empty?
+--datasets folder:{bad}/emty | there is no such folder; did you mean folder:{bad}/empty?
+--metrics iou | unknown metric 'iou'; did you mean iou_at_area
 --datasets $HOME | unknown data set
 --datasets [/x] | unknown data set
 --datasets folder: | no class folder
