@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,6 +14,7 @@ from bench.configs.sections import (
     DataSection,
     ExplainSection,
     Overrides,
+    OwnSection,
     ReportSection,
     RunSection,
     Section,
@@ -37,6 +39,7 @@ class Config(Section):
     training: TrainingSection = TrainingSection()
     explain: ExplainSection = ExplainSection()
     report: ReportSection = ReportSection()
+    own: OwnSection | None = None
     heads: dict[str, dict[str, Any]] = {}
     explainers: dict[str, dict[str, Any]] = {}
     studies: dict[str, dict[str, Any]] = {}
@@ -53,16 +56,16 @@ class Config(Section):
         for key in dict.fromkeys((spec.base.split("@")[0].split(":")[0], spec.base)):
             overrides = self.datasets.get(key, Overrides())
             for section in (overrides, overrides.backbones.get(backbone, BackboneOverrides())):
-                _lay_over(values, section.model_dump(include={"data", "training", "explain", "heads"}))
+                lay_over(values, section.model_dump(include={"data", "training", "explain", "heads"}))
         values["data"] |= spec.parameters
         return parse_config(values, f"for {name}")
 
 
-def _lay_over(values: dict[str, Any], changes: dict[str, Any]) -> None:
+def lay_over(values: dict[str, Any], changes: dict[str, Any]) -> None:
     """Writes nested changes into nested values; a list replaces a list."""
     for key, change in changes.items():
         if isinstance(change, dict) and isinstance(values.get(key), dict):
-            _lay_over(values[key], change)
+            lay_over(values[key], change)
         else:
             values[key] = change
 
@@ -78,11 +81,25 @@ def load_config(name_or_path: str) -> Config:
     Raises:
         UserError: unknown name, unreadable file, unknown key or a value out of range, in one line.
     """
-    return parse_config(_read(name_or_path, Path(), ()), name_or_path)
+    return parse_config(_read(name_or_path, Path(), ())[0], name_or_path)
 
 
-def _read(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]:
-    """Reads the values of a config and of the one that it ``extends``; paths are relative to ``folder``."""
+def stated_values(name_or_path: str) -> dict[str, Any]:
+    """Returns the values of a config that the choices of ``[own]`` must not replace.
+
+    These are the values of all files of the user, and of shipped files that extend the one with the section ``[own]``.
+
+    Raises:
+        UserError: as ``load_config``.
+    """
+    return _read(name_or_path, Path(), ())[1]
+
+
+def _read(name: str, folder: Path, above: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads the values of a config and of the one that it ``extends``, and which of them are stated.
+
+    Paths are relative to ``folder``; for stated values see ``stated_values``.
+    """
     shipped = shipped_configs()
     path = shipped.get(name, folder / name)
     if not path.is_file():
@@ -94,11 +111,14 @@ def _read(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"config {path} cannot be read: {error}") from error
     values = _with_new_names(values, name)
-    if "extends" not in values:
-        return values
-    inherited = _read(str(values.pop("extends")), path.parent, (*above, str(path)))
-    _lay_over(inherited, values)
-    return inherited
+    inherited: dict[str, Any] = {}
+    stated: dict[str, Any] = {}
+    if "extends" in values:
+        inherited, stated = _read(str(values.pop("extends")), path.parent, (*above, str(path)))
+    if path not in shipped.values() or "own" not in values:
+        lay_over(stated, deepcopy(values))
+    lay_over(inherited, values)
+    return inherited, stated
 
 
 def parse_config(values: dict[str, Any], origin: str) -> Config:
@@ -157,8 +177,14 @@ def _describe(error: ValidationError) -> str:
 
 def _sections() -> dict[str, type[BaseModel]]:
     """Returns the sections of a config that are one model each, by name."""
-    kinds = {name: field.annotation for name, field in Config.model_fields.items()}
-    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+    annotations = {name: field.annotation for name, field in Config.model_fields.items()}
+    kinds = [(name, kind) for name, one in annotations.items() for kind in (get_args(one) or [one])]
+    tables = {name for name, one in annotations.items() if get_origin(one) is dict}
+    return {
+        name: kind
+        for name, kind in kinds
+        if name not in tables and isinstance(kind, type) and issubclass(kind, BaseModel)
+    }
 
 
 def _section_at(path: tuple[int | str, ...]) -> type[BaseModel] | None:

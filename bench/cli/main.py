@@ -82,17 +82,19 @@ def benchmark(
     require_folder("--cache", cache)
     refuse_early(context.obj, plugins, partial(check_run, config or "quick", context.params))
     problems = register_all(context.obj, plugins)
-    from bench.cli.overrides import Flags, merged_values
+    from bench.cli.overrides import Flags, merged_values, stated_by
     from bench.config import parse_config
     from bench.devices import choose_device
     from bench.evaluation.predictor import checked_precision
     from bench.run.dataset_run import RunOptions
+    from bench.run.own_data import adapt
     from bench.run.plan import make_plan, require_training
     from bench.store.run_folder import check_run_folder
 
     chosen_device = choose_device(device)
     name = config if config is not None else ("standard" if chosen_device.type == "cuda" else "quick")
-    merged = parse_config(merged_values(name, Flags.of(context.params)), name)
+    flags = Flags.of(context.params)
+    merged, chosen = adapt(parse_config(merged_values(name, flags), name), stated_by(name, flags), data_root)
     plan = make_plan(merged, data_root)
     require_training(plan)
     folder = out or Path("results") / Path(name).stem
@@ -101,7 +103,7 @@ def benchmark(
         data_root, folder, chosen_device, save_maps, skip_bad, folder_of_splits(splits), cache, precision, workers
     )
     check_run_folder(folder)  # before anything is announced; the run checks it again
-    _announce(name, options, plan)
+    _announce(name, options, plan, chosen)
     shown = {"verbose": verbose, "all_figures": all_figures}
     _execute(merged, plan, options, problems, partial(register_all, context.obj, plugins), shown)
 
@@ -125,8 +127,10 @@ def _execute(
     raise typer.Exit(1 if outcome.problems or left else 0)
 
 
-def _announce(name: str, options: Any, plan: Any) -> None:
+def _announce(name: str, options: Any, plan: Any, chosen: list[str]) -> None:
     console.print(f"config {name} on {options.device}: {len(plan.cells)} classifiers on {', '.join(plan.datasets)}")
+    for line in chosen:
+        console.print(Text(line), soft_wrap=True)
     if plan.absent:
         line = f"left out, files not there: {', '.join(plan.absent)} (run_benchmark.py list says what is missing)"
         console.print(Text(line), soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli.flags import names_of
-from bench.config import load_config
+from bench.config import lay_over, load_config, stated_values
 from bench.errors import UserError
 from bench.specs import parse_spec, plant
 
@@ -89,6 +89,12 @@ class Flags:
         given["explain"] |= explained
         return given
 
+    def stated(self) -> dict[str, Any]:
+        """Returns the values that the flags state, nested as a config, without those of lists that only omit names."""
+        lists = {key: names for key, names in self.lists().items() if not all(one.startswith("-") for one in names)}
+        run = {"init": self.init and str(self.init), "pretrained": self.pretrained}
+        return {"run": {key: value for key, value in (run | lists).items() if value is not None}} | self.sections()
+
 
 def merged_values(config: str, flags: Flags) -> dict[str, Any]:
     """Returns the values of a config, overridden by flags; a flag also overrides those of data sets and backbones.
@@ -116,6 +122,13 @@ def merged_values(config: str, flags: Flags) -> dict[str, Any]:
         count = _count("--page-images", flags.page_images, "images per data set")
         values["report"]["page_images"] = "all" if count is None else count
     return values
+
+
+def stated_by(config: str, flags: Flags) -> dict[str, Any]:
+    """Returns the values that the user states in files and flags, nested as a config; the others may be chosen."""
+    stated = stated_values(config)
+    lay_over(stated, flags.stated())
+    return stated
 
 
 def _among(names: list[str], key: str, before: list[str]) -> list[str]:

@@ -237,6 +237,32 @@ class ReportSection(Section):
     figures: Literal["shown", "all"] = "shown"
 
 
+class OwnSection(Section):
+    """Choices for data sets ``folder:PATH`` by their images, where neither a flag nor a file of the user states them.
+
+    The choices replace what the config says otherwise, because that is made for the synthetic images.
+
+    Attributes:
+        smallest, largest: bounds of the input side, which is the median of the images' shorter sides, a multiple of 32.
+        explained: most diseased test images to explain; all are explained if there are fewer.
+        passes: images that each training sees at least, so that few images are seen in more epochs.
+        most_epochs: bound of these epochs.
+        backbones: the first whose pretrained weights are on this machine is used, in runs of folders alone.
+        explainers, metrics, studies: those of a run with such a backbone, in which a forward pass costs much more;
+            empty = as in ``[run]``.
+    """
+
+    smallest: _Side = 96
+    largest: _Side = 224
+    explained: int = Field(100, ge=1, le=10**9)
+    passes: int = Field(4000, ge=1, le=10**9)
+    most_epochs: int = Field(25, ge=1, le=10**6)
+    backbones: list[str] = []
+    explainers: list[str] = []
+    metrics: list[str] = []
+    studies: list[str] = []
+
+
 class BackboneOverrides(Section):
     """Settings of one backbone on one data set that differ, any subset of keys."""
 

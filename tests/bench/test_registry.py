@@ -41,7 +41,12 @@ def test_facts_are_stated_in_order_or_by_name() -> None:
         (metric, (), METRIC | {"function": print}, "unknown fact 'function'"),
         (dataset, ("oct",), {"classes": ("a", "b"), "licens": "CC0"}, "unknown fact 'licens'; did you mean licence"),
         (dataset, ("oct",), {}, "data set 'x' does not state its classes, masks, source, licence, citation"),
-        (backbone, ("small", None, None, True, 1), {}, "states 5 facts; there are 4: description, mean, std, always"),
+        (
+            backbone,
+            ("small", None, None, True, bool, 1),
+            {},
+            "states 6 facts; there are 5: description, mean, std",
+        ),
     ],
 )
 def test_wrong_facts_are_one_line(
