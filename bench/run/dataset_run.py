@@ -18,16 +18,15 @@ from bench.data.prepare import Prepared, facts, prepare, write_gallery_images
 from bench.data.selection import lesion_facts
 from bench.errors import NotApplicable, UserError, disk_fault, is_stop, one_line
 from bench.files import telling
-from bench.progress import Progress
+from bench.progress import PREPARE, Progress
 from bench.run.cell import Cell
+from bench.run.expected import weigh_steps
 from bench.run.plan import Plan, plan_head
 from bench.store.code_digest import code_digest, digest
 from bench.store.folders import RunStore
 from bench.store.maps import read_arrays
 from bench.store.records import CellKey, DatasetFacts
 from bench.training.classifier import CellClassifier, step_of
-
-PREPARE = "prepare"
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,7 @@ class DatasetRun:
             self.progress.skip(*self.steps[1:])
             yield self.done
             return
+        weigh_steps(self.progress, self.plan, self.name, prepared)
         for key in self.cells:
             with self.guard(str(key), [key]):
                 self._cell(key, prepared)
