@@ -31,6 +31,19 @@ class Config(Section):
     """A whole config. ``heads``, ``explainers`` and ``studies`` hold constructor arguments by name.
 
     A file may begin with ``extends = "<shipped name or path>"``: its values then override that config's.
+
+    Attributes:
+        description: a sentence for ``list``.
+        run: the grid of data sets, backbones, heads and seeds, and what is measured.
+        data: images.
+        training: recipe of every training.
+        explain: explained images.
+        report: comparisons and what the page shows.
+        own: choices for own images.
+        heads: head -> parameters.
+        explainers: explainer -> parameters.
+        studies: study -> parameters.
+        datasets: data set -> settings that differ for it.
     """
 
     description: str = ""

@@ -35,6 +35,18 @@ def refuse_early(register: Callable[[], object], plugins: str | None, check: Cal
         check()
 
 
+def without_torch(compute: Callable[[], str]) -> str:
+    """Returns what a function computes, with the heavy packages mocked if that suffices.
+
+    Raises:
+        UserError: raised by ``compute``.
+    """
+    if "torch" not in sys.modules:
+        with _only_user_errors(), mock_imports():
+            return compute()
+    return compute()
+
+
 @contextmanager
 def _only_user_errors() -> Iterator[None]:
     try:

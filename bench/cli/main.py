@@ -16,14 +16,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.checks import require_folder
 from bench.cli.early import check_run, refuse_early
 from bench.cli.evaluating import evaluate
-from bench.cli.failures import GuardedCommands, line_of
+from bench.cli.failures import GuardedCommands, line_of, require_folder
 from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins
 from bench.cli.tools import check_data, export, get, merge, report, speed
+from bench.cli.tools import config as print_config
 
 if TYPE_CHECKING:
     from bench.cli.listing import Listing
@@ -178,6 +178,7 @@ app.command(short_help="Get a data set, or say how to.")(get)
 app.command(short_help="Rebuild tables, figures and page from the stored scores.")(report)
 app.command(short_help="Export a trained classifier: weights, model card, ONNX.")(export)
 app.command(short_help="Benchmark speed against other libraries.")(speed)
+app.command("config", short_help="Print a config with all its values.")(print_config)
 app.command("check-data", short_help="Read every image of a data set, list problems.")(check_data)
 
 

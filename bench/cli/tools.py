@@ -1,4 +1,4 @@
-"""Commands next to a run: ``report``, ``export``, ``speed``, ``check-data``, ``merge`` and ``get``."""
+"""Commands next to a run: ``report``, ``export``, ``speed``, ``check-data``, ``merge``, ``get`` and ``config``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from bench.cli.checks import require_folder
-from bench.cli.early import check_dataset_name, refuse_early
+from bench.cli.early import check_dataset_name, refuse_early, without_torch
+from bench.cli.failures import require_folder
 from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all
 from bench.errors import UserError
 
@@ -132,3 +132,24 @@ def get(
         return check_dataset(info, Request(data_root, 256, 0, skip_bad=True), page, console)
 
     raise typer.Exit(0 if get_dataset(info, data_root, console, check) else 1)
+
+
+def config(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="shipped config, or TOML file")] = "quick",
+    page: Annotated[bool, typer.Option("--page", help="print docs/config.md instead")] = False,
+) -> None:
+    """Print a config with all its values, as TOML."""
+
+    def text() -> str:
+        from bench.commands.config.toml import resolved_toml
+
+        return resolved_toml(name)
+
+    if page:
+        context.obj()
+        from bench.commands.config.page import config_page
+
+        typer.echo(config_page(), nl=False)
+        return
+    typer.echo(without_torch(text), nl=False)

@@ -54,6 +54,12 @@ class RunSection(Section):
     """The grid: every combination of data set, backbone, head and seed is a cell.
 
     Attributes:
+        datasets: names of data sets, with parameters; ``all``; ``folder:PATH``.
+        backbones: names of backbones; ``timm:NAME``.
+        heads: heads that are trained, or converted, on every backbone.
+        explainers: names of explainers; ``all``. In this and every other list of names, ``-NAME`` leaves one out.
+        metrics: names of metrics; ``name@variant``; ``all``.
+        seeds: each is a training of its own.
         on_inherent: post-hoc explainers and controls that also explain the inherent models; inherent explainers
             always do.
         pretrained: start from ImageNet weights where there are any.
@@ -130,12 +136,17 @@ class ReadingSection(Section):
 
 
 class DataSection(ReadingSection):
-    """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
+    """Images of a data set: input side and images per split (None = all).
 
     ``modality``, ``mask_values``, ``window``, ``healthy``, ``positive`` and ``grades`` are for ``folder:`` only, and
     replace what its ``dataset.toml`` states.
 
     Attributes:
+        size: input side in pixels; images are resized to a square.
+        train: number of training images, drawn by the seed.
+        val: number of validation images.
+        test: number of test images.
+        seed: of subsamples, splits and synthetic images.
         shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
         grades: the classes in ascending order; without an order, quadratic kappa is left out.
         allow_duplicates: accept one picture in two splits.
@@ -162,9 +173,19 @@ class TrainingSection(Section):
     """SGD with Nesterov momentum; the learning rate falls along a cosine to ``final_lr`` (arXiv:2505.17748, sec. 4).
 
     Attributes:
-        penalty_start, penalty_ramp: epochs before the penalty of a head begins, and until it has its full weight; a
-            head's own parameters of this name replace them.
-        search_epochs, search_steps: epochs for each weight of a penalty that is searched, and the most weights tried.
+        epochs: of every training.
+        batch_size: images per step; halved when memory runs out.
+        lr: learning rate at the start.
+        final_lr: smallest learning rate.
+        momentum: of SGD.
+        weight_decay: of all weights.
+        augmentation: ``paper``, the paper's recipe for its modalities, otherwise mild changes; ``light``, allowed flips
+            and small shifts; ``none``.
+        class_weights: weigh classes in the loss by the inverse of their frequency.
+        penalty_start: epochs before the penalty of a head begins, unless the head states its own.
+        penalty_ramp: epochs from there until it has its full weight, unless the head states its own.
+        search_epochs: epochs for each weight of a penalty that is searched.
+        search_steps: most weights that are tried.
         search_margin: validation AUC and balanced accuracy that the chosen weight may cost.
     """
 
@@ -187,7 +208,8 @@ class ExplainSection(Section):
     """How many images are explained (None = all) and how they are occluded.
 
     Attributes:
-        diseased, healthy: explained images with and without the disease.
+        diseased: explained images with the disease.
+        healthy: explained images without it.
         faithful: how many of the diseased ones go through the occlusion curves.
         steps: occlusion steps K.
         align: where the cells of a feature map are drawn: ``receptive-field``, where they look, or ``grid``, evenly
@@ -243,7 +265,8 @@ class OwnSection(Section):
     The choices replace what the config says otherwise, because that is made for the synthetic images.
 
     Attributes:
-        smallest, largest: bounds of the input side, which is the median of the images' shorter sides, a multiple of 32.
+        smallest: least input side, which is otherwise the median of the images' shorter sides, a multiple of 32.
+        largest: greatest input side.
         explained: most diseased test images to explain; all are explained if there are fewer.
         passes: images that each training sees at least, so that few images are seen in more epochs.
         most_epochs: bound of these epochs.
@@ -264,7 +287,12 @@ class OwnSection(Section):
 
 
 class BackboneOverrides(Section):
-    """Settings of one backbone on one data set that differ, any subset of keys."""
+    """Settings of one backbone on one data set that differ, any subset of keys.
+
+    Attributes:
+        training: keys of ``[training]``.
+        heads: head -> its parameters.
+    """
 
     training: dict[str, Any] = {}
     heads: dict[str, dict[str, Any]] = {}
@@ -276,6 +304,13 @@ class Overrides(Section):
     The name of a folder of images is ``folder`` for all of them, or ``folder:PATH`` as the run names it.
 
     ``[datasets.<name>.backbones.<backbone>.heads.<head>]`` is the most specific: λ depends on data set and backbone.
+
+    Attributes:
+        data: keys of ``[data]``.
+        training: keys of ``[training]``.
+        explain: keys of ``[explain]``.
+        heads: head -> its parameters.
+        backbones: backbone -> settings that differ for it.
     """
 
     data: dict[str, Any] = {}
