@@ -74,7 +74,7 @@ def check_data(
     plugins: Annotated[str | None, option("Python files that add data sets")] = None,
     config: Annotated[str | None, option("config whose [data] says how to read, except size and seed")] = None,
     allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
-    out: Annotated[Path | None, option("page of samples [check-<name>.png]")] = None,
+    out: Annotated[Path | None, option("folder to write to [results/check/<name>]")] = None,
 ) -> None:
     """Read every image of a data set, list problems (exit code 1), draw a page of samples."""
     require_folder("--data-root", data_root)
@@ -94,8 +94,19 @@ def check_data(
     plan = make_plan(parse_config(data_values(config, name, size, seed, allow_duplicates), "check-data"), data_root)
     ((short, info),) = plan.datasets.items()
     request = request_for(info, plan.configs[short].data, data_root, skip_bad=True, splits=folder_of_splits(splits))
-    page = out or Path(f"check-{file_name(short)}.png")
-    raise typer.Exit(0 if check_dataset(info, request, page, console) else 1)
+    folder = _check_folder(out, file_name(parse_spec(short).base))
+    raise typer.Exit(0 if check_dataset(info, request, folder, console) else 1)
+
+
+def _check_folder(out: Path | None, name: str) -> Path:
+    """Returns the folder that a check writes to.
+
+    Raises:
+        UserError: the name is that of a file.
+    """
+    if out is not None and (out.suffix in (".png", ".jpg", ".pdf", ".csv") or out.is_file()):
+        raise UserError(f"--out {out}: give a folder; samples.png and tables are written into it")
+    return out or Path("results/check") / name
 
 
 def merge(
@@ -128,8 +139,8 @@ def get(
     info = DATASETS[name]
 
     def check() -> bool:
-        page = Path(f"check-{file_name(name)}.png")
-        return check_dataset(info, Request(data_root, 256, 0, skip_bad=True), page, console)
+        folder = _check_folder(None, file_name(name))
+        return check_dataset(info, Request(data_root, 256, 0, skip_bad=True), folder, console)
 
     raise typer.Exit(0 if get_dataset(info, data_root, console, check) else 1)
 

@@ -69,9 +69,10 @@ def assign_splits(folder: Path, found: Found, seed: int, stated: Stated | None =
         rows = [Row(file, "", "") for file in found.masks]
         found.bad += [_derived_fault(file, base) for file, base in found.derived.items()]
     if stated is not None and stated.groups:
-        if any(row.group for row in rows):
-            raise UserError(f"{table} and {folder / STATED} both state groups; keep one of them")
-        rows = [replace(row, group=stated.group_of(row.id, folder / STATED)) for row in rows]
+        found_groups = [stated.group_of(row.id, folder / STATED) for row in rows]
+        if any(row.group not in ("", group) for row, group in zip(rows, found_groups, strict=True)):
+            raise UserError(f"{table} and {folder / STATED} both state groups, which differ; keep one of them")
+        rows = [replace(row, group=group) for row, group in zip(rows, found_groups, strict=True)]
     if found.splits:
         rows = _by_folders(rows, found, table, seed)
     rows = [replace(row, group=row.group or row.id) for row in rows]
@@ -89,10 +90,13 @@ def assign_splits(folder: Path, found: Found, seed: int, stated: Stated | None =
 
 def _by_folders(rows: Sequence[Row], found: Found, table: Path, seed: int) -> list[Row]:
     """Takes the splits from folders; without one for validation, 15 % of the training groups are split off."""
-    if any(row.split for row in rows):
-        raise UserError(f"{table}: folders assign splits already; keep only the columns file,group")
     splits = [found.splits[row.file] for row in rows]
-    rows = [replace(row, split=s, place=f"{s}/") for row, s in zip(rows, splits, strict=True)]
+    if "val" not in splits and all(row.split for row in rows):  # the table states what would be drawn
+        moved = [row.split == "val" and split == "train" for row, split in zip(rows, splits, strict=True)]
+        splits = ["val" if is_moved else split for is_moved, split in zip(moved, splits, strict=True)]
+    if any(row.split not in ("", split) for row, split in zip(rows, splits, strict=True)):
+        raise UserError(f"{table}: folders assign other splits; keep only the columns file,group")
+    rows = [replace(row, split=s, place=f"{found.splits[row.file]}/") for row, s in zip(rows, splits, strict=True)]
     rows = [replace(row, group=row.group or row.id) for row in rows]
     if "val" in splits:
         return rows

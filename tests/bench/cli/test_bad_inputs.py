@@ -171,8 +171,8 @@ check-data all | one data set at a time
 check-data cxr-fantom | unknown data set
 check-data cxr-phantom --size 3 | --size
 check-data cxr-phantom --seed -3 | seed
-check-data cxr-phantom --out page.jpg | ends with .png
-check-data folder:{bad}/missing-splits --out {bad}/x.pdf | ends with .png
+check-data cxr-phantom --out page.jpg | give a folder
+check-data folder:{bad}/missing-splits --out {bad}/file | give a folder
 speed --backbone resnet81 | unknown backbone
 speed --repeats 1 | --repeats
 speed --device abacus | not usable here
