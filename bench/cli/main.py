@@ -22,7 +22,7 @@ from bench.cli.failures import GuardedCommands, line_of, require_folder
 from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all
 from bench.cli.mock_imports import mock_imports
 from bench.cli.plugins import installed_plugins
-from bench.cli.tools import check_data, export, get, merge, report, speed
+from bench.cli.tools import check_data, explain, export, get, merge, report, speed
 from bench.cli.tools import config as print_config
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ app.command(short_help="Get a data set, or say how to.")(get)
 
 
 app.command(short_help="Rebuild tables, figures and page from the stored scores.")(report)
+app.command(short_help="Explain one image: all maps in one PNG.")(explain)
 app.command(short_help="Export a trained classifier: weights, model card, ONNX.")(export)
 app.command(short_help="Benchmark speed against other libraries.")(speed)
 app.command("config", short_help="Print a config with all its values.")(print_config)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.cli.early import check_dataset_name, refuse_early, without_torch
 from bench.cli.failures import require_folder
-from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all
+from bench.cli.flags import AllFigures, console, folder_of_splits, names_of, option, register_all
 from bench.errors import UserError
 
 
@@ -164,3 +164,21 @@ def config(
         typer.echo(config_page(), nl=False)
         return
     typer.echo(without_torch(text), nl=False)
+
+
+def explain(
+    context: typer.Context,
+    image: Annotated[Path, typer.Argument(help="image file")],
+    cell: Annotated[Path, typer.Option(help="folder of a cell: RUN/cells/DATA SET/BACKBONE-HEAD-sSEED")],
+    target: Annotated[str | None, option("explained class [the predicted one]")] = None,
+    explainers: Annotated[str | None, option("explainers; all [those of the run, without controls]")] = None,
+    plugins: Annotated[str | None, option("Python files that add explainers, the backbone or head")] = None,
+    out: Annotated[Path | None, option("PNG file [RUN/explain/DATA SET/CELL/IMAGE.png]")] = None,
+) -> None:
+    """Explain one image by a trained classifier of a run: all maps in one PNG."""
+    for problem in register_all(context.obj, plugins):
+        console.print(Text(problem, style="red"))
+    from bench.commands.explain.command import explain_image
+
+    for line in explain_image(image, cell, target, names_of(explainers), out):
+        console.print(line, soft_wrap=True, markup=False)
