@@ -9,17 +9,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from bench.configs.sections import (
-    BackboneOverrides,
-    DataSection,
-    ExplainSection,
-    Overrides,
-    OwnSection,
-    ReportSection,
-    RunSection,
-    Section,
-    TrainingSection,
-)
+from bench.configs.sections import DataSection, ExplainSection, ReportSection, RunSection, Section, TrainingSection
+from bench.configs.tables import BackboneOverrides, Overrides, OwnSection
 from bench.errors import UserError
 from bench.registry import closest
 from bench.specs import parse_spec
@@ -202,7 +193,8 @@ def _sections() -> dict[str, type[BaseModel]]:
 
 def _section_at(path: tuple[int | str, ...]) -> type[BaseModel] | None:
     """Returns the model of a section by the path to it in a config, or by its own name; None if there is none."""
-    named = {kind.__name__: kind for kind in (Config, Overrides, BackboneOverrides, *_sections().values())}
+    models: list[type[BaseModel]] = [Config, Overrides, BackboneOverrides, *_sections().values()]
+    named = {kind.__name__: kind for kind in models}
     if path[0] == "datasets":
         return BackboneOverrides if "backbones" in path else Overrides
     return _sections().get(str(path[-1])) or named.get(str(path[-1]))

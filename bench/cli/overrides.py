@@ -80,7 +80,7 @@ class Flags:
         """
         count = _count("--explain", self.explain, "diseased images")
         explained = {} if self.explain is None else dict.fromkeys(("diseased", "healthy", "faithful"), count)
-        values = {
+        values: dict[str, dict[str, Any]] = {
             "data": {"size": self.size, "allow_duplicates": self.allow_duplicates or None},
             "training": {"epochs": self.epochs, "batch_size": self.batch_size},
             "explain": {"batch_size": self.batch_size, "align": self.align},

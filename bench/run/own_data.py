@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from bench.config import Config, lay_over, parse_config
-from bench.configs.sections import OwnSection
+from bench.configs.tables import OwnSection
 from bench.contracts import DatasetInfo
 from bench.data.loading import build_samples
 from bench.data.prepare import request_for

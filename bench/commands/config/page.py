@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bench.config import Config
-from bench.configs.sections import BackboneOverrides, Overrides, OwnSection
+from bench.configs.tables import BackboneOverrides, Overrides, OwnSection
 from bench.registry import EXPLAINERS, HEADS, STUDIES, Registry
 
 _HEAD = """\
@@ -79,13 +79,13 @@ def _toml(value: Any) -> str:
 
 def _type(facts: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """Describes the values that a key takes."""
-    if "$ref" in facts:
+    if any(key.endswith("ref") for key in facts):  # a model of its own
         return "table"
     if several := facts.get("anyOf"):
         return " or ".join(dict.fromkeys(_type(one, schema) for one in several if one.get("type") != "null"))
     if "enum" in facts or "const" in facts:
         return ", ".join(f"`{json.dumps(one)}`" for one in facts.get("enum", [facts.get("const")]))
-    kind = facts.get("type", "any value")
+    kind = str(facts.get("type", "any value"))
     if kind == "array":
         items = facts.get("items") or {"type": "number"}
         return f"list of {_type(items, schema)}"

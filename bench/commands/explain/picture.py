@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.figure import Figure
 
 from bench.commands.explain.maps import Explained
@@ -14,7 +16,7 @@ _COLUMNS = 6
 _TILE, _GAP, _TITLE, _HEADER, _FOOTER = 1.45, 0.12, 0.34, 0.5, 0.5  # inches
 _LEAST_WIDTH = 8.4  # of two colour bars
 _LONGEST = 90  # letters of the file name
-_FONTS = {"inherent": {"fontweight": "bold"}, "control": {"fontstyle": "italic"}}
+_FONTS: dict[str, dict[str, Any]] = {"inherent": {"fontweight": "bold"}, "control": {"fontstyle": "italic"}}
 
 
 def picture(explained: Explained) -> Figure:

@@ -14,16 +14,8 @@ from bench.cli.main import app
 from bench.commands.config.page import config_page, meanings_of
 from bench.commands.config.toml import resolved_toml
 from bench.config import Config, load_config, shipped_configs
-from bench.configs.sections import (
-    BackboneOverrides,
-    DataSection,
-    ExplainSection,
-    Overrides,
-    OwnSection,
-    ReportSection,
-    RunSection,
-    TrainingSection,
-)
+from bench.configs.sections import DataSection, ExplainSection, ReportSection, RunSection, TrainingSection
+from bench.configs.tables import BackboneOverrides, Overrides, OwnSection
 from bench.errors import UserError
 from tests.support.files import ROOT
 from tests.support.made import forgotten_afterwards
