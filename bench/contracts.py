@@ -492,6 +492,7 @@ class BackboneInfo:
         mean: normalisation that its pretrained weights need; None = that of the data set.
         std: like ``mean``.
         always: the network needs this normalisation with any weights.
+        at_hand: returns whether its pretrained weights are on this machine, so that nothing is downloaded.
     """
 
     name: str
@@ -500,3 +501,4 @@ class BackboneInfo:
     mean: Channels | None = None
     std: Channels | None = None
     always: bool = False
+    at_hand: Callable[[], bool] = field(default=lambda: False)

@@ -10,13 +10,22 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
 from importlib.util import find_spec
+from threading import Event, Thread
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 from rich.text import Text
 
 from bench.text.media import visible
+
+#: Kind of the step that reads images.
+PREPARE = "prepare"
+#: Seconds after which a run without a bar says again what it does.
+SILENCE = 30.0
+#: Columns of the bar itself, and of the numbers and gaps to its right.
+_BAR, _NUMBERS = 10, 33
 
 
 class _TimeLeft(ProgressColumn):
@@ -31,6 +40,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def fitted(text: str, width: int) -> str:
+    """Shortens the part of a description before its last colon, which names the cell, to fit into some columns."""
+    if len(text) <= width:
+        return text
+    head, colon, tail = text.rpartition(": ")
+    left = width - len(colon + tail) - 1
+    return f"{head[:left]}…{colon}{tail}" if left > 0 else f"{text[: max(0, width - 1)]}…"
+
+
 def shows_bars(console: Console) -> bool:
     """Returns whether a progress bar can be shown: on a terminal, and in a notebook with ipywidgets."""
     return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
@@ -38,6 +56,10 @@ def shows_bars(console: Console) -> bool:
 
 class Progress(ABC):
     """Interface through which a computation says what it does."""
+
+    @abstractmethod
+    def measured(self, passes: float, seconds: float) -> None:
+        """Reports the time of passes inside of a step, such as those of an epoch; a backward pass counts as two."""
 
     @abstractmethod
     def update(self, text: str) -> None:
@@ -58,16 +80,23 @@ class SentProgress(Progress):
     A description that is lost does no harm; a line that came twice, or not at all, would.
 
     Args:
-        send: called with every description.
+        send: called with every description, and with passes and their seconds since the last one that was sent; returns
+            whether it sends this one.
     """
 
-    def __init__(self, send: Callable[[str], None]) -> None:
+    def __init__(self, send: Callable[[str, float, float], bool]) -> None:
         self._send = send
+        self._passes = self._passing = 0.0
         self._said: list[tuple[str, ...]] = []
+
+    def measured(self, passes: float, seconds: float) -> None:
+        """Keeps the time of passes until the next description is sent."""
+        self._passes, self._passing = self._passes + passes, self._passing + seconds
 
     def update(self, text: str) -> None:
         """Sends the description of the current step."""
-        self._send(text)
+        if self._send(text, self._passes, self._passing):
+            self._passes = self._passing = 0.0
 
     def say(self, text: str, style: str = "") -> None:
         """Keeps a permanent line."""
@@ -84,7 +113,10 @@ class SentProgress(Progress):
 
 
 class RunProgress(Progress):
-    """Progress of a run on a console; the remaining time is estimated from finished steps of the same kind.
+    """Progress of a run on a console, with the remaining time; without a bar, a line at least every 30 seconds.
+
+    The time of a step is the mean of finished ones of its kind, otherwise that of its image passes at the measured
+    rate. Reading images says nothing about the rest, so that there is no estimate before passes were measured.
 
     Args:
         console: console to write to.
@@ -99,23 +131,39 @@ class RunProgress(Progress):
         for kind in steps:
             self._waiting[kind] += 1
         self._seconds: dict[str, list[float]] = defaultdict(list)
-        self._started = time.monotonic()
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _TimeLeft())
-        self._bar = Bar(*columns, console=console, transient=True, disable=not shows_bars(console))
+        self._weights: dict[str, float] = {}
+        self._passes = self._passing = 0.0
+        self._started = self._said = self._ended = time.monotonic()
+        self._has_bar = shows_bars(console)
+        text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+        columns = (text, BarColumn(bar_width=_BAR), MofNCompleteColumn(), _TimeLeft())
+        self._bar = Bar(*columns, console=console, transient=True, disable=not self._has_bar)
         self._total = len(steps)
-        self._task = self._bar.add_task("starting", total=self._total)
+        self._text = "starting"
+        self._task = self._bar.add_task(self._text, total=self._total)
+        self._over = Event()
 
     def __enter__(self) -> RunProgress:
         self._bar.start()
+        if not self._has_bar:
+            Thread(target=self._repeat, daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._over.set()
         self._bar.stop()
+
+    def _repeat(self) -> None:
+        """Prints the current step whenever nothing was printed for ``SILENCE`` seconds."""
+        while not self._over.wait(max(0.0, self._said + SILENCE - time.monotonic())):
+            if time.monotonic() - self._said >= SILENCE:
+                self.milestone(self._text)
 
     def end(self, kind: str, seconds: float | None) -> None:
         """Counts a finished step; ``seconds`` is None if its time must not enter the estimates."""
         if seconds is not None:
             self._seconds[kind].append(seconds)
+        self._ended = time.monotonic()
         self._waiting[kind] -= 1
         self._bar.advance(self._task)
 
@@ -131,13 +179,24 @@ class RunProgress(Progress):
         for kind in kinds:
             self.end(kind, None)
 
+    def weigh(self, kind: str, passes: float) -> None:
+        """Notes how many images a step of this kind passes forward; a backward pass counts as two."""
+        self._weights[kind] = passes
+
+    def measured(self, passes: float, seconds: float) -> None:
+        """Adds the time of passes to the measured rate."""
+        self._passes, self._passing = self._passes + passes, self._passing + seconds
+
     def update(self, text: str) -> None:
-        """Changes the description of the current step on the bar."""
-        self._bar.update(self._task, description=visible(text), left=self._left())
+        """Changes the description of the current step."""
+        self._text = visible(text)
+        width = self.console.width - _BAR - _NUMBERS
+        self._bar.update(self._task, description=fitted(self._text, width), left=self._left())
 
     def say(self, text: str, style: str = "") -> None:
         """Prints a permanent line above the bar."""
-        self.console.print(Text(f"[{clock(time.monotonic() - self._started)}] {text}", style=style), soft_wrap=True)
+        self._said = time.monotonic()
+        self.console.print(Text(f"[{clock(self._said - self._started)}] {text}", style=style), soft_wrap=True)
 
     def milestone(self, text: str) -> None:
         """Prints a permanent line with the remaining time."""
@@ -146,8 +205,14 @@ class RunProgress(Progress):
 
     def _left(self) -> str:
         known = {kind: sum(values) / len(values) for kind, values in self._seconds.items()}
-        if not known:
+        weighed = [kind for kind in known if self._weights.get(kind)]
+        passes = self._passes + sum(self._weights[kind] for kind in weighed)
+        if not passes and not known.keys() - {PREPARE}:
             return ""
-        typical = sum(known.values()) / len(known)
-        seconds = sum(count * known.get(kind, typical) for kind, count in self._waiting.items()) / self.workers
-        return f"about {clock(seconds)} left"
+        rate = (self._passing + sum(known[kind] for kind in weighed)) / passes if passes else 0.0
+        guessed = {kind: passes * rate for kind, passes in self._weights.items()} | known
+        others = [seconds for kind, seconds in guessed.items() if kind != PREPARE]
+        typical = sum(others) / len(others)
+        every = sum(count * guessed.get(kind, typical) for kind, count in self._waiting.items()) / self.workers
+        passed = time.monotonic() - self._ended  # part of a step that has not ended
+        return f"about {clock(max(every - passed, every / 10))} left"

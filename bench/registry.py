@@ -23,7 +23,9 @@ from bench.contracts import (
 )
 from bench.errors import UserError
 from bench.registration.facts import annotations_of, check_class, check_dataset, check_fact, check_metric
-from bench.specs import MOST_BYTES, closest, is_plain_name
+from bench.registration.names import leave_out, split_names
+from bench.specs import MOST_BYTES, is_plain_name, parse_spec
+from bench.specs import closest as closest  # for all who look names up
 
 #: A line per plugin that failed to load, with the reason.
 SKIPPED_PLUGINS: list[str] = []
@@ -88,6 +90,10 @@ class Registry(Generic[Entry]):
             raise UserError(f"unknown {self.kind} {name!r}; {hint}")
         return self._entries[name]
 
+    def originals(self) -> list[str]:
+        """Lists every name except other implementations of a method."""
+        return [name for name in self if not getattr(self[name], "variant_of", "")]
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
@@ -102,6 +108,25 @@ HEADS: Registry[type[Head]] = Registry("head")
 BACKBONES: Registry[BackboneInfo] = Registry("backbone")
 STUDIES: Registry[Any] = Registry("study")  # classes of bench.studies.base
 ALL_REGISTRIES: tuple[Registry[Any], ...] = (EXPLAINERS, METRICS, DATASETS, HEADS, BACKBONES, STUDIES)
+
+
+def resolve_names(names: Sequence[str], registry: Registry[Any]) -> list[str]:
+    """Returns registered names, with parameters as given, without repetitions.
+
+    ``all`` stands for every name except other implementations of a method; ``-name`` leaves a name out.
+
+    Raises:
+        UserError: unknown name, or one that is left out although it is not there.
+    """
+    wanted, unwanted = split_names(names)
+    found: dict[str, None] = {}
+    for name in wanted:
+        if name != "all":
+            registry[parse_spec(name).base]
+        found |= dict.fromkeys(registry.originals() if name == "all" else [name])
+    for name in unwanted:
+        registry[parse_spec(name).base]
+    return leave_out(list(found), unwanted, registry.kind)
 
 
 def _require(cls: type, base: type, names: Sequence[str]) -> None:

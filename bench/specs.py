@@ -19,6 +19,11 @@ from typing import Any
 #: Characters of names that are paths as they are; ``\\w`` stands for letters, digits and ``_``.
 _PLAIN = re.compile(r"[\w.+@=\- ]+")
 MOST_BYTES = 100
+#: Parameters of a folder of images that say how its files are read.
+READING = {"modality", "healthy", "positive", "mask_values", "window", "grades", "allow_duplicates"}
+#: Similarity from which a name is suggested before those that contain the wrong one; most names that are suggested;
+#: fewest letters of a wrong name that are looked for inside of others.
+_ALIKE, _MOST, _SHORTEST = 0.8, 3, 3
 _PARAMETER = re.compile(r"(\w+)=([^@=]+)")
 
 
@@ -32,9 +37,20 @@ def is_plain_name(name: str) -> bool:
 
 
 def closest(name: str, known: Sequence[str]) -> str:
-    """Returns the end of an error line: the known names closest to a wrong one, or all of them if none is close."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    """Returns the end of an error line: the known names closest to a wrong one, or all of them if none is close.
+
+    A very similar name comes first, then names that contain it (``iou`` -> ``iou_at_area``), then similar ones.
+    """
+    part = _letters(name)
+    inside = [one for one in known if len(part) >= _SHORTEST and part in _letters(one)]
+    similar, alike = (difflib.get_close_matches(name, known, n=_MOST, cutoff=cutoff) for cutoff in (_ALIKE, 0.5))
+    near = list(dict.fromkeys([*similar, *inside, *alike]))[:_MOST]
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def _letters(name: str) -> str:
+    """Returns the letters and digits of a name, in lower case."""
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 @dataclass(frozen=True)
@@ -70,8 +86,9 @@ def parse_spec(text: str) -> Spec:
 def short_names(specs: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     """Returns name -> spec: ``folder:/data/busi@size=96`` becomes ``busi@size=96``, other specs keep their text.
 
-    A name has as many further folders of the path before it as it takes to differ from all others. A folder whose own
-    name reads as a spec keeps the whole path.
+    A name has as many further folders of the path before it as it takes to differ from all others, and parameters that
+    only say how files are read (``busi@modality=ultrasound``) if it takes them. A folder whose own name reads as a spec
+    keeps the whole path.
 
     Args:
         specs: data sets as the user named them, all different.
@@ -80,14 +97,24 @@ def short_names(specs: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     specs = list(specs)
     folders = {spec: _folders(spec) for spec in specs}
     depth = dict.fromkeys(specs, 1)
+    whole = {spec for spec in specs if not READING & parse_spec(spec).parameters.keys()}
     while True:
-        names = {spec: _named(spec, folders[spec], depth[spec]) for spec in specs}
+        names = {spec: _named(spec, folders[spec], depth[spec], spec in whole) for spec in specs}
         counts = Counter(names.values())
         clashing = [one for one in specs if counts[names[one]] > 1 or (folders[one] and names[one] in taken)]
+        alike = [one for one in clashing if one not in whole and _paths(clashing, folders)[folders[one]] > 1]
         deeper = [one for one in clashing if depth[one] < len(folders[one])]
-        if not deeper:
+        if alike:
+            whole |= set(alike)
+        elif deeper:
+            depth |= {one: depth[one] + 1 for one in deeper}
+        else:
             return {names[one] if counts[names[one]] == 1 else one: one for one in specs}
-        depth |= {one: depth[one] + 1 for one in deeper}
+
+
+def _paths(specs: Iterable[str], folders: Mapping[str, tuple[str, ...]]) -> Counter[tuple[str, ...]]:
+    """Counts the paths of specs."""
+    return Counter(folders[spec] for spec in specs)
 
 
 def _folders(spec: str) -> tuple[str, ...]:
@@ -97,8 +124,15 @@ def _folders(spec: str) -> tuple[str, ...]:
     return () if parts and "@" in parts[-1] else parts
 
 
-def _named(spec: str, folders: tuple[str, ...], depth: int) -> str:
-    return "/".join(folders[-depth:]) + spec.removeprefix(parse_spec(spec).base) if folders else spec
+def _named(spec: str, folders: tuple[str, ...], depth: int, whole: bool) -> str:
+    """Returns the name of a data set with some folders of its path; not ``whole``: without parameters of reading."""
+    if not folders:
+        return spec
+    parameters = spec.removeprefix(parse_spec(spec).base)
+    if not whole:
+        parts = [part for part in parameters.split("@") if part and part.partition("=")[0] not in READING]
+        parameters = "".join(f"@{part}" for part in parts)
+    return "/".join(folders[-depth:]) + parameters
 
 
 def _is_folder(text: str) -> bool:

@@ -17,7 +17,12 @@ from softcam.penalty import ElasticNet
 
 
 class _SoftCAMHead(Head):
-    """A ``SoftCAM`` trained with a penalty on its evidence."""
+    """A ``SoftCAM`` trained with a penalty on its evidence.
+
+    Args:
+        pooling: of the evidence to logits, ``avg`` or another of ``softcam.pooling``.
+        start: ``dense`` starts from the trained weights of the dense head with the same pooling; empty = as the others.
+    """
 
     family: ClassVar[Literal["inherent", "black box"]] = "inherent"
     paper = "arXiv:2505.17748"
@@ -69,8 +74,15 @@ def _start(start: str, pooling: str) -> str:
 class _Penalised(_SoftCAMHead):
     """A ``SoftCAM`` with a penalty: its weights (a number or "auto"), its schedule, and where its training starts.
 
-    ``start="dense"`` starts from the trained weights of the dense head with the same pooling. A searched weight needs
-    that head to compare with, so ``auto`` starts there as well.
+    A searched weight needs the dense head to compare with, so ``auto`` starts from it as ``start="dense"`` does.
+
+    Args:
+        l1: weight λ of the L1 penalty; ``auto`` searches it on the validation images.
+        l2: weight of the L2 penalty; ``auto`` searches it.
+        ridge: ``norm``, the length of the evidence, or ``squared``, its square.
+        scale: ``sum`` over the cells of the grid, as published, or ``mean``, so that one weight suits every grid.
+        penalty_start: epochs before the penalty begins; not set = as in ``[training]``.
+        penalty_ramp: epochs from there until it has its full weight; not set = as in ``[training]``.
     """
 
     def __init__(

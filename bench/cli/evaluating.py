@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from bench.cli.early import check_lists, refuse_early
 from bench.errors import UserError
 
 
@@ -41,6 +43,9 @@ def evaluate(
 ) -> None:
     """Explain and score a trained model; nothing is trained."""
     console = Console(highlight=False)
+    names = {"explainers": _names(explainers, "--explainers"), "metrics": _names(metrics, "--metrics")}
+    asked_data = [name for name in _datasets(datasets, data) if not Path(name).exists()]  # a folder or a table
+    refuse_early(context.obj, plugins, partial(check_lists, names, [] if data else asked_data))
     context.obj()
     from bench.cli.plugins import load_plugins
     from bench.given.command import Asked, run_evaluation
@@ -58,8 +63,8 @@ def evaluate(
         std=_numbers(std, "--std"),
         size=size,
         feature_layer=feature_layer,
-        explainers=_names(explainers, "--explainers"),
-        metrics=_names(metrics, "--metrics"),
+        explainers=names["explainers"],
+        metrics=names["metrics"],
         expected_auc=expected_auc,
         images=images,
         out=out,

@@ -16,15 +16,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli.checks import require_folder
+from bench.cli.early import check_run, refuse_early
 from bench.cli.evaluating import evaluate
-from bench.cli.failures import GuardedCommands, line_of
-from bench.cli.flags import AllFigures, console, folder_of_splits, names_of, option, register_all, workers_of
+from bench.cli.failures import GuardedCommands, line_of, require_folder
+from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all, workers_of
 from bench.cli.mock_imports import mock_imports
 from bench.cli.planning import plan as plan_run
 from bench.cli.plugins import installed_plugins
-from bench.cli.tools import check_data, export, get, merge, report, speed
-from bench.errors import UserError
+from bench.cli.tools import check_data, explain, export, get, merge, report, speed
+from bench.cli.tools import config as print_config
 from bench.run.cluster.forks import start_server
 from bench.run.finished import RECEIPT
 
@@ -40,8 +40,6 @@ Examples:
   run_benchmark.py check-data cxr --data-root data --splits released
 """
 
-#: Options that take several names; the config's section ``run`` has the same keys.
-_LISTS = ("datasets", "backbones", "heads", "explainers", "metrics", "seeds", "studies")
 app = typer.Typer(cls=GuardedCommands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -51,30 +49,35 @@ def benchmark(
     datasets: Annotated[str | None, option("data sets, comma separated; all; folder:PATH")] = None,
     backbones: Annotated[str | None, option("backbones, comma separated")] = None,
     heads: Annotated[str | None, option("heads, comma separated")] = None,
-    explainers: Annotated[str | None, option("explainers, comma separated; all")] = None,
-    metrics: Annotated[str | None, option("metrics, comma separated; all; name@operator")] = None,
+    explainers: Annotated[str | None, option("explainers; all; all,-scorecam")] = None,
+    metrics: Annotated[str | None, option("metrics; all; name@operator")] = None,
     seeds: Annotated[str | None, option("seeds, comma separated")] = None,
-    studies: Annotated[str | None, option("studies beside the scores, comma separated")] = None,
+    studies: Annotated[str | None, option("additional studies, comma separated; none")] = None,
     probes: Annotated[str | None, typer.Option(hidden=True, help="old name of --studies")] = None,
     shortcut: Annotated[str | None, option("plant a tag in every phantom: tag:0.9")] = None,
-    config: Annotated[str | None, option("shipped config or TOML file [quick; standard on CUDA]")] = None,
+    size: Annotated[int | None, option("input side in pixels")] = None,
+    folds: Annotated[int | None, option("cross-validation: test every image once")] = None,
+    epochs: Annotated[int | None, option("epochs of every training")] = None,
+    pretrained: Annotated[bool | None, option("start from ImageNet weights, if any")] = None,
+    explain: Annotated[str | None, option("diseased images to explain: N or all")] = None,
+    config: Annotated[str | None, option("shipped config or TOML file [quick]")] = None,
     data_root: Annotated[Path, option("folder of the downloaded data sets [data]")] = Path("data"),
-    splits: Annotated[Path | None, option("folder of released split files (docs/data.md)")] = None,
-    plugins: Annotated[str | None, option("Python files that add methods, metrics or data sets")] = None,
+    splits: Annotated[Path | None, option("folder of released split files")] = None,
+    plugins: Annotated[str | None, option("Python files with further methods or data")] = None,
     init: Annotated[Path | None, option("weights that every training starts from")] = None,
     out: Annotated[Path | None, option("run folder [results/<config>]")] = None,
-    cache: Annotated[Path | None, option("folder of decoded images [cache next to --out]")] = None,
+    cache: Annotated[Path | None, option("folder of decoded images [--out/../cache]")] = None,
     device: Annotated[str, option("cpu, cuda or auto [auto]")] = "auto",
     workers: Annotated[str | None, option("number of worker processes; gpus: one per GPU")] = None,
     cluster: Annotated[str | None, option("jobs (.toml), tcp://host:port or scheduler.json")] = None,
     batch_size: Annotated[int | None, option("batch size for training and explaining")] = None,
-    precision: Annotated[str, option("precision under occlusion: float32, bf16, auto")] = "auto",
-    align: Annotated[str | None, option("draw feature maps by receptive-field or by grid")] = None,
+    precision: Annotated[str, option("under occlusion: float32, bf16, auto")] = "auto",
+    align: Annotated[str | None, option("of feature maps: receptive-field or grid")] = None,
     page_images: Annotated[str | None, option("images to explore in the page, or all [200]")] = None,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
     all_figures: AllFigures = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip unreadable images and report how many")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip and count unreadable images")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="print every score and verdict at the end")] = False,
 ) -> None:
     """Train black boxes and SoftCAM models, explain both, score the maps."""
@@ -82,28 +85,25 @@ def benchmark(
         return
     require_folder("--data-root", data_root)
     require_folder("--cache", cache)
+    refuse_early(context.obj, plugins, partial(check_run, config or "quick", context.params))
     number = workers_of(workers, cluster)
     receipt = (out or Path("results") / Path(config or "quick").stem) / RECEIPT
     if number != 1 and not cluster and "torch" not in sys.modules and not receipt.exists():
         start_server()  # it imports what workers need while this process does
     problems = register_all(context.obj, plugins)
-    from bench.cli.overrides import merged_values, with_page_images
+    from bench.cli.overrides import Flags, merged_values, stated_by
     from bench.config import parse_config
     from bench.devices import choose_device, device_of_cluster
     from bench.evaluation.predictor import checked_precision
     from bench.run.options import RunOptions
+    from bench.run.own_data import adapt
     from bench.run.plan import make_plan, require_training
     from bench.store.run_folder import check_run_folder
 
     chosen_device = device_of_cluster(device) if cluster else choose_device(device)
     name = config if config is not None else ("standard" if chosen_device.type == "cuda" else "quick")
-    lists = {key: names_of(context.params[key]) for key in _LISTS}
-    if probes is not None:
-        if studies is not None:
-            raise UserError("--probes is the old name of --studies; give --studies alone")
-        lists["studies"] = names_of(probes)
-    values = merged_values(name, lists, batch_size, init, shortcut, align, allow_duplicates)
-    merged = parse_config(with_page_images(values, page_images), name)
+    flags = Flags.of(context.params)
+    merged, chosen = adapt(parse_config(merged_values(name, flags), name), stated_by(name, flags), data_root)
     plan = make_plan(merged, data_root)
     require_training(plan)
     folder = out or Path("results") / Path(name).stem
@@ -113,7 +113,7 @@ def benchmark(
         *(number, cluster or ""),
     )
     check_run_folder(folder)  # before anything is announced; the run checks it again
-    _announce(name, options, plan)
+    _announce(name, options, plan, chosen)
     shown = {"verbose": verbose, "all_figures": all_figures}
     _execute(merged, plan, options, problems, partial(register_all, context.obj, plugins), shown)
 
@@ -137,8 +137,10 @@ def _execute(
     raise typer.Exit(1 if outcome.problems or left else 0)
 
 
-def _announce(name: str, options: Any, plan: Any) -> None:
+def _announce(name: str, options: Any, plan: Any, chosen: list[str]) -> None:
     console.print(f"config {name} on {options.device}: {len(plan.cells)} classifiers on {', '.join(plan.datasets)}")
+    for line in chosen:
+        console.print(Text(line), soft_wrap=True)
     if plan.absent:
         line = f"left out, files not there: {', '.join(plan.absent)} (run_benchmark.py list says what is missing)"
         console.print(Text(line), soft_wrap=True)
@@ -149,7 +151,7 @@ def _announce(name: str, options: Any, plan: Any) -> None:
 def list_everything(
     context: typer.Context,
     data_root: Annotated[Path, option("folder of the downloaded data sets [data]")] = Path("data"),
-    plugins: Annotated[str | None, option("Python files that add methods, metrics or data sets")] = None,
+    plugins: Annotated[str | None, option("Python files with further methods or data")] = None,
 ) -> None:
     """List everything that a run can name, and which data sets are missing."""
     require_folder("--data-root", data_root)
@@ -185,8 +187,10 @@ app.command(short_help="Get a data set, or say how to.")(get)
 
 
 app.command(short_help="Rebuild what is stale of tables, figures and page.")(report)
+app.command(short_help="Explain one image: all maps in one PNG.")(explain)
 app.command(short_help="Export a trained classifier: weights, model card, ONNX.")(export)
 app.command(short_help="Benchmark speed against other libraries.")(speed)
+app.command("config", short_help="Print a config with all its values.")(print_config)
 app.command("check-data", short_help="Read every image of a data set, list problems.")(check_data)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from bench.cli.flags import console, names_of, option, register_all, workers_of
+from bench.cli.flags import console, option, register_all, workers_of
 
 
 def plan(
@@ -20,6 +20,10 @@ def plan(
     explainers: Annotated[str | None, option("explainers, comma separated; all")] = None,
     metrics: Annotated[str | None, option("metrics, comma separated; all; name@operator")] = None,
     seeds: Annotated[str | None, option("seeds, comma separated")] = None,
+    size: Annotated[int | None, option("input side in pixels")] = None,
+    folds: Annotated[int | None, option("cross-validation: test every image once")] = None,
+    epochs: Annotated[int | None, option("epochs of every training")] = None,
+    explain: Annotated[str | None, option("diseased images to explain: N or all")] = None,
     workers: Annotated[str | None, option("a further number of workers to show; gpus")] = None,
     data_root: Annotated[Path, option("folder of the downloaded data sets [data]")] = Path("data"),
     plugins: Annotated[str | None, option("Python files that add methods, metrics or data sets")] = None,
@@ -30,7 +34,7 @@ def plan(
     problems = register_all(context.obj, plugins)
     import torch
 
-    from bench.cli.overrides import merged_values
+    from bench.cli.overrides import Flags, merged_values
     from bench.commands.plan.command import show_plan
     from bench.config import parse_config
     from bench.devices import choose_device
@@ -39,9 +43,11 @@ def plan(
         console.print(Text(problem, style="red"))
     chosen = choose_device(device)
     name = config if config is not None else ("standard" if chosen.type == "cuda" else "quick")
-    given = {"datasets": datasets, "backbones": backbones, "heads": heads, "explainers": explainers}
-    lists = {key: names_of(text) for key, text in (given | {"metrics": metrics, "seeds": seeds}).items()}
+    flags = Flags(
+        *(datasets, backbones, heads, explainers, metrics, seeds),
+        **{"folds": folds, "size": size, "epochs": epochs, "explain": explain, "batch_size": batch_size},
+    )
     number = workers_of(workers, None)
     count = torch.cuda.device_count() if number == "gpus" else number
-    settings = parse_config(merged_values(name, lists, batch_size, None, None), name)
+    settings = parse_config(merged_values(name, flags), name)
     show_plan(settings, data_root, chosen, count, console)

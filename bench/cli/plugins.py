@@ -23,13 +23,15 @@ def installed_plugins() -> EntryPoints:
 def load_plugins(files: list[Path]) -> list[str]:
     """Imports plugin files and every installed entry point.
 
-    A plugin that fails half-way leaves nothing in the registries.
+    A plugin that fails half-way leaves nothing in the registries. An installed one that fails is left out, because
+    the user did not name it.
 
     Returns:
-        One line per plugin that failed, with its name and the reason.
+        One line per installed plugin that failed, with its name and the reason.
 
     Raises:
-        UserError: a file does not exist, is not a Python file, or is named twice; nothing is computed without it.
+        UserError: a file does not exist, is not a Python file, is named twice, or cannot be loaded; nothing is computed
+            without it.
     """
     _require_files(files)
     from bench.registry import SKIPPED_PLUGINS
@@ -38,7 +40,8 @@ def load_plugins(files: list[Path]) -> list[str]:
     for point in installed_plugins():
         problems.append(_attempt(f"{point.name} ({point.value})", point.load))
     for file in files:
-        problems.append(_attempt(str(file), partial(_import_file, file)))
+        if problem := _attempt(str(file), partial(_import_file, file)):
+            raise UserError(f"{problem}; repair it, or run without it")
     SKIPPED_PLUGINS[:] = [problem for problem in problems if problem]
     return list(SKIPPED_PLUGINS)
 
@@ -84,5 +87,5 @@ def _attempt(name: str, load: Callable[[], object]) -> str:
         for registry, known in zip(ALL_REGISTRIES, before, strict=True):
             for added in set(registry) - known:
                 registry.remove(added)
-        return f"plugin {name} skipped: {place_of(error)}{one_line(error)}"
+        return f"plugin {name} cannot be loaded: {place_of(error)}{one_line(error)}"
     return ""

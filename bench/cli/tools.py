@@ -1,15 +1,17 @@
-"""Commands next to a run: ``report``, ``export``, ``speed``, ``check-data``, ``merge`` and ``get``."""
+"""Commands next to a run: ``report``, ``export``, ``speed``, ``check-data``, ``merge``, ``get`` and ``config``."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from bench.cli.checks import require_folder
-from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all
+from bench.cli.early import check_dataset_name, refuse_early, without_torch
+from bench.cli.failures import require_folder
+from bench.cli.flags import AllFigures, console, folder_of_splits, names_of, option, register_all
 from bench.errors import UserError
 
 
@@ -74,10 +76,11 @@ def check_data(
     plugins: Annotated[str | None, option("Python files that add data sets")] = None,
     config: Annotated[str | None, option("config whose [data] says how to read, except size and seed")] = None,
     allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
-    out: Annotated[Path | None, option("page of samples [check-<name>.png]")] = None,
+    out: Annotated[Path | None, option("folder to write to [results/check/<name>]")] = None,
 ) -> None:
     """Read every image of a data set, list problems (exit code 1), draw a page of samples."""
     require_folder("--data-root", data_root)
+    refuse_early(context.obj, plugins, partial(check_dataset_name, name))
     for problem in register_all(context.obj, plugins):
         console.print(Text(problem, style="red"))
     from bench.cli.overrides import data_values
@@ -93,8 +96,19 @@ def check_data(
     plan = make_plan(parse_config(data_values(config, name, size, seed, allow_duplicates), "check-data"), data_root)
     ((short, info),) = plan.datasets.items()
     request = request_for(info, plan.configs[short].data, data_root, skip_bad=True, splits=folder_of_splits(splits))
-    page = out or Path(f"check-{file_name(short)}.png")
-    raise typer.Exit(0 if check_dataset(info, request, page, console) else 1)
+    folder = _check_folder(out, file_name(parse_spec(short).base))
+    raise typer.Exit(0 if check_dataset(info, request, folder, console) else 1)
+
+
+def _check_folder(out: Path | None, name: str) -> Path:
+    """Returns the folder that a check writes to.
+
+    Raises:
+        UserError: the name is that of a file.
+    """
+    if out is not None and (out.suffix in (".png", ".jpg", ".pdf", ".csv") or out.is_file()):
+        raise UserError(f"--out {out}: give a folder; samples.png and tables are written into it")
+    return out or Path("results/check") / name
 
 
 def merge(
@@ -116,6 +130,7 @@ def get(
 ) -> None:
     """Get a data set: clone it, or say how to get it and check it (exit code 1 if it is not there)."""
     require_folder("--data-root", data_root)
+    refuse_early(context.obj, None, partial(check_dataset_name, name))
     context.obj()
     from bench.commands.check_data.command import check_dataset
     from bench.commands.get.command import get_dataset
@@ -126,7 +141,46 @@ def get(
     info = DATASETS[name]
 
     def check() -> bool:
-        page = Path(f"check-{file_name(name)}.png")
-        return check_dataset(info, Request(data_root, 256, 0, skip_bad=True), page, console)
+        folder = _check_folder(None, file_name(name))
+        return check_dataset(info, Request(data_root, 256, 0, skip_bad=True), folder, console)
 
     raise typer.Exit(0 if get_dataset(info, data_root, console, check) else 1)
+
+
+def config(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="shipped config, or TOML file")] = "quick",
+    page: Annotated[bool, typer.Option("--page", help="print docs/config.md instead")] = False,
+) -> None:
+    """Print a config with all its values, as TOML."""
+
+    def text() -> str:
+        from bench.commands.config.toml import resolved_toml
+
+        return resolved_toml(name)
+
+    if page:
+        context.obj()
+        from bench.commands.config.page import config_page
+
+        typer.echo(config_page(), nl=False)
+        return
+    typer.echo(without_torch(text), nl=False)
+
+
+def explain(
+    context: typer.Context,
+    image: Annotated[Path, typer.Argument(help="image file")],
+    cell: Annotated[Path, typer.Option(help="folder of a cell: RUN/cells/DATA SET/BACKBONE-HEAD-sSEED")],
+    target: Annotated[str | None, option("explained class [the predicted one]")] = None,
+    explainers: Annotated[str | None, option("explainers; all [those of the run, without controls]")] = None,
+    plugins: Annotated[str | None, option("Python files that add explainers, the backbone or head")] = None,
+    out: Annotated[Path | None, option("PNG file [RUN/explain/DATA SET/CELL/IMAGE.png]")] = None,
+) -> None:
+    """Explain one image by a trained classifier of a run: all maps in one PNG."""
+    for problem in register_all(context.obj, plugins):
+        console.print(Text(problem, style="red"))
+    from bench.commands.explain.command import explain_image
+
+    for line in explain_image(image, cell, target, names_of(explainers), out):
+        console.print(line, soft_wrap=True, markup=False)

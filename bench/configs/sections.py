@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bench.configs.modalities import require_modality
 from bench.errors import UserError
@@ -16,7 +26,9 @@ _LARGEST_SEED = 2**32 - 1
 _Seed = Annotated[int, Field(ge=0, le=_LARGEST_SEED)]
 _Count = Annotated[int, Field(le=10**9)]
 _Batch = Annotated[int, Field(ge=1, le=2**16)]
-_Side = Annotated[int, Field(ge=32, le=2**13)]
+Side = Annotated[int, Field(ge=32, le=2**13)]
+#: A class folder may be called 0, which a name such as ``folder:PATH@healthy=0`` gives as a number.
+_ClassName = Annotated[str | bool, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 _Stored = Annotated[float, Field(ge=-(2**32), le=2**32)]
 
 
@@ -42,6 +54,12 @@ class RunSection(Section):
     """The grid: every combination of data set, backbone, head and seed is a cell.
 
     Attributes:
+        datasets: names of data sets, with parameters; ``all``; ``folder:PATH``.
+        backbones: names of backbones; ``timm:NAME``.
+        heads: heads that are trained, or converted, on every backbone.
+        explainers: names of explainers; ``all``. In this and every other list of names, ``-NAME`` leaves one out.
+        metrics: names of metrics; ``name@variant``; ``all``.
+        seeds: each is a training of its own.
         on_inherent: post-hoc explainers and controls that also explain the inherent models; inherent explainers
             always do.
         pretrained: start from ImageNet weights where there are any.
@@ -59,7 +77,7 @@ class RunSection(Section):
     seeds: list[_Seed] = Field([0], min_length=1)
     pretrained: bool = False
     studies: list[str] = []
-    sizes: list[_Side] = []
+    sizes: list[Side] = []
     init: str | None = None
 
 
@@ -72,11 +90,15 @@ class ReadingSection(Section):
         mask_values: values of mask files that mean lesion, such as ``[2]``, ``["#ff0000"]`` or ``[1, "ignore:255"]``;
             empty = the common codings.
         window: stored values that become black and white in grey images of more than 8 bits, as ``[low, high]``.
+        healthy: the class without lesions, or the negative one; False = there is none.
+        positive: with two classes, the one that is not healthy.
     """
 
     modality: str = ""
     mask_values: list[StrictInt | StrictStr] = []
     window: tuple[_Stored, _Stored] | None = None
+    healthy: _ClassName | None = None
+    positive: str = ""
 
     @field_validator("modality")
     @classmethod
@@ -99,14 +121,32 @@ class ReadingSection(Section):
             raise ValueError(f"{window[0]:g} is not below {window[1]:g}; give the value of black, then of white")
         return window
 
+    @field_validator("healthy")
+    @classmethod
+    def _named(cls, healthy: str | bool | None) -> str | bool | None:
+        if healthy is True:
+            raise ValueError("true is no class; name the class, or state false if there is none")
+        return healthy
+
+    @model_validator(mode="after")
+    def _one_class(self) -> Self:
+        if self.positive and self.healthy is not None:
+            raise ValueError("healthy and positive exclude each other; keep one")
+        return self
+
 
 class DataSection(ReadingSection):
-    """Input side in pixels and images per split (None = all); ``seed`` draws subsamples and splits.
+    """Images of a data set: input side and images per split (None = all).
 
-    ``modality``, ``mask_values``, ``window`` and ``grades`` are for ``folder:`` only, and replace what its
-    ``dataset.toml`` states.
+    ``modality``, ``mask_values``, ``window``, ``healthy``, ``positive`` and ``grades`` are for ``folder:`` only, and
+    replace what its ``dataset.toml`` states.
 
     Attributes:
+        size: input side in pixels; images are resized to a square.
+        train: number of training images, drawn by the seed.
+        val: number of validation images.
+        test: number of test images.
+        seed: of subsamples, splits and synthetic images.
         folds: cross-validation: all images are divided into so many parts, and each part is tested once, by a
             classifier that was trained on the others; None = the data set's own test images.
         shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
@@ -114,7 +154,7 @@ class DataSection(ReadingSection):
         allow_duplicates: accept one picture in two splits.
     """
 
-    size: _Side = 112
+    size: Side = 112
     train: _Count | None = Field(None, ge=2)
     val: _Count | None = Field(None, ge=2)
     test: _Count | None = Field(None, ge=2)
@@ -136,9 +176,19 @@ class TrainingSection(Section):
     """SGD with Nesterov momentum; the learning rate falls along a cosine to ``final_lr`` (arXiv:2505.17748, sec. 4).
 
     Attributes:
-        penalty_start, penalty_ramp: epochs before the penalty of a head begins, and until it has its full weight; a
-            head's own parameters of this name replace them.
-        search_epochs, search_steps: epochs for each weight of a penalty that is searched, and the most weights tried.
+        epochs: of every training.
+        batch_size: images per step; halved when memory runs out.
+        lr: learning rate at the start.
+        final_lr: smallest learning rate.
+        momentum: of SGD.
+        weight_decay: of all weights.
+        augmentation: ``paper``, the paper's recipe for its modalities, otherwise mild changes; ``light``, allowed flips
+            and small shifts; ``none``.
+        class_weights: weigh classes in the loss by the inverse of their frequency.
+        penalty_start: epochs before the penalty of a head begins, unless the head states its own.
+        penalty_ramp: epochs from there until it has its full weight, unless the head states its own.
+        search_epochs: epochs for each weight of a penalty that is searched.
+        search_steps: most weights that are tried.
         search_margin: validation AUC and balanced accuracy that the chosen weight may cost.
     """
 
@@ -161,7 +211,8 @@ class ExplainSection(Section):
     """How many images are explained (None = all) and how they are occluded.
 
     Attributes:
-        diseased, healthy: explained images with and without the disease.
+        diseased: explained images with the disease.
+        healthy: explained images without it.
         faithful: how many of the diseased ones go through the occlusion curves.
         steps: occlusion steps K.
         align: where the cells of a feature map are drawn: ``receptive-field``, where they look, or ``grid``, evenly
@@ -226,25 +277,3 @@ class ReportSection(Section):
     primary: dict[str, str] = {}
     page_images: Annotated[int, Field(ge=0, le=10**9)] | Literal["all"] = 200
     figures: Literal["shown", "all"] = "shown"
-
-
-class BackboneOverrides(Section):
-    """Settings of one backbone on one data set that differ, any subset of keys."""
-
-    training: dict[str, Any] = {}
-    heads: dict[str, dict[str, Any]] = {}
-
-
-class Overrides(Section):
-    """Settings of one data set that differ: ``[datasets.<name>.data]`` and so on, any subset of keys.
-
-    The name of a folder of images is ``folder`` for all of them, or ``folder:PATH`` as the run names it.
-
-    ``[datasets.<name>.backbones.<backbone>.heads.<head>]`` is the most specific: λ depends on data set and backbone.
-    """
-
-    data: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    explain: dict[str, Any] = {}
-    heads: dict[str, dict[str, Any]] = {}
-    backbones: dict[str, BackboneOverrides] = {}

@@ -12,8 +12,8 @@ from torch import Tensor
 from bench.config import Config
 from bench.contracts import Classifier, Explainer
 from bench.errors import UserError
-from bench.registry import EXPLAINERS
-from bench.run.plan import construct, resolve_names
+from bench.registry import EXPLAINERS, resolve_names
+from bench.run.plan import construct
 
 #: A function of the user: (classifier, images (N,3,H,W), targets (N,)) -> maps (N,h,w).
 MapFunction = Callable[[Classifier, Tensor, Tensor], Any]
@@ -62,6 +62,8 @@ def chosen_explainers(asked: Sequence[Any], config: Config) -> dict[str, tuple[E
         UserError: unknown name, two explainers of one name, or something that is no explainer.
     """
     asked = [asked] if isinstance(asked, str) or callable(asked) or isinstance(asked, Explainer) else list(asked)
+    if asked and all(isinstance(one, str) for one in asked):
+        asked = resolve_names(asked, EXPLAINERS)
     found: dict[str, tuple[Explainer, dict[str, Any]]] = {}
     for one in asked:
         for name, explainer, parameters in _found(one, config):

@@ -15,8 +15,8 @@ from bench.given.explainers import chosen_explainers
 from bench.given.models.heads import head_of
 from bench.given.models.sources import Source
 from bench.given.pixels import Normalisation
-from bench.registry import HEADS, STUDIES
-from bench.run.plan import Plan, construct, resolve_names
+from bench.registry import HEADS, STUDIES, resolve_names
+from bench.run.plan import Plan, construct
 from bench.specs import all_parameters
 from bench.store.code_digest import code_digest
 from bench.store.module_closure import is_library

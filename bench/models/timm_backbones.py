@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from bench.contracts import BackboneInfo
 from bench.errors import MissingData, UserError
-from bench.models.backbones import RANDOM
+from bench.models.backbones import RANDOM, is_cached
 from bench.registry import BACKBONES
 
 
@@ -37,7 +38,20 @@ def timm_backbone(name: str) -> BackboneInfo:
         raise UserError(f"unknown backbone 'timm:{name}'; did you mean {' or '.join(near)}?")
     config: Any = timm.get_pretrained_cfg(name)
     build = partial(timm_classifier, name)
-    return BackboneInfo(f"timm:{name}", build, "timm; weights where cached or downloadable", config.mean, config.std)
+    about = "timm; weights where cached or downloadable"
+    return BackboneInfo(f"timm:{name}", build, about, config.mean, config.std, at_hand=partial(timm_at_hand, config))
+
+
+def timm_at_hand(config: Any) -> bool:
+    """Returns whether the weights that a pretrained config of timm names are cached."""
+    if config.file:
+        return Path(config.file).is_file()
+    if not config.hf_hub_id:
+        return bool(config.url) and is_cached(config.url)
+    from huggingface_hub import try_to_load_from_cache
+
+    files = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
 
 
 def timm_classifier(name: str, pretrained: bool) -> tuple[nn.Module, str]:

@@ -15,6 +15,7 @@ from bench.config import Config
 from bench.errors import UserError
 from bench.files import telling
 from bench.progress import RunProgress
+from bench.run.expected import shares_of, weigh_steps
 from bench.run.options import RunOptions
 from bench.run.plan import Plan, plan_head, source_of
 from bench.run.schedule import Schedule
@@ -94,6 +95,7 @@ class Coordinator:
         self._count(task, done)
         if done.facts:
             self.note(task.dataset, done.facts)
+            self._weigh(task.dataset, done.facts)
         if task.cell and done.computed:
             self._note_work(task, task.cell, done)
         for line in done.problems:
@@ -138,8 +140,15 @@ class Coordinator:
         self._steps.setdefault(of, Counter()).update(kinds)
         self.progress.expect(*kinds)
 
+    def _weigh(self, name: str, facts: DatasetFacts) -> None:
+        """States the work on a data set, for the estimate of the time left."""
+        weigh_steps(self.progress, self.plan, name, facts)
+        for key in self.plan.cells:
+            if key.dataset == name:
+                self._expect(key, [Task("score", name, key).step] * (shares_of(self.plan, name, facts) - 1))
+
     def _count(self, task: Task, done: Done) -> None:
-        """Counts a finished step, and announces the shares that a training has found."""
+        """Counts a finished step, and corrects the number of shares by those that a training has found."""
         left = self._steps.get(task.cell or task.dataset, Counter())
         if left[task.step] > 0:
             left[task.step] -= 1
@@ -147,10 +156,10 @@ class Coordinator:
         if task.kind == "train" and task.cell in self.plan.cells and not done.ended:
             step = Task("score", task.dataset, task.cell).step
             shares = sum(stop - start for found in done.shares.values() for start, stop in found)
-            self._expect(task.cell, [step] * (shares - 1))
-            if not shares:
-                left[step] -= 1
-                self.progress.skip(step)
+            more = shares - left[step]
+            self._expect(task.cell, [step] * more)
+            self.progress.skip(*[step] * -more)
+            left[step] = shares
 
     def _note_work(self, task: Task, key: CellKey, done: Done) -> None:
         began = datetime.fromtimestamp(done.started, UTC).isoformat(timespec="milliseconds")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.config import Config
-from bench.configs.sections import DataSection, ReportSection
+from bench.configs.sections import ReportSection
 from bench.contracts import DatasetInfo, Explainer, Head
 from bench.data.folds.pool import fold_numbers, require_folds
-from bench.data.sources.folder import folder_dataset
 from bench.errors import PluginError, UserError, is_stop, one_line, place_of
 from bench.evaluation.requests import MetricRequest, resolve_metrics
 from bench.models.initial_weights import InitialWeights, read_initial_weights
-from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry
+from bench.registration.names import split_names
+from bench.registry import BACKBONES, DATASETS, EXPLAINERS, HEADS, STUDIES, Registry, resolve_names
+from bench.run.named_data import read_as, resolve_datasets, why_no_shortcut
 from bench.specs import all_parameters, closest, parse_spec, short_names
 from bench.store.records import CellKey
 from bench.training.penalty_search import PlannedHead
@@ -90,7 +89,7 @@ def make_plan(config: Config, root: Path, absent_too: bool = False) -> Plan:
     datasets = {name: resolved[spec] for name, spec in specs.items()}
     configs = {name: config.for_dataset(spec) for name, spec in specs.items()}
     for name, info in list(datasets.items()):
-        if configs[name].data.shortcut and (reason := _why_no_shortcut(info)):
+        if configs[name].data.shortcut and (reason := why_no_shortcut(info)):
             raise UserError(f"data set {name!r}: {reason}")
         if info.multilabel and configs[name].explain.explained_class == "predicted":
             raise UserError(
@@ -98,10 +97,7 @@ def make_plan(config: Config, root: Path, absent_too: bool = False) -> Plan:
                 "a map is compared with the mask of its finding; use 'label'"
             )
         require_folds(name, info, configs[name])
-        if grades := configs[name].data.grades:
-            datasets[name] = _graded(specs[name], info, grades)
-        if modality := configs[name].data.modality:
-            datasets[name] = _of_modality(specs[name], datasets[name], modality)
+        datasets[name] = read_as(specs[name], info, configs[name].data)
     _check_tables(config)
     heads, backbones = resolve_names(config.run.heads, HEADS), resolve_names(config.run.backbones, BACKBONES)
     if config.report != ReportSection():
@@ -130,25 +126,6 @@ def make_plan(config: Config, root: Path, absent_too: bool = False) -> Plan:
     )
 
 
-def _graded(name: str, info: DatasetInfo, grades: Sequence[str]) -> DatasetInfo:
-    """Returns the data set with its classes in the order of ``grades``."""
-    path = parse_spec(name).base
-    if path.startswith("folder:"):
-        return folder_dataset(Path(path.removeprefix("folder:")), grades)
-    if tuple(grades) != info.classes:
-        raise UserError(f"data set {name!r}: data.grades applies to folder:PATH; remove it, or set it for folder only")
-    return info
-
-
-def _of_modality(name: str, info: DatasetInfo, modality: str) -> DatasetInfo:
-    """Returns the data set with another modality, which is the user's to state for a folder only."""
-    if not parse_spec(name).base.startswith("folder:") and modality != info.modality:
-        raise UserError(
-            f"data set {name!r}: its modality is {info.modality}; data.modality applies to folder:PATH, so remove it"
-        )
-    return replace(info, modality=modality)
-
-
 def require_training(plan: Plan) -> None:
     """Raises UserError if a data set of the plan has no training images."""
     without = (name for name, info in plan.datasets.items() if "train" not in info.splits)
@@ -167,7 +144,7 @@ def _check_tables(config: Config) -> None:
         EXPLAINERS[name]
     for name in config.studies:
         STUDIES[name]
-    in_run = [parse_spec(name).base for name in config.run.datasets]
+    in_run = [parse_spec(name).base for name in split_names(config.run.datasets)[0]]
     for name, overrides in config.datasets.items():
         if name.startswith("folder:"):
             if name not in in_run:
@@ -192,13 +169,6 @@ def _check_report(report: ReportSection, heads: list[str]) -> None:
             raise UserError(f"[report] primary: {name} belongs to {found.info.family}, not to {family}")
 
 
-def _why_no_shortcut(info: DatasetInfo) -> str:
-    """Returns why no shortcut can be planted in this data set; empty if one can."""
-    if "shortcut" in inspect.signature(info.builder).parameters:
-        return ""
-    return "no shortcut can be planted in it; name phantoms, such as cxr-phantom"
-
-
 def plan_head(config: Config, key: CellKey, spec: str) -> PlannedHead:
     """Returns the head of a cell, with the parameters that apply to its data set (``spec``) and backbone.
 
@@ -215,63 +185,6 @@ def source_of(planned: PlannedHead, key: CellKey) -> CellKey | None:
     """Returns the cell whose trained classifier this one is converted from or starts from; None without one."""
     name = planned.head.converts or planned.head.starts
     return replace(key, head=name) if name else None
-
-
-def resolve_datasets(
-    names: Sequence[str], root: Path, sizes: Sequence[int] = (), absent_too: bool = False
-) -> tuple[dict[str, DatasetInfo], dict[str, str]]:
-    """Returns data sets by name, and why others are left out; ``all`` stands for every one whose files are there.
-
-    Raises:
-        UserError: unknown name, a named data set whose files are absent, or nothing left. Data sets without room for a
-            shortcut are left out of ``all@shortcut=…``.
-    """
-    chosen: dict[str, DatasetInfo] = {}
-    absent: dict[str, str] = {}
-    for name in names:
-        spec = parse_spec(name)
-        if spec.base == "all":
-            candidates = [DATASETS[known] for known in DATASETS if DATASETS[known].in_all]
-            absent |= {info.name: reason for info in candidates if (reason := info.missing(root))}
-            if "shortcut" in spec.parameters:
-                absent |= {info.name: reason for info in candidates if (reason := _why_no_shortcut(info))}
-            parameters = name.removeprefix("all")
-            chosen |= {info.name + parameters: info for info in candidates if info.name not in absent}
-            continue
-        is_folder = spec.base.startswith("folder:")
-        if is_folder and (unknown := spec.parameters.keys() - DataSection.model_fields.keys()):
-            hint = closest(min(unknown), list(DataSection.model_fields))
-            raise UserError(
-                f"data set {name!r}: there is no folder of this name, and no parameter {min(unknown)!r}; {hint}"
-            )
-        info = folder_dataset(Path(spec.base.removeprefix("folder:"))) if is_folder else DATASETS[spec.base]
-        if (reason := info.missing(root)) and not absent_too:
-            raise UserError(f"data set {info.name!r} is not there: {reason}")
-        chosen[name] = info
-    if not chosen:
-        raise UserError("no data set to work on: " + "; ".join(f"{name}: {why}" for name, why in absent.items()))
-    if sizes:
-        chosen = {f"{name}@size={size}": info for name, info in chosen.items() for size in sizes}
-    return chosen, absent
-
-
-def resolve_names(names: Sequence[str], registry: Registry[Any]) -> list[str]:
-    """Returns registered names, with parameters as given, without repetitions; ``all`` stands for every one.
-
-    Raises:
-        UserError: unknown name.
-    """
-    found: dict[str, None] = {}
-    for name in names:
-        if name != "all":
-            registry[parse_spec(name).base]
-        found |= dict.fromkeys(_all(registry) if name == "all" else [name])
-    return list(found)
-
-
-def _all(registry: Registry[Any]) -> list[str]:
-    """Lists every name except other implementations of a method."""
-    return [name for name in registry if not getattr(registry[name], "variant_of", "")]
 
 
 def construct(

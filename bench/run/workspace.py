@@ -20,7 +20,7 @@ from bench.data.selection import lesion_facts
 from bench.errors import NotApplicable, disk_fault, is_stop, one_line
 from bench.files import telling
 from bench.progress import Progress
-from bench.run.cell import Cell
+from bench.run.cells.cell import Cell
 from bench.run.options import RunOptions
 from bench.run.plan import Plan, plan_head, source_of
 from bench.run.tasks import Done, Ended, Task, ranges

@@ -103,9 +103,9 @@ def markdown_paragraph(text: str) -> str:
 
 
 def figure_text(name: str) -> str:
-    """Returns the name of a data set or class for a figure; of a long one its end, because paths begin alike."""
-    shown = visible(name)
-    return shown if len(shown) <= _LONGEST else "…" + shown[1 - _LONGEST :]
+    """Returns the name of a data set or class for a figure; of a long one its beginning and its end."""
+    shown, half = visible(name), (_LONGEST - 1) // 2
+    return shown if len(shown) <= _LONGEST else f"{shown[:half]}…{shown[half + 1 - _LONGEST :]}"
 
 
 def csv_cell(value: Any) -> Any:

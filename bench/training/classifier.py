@@ -170,6 +170,7 @@ class CellClassifier(CellIdentity):
     def _train(self, classifier: Classifier) -> Training:
         def show(row: dict[str, float], epochs: int, what: str) -> None:
             text = f"{what}epoch {row['epoch'] + 1:.0f}/{epochs}, validation AUC {row['val_auc']:.3f}"
+            self.progress.measured(3 * len(self.data.train) + len(self.data.val), row["seconds"])
             self.progress.update(f"{self.key}: {text}")
 
         recipe = TrainingRun(

@@ -13,7 +13,7 @@ import bench.models.backbones
 import bench.models.timm_backbones
 import bench.studies  # noqa: F401
 import softcam  # noqa: F401
-from bench.cli.overrides import with_page_images
+from bench.cli.overrides import Flags, merged_values
 from bench.config import load_config, parse_config, shipped_configs
 from bench.contracts import UserError
 from bench.evaluation.requests import resolve_metrics
@@ -36,6 +36,14 @@ def test_shipped_configs_make_plans() -> None:
     [
         ({"run": {"datsets": ["all"]}}, "unknown key 'run.datsets'; did you mean datasets"),
         ({"trainning": {}}, "unknown key 'trainning'; did you mean training"),
+        ({"dataset": {"elpv": {}}}, "unknown key 'dataset'; did you mean datasets"),
+        ({"explainer": {"gradcam": {}}}, "unknown key 'explainer'; did you mean explainers"),
+        ({"size": 64}, "unknown key 'size'; size belongs to [data]"),
+        ({"run": {"size": 64}}, "unknown key 'run.size'; size belongs to [data]"),
+        ({"data": {"epoch": 64}}, "unknown key 'data.epoch'; did you mean epochs"),
+        ({"run": {"training": {}}}, "unknown key 'run.training'; did you mean training"),
+        ({"datasets": {"elpv": {"trainning": {}}}}, "unknown key 'datasets.elpv.trainning'; did you mean training"),
+        ({"datasets": {"elpv": {"size": 3}}}, "unknown key 'datasets.elpv.size'; size belongs to [data]"),
         ({"explain": {"align": "cells"}}, "explain.align: Input should be 'receptive-field' or 'grid'"),
         ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1"),
         ({"datasets": {"elpv": {"data": {"sise": 3}}}}, "unknown key 'sise'; did you mean size"),
@@ -107,7 +115,7 @@ def test_absent_and_broken_config_files(tmp_path: Path) -> None:
         ("heads", "softcam-spars", "did you mean softcam-sparse"),
         ("explainers", "grad-cam", "did you mean gradcam"),
         ("metrics", "activation_precison", "did you mean activation_precision"),
-        ("metrics", "audc@purple", "metric 'audc' has no variant 'purple'; known: zero, black, blur"),
+        ("metrics", "audc@purple", "metric 'audc' has no variant 'purple'; known: black, blur, donor"),
     ],
 )
 def test_unknown_name_shows_the_closest(key: str, name: str, said: str) -> None:
@@ -157,5 +165,5 @@ def test_inherent_models_run_their_own_and_what_is_asked_for() -> None:
 
 @pytest.mark.parametrize(("given", "expected"), [(None, 200), ("all", "all"), ("0", 0), ("17", 17)])
 def test_page_images_of_the_command_line(given: str | None, expected: object) -> None:
-    values = with_page_images(parse_config({}, "empty").model_dump(), given)
+    values = merged_values("smoke", Flags(page_images=given))
     assert parse_config(values, "flags").report.page_images == expected

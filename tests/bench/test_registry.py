@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
-from bench.registry import BACKBONES, DATASETS, METRICS, backbone, dataset, metric
+from bench.registry import BACKBONES, DATASETS, METRICS, backbone, closest, dataset, metric
 
 METRIC = {"family": "exactness", "needs": ["maps"], "higher_is_better": True, "value_range": (0, 1), "paper": "-"}
 REGISTRIES = {metric: METRICS, dataset: DATASETS, backbone: BACKBONES}
@@ -41,7 +41,12 @@ def test_facts_are_stated_in_order_or_by_name() -> None:
         (metric, (), METRIC | {"function": print}, "unknown fact 'function'"),
         (dataset, ("oct",), {"classes": ("a", "b"), "licens": "CC0"}, "unknown fact 'licens'; did you mean licence"),
         (dataset, ("oct",), {}, "data set 'x' does not state its classes, masks, source, licence, citation"),
-        (backbone, ("small", None, None, True, 1), {}, "states 5 facts; there are 4: description, mean, std, always"),
+        (
+            backbone,
+            ("small", None, None, True, bool, 1),
+            {},
+            "states 6 facts; there are 5: description, mean, std",
+        ),
     ],
 )
 def test_wrong_facts_are_one_line(
@@ -52,3 +57,17 @@ def test_wrong_facts_are_one_line(
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "x" not in REGISTRIES[decorator]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "said"),
+    [
+        ("iou", ["audc", "iou_at_area", "auic"], "did you mean iou_at_area"),
+        ("grad-cam", ["guided_gradcam", "gradcam", "xgradcam"], "did you mean gradcam or xgradcam or guided_gradcam?"),
+        ("evidence", ["evidence_gap", "largest_evidence", "gini"], "did you mean evidence_gap or largest_evidence?"),
+        ("ad", ["xgradcam", "gini"], "known: gini, xgradcam"),
+        ("--", ["a-b", "gini"], "known: a-b, gini"),
+    ],
+)
+def test_suggestions_look_inside_names(name: str, known: list[str], said: str) -> None:
+    assert closest(name, known).startswith(said)

@@ -148,6 +148,12 @@ def test_published_penalties_reach_the_cells() -> None:
         (["folder:/data/elpv"], ["data/elpv"]),  # a registered name, even if it is not in the run
         (["folder:/data/odd@name"], ["folder:/data/odd@name"]),
         (["folder:/data/busi@size=96", "folder:/data/busi@size=64"], ["busi@size=96", "busi@size=64"]),
+        (["folder:/data/busi@modality=ultrasound@healthy=benign"], ["busi"]),
+        (["folder:/data/busi@modality=ct@size=96@mask_values=[2]"], ["busi@size=96"]),
+        (["folder:/data/busi@healthy=a", "folder:/data/busi@healthy=b"], ["busi@healthy=a", "busi@healthy=b"]),
+        (["folder:/data/busi@healthy=a", "folder:/data/busi"], ["busi@healthy=a", "busi"]),
+        (["folder:/a/busi@healthy=a", "folder:/b/busi"], ["a/busi", "b/busi"]),
+        (["folder:/data/elpv@modality=ct"], ["data/elpv"]),
     ],
 )
 def test_folders_are_named_by_their_last_folder(specs: list[str], names: list[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bench.cli.plugins import load_plugins
+from bench.errors import UserError
 from bench.registry import ALL_REGISTRIES, EXPLAINERS
 from bench.report.contents import TOPICS
 from bench.report.frames.load import load_frames
@@ -146,10 +147,11 @@ def test_wrong_plugin_is_one_line_and_leaves_nothing(tmp_path: Path, code: str, 
     before = [set(registry) for registry in ALL_REGISTRIES]
     file = tmp_path / "wrong.py"
     file.write_text(code, encoding="utf-8")
-    (problem,) = load_plugins([file])
-    assert said in problem
-    assert "wrong.py" in problem
-    assert "\n" not in problem
+    with pytest.raises(UserError) as caught:
+        load_plugins([file])
+    assert said in str(caught.value)
+    assert "wrong.py" in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert before == [set(registry) for registry in ALL_REGISTRIES]
 
 

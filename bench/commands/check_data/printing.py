@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.commands.check_data.reading import Reading, ReadSplit
-from bench.contracts import DatasetInfo
+from bench.contracts import SPLITS, DatasetInfo
 from bench.data.readers.faults import Kind
 from bench.files import Place
 from bench.text.media import csv_rows
@@ -98,6 +98,21 @@ def write_copies(reading: Reading, place: Place) -> None:
     """Writes the CSV file file,group of all images that have a copy."""
     with place as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(csv_rows([("file", "group"), *reading.copies]))
+
+
+def write_splits(reading: Reading, place: Place) -> None:
+    """Writes the CSV file file,split,group of all usable images, which a folder of images can use as splits.csv.
+
+    The group is empty where none is stated: the image then is a group of its own.
+    """
+    named = {name: split for name, split in reading.splits.items() if name in SPLITS}
+    rows = [
+        (id_, name, "" if group == id_ else group)
+        for name, split in named.items()
+        for id_, group in zip(split.ids, split.groups, strict=True)
+    ]
+    with place as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(csv_rows([("file", "split", "group"), *rows]))
 
 
 def print_faults(reading: Reading, listed: Path, console: Console) -> None:

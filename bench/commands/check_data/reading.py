@@ -139,8 +139,25 @@ def read_dataset(info: DatasetInfo, request: Request, console: Console) -> Readi
     _find_copies(info, request, result)
     if not generated:
         _judge(info, request, result)
+        result.unchecked += _never_checked(info, result)
     result.faults = list(dict.fromkeys(faults))
     return result
+
+
+def _never_checked(info: DatasetInfo, reading: Reading) -> list[str]:
+    """Lists what no program can see in the images, or what this one does not look for."""
+    has_mask = sum(map(sum, (split.has_mask for split in reading.splits.values())))
+    count = sum(len(split.ids) for split in reading.splits.values())
+    found = ["whether each image shows what its class says: look at samples.png"]
+    if has_mask:
+        found.append("whether the masks outline all lesions and nothing else: look at samples.png")
+    if not has_mask and info.masks == "none":
+        found.append("localisation: there are no masks, and a run leaves its metrics out")
+    elif has_mask < count:
+        without = f"{count - has_mask:,} of {count:,} images have no mask"
+        found.append(f"lesions on images without a mask: {without}, and a run scores no localisation on them")
+    found.append("copies that are cropped, turned by other than right angles, or drawn on, and series of one scanner")
+    return found
 
 
 def _judge(info: DatasetInfo, request: Request, reading: Reading) -> None:

@@ -19,7 +19,7 @@ from bench.data.readers.images import BadFile, Window, read_image
 from bench.data.readers.masks import read_regions_of, require_plausible
 from bench.data.readers.tables import read_records
 from bench.data.sources.layout.files import Found, class_of, find_files
-from bench.data.sources.layout.healthy import healthy_class
+from bench.data.sources.layout.healthy import healthy_class, note_lesions
 from bench.data.sources.layout.names import normal
 from bench.data.sources.layout.stated import NAME as STATED
 from bench.data.sources.layout.stated import Stated, ordered_as_stated, read_stated, require_findings_only
@@ -69,9 +69,10 @@ def assign_splits(folder: Path, found: Found, seed: int, stated: Stated | None =
         rows = [Row(file, "", "") for file in found.masks]
         found.bad += [_derived_fault(file, base) for file, base in found.derived.items()]
     if stated is not None and stated.groups:
-        if any(row.group for row in rows):
-            raise UserError(f"{table} and {folder / STATED} both state groups; keep one of them")
-        rows = [replace(row, group=stated.group_of(row.id, folder / STATED)) for row in rows]
+        found_groups = [stated.group_of(row.id, folder / STATED) for row in rows]
+        if any(row.group not in ("", group) for row, group in zip(rows, found_groups, strict=True)):
+            raise UserError(f"{table} and {folder / STATED} both state groups, which differ; keep one of them")
+        rows = [replace(row, group=group) for row, group in zip(rows, found_groups, strict=True)]
     if found.splits:
         rows = _by_folders(rows, found, table, seed)
     rows = [replace(row, group=row.group or row.id) for row in rows]
@@ -89,10 +90,13 @@ def assign_splits(folder: Path, found: Found, seed: int, stated: Stated | None =
 
 def _by_folders(rows: Sequence[Row], found: Found, table: Path, seed: int) -> list[Row]:
     """Takes the splits from folders; without one for validation, 15 % of the training groups are split off."""
-    if any(row.split for row in rows):
-        raise UserError(f"{table}: folders assign splits already; keep only the columns file,group")
     splits = [found.splits[row.file] for row in rows]
-    rows = [replace(row, split=s, place=f"{s}/") for row, s in zip(rows, splits, strict=True)]
+    if "val" not in splits and all(row.split for row in rows):  # the table states what would be drawn
+        moved = [row.split == "val" and split == "train" for row, split in zip(rows, splits, strict=True)]
+        splits = ["val" if is_moved else split for is_moved, split in zip(moved, splits, strict=True)]
+    if any(row.split not in ("", split) for row, split in zip(rows, splits, strict=True)):
+        raise UserError(f"{table}: folders assign other splits; keep only the columns file,group")
+    rows = [replace(row, split=s, place=f"{found.splits[row.file]}/") for row, s in zip(rows, splits, strict=True)]
     rows = [replace(row, group=row.group or row.id) for row in rows]
     if "val" in splits:
         return rows
@@ -142,28 +146,35 @@ def _derived_fault(file: Path, base: str) -> Fault:
     return Fault(str(file), reason, Kind.MASK_AS_IMAGE)
 
 
-def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
+def folder_dataset(
+    path: Path, grades: Sequence[str] = (), healthy: str | bool | None = None, positive: str = ""
+) -> DatasetInfo:
     """Returns the facts and the builder of the data set ``folder:PATH``; with ``labels.csv``, ``findings_dataset``.
 
     Args:
         path: the folder.
         grades: as in ``ordered_classes``.
+        healthy: the class without lesions, as in ``ReadingSection``; it replaces what ``dataset.toml`` states.
+        positive: instead, with two classes, the other one.
 
     Raises:
         MissingData: there is no class folder in ``path/images``.
-        UserError: ``grades`` are not exactly the class folders, or ``dataset.toml`` cannot be used.
+        UserError: there is no class ``healthy`` or ``positive``, ``grades`` are not exactly the class folders, or
+            ``dataset.toml`` cannot be used.
     """
     stated = read_stated(path)
     if has_findings(path):
         require_findings_only(stated, path)
-        if grades:
-            raise UserError(
-                f"data.grades does not apply to {path}: its labels.csv states findings, which have no order"
-            )
+        for key in [key for key, value in (("grades", grades), ("healthy", healthy), ("positive", positive)) if value]:
+            raise UserError(f"data.{key} does not apply to {path}: its labels.csv states findings, without classes")
         return _described(findings_dataset(path / LABELS), stated)
     found = _find(path, grades, stated)
-    by_file = stated.healthy is not None or stated.positive
-    healthy = stated.healthy_index(found.classes, path / STATED) if by_file else healthy_class(found)
+    where: object = path / STATED
+    if healthy is not None or positive:
+        where, stated = f"data set folder:{path}", stated.model_copy(update={"healthy": healthy, "positive": positive})
+    is_stated = stated.healthy is not None or bool(stated.positive)
+    negative = stated.healthy_index(found.classes, where) if is_stated else healthy_class(found)
+    has_lesions = is_stated and negative is not None and note_lesions(found, negative)
     doubtful = tuple(one for one in found.unused if one.kind == Kind.HEALTHY_LESION)
 
     def builder(
@@ -174,7 +185,7 @@ def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
         mask_values: Sequence[int | str] = (),
         window: Window | None = None,
     ) -> FolderImages:
-        reading = Reading(mask_values, window, healthy, tuple(grades), doubtful, stated)
+        reading = Reading(mask_values, window, None if has_lesions else negative, tuple(grades), doubtful, stated)
         return FolderImages(path, split, count, seed, reading)
 
     info = DatasetInfo(
@@ -186,7 +197,7 @@ def folder_dataset(path: Path, grades: Sequence[str] = ()) -> DatasetInfo:
         source=str(path),
         licence="the user's own",
         citation="",
-        healthy=healthy,
+        healthy=negative,
         in_all=False,
         ordered=found.ordered,
     )

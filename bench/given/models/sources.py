@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from bench.config import Config
 from bench.contracts import SPLITS, DatasetInfo, Sample
 from bench.data.findings.folder import findings_dataset
 from bench.data.findings.pairs import SPLIT as FINDING_SPLIT
@@ -25,7 +26,7 @@ from bench.given.models.known import stated_classes, stated_normalisation, state
 from bench.given.pixels import Normalisation, channels_of
 from bench.models.factory import load_classifier
 from bench.models.initial_weights import read_initial_weights
-from bench.run.plan import resolve_datasets
+from bench.run.named_data import read_as, resolve_datasets
 
 Build = Callable[..., nn.Module]
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -189,6 +190,7 @@ def named_dataset(name: str | Path, root: Path) -> tuple[str, DatasetInfo]:
         found = info.name
     else:
         ((found, info),) = resolve_datasets([text], root)[0].items()
+        info = read_as(text, info, Config().for_dataset(text).data)
         table = Path(info.name.removeprefix("folder:")) / (FINDING_TABLE if info.multilabel else "splits.csv")
     if info.name.startswith("folder:") and not _names_splits(table):
         build: Any = info.builder

@@ -123,7 +123,7 @@ def _row_names(found: ClassMaps, dataset: str, classes: list[str]) -> list[list[
     """Returns id and true class of every image and, for a test image, the predicted class."""
     names = []
     for name, label, values in zip(found.images.ids, found.images.labels, found.probabilities, strict=True):
-        names.append([short_name(name, dataset), f"true: {figure_text(classes[label])}"])
+        names.append([short_name(name, dataset, classes[label]), f"true: {figure_text(classes[label])}"])
         if np.isfinite(values).all():
             names[-1].append(f"pred.: {figure_text(classes[values.argmax()])}")
     return names

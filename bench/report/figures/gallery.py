@@ -19,7 +19,7 @@ from bench.statistics.intervals import Floats
 from bench.store.cell_facts import GeometryFacts
 from bench.store.folders import CellStore
 from bench.store.maps import read_arrays
-from bench.text.media import figure_text
+from bench.text.media import figure_text, visible
 
 SIGNED, UNSIGNED = "RdBu_r", "Purples"  # both white at 0, so that no evidence leaves the image as it is
 SCALE = 0.995
@@ -152,9 +152,9 @@ def tiles(frames: Frames, dataset: str, images: Images, methods: list[Method]) -
     return found
 
 
-def short_name(image: str, dataset: str) -> str:
-    """Returns an image id without the leading name of the data set, because a row has little room."""
-    return figure_text(image.removeprefix(f"{parse_spec(dataset).base}-"))
+def short_name(image: str, dataset: str, label: str = "") -> str:
+    """Returns an image id without the leading name of the data set or of its class, because a row has little room."""
+    return visible(image.removeprefix(f"{parse_spec(dataset).base}-").removeprefix(f"{label}/"))
 
 
 def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: pd.Series) -> list[list[str]]:
@@ -173,9 +173,10 @@ def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: 
     known = known[(known["dataset"] == dataset) & (known["head"] == head)].drop_duplicates("image").set_index("image")
     logits = known.filter(like="logit_").iloc[:, : len(classes)]
     names = []
-    for name, label in zip(images.ids, images.labels, strict=True):
+    for name, index in zip(images.ids, images.labels, strict=True):
         image = name.rpartition(" [")[0] if facts.multilabel else name  # of a pair of image and finding
-        lines = [short_name(image, dataset), *([] if facts.regression else [figure_text(facts.label_name(label))])]
+        label = facts.label_name(index)
+        lines = [short_name(image, dataset, label), *([] if facts.regression else [figure_text(label)])]
         if image in logits.index and name in targets.index:
             target = int(targets[name])
             value = outputs.probabilities(logits.loc[[image]].to_numpy(dtype=float))[0, target]

@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
@@ -30,6 +31,8 @@ from bench.store.manifest import Manifest
 WIDTH = 7.0  # inches, the text width of a two-column paper
 FONT = 7.5  # points, at that width; nothing is smaller than 7
 DPI = 200
+#: Letters of legends, in points; the smaller ones only where long names do not fit otherwise.
+_LEGEND_SIZES = (7, 6, 5)
 BLACK, GREY, LIGHT = "#000000", "#666666", "#C4C4C4"
 #: Okabe and Ito's strong hues for the inherent heads; Tol's muted ones, always dashed, for post-hoc methods.
 STRONG = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#332288", "#8C564B")
@@ -62,7 +65,7 @@ _RC = {
     "axes.labelsize": FONT,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
-    "legend.fontsize": 7,
+    "legend.fontsize": _LEGEND_SIZES[0],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -200,7 +203,8 @@ def legend_below(figure: Figure, groups: Mapping[str, Sequence[Any]]) -> None:
     if len(titled) == 1:
         (handles,) = titled.values()
         longest = max(len(handle.get_label()) for handle in handles)
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5 if longest < 20 else 3))
+        most = min(len(handles), 5 if longest < 20 else 3)
+        _fitting_legend(figure, [(handles, count) for count in range(most, 0, -1)])
         return
     columns: list[list[Any]] = []
     for title, handles in titled.items():
@@ -209,10 +213,28 @@ def legend_below(figure: Figure, groups: Mapping[str, Sequence[Any]]) -> None:
         columns += [[_text(""), *handles[half:]]] if handles[half:] else []
     rows = max(map(len, columns), default=0)
     filled = [handle for column in columns for handle in column + [_text("")] * (rows - len(column))]
-    legend = figure.legend(handles=filled, loc="outside lower center", ncols=max(len(columns), 1), columnspacing=1.6)
+    stacked = [handle for title, handles in titled.items() for handle in (_text(title), *handles)]
+    legend = _fitting_legend(figure, [(filled, max(len(columns), 1)), (stacked, 1)], columnspacing=1.6)
     for text in legend.get_texts():
         if text.get_text() in titled:
             text.set_fontweight("bold")
+
+
+def _fitting_legend(figure: Figure, layouts: Sequence[tuple[Sequence[Any], int]], **options: Any) -> Legend:
+    """Adds a legend below the panels in the first layout, and the largest letters, in which it fits the figure.
+
+    Args:
+        figure: with a constrained layout.
+        layouts: handles and number of columns; the last one is taken if none fits.
+        options: of ``Figure.legend``.
+    """
+    choices = [(handles, count, size) for size in _LEGEND_SIZES for handles, count in layouts]
+    for handles, count, size in choices:
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=count, fontsize=size, **options)
+        if legend.get_window_extent().width <= figure.bbox.width or (handles, count, size) == choices[-1]:
+            break
+        legend.remove()
+    return legend
 
 
 def _text(text: str) -> Line2D:

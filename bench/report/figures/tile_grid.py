@@ -11,15 +11,19 @@ from contourpy import contour_generator
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 from bench.report.figures.gallery import SCALE, SIGNED, UNSIGNED, Images
-from bench.report.figures.style import BLACK, GREY, WIDTH
+from bench.report.figures.style import BLACK, FONT, GREY, WIDTH
 from bench.statistics.intervals import Floats
 
 #: Colours and line widths, the lowest first.
 Layers = tuple[tuple[str, float], ...]
 NAMES = 1.06  # inches left of the tiles
+_MARGIN = 0.04  # inches left of the names
+_WIDEST = 24  # letters of a line that are tried first
+_NO_MATH = {36: "S"}  # the dollar sign, where only widths are measured
 _ON_IMAGE = "#F0E442"
 _TAG = "#009E73"
 
@@ -113,11 +117,27 @@ def outlines(mask: NDArray[np.bool_]) -> list[Floats]:
 
 
 def write_rows(axis: Axes, grid: TileGrid, names: list[list[str]]) -> None:
-    """Writes the name of each row, in lines left of it."""
+    """Writes the name of each row, in lines left of it that fit there."""
+    room = NAMES - 2 * grid.gap * grid.inch - _MARGIN
     for row, lines in enumerate(names):
-        text = "\n".join(part for line in lines for part in textwrap.wrap(line, 17)[:3])
+        text = "\n".join(part for line in lines for part in fitting_lines(line, room))
         y = grid.corner(row, 0)[1] + grid.height / 2
         axis.text(-2 * grid.gap, y, text, ha="right", va="center")
+
+
+def fitting_lines(text: str, room: float, most: int = 3) -> list[str]:
+    """Wraps text into at most ``most`` lines no wider than ``room`` inches; of longer text the end is shown."""
+    for width in range(_WIDEST, 5, -1):
+        lines = textwrap.wrap(text, width)
+        if all(_inches(line) <= room for line in lines):
+            break
+    if len(lines) <= most:
+        return lines
+    return textwrap.wrap(f"…{text[1 - width * most :]}", width)[:most]
+
+
+def _inches(text: str) -> float:
+    return float(TextPath((0, 0), text.translate(_NO_MATH), size=FONT).get_extents().width) / 72
 
 
 def wrapped(name: str, width: int = 12) -> str:

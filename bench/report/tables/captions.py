@@ -29,7 +29,7 @@ _CAPTIONS = {
     "consistency": "Agreement of the evidence with the label.",
     "exactness": "Gap between the logit and the prediction that an inherent map adds up to.",
     "complexity": "Complexity of the maps, for which neither direction is better.",
-    "cost": "Mean cost of one map.",
+    "cost": "Mean cost of one map; memory is that of a batch.",
 }
 _READINGS = {
     "classification": OVERALL,
@@ -52,7 +52,8 @@ _READINGS = {
     "complexity": "The metrics describe a map; they do not judge it.",
     "cost": "A pass is one image through the feature extractor, forward or backward; passes that methods share are "
     "charged to each. Seconds are measured while other data sets may be running on other cores; use --workers 1 for a "
-    "table of costs. Memory, on a GPU only, is the peak above that of the model and the images.",
+    "table of costs. Memory, on a GPU only, is that of a whole batch of maps and not of "
+    "one: the peak over all batches, above the model and the images. It grows with [explain] batch_size.",
 }
 
 #: Main tables whose texts are here; the tables by class are explained with their family.

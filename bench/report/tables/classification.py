@@ -22,7 +22,7 @@ _COSTS = {
     "forwards_per_map": "forward passes",
     "backwards_per_map": "backward passes",
     "seconds_per_map": "seconds",
-    _MEMORY: "peak memory [MiB]",
+    _MEMORY: "peak memory per batch [MiB]",
 }
 
 

@@ -58,7 +58,7 @@ class ClusterLoop:
     _running: dict[str, tuple[str, Task, Future[Any]]] = field(default_factory=dict)
     _missed: set[str] = field(default_factory=set)
     _died: set[Task] = field(default_factory=set)
-    _events: queue.SimpleQueue[tuple[str, str]] = field(default_factory=queue.SimpleQueue)
+    _events: queue.SimpleQueue[tuple[str, Any]] = field(default_factory=queue.SimpleQueue)
 
     def run(self) -> None:
         """Works until everything is done.
@@ -66,7 +66,7 @@ class ClusterLoop:
         Raises:
             UserError: the scheduler is gone, no worker can take part, or the disk cannot be written to.
         """
-        self.client.subscribe_topic(self.expected.token, lambda event: self._events.put(("text", str(event[1]))))
+        self.client.subscribe_topic(self.expected.token, lambda event: self._events.put(("text", event[1])))
         try:
             while not self.coordinator.schedule.is_over:
                 self._look()
@@ -160,13 +160,15 @@ class ClusterLoop:
         except queue.Empty:
             return
 
-    def _hear(self, kind: str, text: str) -> None:
+    def _hear(self, kind: str, what: Any) -> None:
         if kind == "text":
+            text, passes, seconds = what
+            self.coordinator.progress.measured(passes, seconds)
             self.coordinator.progress.update(text)
-        elif kind == "entered" and text in self._entering:
-            self._entered(*self._entering.pop(text))
-        elif kind == "done" and text in self._running:
-            address, task, future = self._running.pop(text)
+        elif kind == "entered" and what in self._entering:
+            self._entered(*self._entering.pop(what))
+        elif kind == "done" and what in self._running:
+            address, task, future = self._running.pop(what)
             self._done(address, task, future)
 
     def _entered(self, address: str, future: Future[Any]) -> None:

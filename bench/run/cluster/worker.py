@@ -222,21 +222,23 @@ def _difference(expected: Expected) -> str:
     return ""
 
 
-def _sender(expected: Expected, host: str) -> Callable[[str], None]:
+def _sender(expected: Expected, host: str) -> Callable[[str, float, float], bool]:
     """Returns what sends descriptions, and ends the task once its run is over."""
     worker, out = get_worker(), Path(expected.folder) / expected.out
     last = {"look": time.monotonic(), "send": 0.0}
 
-    def send(text: str) -> None:
+    def send(text: str, passes: float, seconds: float) -> bool:
         now = time.monotonic()
         if now - last["look"] > _LOOK:
             last["look"] = now
             if not owns(out, expected.token):
                 raise _Abandoned
-        if now - last["send"] > _SEND:
-            last["send"] = now
-            with suppress(Exception):  # the scheduler is gone, which the leading process notices
-                worker.log_event(expected.token, text + by_worker(str(worker.name), host))
+        if now - last["send"] <= _SEND:
+            return False
+        last["send"] = now
+        with suppress(Exception):  # the scheduler is gone, which the leading process notices
+            worker.log_event(expected.token, (text + by_worker(str(worker.name), host), passes, seconds))
+        return True
 
     return send
 

@@ -82,6 +82,12 @@ FLAGS = """
 --datasets cxr-phantom@=3 | unknown data set
 --datasets timm:resnet18 | unknown data set
 --datasets ../../etc | unknown data set
+--datasets empty | unknown data set 'empty'; it is a folder, so write folder:empty
+--datasets {bad}/empty | it is a folder, so write folder:{bad}/empty
+--datasets emty | unknown data set 'emty'; did you mean folder:empty?
+--datasets {bad}/emty | did you mean folder:{bad}/empty?
+--datasets folder:{bad}/emty | there is no such folder; did you mean folder:{bad}/empty?
+--metrics iou | unknown metric 'iou'; did you mean iou_at_area
 --datasets $HOME | unknown data set
 --datasets [/x] | unknown data set
 --datasets folder: | no class folder
@@ -165,8 +171,8 @@ check-data all | one data set at a time
 check-data cxr-fantom | unknown data set
 check-data cxr-phantom --size 3 | --size
 check-data cxr-phantom --seed -3 | seed
-check-data cxr-phantom --out page.jpg | ends with .png
-check-data folder:{bad}/missing-splits --out {bad}/x.pdf | ends with .png
+check-data cxr-phantom --out page.jpg | give a folder
+check-data folder:{bad}/missing-splits --out {bad}/file | give a folder
 speed --backbone resnet81 | unknown backbone
 speed --repeats 1 | --repeats
 speed --device abacus | not usable here

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import run_benchmark
 from bench.cli.listing import listing
 from bench.cli.main import app
-from bench.cli.overrides import merged_values
+from bench.cli.overrides import Flags, merged_values
 from bench.commands.check_data import command as check_data
 from bench.config import parse_config
 from bench.contracts import DatasetInfo, UserError
@@ -32,7 +32,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_fits_a_screen_and_shows_examples() -> None:
     done = command("--help")
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) <= 52
+    assert len(done.stdout.splitlines()) <= 56
     assert "--datasets all" in done.stdout
 
 
@@ -94,7 +94,7 @@ def test_batch_size_beats_every_table(tmp_path: Path) -> None:
     tables = ("training", "datasets.cxr-phantom.training", "datasets.cxr-phantom.backbones.compact.training")
     (tmp_path / "own.toml").write_text("".join(f"[{table}]\nbatch_size = 32\n" for table in tables))
     for flag, expected in ((None, 32), (4, 4)):
-        config = parse_config(merged_values(str(tmp_path / "own.toml"), {}, flag, None, None), "own")
+        config = parse_config(merged_values(str(tmp_path / "own.toml"), Flags(batch_size=flag)), "own")
         assert config.for_dataset("cxr-phantom", "compact").training.batch_size == expected
 
 
@@ -107,11 +107,11 @@ def test_console_script_is_the_same_command_line() -> None:
 def test_align_overrides_every_data_set(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text('[explain]\nalign = "grid"\n[datasets.cxr-phantom.explain]\nalign = "grid"\n')
     for flag, expected in (("receptive-field", "receptive-field"), (None, "grid")):
-        config = parse_config(merged_values(str(tmp_path / "own.toml"), {}, None, None, None, flag), "own")
+        config = parse_config(merged_values(str(tmp_path / "own.toml"), Flags(align=flag)), "own")
         found = {config.for_dataset(name).explain.align for name in ("cxr-phantom", "oct-phantom")}
         assert found == {expected}
     with pytest.raises(UserError, match=r"explain.align: Input should be 'receptive-field' or 'grid'"):
-        parse_config(merged_values("smoke", {}, None, None, None, "cells"), "smoke")
+        parse_config(merged_values("smoke", Flags(align="cells")), "smoke")
 
 
 def test_list_states_the_networks_of_every_explainer(tmp_path: Path) -> None:

@@ -40,6 +40,44 @@ def test_nothing_heavy_is_imported() -> None:
     assert python(code, *commands).splitlines() == [f"{words} []" for words in commands]
 
 
+def test_a_typo_is_answered_without_heavy_imports(tmp_path: Path) -> None:
+    """One process for all of them; each line is the end of its command."""
+    (tmp_path / "busi").mkdir()
+    (tmp_path / "own.toml").write_text("[runn]\nseeds = [0]\n")
+    typos = {
+        "--heads softkam": "unknown head 'softkam'",
+        "--explainers all,-gradkam": "unknown explainer 'gradkam'",
+        "--metrics iou": "did you mean iou_at_area",
+        "--studies sanityy": "unknown study 'sanityy'",
+        "--backbones resnet81": "unknown backbone 'resnet81'",
+        f"--datasets {tmp_path}/busi": f"so write folder:{tmp_path}/busi",
+        f"--datasets folder:{tmp_path}/bsi": f"did you mean folder:{tmp_path}/busi",
+        f"--config {tmp_path}/own.toml": "unknown key 'runn'; did you mean run",
+        "--config quik": "no config 'quik': did you mean quick",
+        "check-data cxr-fantom": "unknown data set 'cxr-fantom'",
+        "get fundus-he": "unknown data set 'fundus-he'; did you mean fundus-hei",
+        "evaluate --model m.py:build --datasets cxr-phantom --explainers gradkam": "unknown explainer 'gradkam'",
+    }
+    code = "for words in sys.argv[1:]:\n    print(shown(*words.split()).strip(), loaded())"
+    lines = python(code, *typos).splitlines()
+    for line, said in zip(lines, typos.values(), strict=True):
+        assert line.startswith("error: ")
+        assert said in line
+        assert line.endswith(" []")
+
+
+def test_names_that_only_the_real_packages_know_are_left_to_them() -> None:
+    code = """
+from bench.cli.early import refuse_early
+import run_benchmark
+refuse_early(run_benchmark.register, None, lambda: bool(__import__("torch").ones(1)))
+print("went on", loaded())
+refuse_early(run_benchmark.register, "mine.py", lambda: 1 / 0)
+print("did not ask")
+"""
+    assert python(code).splitlines() == ["went on []", "did not ask"]
+
+
 def complete(root: Path) -> None:
     """Creates files by which every data set is found."""
     for folder in ("A. Segmentation/1. Original Images", "B. Disease Grading/1. Original Images", "train/DRUSEN"):

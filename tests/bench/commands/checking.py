@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 import bench.data  # noqa: F401 (registers the data sets)
-from bench.commands.check_data.command import check_dataset
+from bench.commands.check_data.command import SAMPLES, check_dataset
 from bench.commands.check_data.reading import Reading, read_dataset
 from bench.contracts import DatasetInfo, Sample
 from bench.data.loading import Request
@@ -31,13 +31,13 @@ def lesion(side: int = SIDE) -> np.ndarray:
 
 def check(info: DatasetInfo, root: Path, splits: Path | None = None) -> tuple[bool, str, list[list[str]]]:
     """Whether the data set is clean, what was said, and the rows of the CSV file."""
-    screen, page = io.StringIO(), root / "out/page.png"
+    screen, folder = io.StringIO(), root / "out"
     request = Request(root, SIDE, 0, skip_bad=True, splits=splits)
-    clean = check_dataset(info, request, page, Console(file=screen, width=150))
-    if f"samples with their masks: {page}" in screen.getvalue():
-        with Image.open(page) as picture:
+    clean = check_dataset(info, request, folder, Console(file=screen, width=150))
+    if f"samples with their masks: {folder / SAMPLES}" in screen.getvalue():
+        with Image.open(folder / SAMPLES) as picture:
             assert min(picture.size) > 500
-    with (root / "out/page-faults.csv").open(newline="") as file:
+    with (root / "out/faults.csv").open(newline="") as file:
         return clean, screen.getvalue(), list(csv.reader(file))[1:]
 
 

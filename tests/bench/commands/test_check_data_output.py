@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -16,7 +17,7 @@ import bench.data  # noqa: F401 (registers the data sets)
 from bench.cli.main import app
 from bench.commands.check_data.command import check_dataset
 from bench.commands.check_data.reading import SHOWN
-from bench.contracts import Sample, UserError
+from bench.contracts import SPLITS, Sample, UserError
 from bench.data.loading import Request, load_split
 from bench.data.sources.folder import folder_dataset
 from bench.registry import DATASETS
@@ -91,17 +92,79 @@ def test_totals_of_the_publishers() -> None:
     assert DATASETS["fundus-idrid"].totals == ((597,),)
 
 
-def test_tables_beside_the_page_are_never_overwritten(own_folder: Path) -> None:
-    labels = own_folder / "labels.csv"
-    labels.write_text("mine")
+def test_files_of_others_are_never_overwritten(own_folder: Path) -> None:
+    folder = own_folder / "check"
+    folder.mkdir()
+    (folder / "splits.csv").write_text("mine")
     screen = Console(file=io.StringIO())
     request = Request(own_folder, SIDE, 0, skip_bad=True)
-    check_dataset(folder_dataset(own_folder), request, own_folder / "labels.png", screen)
-    assert labels.read_text() == "mine"
-    assert (own_folder / "labels-faults.csv").read_text() == "kind,file,reason\n"
-    with pytest.raises(UserError, match=r"--out .*labels.csv: the page of samples is a PNG file"):
-        check_dataset(folder_dataset(own_folder), request, labels, screen)
-    assert labels.read_text() == "mine"
+    with pytest.raises(UserError, match=r"splits\.csv"):
+        check_dataset(folder_dataset(own_folder), request, folder, screen)
+    assert (folder / "splits.csv").read_text() == "mine"
+    assert sorted(file.name for file in folder.iterdir()) == ["splits.csv"]
+
+
+def test_splits_are_those_of_a_run_and_can_be_used_elsewhere(own_folder: Path, tmp_path: Path) -> None:
+    check(folder_dataset(own_folder), own_folder)
+    written = own_folder / "out/splits.csv"
+    before = {name: rows_of(own_folder, name) for name in SPLITS}
+    assert before["test"]
+    written.replace(own_folder / "splits.csv")
+    assert {name: rows_of(own_folder, name) for name in SPLITS} == before
+
+
+@pytest.mark.parametrize("stated", ["", "groups = '/(.)'\n"])
+@pytest.mark.parametrize("layout", ["images", "images/train"])
+def test_drawn_splits_can_be_stated(tmp_path: Path, layout: str, stated: str) -> None:
+    """Also next to groups in dataset.toml, and to folders that assign the splits but for validation."""
+    folder, noise = tmp_path / "own", np.random.default_rng(0)
+    for place in (layout, "images/test") if layout != "images" else (layout,):
+        for index in range(24):
+            name = ("healthy", "sick")[index % 2]
+            save(
+                folder / place / name / f"{index}-{place[-4:]}.png",
+                noise.integers(0, 255, (SIDE, SIDE), dtype=np.uint8),
+            )
+    (folder / "dataset.toml").write_text(stated)
+    check(folder_dataset(folder), tmp_path)
+    before = {name: rows_of(folder, name) for name in SPLITS}
+    assert all(before.values())
+    (tmp_path / "out/splits.csv").rename(folder / "splits.csv")
+    assert {name: rows_of(folder, name) for name in SPLITS} == before
+    text = (folder / "splits.csv").read_text()
+    if layout == "images":
+        (folder / "splits.csv").write_text(text.replace(",test,", ",train,", 1))
+        assert {name: rows_of(folder, name) for name in SPLITS} != before
+    else:
+        (folder / "splits.csv").write_text(text.replace(",test,", ",train,", 1))
+        with pytest.raises(UserError, match="folders assign other splits"):
+            rows_of(folder, "train")
+
+
+def rows_of(folder: Path, split: str) -> list[tuple[str, str]]:
+    samples = folder_dataset(folder).builder(folder, split)
+    return [(row.id, row.group) for row in samples.rows]
+
+
+def test_what_no_program_sees_is_said(own_folder: Path) -> None:
+    _, said, _ = check(folder_dataset(own_folder), own_folder)
+    assert "Not checked: whether each image shows what its class says" in said
+    assert "Not checked: whether the masks outline all lesions" in said
+    assert "12 of 24 images have no mask, and a run scores no localisation on them" in said
+
+
+def test_nothing_is_written_where_one_stands(own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = CliRunner().invoke(app, ["check-data", f"folder:{own_folder}@modality=ct"], obj=lambda: None)
+    assert done.exit_code == 0, done.output
+    assert [file.name for file in Path().iterdir()] == ["results"]
+    name = own_folder.name
+    assert {file.name for file in Path(f"results/check/{name}").iterdir()} >= {
+        "samples.png",
+        "faults.csv",
+        "splits.csv",
+    }
 
 
 def test_reading_says_how_far_it_is(own_folder: Path) -> None:
@@ -129,16 +192,16 @@ def test_exit_codes(own_folder: Path, tmp_path: Path, arguments: list[str], code
     filled = [
         word.replace("{own}", f"folder:{own_folder}").replace("{bad}", f"folder:{own_folder}") for word in arguments
     ]
-    words = [sys.executable, str(ROOT / "run_benchmark.py"), "check-data", *filled, "--out", str(tmp_path / "p.png")]
+    words = [sys.executable, str(ROOT / "run_benchmark.py"), "check-data", *filled, "--out", str(tmp_path / "check")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert (tmp_path / "p.png").exists() == (code < 2)
+    assert (tmp_path / "check/samples.png").exists() == (code < 2)
 
 
 def _checked(folder: Path, *options: str) -> tuple[int, str]:
-    words = ["check-data", f"folder:{folder}", "--out", str(folder.parent / "page.png"), *options]
+    words = ["check-data", f"folder:{folder}", "--out", str(folder.parent / "check"), *options]
     done = CliRunner().invoke(app, words, obj=lambda: None)
     return done.exit_code, " ".join(done.output.split()) + str(done.exception)
 

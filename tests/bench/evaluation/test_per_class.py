@@ -18,7 +18,7 @@ from bench.metrics import patch_at
 from bench.registry import EXPLAINERS
 from bench.report.frames.load import Frames, load_frames
 from bench.report.tables.main import all_tables
-from bench.run.part import CellPart
+from bench.run.cells.part import CellPart
 from bench.store.folders import RunStore
 from tests.oracles import bicubic
 from tests.support.class_run import CLASSES, STEPS, cell_of, class_config, one_image, trained

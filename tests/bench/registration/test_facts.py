@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,28 @@ def test_only_subclasses_are_registered(thing: Any) -> None:
             register(thing)
 
 
-def test_a_failed_plugin_is_named_with_its_line_where_its_explainer_is_asked_for(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_loaded_stops_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("from bench import register_explainer\n\n\n@register_explainer\nclass Mine:\n    name = 'mine'\n")
+    expected = f"plugin {file} cannot be loaded: {file}, line 4: Mine is not a subclass"
+    with pytest.raises(UserError) as caught:
+        load_plugins([file])
+    assert str(caught.value).startswith(expected)
+    assert str(caught.value).endswith("; repair it, or run without it")
+    with pytest.raises(UserError, match="unknown explainer 'mine'; known"):
+        EXPLAINERS["mine"]
+
+
+def test_an_installed_plugin_that_fails_is_named_where_its_explainer_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody named it in the command, so it stops nothing else."""
+    point = EntryPoint("theirs", "nowhere.of_this_name", "softcam_bench.plugins")
+    monkeypatch.setattr("bench.cli.plugins.installed_plugins", lambda: EntryPoints([point]))
     try:
-        (line,) = load_plugins([file])
-        assert line.startswith(f"plugin {file} skipped: {file}, line 4: Mine is not a subclass")
-        with pytest.raises(UserError, match=r"unknown explainer 'mine'; plugin .* line 4: Mine is not a subclass"):
+        (line,) = load_plugins([])
+        assert line.startswith("plugin theirs (nowhere.of_this_name) cannot be loaded: ModuleNotFoundError")
+        with pytest.raises(UserError, match=r"unknown explainer 'mine'; plugin theirs .* cannot be loaded"):
             EXPLAINERS["mine"]
     finally:
         SKIPPED_PLUGINS.clear()

@@ -153,7 +153,7 @@ def test_check_data_refuses_before_it_reads(tmp_path: Path, name: str, monkeypat
     )
     request = Request(tmp_path, 32, 0, skip_bad=True)
     with pytest.raises(UserError, match=f"{name} was not written by this benchmark and is not overwritten"):
-        check_dataset(DATASETS["cxr-phantom"], request, tmp_path / "mine.png", Console(quiet=True))
+        check_dataset(DATASETS["cxr-phantom"], request, tmp_path / "mine", Console(quiet=True))
     assert contents(tmp_path) == {name: b"mine"}
 
 

@@ -95,7 +95,7 @@ def test_words_cost_nothing_and_code_only_what_it_decides(plugins: Path) -> None
     ("asking", "expected"),
     [
         (
-            "bench.run.part",
+            "bench.run.cells.part",
             {
                 "evaluation.scoring",
                 "evaluation.batch",
@@ -121,7 +121,7 @@ def test_words_cost_nothing_and_code_only_what_it_decides(plugins: Path) -> None
             },
         ),
         (
-            "bench.run.study_jobs",
+            "bench.run.cells.study_jobs",
             {
                 "studies.agreement",
                 "studies.subset",
@@ -157,5 +157,5 @@ def test_what_the_fingerprints_of_a_run_cover(
         "config",
     )
     assert not {f"bench.{name}" for name in silly} & set.union(*asked)
-    methods = {"bench.run.part": "softcam.explainer", "bench.training.cell_identity": "softcam.heads"}
+    methods = {"bench.run.cells.part": "softcam.explainer", "bench.training.cell_identity": "softcam.heads"}
     assert any(methods.get(asking, "baselines.cams") in names for names in wide)

@@ -93,3 +93,14 @@ def test_paths_of_any_length_have_short_names() -> None:
     names = [file_name(f"folder:/{letter * 4000}") for letter in ("a", "é", "病")]
     assert all(len(name.encode()) < 100 for name in names)
     assert len(set(names)) == 3
+
+
+def test_long_names_show_their_beginning_and_their_end() -> None:
+    name = "breast_ultrasound_of_the_university_hospital_2019_2024"
+    shown = media.figure_text(name)
+    assert len(shown) == 36
+    first, last = shown.split("…")
+    assert name.startswith(first)
+    assert name.endswith(last)
+    assert min(len(first), len(last)) == 17
+    assert media.figure_text("x" * 36) == "x" * 36

@@ -87,7 +87,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         patched.setattr(style, "write_pdf", lambda figure, target: target.touch())
         plan = make_plan(config, root)
         request = request_for(plan.datasets[name], plan.configs[name].data, root, skip_bad=True, splits=None)
-        assert check_dataset(plan.datasets[name], request, root / "page.png", console)
+        assert check_dataset(plan.datasets[name], request, root / "check", console)
         options = RunOptions(root, root / "run [/z]", torch.device("cpu"), precision="float32")
         outcome = run(config, plan, options, console, [])
         assert outcome.problems == []

@@ -26,9 +26,7 @@ def healthy_class(found: Found) -> int | None:
     counts as diseased, and there are no results on healthy images. A class called healthy that has lesions is added to
     ``found.unused``.
     """
-    masks: dict[str, list[list[Path]]] = defaultdict(list)
-    for image, files in found.masks.items():
-        masks[class_of(image)].append(files)
+    masks = _masks_by_class(found)
     for word in _NAMES:
         for index, name in enumerate(found.classes):
             if not re.fullmatch(rf"{word}([\s_.-].*)?", name.lower()):
@@ -42,16 +40,45 @@ def healthy_class(found: Found) -> int | None:
     return without[0] if len(without) == 1 and len(found.classes) > 1 else None
 
 
-def _mostly_lesions(masks: list[list[Path]]) -> bool:
-    """Tells whether at least half of the images of a class have lesions; large classes are sampled."""
+def note_lesions(found: Found, healthy: int) -> bool:
+    """Tells whether masks mark lesions on at least half of the images of a class that is stated to be healthy.
+
+    Such a class is the negative one of a task, such as benign lesions; it is then added to ``found.unused``.
+    """
+    name = found.classes[healthy]
+    if not _mostly_lesions(_masks_by_class(found)[name], unread=True):  # their coding may be stated in a config
+        return False
+    reason = "is stated to be healthy, and masks mark lesions on at least half of its images"
+    remedy = "measures on healthy images are those on its images, so read them as measures on the negative class"
+    found.unused.append(Fault(f"class {name!r}", f"{reason}; {remedy}", Kind.HEALTHY_LESION))
+    return True
+
+
+def _masks_by_class(found: Found) -> dict[str, list[list[Path]]]:
+    """Returns class -> mask files of each of its images."""
+    masks: dict[str, list[list[Path]]] = defaultdict(list)
+    for image, files in found.masks.items():
+        masks[class_of(image)].append(files)
+    return masks
+
+
+def _mostly_lesions(masks: list[list[Path]], unread: bool = False) -> bool:
+    """Tells whether at least half of the images of a class have lesions; large classes are sampled.
+
+    Args:
+        masks: mask files of each image.
+        unread: what counts for a mask that cannot be read.
+    """
     sample = masks[:: -(-len(masks) // _SAMPLED)] if masks else []
-    return bool(sample) and sum(any(map(_marks_something, files)) for files in sample) >= len(sample) / 2
+    return (
+        bool(sample) and sum(any(_marks_something(one, unread) for one in files) for files in sample) >= len(sample) / 2
+    )
 
 
-def _marks_something(mask: Path) -> bool:
+def _marks_something(mask: Path, unread: bool) -> bool:
     """Tells whether a mask has two values; a constant one may be background in a coding that is stated later."""
     try:
         lesion = read_mask(mask)
     except BadFile:  # reported when its image is read
-        return False
+        return unread
     return bool(lesion.any() and not lesion.all())

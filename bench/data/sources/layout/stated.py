@@ -25,27 +25,16 @@ class Stated(ReadingSection):
     Attributes:
         classes: all class folders, in the order of their indices.
         ordered: a later class is a higher grade.
-        healthy: the class without lesions; False = there is none.
-        positive: with two classes, the one that is not healthy.
         groups: regular expression with one pair of parentheses, which finds the patient in ``<class>/<file>``.
         source, licence, citation: where the images come from, their terms, and what to cite.
     """
 
     classes: list[str] = Field([])
     ordered: bool = False
-    healthy: str | bool | None = None
-    positive: str = ""
     groups: str = ""
     source: str = ""
     licence: str = ""
     citation: str = ""
-
-    @field_validator("healthy")
-    @classmethod
-    def _named(cls, healthy: str | bool | None) -> str | bool | None:
-        if healthy is True:
-            raise ValueError("true is no class; name the class, or state false if there is none")
-        return healthy
 
     @field_validator("groups")
     @classmethod
@@ -62,16 +51,14 @@ class Stated(ReadingSection):
     def _consistent(self) -> Stated:
         if self.ordered and not self.classes:
             raise ValueError("ordered needs classes, from the lowest to the highest grade")
-        if self.positive and self.healthy is not None:
-            raise ValueError("healthy and positive exclude each other; keep one")
         return self
 
-    def healthy_index(self, classes: Sequence[str], where: Path) -> int | None:
-        """Returns the index of the stated healthy class; None if the file states that there is none.
+    def healthy_index(self, classes: Sequence[str], where: object) -> int | None:
+        """Returns the index of the stated healthy class; None if it is stated that there is none.
 
         Args:
             classes: C names.
-            where: the file, for errors.
+            where: the file or section, for errors.
 
         Raises:
             UserError: there is no such class, or ``positive`` does not leave exactly one class.

@@ -284,7 +284,7 @@ def test_check_data_counts_images_per_finding_and_names_faults(folder: Path) -> 
     write(folder / "masks/nodule/i0.png", box(0, 0))
     screen = io.StringIO()
     request = Request(folder, SIDE, 0, skip_bad=True)
-    clean = check_dataset(folder_dataset(folder), request, folder / "page.png", Console(file=screen, width=150))
+    clean = check_dataset(folder_dataset(folder), request, folder.parent / "check", Console(file=screen, width=150))
     said = screen.getvalue()
     assert not clean
     assert "masks of findings that their image does not have" in said

@@ -127,14 +127,14 @@ def test_copies_are_searched_once_per_content(tmp_path: Path, monkeypatch: pytes
 
 def test_check_data_draws_copies_and_lists_them_by_group(tmp_path: Path) -> None:
     info = folder_dataset(folder(tmp_path / "mine", CHANGES["mirror"](picture(0)), "test", "a"))
-    page = tmp_path / "page.png"
+    page = tmp_path / "check"
     assert not check_dataset(info, Request(tmp_path, 64, 0), page, Console(quiet=True))
-    assert (tmp_path / "page-copies.csv").read_text().splitlines() == [
+    assert (page / "copies.csv").read_text().splitlines() == [
         "file,group",
         "a/0.png,a/0.png",
         "a/copy.png,a/0.png",
     ]
-    with Image.open(tmp_path / "page-copies.png") as picture_of_pairs:
+    with Image.open(page / "copies.png") as picture_of_pairs:
         assert np.ptp(np.asarray(picture_of_pairs.convert("L"))) > 200
     allowed = Request(tmp_path, 64, 0, allow_duplicates=True)
     assert check_dataset(info, allowed, page, Console(quiet=True))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cli.overrides import merged_values
+from bench.cli.overrides import Flags, merged_values
 from bench.config import load_config, parse_config
 from bench.contracts import UserError
 from bench.data.phantoms.scene import Phantom
@@ -145,8 +145,8 @@ def test_the_name_makes_cells_of_their_own() -> None:
 
 
 def test_the_flag_plants_in_every_phantom_and_adds_the_studies() -> None:
-    lists = {"datasets": ["cxr-phantom", "fundus-phantom@grades@size=96", "oct-phantom@shortcut=tag:1"]}
-    values = merged_values("smoke", lists, None, None, TAG)  # type: ignore[arg-type]
+    named = "cxr-phantom,fundus-phantom@grades@size=96,oct-phantom@shortcut=tag:1"
+    values = merged_values("smoke", Flags(datasets=named, shortcut=TAG))
     plan = make_plan(parse_config(values, "made"), Path("nowhere"))
     assert {name: config.data.shortcut for name, config in plan.configs.items()} == {
         f"cxr-phantom@shortcut={TAG}": TAG,

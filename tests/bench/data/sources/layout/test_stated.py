@@ -18,6 +18,7 @@ from bench.contracts import UserError
 from bench.data.loading import Request, load_splits
 from bench.data.prepare import request_for
 from bench.data.sources.folder import folder_dataset
+from bench.given.models.sources import named_dataset
 from bench.run.plan import Plan, make_plan
 from bench.training.augmentation import augmentation
 from tests.support.datasets.folder import make_findings
@@ -204,6 +205,65 @@ def test_a_modality_in_the_name_is_that_of_the_training(write: Write) -> None:
 def test_typos_in_the_name_are_answered_with_the_closest_word(write: Write, suffix: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         plan(f"folder:{write('')}{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "healthy"),
+    [("@healthy=benign", "benign"), ("@positive=benign", "malignant"), ("@healthy=false", None)],
+)
+def test_the_name_states_the_healthy_or_positive_class(write: Write, suffix: str, healthy: str | None) -> None:
+    """It replaces what the file states."""
+    folder = write('healthy = "malignant"')
+    ((_, info),) = plan(f"folder:{folder}{suffix}@modality=ct").datasets.items()
+    assert (None if info.healthy is None else info.classes[info.healthy]) == healthy
+    assert info.modality == "ct"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reason"),
+    [
+        ("@healthy=bening", "data set folder:.*busi: healthy: no class folder 'bening'; did you mean benign"),
+        ("@healthy=true", "healthy: true is no class"),
+        ("@healthy=benign@positive=benign", "healthy and positive exclude each other"),
+    ],
+)
+def test_a_wrong_class_in_the_name_is_one_line(write: Write, suffix: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        plan(f"folder:{write('')}{suffix}")
+    with pytest.raises(UserError, match=r"data\.healthy applies to folder:PATH"):
+        plan("cxr-phantom@healthy=opacity")
+
+
+def test_a_class_called_0_can_be_named(write: Write) -> None:
+    folder = write("")
+    (folder / "images/benign").rename(folder / "images/0")
+    (folder / "masks/benign").rename(folder / "masks/0")
+    ((_, info),) = plan(f"folder:{folder}@healthy=0").datasets.items()
+    assert info.classes[info.healthy or 0] == "0"
+
+
+def test_masks_of_a_stated_negative_class_are_kept_and_doubted(write: Write, tmp_path: Path) -> None:
+    """Benign lesions are lesions: a task against malignant ones still has a positive and a negative class."""
+    name = f"folder:{write('mask_values = [2]')}@healthy=benign@size={SIDE}"
+    ((short, info),) = plan(name).datasets.items()
+    doubts: list[str] = []
+    request = request_for(info, plan(name).configs[short].data, tmp_path, False, None)
+    splits = load_splits(info, request, tmp_path / "cache", doubt=doubts.append)
+    assert all(split.has_mask.all() for split in splits.values())
+    assert (
+        len([line for line in doubts if "class 'benign' is stated to be healthy, and masks mark lesions" in line]) == 1
+    )
+    for file in sorted((tmp_path / "busi/masks/benign").iterdir())[:8]:  # a third is left: faults of these masks
+        file.unlink()
+    ((_, info),) = plan(name).datasets.items()
+    with pytest.raises(UserError, match="marks a lesion, but the class 'benign' has none"):
+        load_splits(info, request, tmp_path / "cache")
+
+
+def test_an_evaluation_reads_the_name_alike(write: Write, tmp_path: Path) -> None:
+    _, info = named_dataset(f"folder:{write('')}@healthy=benign@modality=ct", tmp_path)
+    assert info.classes[info.healthy or 0] == "benign"
+    assert info.modality == "ct"
 
 
 def test_the_modality_of_a_published_data_set_is_not_the_users_to_state() -> None:

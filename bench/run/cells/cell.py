@@ -25,8 +25,8 @@ from bench.evaluation.explainer_jobs import Failure
 from bench.evaluation.metric_inputs import why_not_read
 from bench.evaluation.mixed_precision import choose_predictor
 from bench.evaluation.requests import MetricRequest
-from bench.run.part import CellPart
-from bench.run.study_jobs import run_studies
+from bench.run.cells.part import CellPart
+from bench.run.cells.study_jobs import run_studies
 from bench.store.cell_facts import GeometryFacts
 from bench.store.folders import CellStore
 from bench.store.records import CellKey

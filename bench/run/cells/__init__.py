@@ -1,0 +1,1 @@
+"""Work on one cell: training, parts, shares and studies."""
