@@ -181,9 +181,8 @@ class Measured:
 
 def compare(runs: list[Measured]) -> None:
     """Prints the measured durations and those that the times of each run predict."""
-    print(
-        "| run | workers | measured [s] | " + " | ".join(f"predicted from {run.folder.name} [s]" for run in runs) + " |"
-    )
+    predictions = " | ".join(f"predicted from {run.folder.name} [s]" for run in runs)
+    print(f"| run | workers | measured [s] | {predictions} |")
     print("|---" * (3 + len(runs)) + "|")
     for run in runs:
         predicted = " | ".join(f"{other.predicted(run.workers):.1f}" for other in runs)
