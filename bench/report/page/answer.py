@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -128,7 +129,7 @@ def answer_section(content: Content) -> Section:
         for place, said in enumerate(content.answer.datasets, start=1)
     ]
     asked = {one.question: one.asks for said in content.answer.datasets for one in said.questions}
-    view = {"cards": cards, "asked": asked, "cautions": CAUTIONS, "tables": content.tables}
+    view: dict[str, Any] = {"cards": cards, "asked": asked, "cautions": CAUTIONS, "tables": content.tables}
     view |= {"defined": defined(content.frames.record.metrics), "base_name": base_name}
     return Section("answer", "Answer", "answer.html", view)
 
