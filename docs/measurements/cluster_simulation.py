@@ -41,7 +41,7 @@ from bench.store.records import CellKey
 _HOUR = 3600.0
 _WORKERS = (1, 2, 8, 32, 128, 512)
 #: Most tasks that are played per cell: more shares than this are played in groups, which changes no sum of times.
-_MOST_TASKS = 2000
+_MOST_TASKS = 1000
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Measured:
         """Reads the work that cell.json and the machine that run.json names."""
         store = RunStore(folder)
         cells, spans = {}, []
-        for key in store.record.cells:
+        for key in _schedule(folder).cells:  # cells that only others start from are trained, too
             work = store.cell(key).record.work
             kinds = ("train", "score", "finish")
             train, score, finish = (sum(one.seconds for one in work if one.task == kind) for kind in kinds)
@@ -163,11 +163,6 @@ class Measured:
         length = max(end for _, end in spans) - min(begin for begin, _ in spans)
         return cls(folder, cells, length, max(1, len(store.record.workers)))
 
-    def schedule(self) -> Schedule:
-        """Makes the schedule of the run as it was made then; nothing of the data is read."""
-        config = parse_config(RunStore(self.folder).record.config, self.folder.name)
-        return make_schedule(config, make_plan(config, Path("data"), absent_too=True))
-
     def predicted(self, workers: int) -> float:
         """Predicts the duration of the run on some number of workers."""
 
@@ -176,14 +171,19 @@ class Measured:
             return {"prepare": 0.0, "train": train, "score": score / max(shares, 1), "finish": finish}[task.kind]
 
         work = Work(seconds, lambda task: self.cells[task.key][3] if task.cell in self.cells else 0, lambda _: 0.0)
-        return play(self.schedule(), work, Cluster(), workers).seconds
+        return play(_schedule(self.folder), work, Cluster(), workers).seconds
+
+
+def _schedule(folder: Path) -> Schedule:
+    """Makes the schedule of a run as it was made then; nothing of the data is read."""
+    config = parse_config(RunStore(folder).record.config, folder.name)
+    return make_schedule(config, make_plan(config, Path("data"), absent_too=True))
 
 
 def compare(runs: list[Measured]) -> None:
     """Prints the measured durations and those that the times of each run predict."""
-    print(
-        "| run | workers | measured [s] | " + " | ".join(f"predicted from {run.folder.name} [s]" for run in runs) + " |"
-    )
+    predictions = " | ".join(f"predicted from {run.folder.name} [s]" for run in runs)
+    print(f"| run | workers | measured [s] | {predictions} |")
     print("|---" * (3 + len(runs)) + "|")
     for run in runs:
         predicted = " | ".join(f"{other.predicted(run.workers):.1f}" for other in runs)
@@ -283,8 +283,9 @@ def _mean(run: Measured) -> Times:
     longest = max(train for train, *_ in run.cells.values())
     trained = [train for train, *_ in run.cells.values() if train > longest / 10]
     converted = [train for train, *_ in run.cells.values() if train <= longest / 10]
-    share = sum(score for _, score, *_ in run.cells.values()) / sum(count for *_, count in run.cells.values())
-    finish = mean(finish for _, _, finish, _ in run.cells.values())
+    scored = [(score, finish, count) for _, score, finish, count in run.cells.values() if count]
+    share = sum(score for score, *_ in scored) / sum(count for *_, count in scored)
+    finish = mean(finish for _, finish, _ in scored)
     return Times(mean(trained), mean(converted or [0.0]), share, 0.0, finish, 1)
 
 

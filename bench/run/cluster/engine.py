@@ -18,7 +18,7 @@ from bench.run.cluster.jobs import jobs_client
 from bench.run.cluster.local import local_client, pinned
 from bench.run.cluster.loop import ClusterLoop
 from bench.run.cluster.settings import SETTINGS
-from bench.run.cluster.worker import Expected, Setup, code_of_plugins
+from bench.run.cluster.worker import Expected, Setup, code_of_plan
 from bench.run.coordinator import Coordinator
 from bench.run.options import RunOptions
 from bench.store.cell_facts import WorkerFacts
@@ -55,7 +55,8 @@ def work_on_workers(
     """
     options = coordinator.options
     with dask.config.set(SETTINGS), _open(options, count) as opened:
-        setup = Setup(register, config, options, coordinator.plan_id, opened.threads, code_of_plugins())
+        code = code_of_plan(coordinator.plan)
+        setup = Setup(register, config, options, coordinator.plan_id, opened.threads, code)
         expected = Expected.here(token, options.out)
         loop = ClusterLoop(
             opened.client, coordinator, expected, cloudpickle.dumps(setup), opened.where, submit=opened.submit

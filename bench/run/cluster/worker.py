@@ -7,7 +7,6 @@ import os
 import pickle
 import platform
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -25,11 +24,13 @@ from bench.devices import describe_machine
 from bench.errors import is_stop, one_line
 from bench.progress import SentProgress
 from bench.registry import ALL_REGISTRIES
+from bench.run.finished.receipt import parts_of
 from bench.run.options import RunOptions
-from bench.run.plan import make_plan
+from bench.run.plan import Plan, make_plan
 from bench.run.tasks import Done, Task, by_worker
 from bench.run.workspace import Workspace
 from bench.store.cell_facts import WorkerFacts
+from bench.store.code_digest import source_digest
 from bench.store.run_folder import owns
 
 #: Packages that must have the same version everywhere, because results or messages depend on them.
@@ -73,7 +74,7 @@ class Setup:
         options: of the command line.
         plan_id: hash of the plan.
         threads: of each worker; None = as the worker was started.
-        plugins: digest of the files of plugins.
+        code: digest of the code of the plan.
     """
 
     register: Callable[[], object]
@@ -81,7 +82,7 @@ class Setup:
     options: RunOptions
     plan_id: str
     threads: int | None
-    plugins: str
+    code: str
 
 
 @dataclass
@@ -129,10 +130,9 @@ def code_of_project() -> str:
     return _CODE
 
 
-def code_of_plugins() -> str:
-    """Computes the digest of the plugin files that were loaded."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("softcam_bench_plugin_")]
-    return _digest(sorted(Path(str(one.__file__)) for one in modules), Path())
+def code_of_plan(plan: Plan) -> str:
+    """Computes the digest of all code that takes part in the results of a plan, plugins included, as it is now."""
+    return source_digest(*parts_of(plan))
 
 
 def enter(expected: Expected, setup: bytes) -> WorkerFacts | str:
@@ -151,14 +151,14 @@ def enter(expected: Expected, setup: bytes) -> WorkerFacts | str:
     if given.threads:
         torch.set_num_threads(given.threads)
     added = _register(given.register)
-    if code_of_plugins() != given.plugins:
-        return "its files of plugins differ; put the same files at the same place"
+    plan = make_plan(given.config, given.options.root)
+    if code_of_plan(plan) != given.code:
+        return "its plugins differ, or code was edited after it started; put the same files there and restart it"
     device = given.options.device
     if device.type == "cuda" and not torch.cuda.is_available():
         return "it has no CUDA device; start it on a machine with a GPU, or use --device cpu"
     host = socket.gethostname() if given.options.cluster else ""
     progress = SentProgress(_sender(expected, host))
-    plan = make_plan(given.config, given.options.root)
     workspace = Workspace(given.config, plan, given.options, given.plan_id, progress)
     about = {"name": str(get_worker().name), "host": socket.gethostname()}
     facts = WorkerFacts.model_validate(describe_machine(device) | about)
@@ -246,7 +246,7 @@ def _sender(expected: Expected, host: str) -> Callable[[str, float, float], bool
 def _digest(files: list[Path], root: Path) -> str:
     found = hashlib.sha256()
     for file in files:
-        found.update(f"{file.relative_to(root) if root.parts else file.name}\n".encode() + file.read_bytes())
+        found.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
     return found.hexdigest()[:16]
 
 

@@ -91,7 +91,7 @@ def asked_digest(config: Config, plan: Plan, options: RunOptions, record: RunRec
         [[str(key), head.base, head.parameters] for key, head in plan.cells.items()],
         plan.parameters,
         {name: parameters for name, (_, parameters) in plan.studies.items()},
-        source_digest(*_plugins(plan)),
+        source_digest(*parts_of(plan)),
     )
 
 
@@ -100,7 +100,7 @@ def _facts(info: DatasetInfo) -> dict[str, Any]:
     return {name: repr(value) for name, value in values.items() if not callable(value)}
 
 
-def _plugins(plan: Plan) -> Iterator[object]:
+def parts_of(plan: Plan) -> Iterator[object]:
     """Yields everything whose code takes part in the results."""
     yield from plan.datasets.values()
     yield from (head.head for head in plan.cells.values())

@@ -128,8 +128,12 @@ def test_workers_of_another_version_are_refused_before_any_work(
         monkeypatch.setattr(engine.Expected, "here", other)
         with pytest.raises(UserError, match=r"can take part: worker .* is refused: it has torch .* and not 1\.0"):
             run_apart(tmp_path / "run", "squares", cluster=str(file), **SECTION)
-        monkeypatch.setattr(engine.Expected, "here", lambda token, out: real("another", out))
-        with pytest.raises(UserError, match=r"it does not see the run folder .*/run; use a folder that all machines"):
+        monkeypatch.setattr(engine.Expected, "here", lambda token, out: real(token, out.parent / "elsewhere"))
+        with pytest.raises(UserError, match=r"it does not see the run folder .*/elsewhere; use a folder that all machines"):
+            run_apart(tmp_path / "run", "squares", cluster=str(file), **SECTION)
+        monkeypatch.setattr(engine.Expected, "here", real)
+        monkeypatch.setattr(engine, "code_of_plan", lambda plan: "other code")
+        with pytest.raises(UserError, match="its plugins differ, or code was edited after it started"):
             run_apart(tmp_path / "run", "squares", cluster=str(file), **SECTION)
     assert not list((tmp_path / "run").glob("cells/*/*/weights.safetensors"))
 
