@@ -34,10 +34,11 @@ def plan(
     problems = register_all(context.obj, plugins)
     import torch
 
-    from bench.cli.overrides import Flags, merged_values
+    from bench.cli.overrides import Flags, merged_values, stated_by
     from bench.commands.plan.command import show_plan
     from bench.config import parse_config
     from bench.devices import choose_device
+    from bench.run.own_data import adapt
 
     for problem in problems:
         console.print(Text(problem, style="red"))
@@ -49,5 +50,5 @@ def plan(
     )
     number = workers_of(workers, None)
     count = torch.cuda.device_count() if number == "gpus" else number
-    settings = parse_config(merged_values(name, flags), name)
+    settings, _ = adapt(parse_config(merged_values(name, flags), name), stated_by(name, flags), data_root)
     show_plan(settings, data_root, chosen, count, console)

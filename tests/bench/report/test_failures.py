@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import run_benchmark
 from bench.cli.main import app
-from bench.report import build, contents, two_processes
+from bench.report import build, contents, making, two_processes
 from bench.report.contents import TOPICS, Topic
 from bench.report.failures import Failures
 from bench.report.figures.style import Drawing
@@ -61,9 +61,9 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two topics that fail with one of the data sets; other figures are left out, because they take long."""
     added = Topic("added", table_of, (figure_of,), shown=(figure_of,))
     monkeypatch.setattr(contents, "TOPICS", (*TOPICS, added))
-    for module in (build, two_processes):
+    for module in (making, two_processes):
         monkeypatch.setattr(module, "OTHERS", (added,))
-    monkeypatch.setattr(build, "COMPARISONS", ())
+    monkeypatch.setattr(making, "COMPARISONS", ())
 
 
 @pytest.mark.usefixtures("broken")
@@ -90,8 +90,8 @@ def test_broken_data_set_takes_neither_the_others_nor_other_tables(tmp_path: Pat
 
 def test_failures_are_gone_once_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path, ("first",))
-    monkeypatch.setattr(build, "OTHERS", ())
-    monkeypatch.setattr(build, "COMPARISONS", ())
+    monkeypatch.setattr(making, "OTHERS", ())
+    monkeypatch.setattr(making, "COMPARISONS", ())
     with monkeypatch.context() as patched:
         patched.setattr(contents, "TOPICS", (*TOPICS, Topic("added", table_of)))
         (line,) = report(tmp_path)[0]
@@ -119,9 +119,9 @@ def test_whatever_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(build, "OTHERS", ())
-    monkeypatch.setattr(build, "COMPARISONS", ())
-    monkeypatch.setattr(build if hasattr(build, place) else two_processes, place, fail)
+    monkeypatch.setattr(making, "OTHERS", ())
+    monkeypatch.setattr(making, "COMPARISONS", ())
+    monkeypatch.setattr(making if hasattr(making, place) else two_processes, place, fail)
     (line,) = report(tmp_path)[0]
     assert line.startswith(f"{name} could not be made: ZeroDivisionError")
     assert (tmp_path / "tables/cost.csv").exists()
