@@ -58,8 +58,8 @@ class Flags:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Flags:
-        """Picks the flags out of all parameters of a command."""
-        return cls(**{one.name: parameters[one.name] for one in fields(cls)})
+        """Picks the flags out of all parameters of a command; those that it does not have are not given."""
+        return cls(**{one.name: parameters[one.name] for one in fields(cls) if one.name in parameters})
 
     def lists(self) -> dict[str, list[str]]:
         """Returns key of ``[run]`` -> names, for the lists that are given.

@@ -44,10 +44,7 @@ def plan(
         console.print(Text(problem, style="red"))
     chosen = choose_device(device)
     name = config if config is not None else ("standard" if chosen.type == "cuda" else "quick")
-    flags = Flags(
-        *(datasets, backbones, heads, explainers, metrics, seeds),
-        **{"folds": folds, "size": size, "epochs": epochs, "explain": explain, "batch_size": batch_size},
-    )
+    flags = Flags.of(context.params)
     number = workers_of(workers, None)
     count = torch.cuda.device_count() if number == "gpus" else number
     settings, _ = adapt(parse_config(merged_values(name, flags), name), stated_by(name, flags), data_root)

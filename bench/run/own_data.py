@@ -59,7 +59,7 @@ def adapt(config: Config, stated: Mapping[str, Any], root: Path) -> tuple[Config
     values = config.model_dump() | {"own": None}
     if own is None:
         return config, []
-    found, _ = resolve_datasets(config.run.datasets, root)
+    found, _ = resolve_datasets(config.run.datasets, root, absent_too=True)
     folders = {name: info for name, info in found.items() if info.name.startswith("folder:")}
     said: dict[str, list[str]] = {}
     if folders and len(folders) == len(found):
