@@ -26,6 +26,7 @@ from typing import Annotated
 
 import typer
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import run_benchmark
@@ -298,7 +299,9 @@ def draw(curves: dict[str, list[float]], file: Path) -> None:
         for name, values in curves.items():
             axes.plot(_WORKERS, values, marker="o", markersize=3, label=name)
         axes.set(xscale="log", yscale="log", xlabel="workers", ylabel="speed-up (simulated)")
-        axes.set_xticks(_WORKERS, [str(one) for one in _WORKERS])
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(_WORKERS, [str(one) for one in _WORKERS])
+            axis.set_minor_locator(NullLocator())
         axes.legend(fontsize="small")
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, dpi=160)
