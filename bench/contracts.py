@@ -25,7 +25,6 @@ from bench.errors import UserError as UserError
 from bench.plain.names import EVERY_CLASS as EVERY_CLASS
 from bench.plain.names import NO_FINDING as NO_FINDING
 from bench.plain.names import OWN_CLASS as OWN_CLASS
-from bench.text.definition import definition
 
 Kept = TypeVar("Kept")
 Family = Literal["inherent", "post-hoc", "control"]
@@ -347,11 +346,6 @@ class MetricInfo:
     uses_zero: bool = False
     zero_free: tuple[str, ...] = ()
     of_curve: Literal["", "relative", "absolute"] = ""
-
-    @property
-    def about(self) -> str:
-        """Definition for readers of reports: the first paragraph of the function's docstring; empty without one."""
-        return definition(self.function)
 
     def reads_zero(self, variant: str) -> bool:
         """Returns whether the score with this variant depends on the zero of the map."""

@@ -207,11 +207,11 @@ class RunProgress(Progress):
         known = {kind: sum(values) / len(values) for kind, values in self._seconds.items()}
         weighed = [kind for kind in known if self._weights.get(kind)]
         passes = self._passes + sum(self._weights[kind] for kind in weighed)
-        if not passes and not known.keys() - {PREPARE}:
-            return ""
         rate = (self._passing + sum(known[kind] for kind in weighed)) / passes if passes else 0.0
-        guessed = {kind: passes * rate for kind, passes in self._weights.items()} | known
+        guessed = {kind: weight * rate for kind, weight in self._weights.items() if passes} | known
         others = [seconds for kind, seconds in guessed.items() if kind != PREPARE]
+        if not others:
+            return ""
         typical = sum(others) / len(others)
         every = sum(count * guessed.get(kind, typical) for kind, count in self._waiting.items()) / self.workers
         passed = time.monotonic() - self._ended  # part of a step that has not ended

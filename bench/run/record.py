@@ -24,6 +24,7 @@ from bench.store.records import (
     MetricFacts,
     RunRecord,
 )
+from bench.text.definition import definition
 
 _PACKAGES = ("torch", "torchvision", "captum", "grad-cam", "torchcam", "scipy", "scikit-learn", "pandas", "numpy")
 
@@ -93,7 +94,7 @@ def _metric_facts(request: MetricRequest) -> MetricFacts:
         uses_zero=info.reads_zero(request.variant),
         of_curve=info.of_curve,
         paper=info.paper,
-        about=info.about,
+        about=definition(info.function),
     )
 
 

@@ -55,11 +55,12 @@ def test_time_left_follows_from_passes_until_a_step_of_its_kind_has_ended(tmp_pa
     log = tmp_path / "log"
     with log.open("w", buffering=1) as file:
         progress = RunProgress(Console(file=file), [PREPARE, "training", "gradcam", "gradcam", "study x"])
+        progress.measured(30.0, 6.0)
+        assert shown(progress, log) == "one"  # no step has passes that are known
         progress.end(PREPARE, 500.0)
         assert shown(progress, log) == "one"  # reading images says nothing about passes
         progress.weigh("training", 300.0)
         progress.weigh("gradcam", 100.0)
-        progress.measured(30.0, 6.0)  # an epoch: 0.2 s per pass
         assert shown(progress, log) == "one  (about 2:20 left)"  # 60 + 2·20, and the study as their mean
         progress.end("training", 60.0)
         progress.end("gradcam", 30.0)

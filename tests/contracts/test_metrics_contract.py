@@ -9,6 +9,7 @@ from bench import metrics
 from bench.contracts import METRIC_INPUTS
 from bench.maps import upsample
 from bench.registry import METRICS
+from bench.text.definition import definition
 
 OURS = [name for name in METRICS if METRICS[name].function.__module__.startswith("bench.metrics.")]
 N, SIZE, PATCH, STRIDE = 7, 32, 8, 4
@@ -148,7 +149,7 @@ def test_metrics_state_whether_they_use_the_zero_of_the_map(name):
 
 @pytest.mark.parametrize("name", OURS)
 def test_definitions_are_a_sentence_that_a_page_can_show(name):
-    about = METRICS[name].about
+    about = definition(METRICS[name].function)
     assert about.split()[0] in ("The", "Tests")
     assert about.endswith(".")
     assert len(about) < 150

@@ -35,7 +35,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched, forgotten_afterwards():
         for name in ("write_png", "write_pdf"):
             patched.setattr(style, name, lambda figure, target: target.touch())
-        patched.setattr(build, "state_of", lambda *arguments: {"code": ""})
+        patched.setattr(build, "state_of", lambda *arguments: {"code": "", "figures_asked": "shown"})
         patched.setattr("bench.run.record._git_state", lambda: None)
         patched.setattr("bench.run.record._versions", dict)
         patched.setattr(two_processes, "MANY_CELLS", 10**6)

@@ -145,7 +145,7 @@ def test_second_run_into_the_folder_computes_and_writes_nothing(tmp_path: Path) 
     assert stamps() == before
 
 
-@pytest.mark.parametrize("name", ["mine.png", "mine-faults.csv"])
+@pytest.mark.parametrize("name", ["samples.png", "faults.csv", "splits.csv"])
 def test_check_data_refuses_before_it_reads(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).write_text("mine")
     monkeypatch.setattr(
@@ -153,7 +153,7 @@ def test_check_data_refuses_before_it_reads(tmp_path: Path, name: str, monkeypat
     )
     request = Request(tmp_path, 32, 0, skip_bad=True)
     with pytest.raises(UserError, match=f"{name} was not written by this benchmark and is not overwritten"):
-        check_dataset(DATASETS["cxr-phantom"], request, tmp_path / "mine", Console(quiet=True))
+        check_dataset(DATASETS["cxr-phantom"], request, tmp_path, Console(quiet=True))
     assert contents(tmp_path) == {name: b"mine"}
 
 

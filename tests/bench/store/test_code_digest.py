@@ -216,7 +216,7 @@ def test_a_plugin_and_what_it_imports_beside_it(tmp_path: Path) -> None:
     files = {"mine.py": plugin, "helper.py": "x = 1\n", "tools/__init__.py": "", "tools/blur.py": "def blur(): ...\n"}
     write(tmp_path, files | {"unused.py": "x = 1\n"})
     mine = imported(tmp_path / "mine.py").Mine
-    expected = {"mine", "helper", "tools.blur", "bench.contracts", "bench.errors"}
+    expected = {"mine", "helper", "tools.blur", "bench.contracts", "bench.errors", "bench.plain.names"}
     assert set(modules_of(mine)) == set(modules_of(mine())) == expected
     digests = [code_digest(mine)]
     for file in ("helper.py", "tools/blur.py", "mine.py"):

@@ -77,7 +77,7 @@ def test_a_change_of_the_harness_changes_every_explainer(copied: Path, module: s
         "evaluation/explainer_jobs",
         "progress",
         "report/page/page",
-        "run/cell",
+        "run/cells/cell",
         "run/plan",
         "run/runner",
         "store/folders",

@@ -139,7 +139,7 @@ def content(folder: Path) -> dict[str, Any]:
         "maps": {name: values.tolist() for name, values in np.load(cell.maps_file("random")).items()},
         "gallery": {name: values.tolist() for name, values in np.load(cell.gallery_file("random")).items()},
         "images": {name: values.tolist() for name, values in np.load(frames.store.images_file("shapes")).items()},
-        "record": cell.record.changed(seconds=None, inference=None),  # both are timed
+        "record": cell.record.changed(seconds=None, inference=None, work=[]),  # they are timed
         "names": sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
     }
 

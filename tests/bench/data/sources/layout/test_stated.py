@@ -170,6 +170,7 @@ def test_groups_must_be_found_in_every_name_and_are_stated_once(write: Write) ->
     folder = write('groups = "(pm.)"')
     with pytest.raises(UserError, match=r"groups: '\(pm\.\)' finds no patient in 'benign/pb0-0\.png'"):
         folder_dataset(folder).builder(folder, "train")
+    write('groups = "/(p..)"')
     (folder / "splits.csv").write_text("file,group\nbenign/pb0-0.png,a\nmalignant/pm0-0.png,b\n")
     with pytest.raises(UserError, match=r"splits\.csv and .*dataset\.toml both state groups"):
         folder_dataset(folder).builder(folder, "train")
