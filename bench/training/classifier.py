@@ -36,13 +36,6 @@ from bench.training.trained_files import (
 from bench.training.training_run import Training, TrainingRun
 
 
-def step_of(head: PlannedHead) -> str:
-    """Returns the name of what gives a classifier with this head, for the progress display."""
-    if head.head.given:
-        return "given classifier"
-    return "conversion" if head.head.converts else "training"
-
-
 @dataclass
 class CellClassifier(CellIdentity):
     """Trains, converts or loads the classifier of one cell.
@@ -60,8 +53,10 @@ class CellClassifier(CellIdentity):
 
     @property
     def step(self) -> str:
-        """Name of what gives the classifier: training or conversion."""
-        return step_of(self.head)
+        """Name of what gives the classifier, for the progress display."""
+        if self.head.head.given:
+            return "given classifier"
+        return "conversion" if self.head.head.converts else "training"
 
     def load(self) -> Classifier:
         """Returns the classifier in evaluation mode; trains or converts it first unless the store holds it.
