@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -61,7 +62,7 @@ def new_record(config: Config, plan: Plan, options: RunOptions, workers: int) ->
         studies={name: parameters for name, (_, parameters) in plan.studies.items()},
         metrics=[_metric_facts(request) for request in plan.metrics],
         git=_git_state(),
-        packages=_versions(),
+        packages=versions_of(_PACKAGES),
         machine=MachineFacts.model_validate(describe_machine(options.device, workers)),
         started=utc_now(),
     )
@@ -98,14 +99,16 @@ def _metric_facts(request: MetricRequest) -> MetricFacts:
     )
 
 
-def _versions() -> dict[str, str]:
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Returns the version of Python and of each package, or "not installed"."""
+
     def installed(package: str) -> str:
         try:
             return version(package)
         except PackageNotFoundError:
             return "not installed"
 
-    return {"python": platform.python_version()} | {package: installed(package) for package in _PACKAGES}
+    return {"python": platform.python_version()} | {package: installed(package) for package in packages}
 
 
 def _git_state() -> GitState | None:

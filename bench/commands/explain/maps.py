@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from bench.maps import drawn_by
 from bench.models.shared_features import SharedFeatures
 from bench.outputs import outputs_of
 from bench.registry import EXPLAINERS, closest, resolve_names
+from bench.run.plan import construct
 from bench.seeds import seed_of
-from bench.specs import parse_spec
 from bench.statistics.intervals import Floats
 from bench.store.cell_facts import GeometryFacts
 from bench.store.records import CellKey, DatasetFacts
@@ -82,29 +82,35 @@ def explain(
     wanted = _class_index(target, facts) if target is not None else int(logits[0].argmax())
     title = [file.name, *_said(outputs.probabilities(logits)[0], wanted, facts)]
     network = explained_as(outputs.explained(cell.config.explain.target), cell.classifier)
-    shared = SharedFeatures(network, images)
-    found: list[Map] = []
-    lines: list[str] = []
-    others: list[str] = []
-    for name, explainer in _explainers(cell, explainers).items():
-        seeds = (seed_of(facts.base, key.backbone, cell.about["head"], key.seed, name, file.name),)
-        batch = Batch(images, torch.tensor([wanted]), None, seeds, shared)
-        try:
-            reason = "it needs a mask" if explainer.needs_masks else explainer.applies_to(cell.classifier)
-            if reason:
-                others.append(name)
-                lines += [f"{name} skipped: {reason}"] * (explainers is not None)
-                continue
-            found.append(_map_of(name, explainer, network, batch, cell))
-        except Exception as error:  # a plugin may raise anything
-            if is_stop(error):
-                raise
-            lines.append(f"{name} failed: {one_line(error)}")
-    if others and explainers is None:
-        lines.append(f"not for this classifier: {', '.join(others)} (--explainers NAME says why)")
+    found, lines = _maps(cell, key, network, Batch(images, torch.tensor([wanted]), None, ()), file.name, explainers)
     if not found:
         raise UserError(f"no explainer gives a map of {file.name}: {'; '.join(lines)}")
     return Explained(sample.image.numpy() / 255.0, title, found, lines)
+
+
+def _maps(
+    cell: Exported, key: CellKey, network: Classifier, image: Batch, name: str, asked: Sequence[str] | None
+) -> tuple[list[Map], list[str]]:
+    """Returns the maps of an image, called ``name``, and a line for every explainer that gave none."""
+    found, lines, others = list[Map](), list[str](), list[str]()
+    base, shared = cell.frames.record.datasets[key.dataset].base, SharedFeatures(network, image.images)
+    for explainer_name, explainer in _explainers(cell, asked).items():
+        try:
+            reason = "it needs a mask" if explainer.needs_masks else explainer.applies_to(cell.classifier)
+            if reason:
+                others.append(explainer_name)
+                lines += [f"{explainer_name} skipped: {reason}"] * (asked is not None)
+                continue
+            seeds = (seed_of(base, key.backbone, cell.about["head"], key.seed, explainer_name, name),)
+            batch = replace(image, seeds=seeds, shared=shared)
+            found.append(_map_of(explainer_name, explainer, network, batch, cell))
+        except Exception as error:  # a plugin may raise anything
+            if is_stop(error):
+                raise
+            lines.append(f"{explainer_name} failed: {one_line(error)}")
+    if others and asked is None:
+        lines.append(f"not for this classifier: {', '.join(others)} (--explainers NAME says why)")
+    return found, lines
 
 
 def _explainers(cell: Exported, asked: Sequence[str] | None) -> dict[str, Explainer]:
@@ -113,15 +119,7 @@ def _explainers(cell: Exported, asked: Sequence[str] | None) -> dict[str, Explai
         names = [one for one, facts in cell.frames.record.explainers.items() if facts.family != "control"]
     else:
         names = resolve_names(asked, EXPLAINERS)
-    found = {}
-    for name in names:
-        spec = parse_spec(name)
-        given = cell.config.explainers.get(spec.base, {}) | spec.parameters
-        try:
-            found[name] = EXPLAINERS[spec.base](**given)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"explainer {name!r} cannot be made with {given}: {error}") from error
-    return found
+    return {name: construct(EXPLAINERS, name, cell.config.explainers)[0] for name in names}
 
 
 def _map_of(name: str, explainer: Explainer, network: Classifier, batch: Batch, cell: Exported) -> Map:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -86,7 +87,7 @@ def show_plan(config: Config, root: Path, device: torch.device, workers: int | N
 def _costs(plan: Plan, images: dict[str, Images], trials: Trials) -> Costs:
     passes, rates = {}, {}
     for key in plan.cells:
-        passes[key] = cell_passes(plan, key, images[key.dataset], lambda name, key=key: trials.passes(key, name))  # type: ignore[misc]
+        passes[key] = cell_passes(plan, key, images[key.dataset], partial(trials.passes, key))
         rates[key] = trials.rates(key)
     return Costs(passes, rates)
 

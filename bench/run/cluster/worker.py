@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import platform
 import socket
 import time
 import uuid
@@ -13,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -27,6 +25,7 @@ from bench.registry import ALL_REGISTRIES
 from bench.run.finished.receipt import parts_of
 from bench.run.options import RunOptions
 from bench.run.plan import Plan, make_plan
+from bench.run.record import versions_of
 from bench.run.tasks import Done, Task, by_worker
 from bench.run.workspace import Workspace
 from bench.store.cell_facts import WorkerFacts
@@ -61,7 +60,7 @@ class Expected:
     @classmethod
     def here(cls, token: str, out: Path) -> Expected:
         """Describes this process."""
-        return cls(token, str(Path.cwd()), str(out), versions(), code_of_project())
+        return cls(token, str(Path.cwd()), str(out), versions_of(_PACKAGES), code_of_project())
 
 
 @dataclass(frozen=True)
@@ -111,18 +110,6 @@ class _Abandoned(KeyboardInterrupt):
 
 
 _DESKS: dict[str, _Desk] = {}
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that results or messages depend on."""
-
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "none"
-
-    return {"python": platform.python_version()} | {package: installed(package) for package in _PACKAGES}
 
 
 def code_of_project() -> str:
@@ -204,7 +191,7 @@ def _leave_others() -> str:
 def _difference(expected: Expected) -> str:
     """Returns the first thing that this process lacks; empty if it can take part."""
     for package, wanted in expected.versions.items():
-        if (found := versions()[package]) != wanted:
+        if (found := versions_of(_PACKAGES)[package]) != wanted:
             return f"it has {package} {found} and not {wanted}; install the same versions everywhere"
     if code_of_project() != expected.code:
         return "it runs other code of this benchmark; use one version everywhere"

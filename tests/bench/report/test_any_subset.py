@@ -37,7 +37,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patched.setattr(style, name, lambda figure, target: target.touch())
         patched.setattr(build, "state_of", lambda *arguments: {"code": "", "figures_asked": "shown"})
         patched.setattr("bench.run.record._git_state", lambda: None)
-        patched.setattr("bench.run.record._versions", dict)
+        patched.setattr("bench.run.record.versions_of", lambda packages: {})
         patched.setattr(two_processes, "MANY_CELLS", 10**6)
         register_bare()
         yield

@@ -211,7 +211,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
     with pytest.MonkeyPatch.context() as patched, forgotten_afterwards():
         patched.setattr("bench.run.record._git_state", lambda: None)
-        patched.setattr("bench.run.record._versions", dict)
+        patched.setattr("bench.run.record.versions_of", lambda packages: {})
         register_bare()
         yield tmp_path_factory.mktemp("subsets") / "run"
 
