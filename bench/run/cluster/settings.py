@@ -7,6 +7,7 @@ from typing import Any
 #: Why each differs from Dask's default:
 #: - one death is blamed on the task that ran there, and the run itself decides on a second try;
 #: - a worker whose C code holds Python's lock for minutes is alive;
+#: - clocks that tick fifty times a second in every process interrupt the work there;
 #: - a long task must not be moved, paused or killed for its memory, and libraries start processes of their own.
 SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,
@@ -20,7 +21,9 @@ SETTINGS: dict[str, Any] = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
     "distributed.worker.multiprocessing-method": "forkserver",
+    "distributed.admin.tick.interval": "1s",
     "distributed.admin.tick.limit": "1h",
+    "distributed.admin.system-monitor.interval": "10s",
     "distributed.comm.timeouts.connect": "60s",
     "logging.distributed": "critical",
 }
@@ -28,6 +31,8 @@ SETTINGS: dict[str, Any] = {
 OF_WORKERS = {
     "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
     "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "False",
     "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL": "False",
     "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False",
