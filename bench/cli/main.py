@@ -56,7 +56,7 @@ def benchmark(
     probes: Annotated[str | None, typer.Option(hidden=True, help="old name of --studies")] = None,
     shortcut: Annotated[str | None, option("plant a tag in every phantom: tag:0.9")] = None,
     size: Annotated[int | None, option("input side in pixels")] = None,
-    folds: Annotated[int | None, option("cross-validation in so many parts")] = None,
+    folds: Annotated[int | None, option("cross-validation in so many parts; 1 = none")] = None,
     epochs: Annotated[int | None, option("epochs of every training")] = None,
     pretrained: Annotated[bool | None, option("start from ImageNet weights, if any")] = None,
     explain: Annotated[str | None, option("diseased images to explain: N or all")] = None,

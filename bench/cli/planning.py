@@ -21,7 +21,7 @@ def plan(
     metrics: Annotated[str | None, option("metrics, comma separated; all; name@operator")] = None,
     seeds: Annotated[str | None, option("seeds, comma separated")] = None,
     size: Annotated[int | None, option("input side in pixels")] = None,
-    folds: Annotated[int | None, option("cross-validation in so many parts")] = None,
+    folds: Annotated[int | None, option("cross-validation in so many parts; 1 = none")] = None,
     epochs: Annotated[int | None, option("epochs of every training")] = None,
     explain: Annotated[str | None, option("diseased images to explain: N or all")] = None,
     workers: Annotated[str | None, option("a further number of workers to show; gpus")] = None,

@@ -148,7 +148,7 @@ class DataSection(ReadingSection):
         test: number of test images.
         seed: of subsamples, splits and synthetic images.
         folds: cross-validation: all images are divided into so many parts, and each part is tested once, by a
-            classifier that was trained on the others; None = the data set's own test images.
+            classifier that was trained on the others; None or 1 = the data set's own test images.
         shortcut: plants one in a phantom: ``tag:0.9`` is a corner tag on 0.9 of the diseased training images.
         grades: the classes in ascending order; without an order, quadratic kappa is left out.
         allow_duplicates: accept one picture in two splits.
@@ -159,10 +159,15 @@ class DataSection(ReadingSection):
     val: _Count | None = Field(None, ge=2)
     test: _Count | None = Field(None, ge=2)
     seed: _Seed = 0
-    folds: int | None = Field(None, ge=2, le=100)
+    folds: int | None = Field(None, ge=1, le=100)
     shortcut: str = ""
     grades: list[str] = []
     allow_duplicates: bool = False
+
+    @field_validator("folds")
+    @classmethod
+    def _none_for_one(cls, folds: int | None) -> int | None:
+        return None if folds == 1 else folds
 
     @field_validator("shortcut")
     @classmethod

@@ -18,6 +18,9 @@ class OwnSection(Section):
         smallest: least input side, which is otherwise the median of the images' shorter sides, a multiple of 32.
         largest: greatest input side.
         explained: most diseased test images to explain; all are explained if there are fewer.
+        folds: parts of the cross-validation where a class has fewer images than ``few``, no file states the splits, and
+            every class has so many groups.
+        few: images of the rarest class from which on one test split says enough.
         passes: images that each training sees at least, so that few images are seen in more epochs.
         most_epochs: bound of these epochs.
         backbones: the first whose pretrained weights are on this machine is used, in runs of folders alone.
@@ -28,6 +31,8 @@ class OwnSection(Section):
     smallest: Side = 96
     largest: Side = 224
     explained: int = Field(100, ge=1, le=10**9)
+    folds: int = Field(5, ge=2, le=100)
+    few: int = Field(200, ge=0, le=10**9)
     passes: int = Field(4000, ge=1, le=10**9)
     most_epochs: int = Field(25, ge=1, le=10**6)
     backbones: list[str] = []

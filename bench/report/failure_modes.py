@@ -16,7 +16,7 @@ from bench.report.frames.classification import labels_of
 from bench.report.frames.compared import BLACK_BOX, no_positive_evidence
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
-from bench.report.frames.scores import CELL
+from bench.report.frames.reader import CELL
 from bench.report.frames.settings import Setting, settings
 from bench.report.tables.paper import PRECISIONS
 from bench.report.tables.table import TableData

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench.config import Config, lay_over, parse_config
+from bench.configs.sections import ExplainSection
 from bench.configs.tables import OwnSection
 from bench.contracts import DatasetInfo
 from bench.data.loading import build_samples
 from bench.data.prepare import request_for
 from bench.data.readers.images import BadFile
+from bench.data.sources.folder import FolderImages
+from bench.data.splitting import FRACTIONS
 from bench.errors import UserError
 from bench.registry import BACKBONES, DATASETS
 from bench.run.named_data import read_as, resolve_datasets
@@ -39,6 +43,31 @@ class _Choices:
         """Chooses values of a section."""
         self.values.setdefault(section, {}).update(values)
         self.said.append(said)
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Facts of a folder that choices follow.
+
+    Attributes:
+        side: median shorter side of some training images, in pixels.
+        train: number of training images.
+        total: number of all images, of which the seed draws the splits; 0 if the user's files state the splits.
+        rarest: class with the fewest images.
+        rare: number of its images.
+        fewest_groups: fewest groups of a class.
+    """
+
+    side: float
+    train: int
+    total: int = 0
+    rarest: str = ""
+    rare: int = 0
+    fewest_groups: int = 0
+
+    def need_folds(self, own: OwnSection) -> bool:
+        """Returns whether too few images of a class would be tested by one split, and folds can be made."""
+        return bool(self.total) and self.rare < own.few and self.fewest_groups >= own.folds
 
 
 def adapt(config: Config, stated: Mapping[str, Any], root: Path) -> tuple[Config, list[str]]:
@@ -101,23 +130,38 @@ def _backbone(own: OwnSection, config: Config, stated: Mapping[str, Any]) -> _Ch
 def _by_images(
     own: OwnSection, config: Config, stated: Mapping[str, Any], name: str, info: DatasetInfo, root: Path
 ) -> _Choices:
-    """Chooses the settings of one folder; cross-validation of small data sets belongs here, too."""
+    """Chooses the settings of one folder."""
     chosen, settings = _Choices(), config.for_dataset(name)
     fixed = _stated_for(stated, name)
     try:
-        side, images = _look(info, settings, root)
+        images = _look(info, settings, root)
     except UserError:  # the run says what is wrong with the data
         return chosen
     if "size" not in fixed["data"] and not config.run.sizes:
-        size = min(max(round(side / _STEP) * _STEP, own.smallest), own.largest)
-        chosen.add("data", {"size": size}, f"{size} px (the shorter side of its images is {side:.0f}; --size)")
-    epochs = min(-(-own.passes // images), own.most_epochs)
-    if "epochs" not in fixed["training"] and epochs > settings.training.epochs:
-        chosen.add("training", {"epochs": epochs}, f"{epochs} epochs for {images:,} training images (--epochs)")
+        size = min(max(round(images.side / _STEP) * _STEP, own.smallest), own.largest)
+        chosen.add("data", {"size": size}, f"{size} px (the shorter side of its images is {images.side:.0f}; --size)")
     if "diseased" not in fixed["explain"]:
         said = f"all diseased test images explained, at most {own.explained} (--explain N|all)"
         chosen.add("explain", {"diseased": own.explained}, said)
+    explain = settings.explain.model_copy(update=chosen.values.get("explain", {}))
+    seen = images.train
+    if "folds" not in fixed["data"] and images.need_folds(own) and _can_divide(explain, own.folds):
+        said = f"{own.folds} folds, as class {images.rarest!r} has {images.rare} images (--folds, 1 for none)"
+        chosen.add("data", {"folds": own.folds}, said)
+        seen = round(images.total * (1 - 1 / own.folds) * (1 - FRACTIONS["val"]))
+    epochs = min(-(-own.passes // seen), own.most_epochs)
+    if "epochs" not in fixed["training"] and epochs > settings.training.epochs:
+        chosen.add("training", {"epochs": epochs}, f"{epochs} epochs for {seen:,} training images (--epochs)")
     return chosen
+
+
+def _can_divide(explain: ExplainSection, folds: int) -> bool:
+    """Returns whether every fold has images to explain."""
+    try:
+        explain.part(1, folds)
+    except UserError:
+        return False
+    return True
 
 
 def _stated_for(stated: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
@@ -137,13 +181,14 @@ def _stated_for(stated: Mapping[str, Any], name: str) -> dict[str, dict[str, Any
     return found
 
 
-def _look(info: DatasetInfo, settings: Config, root: Path) -> tuple[float, int]:
-    """Returns the median shorter side of some training images, and the number of training images that are used.
+def _look(info: DatasetInfo, settings: Config, root: Path) -> _Images:
+    """Looks at the classes of all images, and at the sides of some training images.
 
     Raises:
         UserError: there are none, or the data set cannot be read.
     """
-    samples = build_samples(info, request_for(info, settings.data, root, skip_bad=True, splits=None), "train")
+    request = request_for(info, settings.data, root, skip_bad=True, splits=None)
+    samples = build_samples(info, request, "train")
     sides = []
     for index in range(0, len(samples), -(-len(samples) // _SAMPLED) or 1):
         try:
@@ -152,4 +197,19 @@ def _look(info: DatasetInfo, settings: Config, root: Path) -> tuple[float, int]:
             continue
     if not sides:
         raise UserError(f"data set {info.name}: no training image can be read")
-    return median(sides), len(samples)
+    images = _Images(median(sides), len(samples))
+    if not isinstance(samples, FolderImages) or not samples.drawn:
+        return images
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for split in info.splits:
+        part: Any = build_samples(info, request, split)
+        for row in part.rows:
+            groups[info.classes[part.label(row)]][row.group] += 1
+    rarest = min(groups, key=lambda one: groups[one].total())
+    return replace(
+        images,
+        total=sum(one.total() for one in groups.values()),
+        rarest=rarest,
+        rare=groups[rarest].total(),
+        fewest_groups=min(map(len, groups.values())),
+    )

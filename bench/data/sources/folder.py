@@ -83,6 +83,7 @@ def assign_splits(folder: Path, found: Found, seed: int, stated: Stated | None =
         raise UserError(
             f"{table}: {unsaid[0]} has no split although other files have one; fill the column for all files or none"
         )
+    found.drawn = True
     labels = [found.classes.index(class_of(row.file)) for row in rows]
     splits = grouped_split(labels, [row.group for row in rows], seed)
     return [replace(row, split=split) for row, split in zip(rows, splits, strict=True)]
@@ -240,6 +241,10 @@ class Reading:
 class FolderImages:
     """Sequence of the images of one split in their original sizes; an image's id is its path below ``images/``.
 
+    Attributes:
+        rows: the image files with their groups.
+        drawn: whether the seed assigned the splits, and not the user's files.
+
     Raises:
         UserError: unknown split, or ``splits.csv`` cannot be used.
     """
@@ -250,10 +255,11 @@ class FolderImages:
         self.classes, self._masks, self._reading = found.classes, found.masks, reading
         self._values = parse_mask_values(reading.mask_values)
         assigned = assign_splits(folder, found, seed, reading.stated)
+        self.drawn = found.drawn
         rows = [row for row in assigned if row.split == split]
         self.groups = {row.id: row.group for row in rows}
         self.unchecked = unchecked_groups({row.id: row.group for row in assigned}, found.unread)
-        kept = subsample([self._label(row) for row in rows], [row.id for row in rows], count, seed)
+        kept = subsample([self.label(row) for row in rows], [row.id for row in rows], count, seed)
         self.rows = [rows[index] for index in kept]
         self.files = [file for row in self.rows for file in (row.file, *found.masks[row.file])]
         self.files += [file for file in (folder / STATED,) if file.is_file()]
@@ -270,14 +276,14 @@ class FolderImages:
         image = read_image(row.file, self._reading.window)
         regions = [self._regions(file, image, row.file.name) for file in self._masks[row.file]]
         if not regions:
-            return Sample(image, self._label(row), None, row.id, row.group)
+            return Sample(image, self.label(row), None, row.id, row.group)
         mask = torch.stack([lesion for lesion, _ in regions]).any(dim=0)
-        if self._label(row) == self._reading.healthy and mask.any():
-            reason = f"marks a lesion, but the class {self.classes[self._label(row)]!r} has none"
+        if self.label(row) == self._reading.healthy and mask.any():
+            reason = f"marks a lesion, but the class {self.classes[self.label(row)]!r} has none"
             raise BadFile(self._masks[row.file][0], reason, Kind.HEALTHY_LESION)
         undecided = [ignored for _, ignored in regions if ignored is not None]
         ignored = torch.stack(undecided).any(dim=0) & ~mask if undecided else None
-        return Sample(image, self._label(row), mask, row.id, row.group, ignored=ignored)
+        return Sample(image, self.label(row), mask, row.id, row.group, ignored=ignored)
 
     def _regions(self, file: Path, image: Tensor, name: str) -> tuple[Tensor, Tensor | None]:
         regions = read_regions_of(image, file, self._values, name)
@@ -285,5 +291,6 @@ class FolderImages:
             require_plausible(regions[0], file)
         return regions
 
-    def _label(self, row: Row) -> int:
+    def label(self, row: Row) -> int:
+        """Returns the index of the class of an image."""
         return self.classes.index(class_of(row.file))

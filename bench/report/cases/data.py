@@ -201,7 +201,8 @@ def _load(frames: Frames, dataset: str) -> _Cases | None:
     if not maps:
         return None
     metrics = questions_first(directed(frames))
-    rows, areas = scores_of_set(frames, dataset, metrics), lesion_areas(frames, dataset, pictures.ids)
+    rows = scores_of_set(frames, dataset, metrics, pictures.ids)
+    areas = lesion_areas(frames, dataset, pictures.ids)
     return _Cases(frames, dataset, pictures, is_gallery, maps, metrics, rows, areas)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterable
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,13 +38,16 @@ def map_data(grids: Grids, ids: list[str]) -> dict[str, Any]:
     return {"grid": values.shape[1:], "cells": grids.cells, "maps": packed(values), "scales": packed(scales)}
 
 
-def scores_of_set(frames: Frames, dataset: str, metrics: Iterable[MetricFacts]) -> pd.DataFrame:
-    """Reads the scores of a data set whose names are plain text; without any, the frame has the columns alone."""
-    scores = frames.source.where(dataset=[dataset])
-    rows = scores.rows(list(dict.fromkeys(metric.name for metric in metrics)))
-    if not len(rows):
-        return pd.DataFrame(columns=[*_NAMES, "seed", "value"])
-    return rows.assign(**{name: rows[name].astype(str) for name in _NAMES})
+def scores_of_set(frames: Frames, dataset: str, metrics: Iterable[MetricFacts], ids: list[str]) -> pd.DataFrame:
+    """Reads the scores of images of a data set, with names as plain text; without any, there are the columns alone."""
+    batches = frames.source.where(dataset=[dataset]).batches()
+    parts = []
+    for name, batch in product(dict.fromkeys(metric.name for metric in metrics), batches):
+        rows = batch.rows([name])
+        if len(rows):
+            rows = rows[rows["image"].isin(ids)]
+            parts.append(rows.astype(dict.fromkeys(_NAMES, str)))
+    return pd.concat(parts) if parts else pd.DataFrame(columns=[*_NAMES, "seed", "value"])
 
 
 def scores_of(

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report.figures.style import BLACK, GREY, STRONG, WIDTH, Drawing
-from bench.report.frames.identified import is_identified
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import label, levelled, main_metrics, own_maps, pairs, post_hoc, title
+from bench.report.frames.settings import is_identified
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.report.tables.writers import number

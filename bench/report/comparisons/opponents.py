@@ -15,7 +15,7 @@ import pandas as pd
 from bench.configs.sections import ReportSection
 from bench.report.frames.estimands import named
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Method, Paired, directed, margin, pair, post_hoc, title
+from bench.report.frames.paired import Method, Paired, directed, margin, paired_scores, post_hoc, title
 from bench.report.studies.soundness import FAILS
 from bench.statistics.comparison import mean_columns
 from bench.statistics.decisions import Bools, needed_groups
@@ -55,10 +55,9 @@ def coinciding(frames: Frames) -> dict[tuple[str, str], dict[Method, list[Method
     for metric in scores.metrics:
         if all(known.sum() == len(known) for known in same.values()):  # only each map with itself
             break
-        rows = scores.rows([metric])
-        for (dataset, backbone, _), part in rows.groupby(["dataset", "backbone", "variant"], sort=False):
-            place = (str(dataset), str(backbone))
-            same[place] = _alike(pair(part).of(ordered[place]), same[place])
+        for dataset, backbone, _, paired in paired_scores(scores, metric):
+            place = (dataset, backbone)
+            same[place] = _alike(paired.of(ordered[place]), same[place])
     return {place: _represented(maps, same[place]) for place, maps in ordered.items()}
 
 

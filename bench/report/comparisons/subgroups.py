@@ -14,7 +14,8 @@ from bench.outputs import outputs_of
 from bench.report.comparisons.choices import against_best
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Paired, levelled, main_metrics, metric_rows, pair, possible, title
+from bench.report.frames.paired import Paired, competing, levelled, main_metrics, pair, possible, rows_of, title
+from bench.report.frames.scores import Scores
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.comparison import columns_of_each, difference
@@ -42,8 +43,7 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
     best = _opponents(verdict_frame(frames), metrics)
     for names, comparisons in best.groupby(keys, sort=False) if len(best) else ():
         dataset, backbone, name = map(str, names)
-        rows = metric_rows(frames, metrics[name])
-        rows = rows[(rows["dataset"] == dataset) & (rows["backbone"] == backbone)]
+        rows = rows_of(_needed(frames, metrics[name], comparisons), metrics[name])
         paired, facts = pair(rows), image_facts(frames, dataset, backbone)
         about_images = rows.drop_duplicates("image").set_index("image")[["label", "diseased"]].reindex(paired.images)
         parts: list[_Part] = []
@@ -68,6 +68,14 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
         found += _means(parts, paired)
     strata_rows = pd.DataFrame(found)
     return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
+
+
+def _needed(frames: Frames, metric: MetricFacts, comparisons: pd.DataFrame) -> Scores:
+    """Returns the scores of the methods in comparisons on one data set and backbone, and of controls."""
+    names = {*comparisons["explainer"], *comparisons["their_explainer"]}
+    names |= {name for name, facts in frames.record.explainers.items() if facts.family == "control"}
+    places = {key: [str(comparisons[key].iloc[0])] for key in ("dataset", "backbone")}
+    return competing(frames, metric).where(explainer=names, **places)
 
 
 def _opponents(verdicts: pd.DataFrame, metrics: dict[str, MetricFacts]) -> pd.DataFrame:

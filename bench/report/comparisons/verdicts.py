@@ -24,7 +24,6 @@ from bench.report.comparisons.opponents import (
 )
 from bench.report.comparisons.verdict_sentences import FAMILY, disagreement, sentence
 from bench.report.frames.estimands import named
-from bench.report.frames.identified import explained_by_logit, is_identified
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import (
     NOT_NEEDED,
@@ -38,6 +37,7 @@ from bench.report.frames.paired import (
     possible,
     title,
 )
+from bench.report.frames.settings import explained_by_logit, is_identified
 from bench.report.gaps import Missing
 from bench.report.studies.soundness import NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table

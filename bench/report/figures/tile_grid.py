@@ -11,7 +11,8 @@ from contourpy import contour_generator
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.textpath import TextPath
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from bench.report.figures.gallery import SCALE, SIGNED, UNSIGNED, Images
@@ -23,7 +24,6 @@ Layers = tuple[tuple[str, float], ...]
 NAMES = 1.06  # inches left of the tiles
 _MARGIN = 0.04  # inches left of the names
 _WIDEST = 24  # letters of a line that are tried first
-_NO_MATH = {36: "S"}  # the dollar sign, where only widths are measured
 _ON_IMAGE = "#F0E442"
 _TAG = "#009E73"
 
@@ -137,7 +137,7 @@ def fitting_lines(text: str, room: float, most: int = 3) -> list[str]:
 
 
 def _inches(text: str) -> float:
-    return float(TextPath((0, 0), text.translate(_NO_MATH), size=FONT).get_extents().width) / 72
+    return float(text_to_path.get_text_width_height_descent(text, FontProperties(size=FONT), ismath=False)[0]) / 72
 
 
 def wrapped(name: str, width: int = 12) -> str:

@@ -19,7 +19,8 @@ from bench.files import Place
 from bench.plain.names import EVERY_CLASS, OWN_CLASS
 from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
 from bench.report.frames.folds.joined import WholeCell, joined_record, whole_record
-from bench.report.frames.scores import ABOUT, CELL, Scores
+from bench.report.frames.reader import ABOUT, CELL
+from bench.report.frames.scores import Scores
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
 from bench.store.scores import SCORE_COLUMNS, SCORE_SCHEMA
@@ -289,7 +290,7 @@ def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> Non
             writer.write_table(pa.Table.from_pandas(derived, schema=schema, preserve_index=False))
         for row in frames.explained.itertuples():
             for file in frames.cell(row).score_files(str(row.explainer)):
-                table = pq.read_table(file, filters=pc.field("image") != "")
-                for name, kind in _ABOUT.items():
-                    table = table.append_column(name, pa.repeat(pa.scalar(getattr(row, name), kind), len(table)))
-                writer.write_table(table.cast(schema))
+                for batch in pq.ParquetFile(file).iter_batches():
+                    table = pa.Table.from_batches([batch]).filter(pc.field("image") != "")
+                    facts = {name: pa.scalar(getattr(row, name), kind) for name, kind in _ABOUT.items()}
+                    writer.write_table(_with_facts(table, facts).cast(schema))

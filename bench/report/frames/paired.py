@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from bench.plain.names import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
+from bench.report.frames.scores import Scores
 from bench.statistics.bootstrap.aligned import numbered
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
@@ -19,6 +21,7 @@ from bench.store.records import MetricFacts
 
 Method = tuple[str, str]  # head, explainer
 SUBTRACTED, ABSENT, NOT_NEEDED = "subtracted", "missing", "not needed"  # states of the floor
+_PLACE = ["dataset", "backbone", "variant"]
 _MARGIN = 0.01  # of a metric's range, or of its unit if it is unbounded: smaller differences do not matter
 
 
@@ -28,14 +31,16 @@ class Paired:
 
     Attributes:
         values: (S,N,C) of S seeds, N images and C methods; nan where a method has no score.
-        methods: the C methods.
-        images, groups: (N,) names.
+        methods: the C methods, by name.
+        images, groups: (N,) names, by those of the images.
+        seeds: the S seeds.
     """
 
     values: Floats
     methods: list[Method]
     images: NDArray[np.object_]
     groups: NDArray[np.object_]
+    seeds: tuple[int, ...] = ()
 
     def of(self, methods: list[Method]) -> Floats:
         """Returns values (S,N,len(methods)); nan for a method without scores."""
@@ -69,7 +74,57 @@ def pair(rows: pd.DataFrame) -> Paired:
     first[image[::-1]] = np.arange(len(image))[::-1]
     groups = rows["group"].iloc[first].to_numpy(dtype=object)
     found = [(str(heads[one // len(explainers)]), str(explainers[one % len(explainers)])) for one in both]
-    return Paired(values, found, images, groups)
+    return Paired(values, found, images, groups, tuple(map(int, seeds)))
+
+
+def paired_scores(
+    scores: Scores, metric: str, chosen: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows
+) -> Iterator[tuple[str, str, str, Paired]]:
+    """Aligns the scores of a metric, some methods after the other, so that few rows are in memory.
+
+    Args:
+        scores: of all methods.
+        metric: its stored name.
+        chosen: rows of it -> those that count.
+
+    Yields:
+        Data set, backbone, variant and the scores.
+    """
+    parts: dict[tuple[str, ...], list[Paired]] = {}
+    for batch in scores.batches():
+        rows = batch.rows([metric])
+        rows = chosen(rows) if len(rows) else rows
+        for place, some in rows.groupby(_PLACE, sort=False, observed=True) if len(rows) else ():
+            parts.setdefault(tuple(map(str, place)), []).append(pair(some))
+    for (dataset, backbone, variant), found in parts.items():
+        yield dataset, backbone, variant, _joined(found)
+
+
+def _joined(parts: list[Paired]) -> Paired:
+    """Joins different methods."""
+    if len(parts) == 1:
+        return parts[0]
+    images, first = np.unique(np.concatenate([one.images for one in parts]).astype(str), return_index=True)
+    seeds = sorted({seed for one in parts for seed in one.seeds})
+    methods = sorted(method for one in parts for method in one.methods)
+    values = np.full((len(seeds), len(images), len(methods)), np.nan)
+    for one in parts:
+        seed, method = np.searchsorted(seeds, one.seeds), np.array([methods.index(name) for name in one.methods])
+        values[np.ix_(seed, np.searchsorted(images, one.images.astype(str)), method)] = one.values
+    groups = np.concatenate([one.groups for one in parts])[first]
+    return Paired(values, methods, images.astype(object), groups, tuple(seeds))
+
+
+def rows_of(scores: Scores, metric: MetricFacts) -> pd.DataFrame:
+    """Reads the rows of one metric, operator and estimand."""
+    rows = scores.rows([metric.name])
+    return _asked(metric, rows) if len(rows) else rows
+
+
+def _asked(metric: MetricFacts, rows: pd.DataFrame) -> pd.DataFrame:
+    chosen = (rows["variant"] == metric.variant).to_numpy()
+    rows = rows if chosen.all() else rows[chosen]  # most metrics have one variant, and need no copy
+    return right_only(rows) if metric.estimand == RIGHT else rows
 
 
 def title(metric: MetricFacts) -> str:
@@ -163,13 +218,9 @@ def comparable(frames: Frames, family: str) -> list[str]:
     return [name for name, facts in frames.record.explainers.items() if facts.signed or family != "consistency"]
 
 
-@lru_cache(maxsize=1)
-def metric_rows(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
-    """Returns the rows of one metric and estimand, of the explainers that can be compared by it."""
-    source = frames.source.where(explainer=comparable(frames, metric.family))
-    rows = source.rows([metric.name])
-    rows = rows[rows["variant"] == metric.variant] if len(rows) else rows
-    return right_only(rows) if metric.estimand == RIGHT and len(rows) else rows
+def competing(frames: Frames, metric: MetricFacts) -> Scores:
+    """Returns the scores of the explainers that can be compared by a metric."""
+    return frames.source.where(explainer=comparable(frames, metric.family))
 
 
 #: Bytes of aligned scores that are kept.
@@ -185,9 +236,8 @@ def pairs(frames: Frames, metric: MetricFacts) -> _Places:
     else:
         while kept and sum(paired.values.nbytes for places in kept.values() for *_, paired in places) > KEPT:
             del kept[next(iter(kept))]
-        rows = metric_rows(frames, metric)
-        parts = rows.groupby(["dataset", "backbone"], sort=False, observed=True) if len(rows) else ()
-        kept[metric] = tuple((str(dataset), str(backbone), pair(part)) for (dataset, backbone), part in parts)
+        found = paired_scores(competing(frames, metric), metric.name, partial(_asked, metric))
+        kept[metric] = tuple((dataset, backbone, paired) for dataset, backbone, _, paired in found)
     return kept[metric]
 
 

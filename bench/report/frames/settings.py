@@ -1,13 +1,14 @@
-"""Settings of the heads and data sets of a run: the numbers in which the cells of a grid differ."""
+"""Settings of the heads and data sets of a run: the numbers in which the cells of a grid differ, and what follows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from bench.report.frames.load import Frames
 from bench.specs import parse_spec
-from bench.store.records import CellKey, RunRecord
+from bench.store.records import CellKey, MetricFacts, RunRecord
 
 PENALTIES = ("l1", "l2")  # parameters that weigh a head's penalty on its evidence
 
@@ -80,3 +81,21 @@ def _setting(record: RunRecord, cell: Any) -> Setting:
         explained_side=facts.side.get("explain"),
         planted=bool(parse_spec(cell.dataset).parameters.get("shortcut") or everywhere),
     )
+
+
+@lru_cache(maxsize=4)
+def explained_by_logit(frames: Frames) -> tuple[str, ...]:
+    """Returns the data sets of two classes or more whose maps explain a logit, unless a sigmoid reads it alone.
+
+    Metrics that read the zero of such a map are not identified: adding a constant to the evidence of all classes
+    changes no prediction of a softmax model, but moves that zero. Contrasts of classes do not change.
+    """
+    keys = zip(frames.record.cells, frames.cells["record"], strict=False)
+    found = dict.fromkeys(key.dataset for key, record in keys if record.target == "logit" and record.status == "ok")
+    datasets = frames.record.datasets
+    return tuple(name for name in found if len(datasets[name].classes) > 1 and not datasets[name].multilabel)
+
+
+def is_identified(frames: Frames, metric: MetricFacts, dataset: str) -> bool:
+    """Returns whether the score of a map on this data set follows from what the classifier predicts."""
+    return not (metric.uses_zero and dataset in explained_by_logit(frames))

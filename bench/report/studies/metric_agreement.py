@@ -17,19 +17,22 @@ from numpy.typing import NDArray
 from bench.report.figures.style import WIDTH, Drawing
 from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import main_variants, pair, title
+from bench.report.frames.paired import main_variants, paired_scores, title
 from bench.report.tables.table import Column, TableData
 from bench.statistics.agreement import krippendorff_alpha, spearman_of_ranks
 from bench.statistics.intervals import Estimate, Floats, mean_over
 
 ALPHA = "alpha_over_images"
+#: Images of a data set that are ranked at most, drawn by a hash of their names.
+MOST_IMAGES = 20_000
 _FAMILIES = ("localisation", "faithfulness")
 _CAPTION = "Agreement of the images, and of pairs of metrics, on the ranking of the methods."
 _READING = (
     "alpha over images: Krippendorff's ordinal α, with the images as raters that rank the methods; 1 = every image "
     "ranks them alike, 0 = agreement by chance (arXiv:1912.01451). The other columns are Spearman's ρ between two "
     "metrics over the methods within an image, from the better direction, averaged over the images that have both "
-    "metrics. Methods are those of the main tables without controls; images are diseased."
+    "metrics. Methods are those of the main tables without controls; images are diseased, at most "
+    f"{MOST_IMAGES:,} of a data set, drawn by their names."
 )
 
 
@@ -39,20 +42,27 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
     Methods are those of the main tables without the controls, which would make any two metrics agree.
     """
     found: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
-    for one in [one for one in main_variants(frames) if one.family in _FAMILIES]:
-        rows = compared(frames).rows([one.name])
-        if not len(rows) or one.higher_is_better is None:
-            continue
-        rows = rows[(rows["family"] != "control") & rows["diseased"].astype(bool) & (rows["variant"] == one.variant)]
-        for (dataset, backbone), part in rows.groupby(["dataset", "backbone"], sort=False):
-            paired = pair(part)
-            means = mean_over(paired.values, axis=0) * (1 if one.higher_is_better else -1)
+    scores = compared(frames).where(family=["inherent", "post-hoc"])
+    for one in [one for one in main_variants(frames) if one.family in _FAMILIES and one.higher_is_better is not None]:
+
+        def chosen(rows: pd.DataFrame, variant: str = one.variant) -> pd.DataFrame:
+            return rows[rows["diseased"].astype(bool) & (rows["variant"] == variant)]
+
+        for dataset, backbone, _, paired in paired_scores(scores, one.name, chosen):
+            drawn = _drawn(paired.images)
+            means = mean_over(paired.values[:, drawn], axis=0) * (1 if one.higher_is_better else -1)
             methods = pd.MultiIndex.from_tuples([(explainer, head) for head, explainer in paired.methods])
-            of_place = found.setdefault((str(dataset), str(backbone)), {})
-            of_place[title(one)] = pd.DataFrame(means, paired.images, methods)
+            found.setdefault((dataset, backbone), {})[title(one)] = pd.DataFrame(means, paired.images[drawn], methods)
     for dataset, backbone in frames.explained[["dataset", "backbone"]].drop_duplicates().itertuples(index=False):
         if (dataset, backbone) in found:
             yield dataset, backbone, found[dataset, backbone]
+
+
+def _drawn(images: NDArray[np.object_]) -> NDArray[np.intp]:
+    """Returns the places of the images that are ranked, the same for every metric: those of all are in memory."""
+    if len(images) <= MOST_IMAGES:
+        return np.arange(len(images))
+    return np.sort(np.argpartition(pd.util.hash_array(images), MOST_IMAGES)[:MOST_IMAGES])
 
 
 def metric_agreement_tables(frames: Frames) -> dict[str, TableData]:

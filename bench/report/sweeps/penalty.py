@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.report.frames.load import Frames
-from bench.report.frames.scores import CELL
+from bench.report.frames.reader import CELL
 from bench.report.frames.settings import PENALTIES, Setting, settings
 
 WITHIN = 0.01  # of the validation AUC without a penalty

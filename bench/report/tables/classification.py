@@ -9,7 +9,7 @@ import numpy as np
 from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits
 from bench.report.frames.compared import row_order
 from bench.report.frames.load import Frames
-from bench.report.frames.scores import CELL
+from bench.report.frames.reader import CELL
 from bench.report.machines import machines_of_cells
 from bench.report.tables.captions import captioned
 from bench.report.tables.table import Column, TableData

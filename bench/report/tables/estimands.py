@@ -12,7 +12,7 @@ import pandas as pd
 from bench.report.frames.compared import compared, row_order
 from bench.report.frames.estimands import CURVE, RIGHT, curve_estimates, named, right_only
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import title
+from bench.report.frames.paired import rows_of, title
 from bench.report.tables.table import Column, TableData, is_number
 from bench.statistics.intervals import Estimate, estimate_means
 from bench.store.records import MetricFacts
@@ -86,13 +86,15 @@ def estimands_table(frames: Frames) -> TableData:
     table.reading, place, scores = _READING, row_order(frames), compared(frames)
     by = [key for key in _KEYS if key != "metric"]
     for metric in [metric for metric in frames.record.metrics if metric.of_curve]:
-        rows = scores.rows([metric.name])
-        rows = rows[rows["variant"] == metric.variant] if len(rows) else rows
-        if not len(rows):
-            continue
-        means = {key: one.within(*metric.value_range) for key, one in estimate_means(rows, by).items()}
-        columns = {_ALL: means} | estimands(frames, metric, rows, by)
-        for key in sorted(means, key=place):
+        columns = {name: dict[tuple[Any, ...], Estimate]() for name in (_ALL, CURVE, RIGHT)}
+        for batch in scores.batches():
+            rows = rows_of(batch, metric)
+            if not len(rows):
+                continue
+            means = {key: one.within(*metric.value_range) for key, one in estimate_means(rows, by).items()}
+            for name, found in ({_ALL: means} | estimands(frames, metric, rows, by)).items():
+                columns[name] |= found
+        for key in sorted(columns[_ALL], key=place):
             row = dict(zip(by, key, strict=True)) | {"metric": title(metric)}
             table.rows.append(row | {name: of.get(key) for name, of in columns.items()})
             table.competes.append(frames.record.explainers[str(row["explainer"])].family != "control")

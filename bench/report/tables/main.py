@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -83,7 +84,7 @@ def _only(table: TableData, methods: set[tuple[str, ...]]) -> TableData:
 def metric_table(frames: Frames, family: str, scores: Scores) -> TableData:
     """Computes the means over images of every metric of a family."""
     table = captioned(frames, family, _KEYS)
-    _fill(table, frames, family, scores.rows, row_order(frames))
+    _fill(table, frames, family, scores, row_order(frames))
     return table
 
 
@@ -99,10 +100,7 @@ def per_class_table(frames: Frames, family: str) -> TableData:
     several = [name for name, one in frames.record.datasets.items() if len(one.classes) > 2 or one.multilabel]
     scores = scores.where(dataset=several)
 
-    def own(metrics: list[str]) -> pd.DataFrame:
-        rows = scores.rows(metrics)
-        if not len(rows):
-            return rows
+    def own(rows: pd.DataFrame) -> pd.DataFrame:
         rows = rows[rows["target"] == rows["label"]]
         names = [classes[name][label] for name, label in zip(rows["dataset"], rows["label"], strict=True)]
         return rows.assign(**{"class": names})
@@ -114,7 +112,7 @@ def per_class_table(frames: Frames, family: str) -> TableData:
         first, second, *rest = place((dataset, backbone, *method))
         return first, second, classes[dataset].index(name), *rest
 
-    _fill(table, frames, family, own, order)
+    _fill(table, frames, family, scores, order, own)
     return table
 
 
@@ -122,8 +120,9 @@ def _fill(
     table: TableData,
     frames: Frames,
     family: str,
-    read: Callable[[list[str]], pd.DataFrame],
+    scores: Scores,
     order: Callable[[tuple[Any, ...]], Any],
+    chosen: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows,
 ) -> None:
     """Adds a row per combination of the table's keys, and the columns that have a number somewhere.
 
@@ -131,18 +130,20 @@ def _fill(
         table: to fill.
         frames: the run.
         family: of the metrics.
-        read: names of metrics -> their rows; it is asked for one metric after the other.
+        scores: of the methods.
         order: of rows by their keys.
+        chosen: rows of a metric -> those that count, with the columns that are keys of the table.
     """
     metrics = [metric for metric in main_variants(frames) if metric.family == family]
     further: dict[str, list[Column]] = {}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for name in dict.fromkeys(metric.name for metric in metrics):
+    batches, names = scores.batches(), dict.fromkeys(metric.name for metric in metrics)
+    for name, batch in product(names, batches):
         variants = {metric.variant: metric for metric in metrics if metric.name == name}
-        rows = read([name])
+        rows = batch.rows([name])
         if not len(rows):
             continue
-        rows = rows[rows["variant"].isin(list(variants))]
+        rows = chosen(rows[rows["variant"].isin(list(variants))])
         for (*key, variant), estimate in estimate_means(rows, [*table.keys, "variant"]).items():
             row = found.setdefault(tuple(key), dict(zip(table.keys, key, strict=True)))
             row[title(variants[variant])] = estimate.within(*variants[variant].value_range)

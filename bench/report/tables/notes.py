@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bench.report.frames.identified import explained_by_logit
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
+from bench.report.frames.settings import explained_by_logit
 from bench.report.tables.paper import PRECISIONS
 from bench.report.tables.table import TableData
 from bench.store.records import CellRecord

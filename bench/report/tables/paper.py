@@ -115,13 +115,12 @@ def _with_spread(frames: Frames, table: TableData) -> TableData:
     for column in list(table.columns):
         spread = Column(f"{column.name}_sd", None)
         table.columns.insert(table.columns.index(column) + 1, spread)
-        scores = frames.rows([column.name])
-        of_methods = dict(iter(scores.groupby(_METHOD))) if len(scores) else {}
-        for row in table.rows:
-            if column.name in row:
-                mine = of_methods[tuple(row[key] for key in _METHOD)]
+        of_row = {tuple(row[key] for key in _METHOD): row for row in table.rows if column.name in row}
+        for batch in frames.source.batches():
+            scores = batch.rows([column.name])
+            for method, mine in scores.groupby(_METHOD) if len(scores) else ():
                 images = mine.groupby("image")["value"].mean().dropna()
-                row[spread.name] = Estimate(float(images.std()), np.nan, np.nan, len(images))
+                of_row.get(method, {})[spread.name] = Estimate(float(images.std()), np.nan, np.nan, len(images))
     return table
 
 

@@ -25,9 +25,9 @@ from bench.outputs import SIGMOID
 from bench.registry import DATASETS
 from bench.report.contents import every_table
 from bench.report.figures.gallery import load_images, row_names
-from bench.report.frames.identified import explained_by_logit
 from bench.report.frames.load import Frames, load_frames
 from bench.report.frames.paired import pairs
+from bench.report.frames.settings import explained_by_logit
 from bench.store.records import CellKey
 from bench.studies.implementations import Probabilities
 from bench.training.loop import TrainingLoop

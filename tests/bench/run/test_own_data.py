@@ -32,10 +32,10 @@ def own(tmp_path: Path) -> str:
     return folder_of(tmp_path / "busi", 150, 170)
 
 
-def folder_of(folder: Path, height: int, width: int) -> str:
-    """Twenty images of two classes, of which fourteen are for training."""
+def folder_of(folder: Path, height: int, width: int, count: int = 20) -> str:
+    """Images of two classes, of which 70 % are for training."""
     pixels = np.random.default_rng(0)
-    for index in range(20):
+    for index in range(count):
         name = ("healthy", "sick")[index % 2]
         write(folder / f"images/{name}/{index}.png", pixels.integers(0, 256, (height, width), dtype=np.uint8))
     return f"folder:{folder}"
@@ -80,7 +80,7 @@ def test_without_weights_on_this_machine_the_backbone_stays(own: str, at_hand: l
 
 
 def test_flags_win(own: str, at_hand: list[str]) -> None:
-    config, lines = chosen(datasets=own, size=64, epochs=3, explain="7", pretrained=False)
+    config, lines = chosen(datasets=own, size=64, epochs=3, explain="7", folds=1, pretrained=False)
     assert settings(config, own) == (64, 3, 7, ["compact"], False)
     assert lines == []
     named, (line,) = chosen(datasets=own, backbones="efficientnet_lite0", explainers="gradcam", studies="none")
@@ -131,6 +131,59 @@ def test_a_sweep_over_sizes_keeps_them(own: str, at_hand: list[str]) -> None:
     plan = make_plan(config, Path("nowhere"))
     assert sorted(one.data.size for one in plan.configs.values()) == [64, 96, 128, 192]
     assert set(plan.explainers) == {"softcam", "gradcam", "random", "mask_oracle", "grid_oracle"}
+
+
+def test_few_images_of_a_class_are_divided_into_folds(own: str, at_hand: list[str]) -> None:
+    config, (line,) = chosen(datasets=own)
+    assert config.for_dataset(own).data.folds == 3
+    assert "3 folds, as class 'healthy' has 10 images (--folds, 1 for none)" in line
+    assert "25 epochs for 11 training images" in line  # two thirds of 20, less those for validation
+    assert {key.fold for key in make_plan(config, Path("nowhere")).cells} == {1, 2, 3}
+
+
+def test_enough_images_of_every_class_are_not_divided(tmp_path: Path, at_hand: list[str]) -> None:
+    name = folder_of(tmp_path / "own", 8, 8, 400)
+    assert chosen(datasets=name)[0].for_dataset(name).data.folds is None
+    Path(name.removeprefix("folder:"), "images/sick/1.png").unlink()
+    assert chosen(datasets=name)[0].for_dataset(name).data.folds == 3
+
+
+@pytest.mark.parametrize(("flags", "folds"), [({"folds": 1}, None), ({"folds": 4}, 4), ({"explain": "2"}, None)])
+def test_folds_that_the_user_states_or_excludes(
+    own: str, at_hand: list[str], flags: dict[str, Any], folds: int | None
+) -> None:
+    config, lines = chosen(datasets=own, **flags)
+    assert config.for_dataset(own).data.folds == folds
+    assert not any("folds," in line for line in lines)
+
+
+def test_splits_of_a_table_are_kept(own: str, at_hand: list[str]) -> None:
+    folder = Path(own.removeprefix("folder:"))
+    files = sorted(file.relative_to(folder / "images").as_posix() for file in folder.rglob("*.png"))
+    splits = [("train", "val", "test", "train")[place % 4] for place in range(len(files))]
+    table = folder / "splits.csv"
+    table.write_text("file,split\n" + "".join(f"{file},{split}\n" for file, split in zip(files, splits, strict=True)))
+    assert chosen(datasets=own)[0].for_dataset(own).data.folds is None
+    table.write_text("file,group\n" + "".join(f"{file},{file}\n" for file in files))
+    assert chosen(datasets=own)[0].for_dataset(own).data.folds == 3
+
+
+def test_splits_of_folders_are_kept(tmp_path: Path, at_hand: list[str]) -> None:
+    for split in ("train", "test"):
+        folder_of(tmp_path / "drawn", 40, 40)
+        (tmp_path / "drawn/images").rename(tmp_path / split)
+        (tmp_path / "own/images").mkdir(parents=True, exist_ok=True)
+        (tmp_path / split).rename(tmp_path / "own/images" / split)
+    name = f"folder:{tmp_path / 'own'}"
+    assert chosen(datasets=name)[0].for_dataset(name).data.folds is None
+
+
+def test_two_patients_of_a_class_make_no_three_folds(own: str, at_hand: list[str]) -> None:
+    folder = Path(own.removeprefix("folder:"))
+    files = sorted(folder.rglob("*.png"))
+    rows = [f"{file.relative_to(folder / 'images').as_posix()},p{place % 2}" for place, file in enumerate(files)]
+    (folder / "splits.csv").write_text("file,group\n" + "\n".join(rows) + "\n")
+    assert chosen(datasets=own)[0].for_dataset(own).data.folds is None
 
 
 def test_images_that_cannot_be_read_are_left_to_the_run(own: str, at_hand: list[str]) -> None:

@@ -40,6 +40,7 @@ class Found:
         unused: files that are not used although they may have been meant to be.
         ordered: the classes are grades, in ascending order.
         unread: columns of ``splits.csv`` that nothing reads.
+        drawn: whether the seed assigned the splits.
         derived: file -> name of the image that it was probably made from, such as ``a_overlay.png`` from ``a.png``.
     """
 
@@ -50,6 +51,7 @@ class Found:
     unused: list[Fault] = field(default_factory=list)
     ordered: bool = False
     unread: list[str] = field(default_factory=list)
+    drawn: bool = False
     derived: dict[Path, str] = field(default_factory=dict)
 
 

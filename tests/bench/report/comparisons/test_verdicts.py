@@ -17,7 +17,7 @@ from bench.report.comparisons.verdict_sentences import disagreement, tally, too_
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.figures.style import paper_style
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import label, metric_rows
+from bench.report.frames.paired import competing, label
 from bench.report.frames.scores import Scores
 from bench.statistics.comparison import NO_EVIDENCE, SAME
 from tests.support.decided import MEANS, METRICS, NOISE, RECORD, N, floored, made, score_rows, verdict
@@ -152,7 +152,7 @@ def test_consistency_is_compared_among_signed_maps_only(planted: Frames) -> None
     facts = {name: one.changed(signed=name != unsigned) for name, one in explainers.items()}
     changed = replace(planted, record=planted.record.changed(explainers=facts))
     families = ("localisation", "consistency")
-    every, signed = (set(metric_rows(changed, METRICS[0].changed(family=name))["explainer"]) for name in families)
+    every, signed = (set(competing(changed, METRICS[0].changed(family=name)).methods["explainer"]) for name in families)
     assert unsigned in every
     assert signed == every - {unsigned}
 

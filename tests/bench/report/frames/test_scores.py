@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.report.frames import scores
+from bench.report.frames import reader
 from bench.report.frames.load import Frames, load_frames
-from bench.report.frames.scores import ABOUT, Scores
+from bench.report.frames.reader import ABOUT
+from bench.report.frames.scores import Scores
 from bench.store.scores import SCORE_COLUMNS
 from tests.support.report_store import make_run
 
@@ -38,7 +39,7 @@ def plain(rows: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.mark.parametrize("kept", [2_000_000, 0])
 def test_rows_are_those_of_the_files(folder: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
-    monkeypatch.setattr(scores, "KEPT_ROWS", kept)
+    monkeypatch.setattr(reader, "KEPT_ROWS", kept)
     frames = load_frames(folder)
     everything = literal(frames)
     pd.testing.assert_frame_equal(plain(frames.rows()), plain(everything))
@@ -51,6 +52,20 @@ def test_rows_are_those_of_the_files(folder: Path, monkeypatch: pytest.MonkeyPat
     row = next(frames.explained.itertuples())
     assert len(frames.curve(row, "deletion_curve", "zero")) == 4 * 4
     assert len(frames.curve(row, "deletion_curve", "absent")) == 0
+
+
+def test_batches_are_whole_methods(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = load_frames(folder)
+    source = frames.source.with_derived(frames.rows(["gini"]).assign(metric="derived"))
+    assert source.batches() == [source]
+    one = len(frames.rows(["gini"])) // len(frames.explained)
+    for kept, methods in ((1, 1), (3 * one, 3)):
+        monkeypatch.setattr(reader, "KEPT_ROWS", kept)
+        parts = source.batches()
+        assert max(len(part.methods) for part in parts) == methods
+        assert pd.concat([part.methods for part in parts], ignore_index=True).equals(source.methods)
+        derived = pd.concat([part.rows(["derived"]) for part in parts])
+        assert sorted(derived["value"]) == sorted(source.rows(["derived"])["value"])
 
 
 def test_derived_rows_join_those_of_files(folder: Path) -> None:

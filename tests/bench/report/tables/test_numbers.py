@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from bench.report.contents import every_table
+from bench.report.frames import reader
 from bench.report.frames.load import load_frames
 from bench.report.tables.table import TableData
 from tests.support.grouped import make_grouped
@@ -27,9 +29,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def tables(run: Path) -> dict[str, TableData]:
-    return every_table(load_frames(run))
+@pytest.fixture(scope="module", params=[reader.KEPT_ROWS, 1], ids=["all rows in memory", "one method at a time"])
+def tables(run: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, TableData]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "KEPT_ROWS", request.param)
+        yield every_table(load_frames(run))
 
 
 @pytest.fixture(scope="module")
