@@ -273,11 +273,12 @@ def _concat(tables: list[pa.Table], *columns: str) -> pd.DataFrame:
     return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 
+_AT_ONCE = 2**20  # rows
 _ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in ABOUT}
 
 
 def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:
-    """Writes one row per image, method, metric and step, without cost; one explainer is read at a time.
+    """Writes one row per image, method, metric and step, without cost; some are read at a time.
 
     Args:
         frames: the run.
@@ -290,7 +291,8 @@ def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> Non
             writer.write_table(pa.Table.from_pandas(derived, schema=schema, preserve_index=False))
         for row in frames.explained.itertuples():
             for file in frames.cell(row).score_files(str(row.explainer)):
-                for batch in pq.ParquetFile(file).iter_batches():
-                    table = pa.Table.from_batches([batch]).filter(pc.field("image") != "")
-                    facts = {name: pa.scalar(getattr(row, name), kind) for name, kind in _ABOUT.items()}
-                    writer.write_table(_with_facts(table, facts).cast(schema))
+                about = {name: pa.scalar(getattr(row, name), kind) for name, kind in _ABOUT.items()}
+                with pq.ParquetFile(file) as stored:
+                    for batch in stored.iter_batches(_AT_ONCE):
+                        table = pa.Table.from_batches([batch]).filter(pc.field("image") != "")
+                        writer.write_table(_with_facts(table, about).cast(schema))
