@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,24 @@ def test_changed_scores_change_the_tables_as_a_whole_report_does(tmp_path: Path)
     assert again != before
     build_report(tmp_path / "one", QUIET)
     assert contents(tmp_path / "one") == again
+
+
+def test_one_more_explainer_is_shown_and_leaves_what_does_not_show_it(tmp_path: Path) -> None:
+    run, more = tmp_path / "run", tmp_path / "more"
+    make_run(run, ("first",), explainers=("post_a", "evidence"))
+    build_report(run, QUIET, only_if_stale=True)
+    before = stamps(run)
+    make_run(more, ("first",), explainers=("post_a", "post_b", "evidence"))
+    shutil.copytree(more, run, dirs_exist_ok=True)
+    build_report(run, QUIET, only_if_stale=True)
+    after = stamps(run)
+    assert "post_b" in (run / "tables/cost.csv").read_text()
+    kept = {name for name in before if after[name] == before[name]}
+    assert {".report/classification.json", "figures/training_curves.png", "figures/training_curves.pdf"} <= kept
+    assert not kept & {".report/scores.json", ".report/verdicts.json", "figures/topk_precision.png"}
+    added = contents(run)
+    build_report(run, QUIET)
+    assert contents(run) == added
 
 
 def test_a_deleted_figure_is_drawn_again_and_other_figures_are_kept(tmp_path: Path) -> None:
