@@ -13,8 +13,8 @@ from bench.run.tasks import Task
 from bench.store.records import CellKey, DatasetFacts
 from bench.training.penalty_search import PlannedHead
 
-#: Passes of one map, as a mean over the shipped explainers on a compact network (results/reference/tables/cost.md).
-_PER_MAP = 15
+#: Passes of one map, as a mean over the shipped explainers of a family (results/reference/tables/cost.md).
+_PER_MAP = {"inherent": 1, "post-hoc": 20, "control": 0}
 
 
 def weigh_steps(progress: RunProgress, plan: Plan, name: str, facts: DatasetFacts) -> None:
@@ -56,8 +56,8 @@ def share_passes(plan: Plan, key: CellKey, facts: DatasetFacts) -> float:
     curves = {(need, one.variant) for one in plan.metrics for need in OCCLUDED & set(one.info.needs)}
     faithful = (facts.explained_faithful or 0) / (facts.folds or 1)
     occluded = faithful * (plan.configs[key.dataset].explain.steps + 1) * len(curves)
-    each = _explained(facts) * _PER_MAP + occluded
-    return each * len(plan.explainers_of(key)) / shares_of(plan, key.dataset, facts)
+    per_map = [_PER_MAP[one.family] for one in plan.explainers_of(key).values()]
+    return (_explained(facts) * sum(per_map) + occluded * len(per_map)) / shares_of(plan, key.dataset, facts)
 
 
 def _explained(facts: DatasetFacts) -> float:
