@@ -11,6 +11,7 @@ import pandas as pd
 from bench.report.answer.model import LOCATES, Caution, MethodScore, QuestionAnswer
 from bench.report.answer.questions import Tables
 from bench.report.answer.words import images_text
+from bench.report.comparisons.opponents import CONTROLS
 from bench.report.failure_modes import Signature
 from bench.report.frames.load import Frames
 from bench.report.studies.fair_resolution import PROBE as RESOLUTION
@@ -18,7 +19,7 @@ from bench.report.studies.fair_resolution import rankings
 from bench.report.studies.soundness import FAILS, failing, judgements
 from bench.report.tables.table import is_number
 from bench.report.tables.writers import number
-from bench.statistics.comparison import BETTER, WORSE
+from bench.statistics.comparison import BETTER, NO_EVIDENCE, SAME, WORSE
 
 #: Share of true positives called healthy without their lesions below which a model mostly uses something else.
 USES_LESIONS = 0.5
@@ -44,6 +45,7 @@ def cautions(
         *(Caution(kind="images", text=f"please check: {line}") for line in frames.record.datasets[dataset].doubts),
         *_model(frames, tables, dataset, backbone),
         *_metric(frames, questions, dataset),
+        *_controls(verdicts, questions, (dataset, backbone)),
         *_resolution(frames, questions, dataset, backbone),
         *_disagreements(verdicts, questions, (dataset, backbone)),
         *_images(questions),
@@ -110,6 +112,23 @@ def _metric(frames: Frames, questions: list[QuestionAnswer], dataset: str) -> It
             yield Caution(kind="metric", text=text, see="metric_soundness")
 
 
+def _controls(verdicts: pd.DataFrame, questions: list[QuestionAnswer], place: Place) -> Iterator[Caution]:
+    """Yields a caution if the best inherent map is not shown to be better than maps that do not see the model."""
+    for one in questions:
+        if one.inherent is None or not len(verdicts):
+            continue
+        names = {"dataset": place[0], "backbone": place[1], "metric": one.metric, "question": CONTROLS}
+        names |= {"head": one.inherent.head, "explainer": one.inherent.explainer}
+        rows = verdicts[np.logical_and.reduce([verdicts[key] == value for key, value in names.items()])]
+        rows = rows[rows["verdict"].isin([WORSE, SAME, NO_EVIDENCE])]
+        if alike := ", ".join(_plain(rows["their_explainer"])):
+            text = (
+                f"in {one.metric.replace('_', ' ')}, {one.inherent.label} is not shown to be better than {alike}, "
+                "which cannot see the model"
+            )
+            yield Caution(kind="metric", text=text, see="verdicts")
+
+
 def _resolution(frames: Frames, questions: list[QuestionAnswer], dataset: str, backbone: str) -> Iterator[Caution]:
     """Yields a caution if the finer grid of the better map, and not its content, decides who locates better."""
     for one in questions:
@@ -150,8 +169,8 @@ def _disagreements(verdicts: pd.DataFrame, questions: list[QuestionAnswer], plac
             yield Caution(kind="metric", text=f"other metrics of {one.question} say: {said}", see="verdicts")
 
 
-def _plain(metrics: pd.Series) -> list[str]:
-    return [str(name).replace("_", " ") for name in metrics]
+def _plain(names: pd.Series) -> list[str]:
+    return [str(name).replace("_", " ") for name in names]
 
 
 def _masks(frames: Frames, dataset: str) -> Iterator[Caution]:

@@ -203,6 +203,17 @@ def test_another_metric_that_decides_is_a_caution(tmp_path: Path) -> None:
     assert any("post_b is better by pointing" in caution.text for caution in one.cautions)
 
 
+@pytest.mark.parametrize(("mean", "is_named"), [(0.1, False), (0.6, True), (0.8, True)])
+def test_a_map_without_a_view_of_the_model_that_does_as_well_is_a_caution(
+    tmp_path: Path, mean: float, is_named: bool
+) -> None:
+    """The best own map has a mean of 0.6."""
+    frames = made(tmp_path, score_rows(MEANS | {("plain", "noise"): (mean, 0.9)}))
+    (one,) = answered(frames).datasets
+    text = "in precision, soft is not shown to be better than noise, which cannot see the model"
+    assert (text in [caution.text for caution in one.cautions]) == is_named
+
+
 def test_results_file_and_scorecard_hold_the_table_and_nothing_else(tmp_path: Path) -> None:
     frames = planted(tmp_path)
     tables = main_tables(frames)
