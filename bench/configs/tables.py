@@ -21,8 +21,9 @@ class OwnSection(Section):
         folds: parts of the cross-validation where a class has fewer images than ``few``, no file states the splits, and
             every class has so many groups.
         few: images of the rarest class from which on one test split says enough.
-        passes: images that each training sees at least, so that few images are seen in more epochs.
-        most_epochs: bound of these epochs.
+        passes: images that each training sees, so that few images are seen in more epochs; without pretrained weights,
+            there are at least as many epochs as in ``[training]``.
+        least_epochs, most_epochs: bounds of these epochs.
         backbones: the first whose pretrained weights are on this machine is used, in runs of folders alone.
         explainers, metrics, studies: those of a run with such a backbone, in which a forward pass costs much more;
             empty = as in ``[run]``.
@@ -34,6 +35,7 @@ class OwnSection(Section):
     folds: int = Field(5, ge=2, le=100)
     few: int = Field(200, ge=0, le=10**9)
     passes: int = Field(4000, ge=1, le=10**9)
+    least_epochs: int = Field(3, ge=1, le=10**6)
     most_epochs: int = Field(25, ge=1, le=10**6)
     backbones: list[str] = []
     explainers: list[str] = []

@@ -96,7 +96,8 @@ def adapt(config: Config, stated: Mapping[str, Any], root: Path) -> tuple[Config
         values["run"] |= chosen.values.get("run", {})
         said["own images" if len(folders) > 1 else min(folders)] = chosen.said
     for name, info in folders.items():
-        chosen = _by_images(own, config, stated, name, read_as(name, info, config.for_dataset(name).data), root)
+        read = read_as(name, info, config.for_dataset(name).data)
+        chosen = _by_images(own, config, stated, name, read, root, bool(values["run"]["pretrained"]))
         lay_over(values["datasets"].setdefault(parse_spec(name).base, {}), chosen.values)
         said[name] = said.get(name, []) + chosen.said
     short = {spec: name for name, spec in short_names(found, list(DATASETS)).items()}
@@ -128,9 +129,15 @@ def _backbone(own: OwnSection, config: Config, stated: Mapping[str, Any]) -> _Ch
 
 
 def _by_images(
-    own: OwnSection, config: Config, stated: Mapping[str, Any], name: str, info: DatasetInfo, root: Path
+    own: OwnSection,
+    config: Config,
+    stated: Mapping[str, Any],
+    name: str,
+    info: DatasetInfo,
+    root: Path,
+    pretrained: bool,
 ) -> _Choices:
-    """Chooses the settings of one folder."""
+    """Chooses the settings of one folder; a pretrained backbone may need fewer epochs than the config states."""
     chosen, settings = _Choices(), config.for_dataset(name)
     fixed = _stated_for(stated, name)
     try:
@@ -149,8 +156,9 @@ def _by_images(
         said = f"{own.folds} folds, as class {images.rarest!r} has {images.rare} images (--folds, 1 for none)"
         chosen.add("data", {"folds": own.folds}, said)
         seen = round(images.total * (1 - 1 / own.folds) * (1 - FRACTIONS["val"]))
-    epochs = min(-(-own.passes // seen), own.most_epochs)
-    if "epochs" not in fixed["training"] and epochs > settings.training.epochs:
+    epochs = min(max(-(-own.passes // seen), own.least_epochs), own.most_epochs)
+    least = 0 if pretrained else settings.training.epochs
+    if "epochs" not in fixed["training"] and epochs != settings.training.epochs and epochs > least:
         chosen.add("training", {"epochs": epochs}, f"{epochs} epochs for {seen:,} training images (--epochs)")
     return chosen
 

@@ -141,6 +141,13 @@ def test_few_images_of_a_class_are_divided_into_folds(own: str, at_hand: list[st
     assert {key.fold for key in make_plan(config, Path("nowhere")).cells} == {1, 2, 3}
 
 
+def test_pretrained_weights_need_fewer_epochs_for_many_images(tmp_path: Path, at_hand: list[str]) -> None:
+    name = folder_of(tmp_path / "own", 8, 8, 800)
+    assert chosen(datasets=name)[0].for_dataset(name).training.epochs == 5  # of 560 images
+    assert chosen(datasets=name, pretrained=False)[0].for_dataset(name).training.epochs == 11
+    assert chosen(datasets=name, epochs=11)[0].for_dataset(name).training.epochs == 11
+
+
 def test_enough_images_of_every_class_are_not_divided(tmp_path: Path, at_hand: list[str]) -> None:
     name = folder_of(tmp_path / "own", 8, 8, 400)
     assert chosen(datasets=name)[0].for_dataset(name).data.folds is None
