@@ -24,6 +24,7 @@ class OwnSection(Section):
         passes: images that each training sees, so that few images are seen in more epochs; without pretrained weights,
             there are at least as many epochs as in ``[training]``.
         least_epochs, most_epochs: bounds of these epochs.
+        search_epochs: most epochs for each weight of a penalty that is searched, if the backbone is pretrained.
         backbones: the first whose pretrained weights are on this machine is used, in runs of folders alone.
         explainers, metrics, studies: those of a run with such a backbone, in which a forward pass costs much more;
             empty = as in ``[run]``.
@@ -36,6 +37,7 @@ class OwnSection(Section):
     few: int = Field(200, ge=0, le=10**9)
     passes: int = Field(4000, ge=1, le=10**9)
     least_epochs: int = Field(3, ge=1, le=10**6)
+    search_epochs: int = Field(1, ge=1, le=10**6)
     most_epochs: int = Field(25, ge=1, le=10**6)
     backbones: list[str] = []
     explainers: list[str] = []

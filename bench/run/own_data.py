@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from bench.config import Config, lay_over, parse_config
-from bench.configs.sections import ExplainSection
+from bench.configs.sections import ExplainSection, TrainingSection
 from bench.configs.tables import OwnSection
 from bench.contracts import DatasetInfo
 from bench.data.loading import build_samples
@@ -156,11 +156,20 @@ def _by_images(
         said = f"{own.folds} folds, as class {images.rarest!r} has {images.rare} images (--folds, 1 for none)"
         chosen.add("data", {"folds": own.folds}, said)
         seen = round(images.total * (1 - 1 / own.folds) * (1 - FRACTIONS["val"]))
-    epochs = min(max(-(-own.passes // seen), own.least_epochs), own.most_epochs)
-    least = 0 if pretrained else settings.training.epochs
-    if "epochs" not in fixed["training"] and epochs != settings.training.epochs and epochs > least:
-        chosen.add("training", {"epochs": epochs}, f"{epochs} epochs for {seen:,} training images (--epochs)")
+    _choose_epochs(chosen, own, settings.training, fixed["training"], seen, pretrained)
     return chosen
+
+
+def _choose_epochs(
+    chosen: _Choices, own: OwnSection, now: TrainingSection, fixed: Mapping[str, Any], seen: int, pretrained: bool
+) -> None:
+    """Chooses the epochs of a training with ``seen`` images, and those of the search of a penalty."""
+    epochs = min(max(-(-own.passes // seen), own.least_epochs), own.most_epochs)
+    if "epochs" not in fixed and epochs != now.epochs and (pretrained or epochs > now.epochs):
+        chosen.add("training", {"epochs": epochs}, f"{epochs} epochs for {seen:,} training images (--epochs)")
+    if "search_epochs" not in fixed and pretrained and now.search_epochs > own.search_epochs:
+        said = f"{own.search_epochs} per λ that is tried ([training] search_epochs)"
+        chosen.add("training", {"search_epochs": own.search_epochs}, said)
 
 
 def _can_divide(explain: ExplainSection, folds: int) -> bool:
