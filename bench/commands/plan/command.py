@@ -64,7 +64,7 @@ def show_plan(config: Config, root: Path, device: torch.device, workers: int | N
     """
     plan = make_plan(config, root, absent_too=True)
     machine = describe_machine(device)
-    images = {name: images_of(info, plan.configs[name]) for name, info in plan.datasets.items()}
+    images = {name: images_of(info, plan.configs[name], root) for name, info in plan.datasets.items()}
     trials = Trials(config, plan, device)
     costs = _costs(plan, images, trials)
     weights = {(key.backbone, key.head): trials.weights(key) for key in plan.cells}

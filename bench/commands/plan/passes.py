@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from bench.config import Config
 from bench.contracts import Batch, Classifier, DatasetInfo, Explainer
+from bench.data.loading import build_samples
+from bench.data.prepare import request_for
 from bench.data.splitting import FRACTIONS
+from bench.errors import UserError
 from bench.evaluation.metric_inputs import OCCLUDED
 from bench.evaluation.result import CostMeter
 from bench.run.plan import Plan
@@ -66,13 +70,13 @@ class CellPasses:
     rows: int
 
 
-def images_of(info: DatasetInfo, config: Config) -> Images:
-    """Returns the numbers of images of a cell: the published ones, as far as the config wants them.
+def images_of(info: DatasetInfo, config: Config, root: Path) -> Images:
+    """Returns the numbers of images of a cell, published ones or those of a folder, as far as the config wants them.
 
     Of a data set that states none, half of the test images count as diseased. With cross-validation, a cell is a fold.
     """
     data, section = config.data, config.explain.part(1, config.data.folds) if config.data.folds else config.explain
-    published = {split: sum(classes) for split, classes in info.published.items()}
+    published = {split: sum(classes) for split, classes in info.published.items()} or _counted(info, config, root)
     wanted = {"train": data.train, "val": data.val, "test": data.test}
     sizes = {split: min(wanted[split] or 10**9, published.get(split, 10**9)) for split in wanted}
     is_known = max(sizes.values()) < 10**9
@@ -88,6 +92,17 @@ def images_of(info: DatasetInfo, config: Config) -> Images:
     diseased = min(section.diseased or diseased, diseased)
     faithful = min(diseased if section.faithful is None else section.faithful, diseased)
     return Images(sizes["train"], sizes["val"], sizes["test"], healthy + diseased, faithful, is_known)
+
+
+def _counted(info: DatasetInfo, config: Config, root: Path) -> dict[str, int]:
+    """Counts the images of a folder by split; of other data sets, and of a folder that cannot be read, none."""
+    if not info.name.startswith("folder:"):
+        return {}
+    request = request_for(info, config.data, root, skip_bad=True, splits=None)
+    try:
+        return {split: len(build_samples(info, request, split)) for split in info.splits}
+    except UserError:  # the run says what is wrong
+        return {}
 
 
 def cell_passes(plan: Plan, key: CellKey, images: Images, per_map: Callable[[str], float | None]) -> CellPasses:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -12,15 +13,18 @@ import run_benchmark
 from bench.cli.main import app
 from bench.commands.plan.forecast import forecast
 from bench.commands.plan.passes import cell_passes, disk_bytes, images_of, map_passes
+from bench.data.sources.folder import folder_dataset
 from bench.registry import DATASETS, EXPLAINERS
 from bench.run.plan import make_plan
 from bench.run.schedule import Schedule
 from bench.run.tasks import Task
 from bench.store.records import CellKey
+from tests.support.datasets.folder import write
 from tests.support.made import tiny_config
 from tests.support.tiny import tiny_classifiers
 
 pytestmark = pytest.mark.usefixtures("squares")
+NOWHERE = Path("nowhere")
 BLACK, TTE, DENSE = (CellKey("a", "net", head, 0) for head in ("black", "tte", "dense"))
 
 
@@ -28,29 +32,40 @@ def test_images_are_the_published_ones_as_far_as_the_config_wants_them() -> None
     config = tiny_config()
     data = config.data.model_copy(update={"train": 5000, "test": None})
     section = config.explain.model_copy(update={"diseased": None, "healthy": 10, "faithful": 100})
-    cxr = images_of(DATASETS["cxr"], config.model_copy(update={"data": data, "explain": section}))
+    cxr = images_of(DATASETS["cxr"], config.model_copy(update={"data": data, "explain": section}), NOWHERE)
     # published: 6770 + 4599 to train, 753 + 511 to validate, 1328 healthy and 902 diseased to test
     assert (cxr.train, cxr.val, cxr.test, cxr.explained, cxr.faithful) == (5000, 1264, 2230, 912, 100)
     assert cxr.is_known
-    assert not images_of(DATASETS["squares"], config).is_known
+    assert not images_of(DATASETS["squares"], config, NOWHERE).is_known
 
 
 def test_a_fold_trains_on_the_images_outside_of_it() -> None:
     config = tiny_config()
     data = config.data.model_copy(update={"train": None, "val": None, "test": None, "folds": 5})
     section = config.explain.model_copy(update={"diseased": None, "healthy": 10, "faithful": 100})
-    cxr = images_of(DATASETS["cxr"], config.model_copy(update={"data": data, "explain": section}))
+    cxr = images_of(DATASETS["cxr"], config.model_copy(update={"data": data, "explain": section}), NOWHERE)
     # 14863 published images: 2973 in the largest fold, 85 % of the others to train
     assert (cxr.test, cxr.train, cxr.val) == (2973, round(0.85 * 11890), 11890 - round(0.85 * 11890))
     assert cxr.train + cxr.val + cxr.test == 14863
     assert cxr.faithful == 20
 
 
+def test_images_of_a_folder_are_counted(tmp_path: Path) -> None:
+    for number in range(40):
+        write(tmp_path / f"images/{('fine', 'ill')[number % 2]}/{number}.png", np.zeros((8, 8), np.uint8))
+    data = tiny_config().data.model_copy(update={"train": 20, "val": None, "test": None})
+    config = tiny_config().model_copy(update={"data": data})
+    images = images_of(folder_dataset(tmp_path), config, NOWHERE)
+    assert (images.train, images.val, images.test, images.is_known) == (20, 6, 6, True)
+    folded = config.model_copy(update={"data": data.model_copy(update={"train": None, "folds": 2})})
+    assert images_of(folder_dataset(tmp_path), folded, NOWHERE).test == 20
+
+
 def test_passes_of_a_cell_are_counted(tmp_path: Path) -> None:
     heads = ["blackbox", "tte", "softcam-sparse"]
     config = tiny_config(heads=heads, explainers=["gradcam", "random"], metrics=["audc@zero", "audc@blur", "gini"])
     plan = make_plan(config, tmp_path)
-    images = images_of(plan.datasets["squares"], config)
+    images = images_of(plan.datasets["squares"], config, tmp_path)
     assert (images.train, images.val, images.test, images.explained, images.faithful) == (1000, 200, 200, 6, 2)
     counted = {key.head: cell_passes(plan, key, images, lambda _: 3.0) for key in plan.cells}
     black, tte = counted["blackbox"], counted["tte"]
