@@ -168,7 +168,7 @@ def _choose_epochs(
     if "epochs" not in fixed and epochs != now.epochs and (pretrained or epochs > now.epochs):
         chosen.add("training", {"epochs": epochs}, f"{epochs} epochs for {seen:,} training images (--epochs)")
     if "search_epochs" not in fixed and pretrained and now.search_epochs > own.search_epochs:
-        said = f"{own.search_epochs} per λ that is tried ([training] search_epochs)"
+        said = f"epochs per λ that is tried: {own.search_epochs} ([training] search_epochs)"
         chosen.add("training", {"search_epochs": own.search_epochs}, said)
 
 

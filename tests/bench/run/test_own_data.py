@@ -144,7 +144,7 @@ def test_few_images_of_a_class_are_divided_into_folds(own: str, at_hand: list[st
 def test_pretrained_weights_need_fewer_epochs_for_many_images(tmp_path: Path, at_hand: list[str]) -> None:
     name = folder_of(tmp_path / "own", 8, 8, 800)
     assert chosen(datasets=name)[0].for_dataset(name).training.epochs == 4  # of 560 images
-    assert "1 per λ that is tried" in chosen(datasets=name)[1][0]
+    assert "epochs per λ that is tried: 1" in chosen(datasets=name)[1][0]
     assert chosen(datasets=name, pretrained=False)[0].for_dataset(name).training.epochs == 11
     assert chosen(datasets=name, epochs=11)[0].for_dataset(name).training.epochs == 11
 
