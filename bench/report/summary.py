@@ -17,6 +17,7 @@ from bench.text.transcript import Transcript
 
 #: How to learn more about data sets that are not there.
 WHAT_IS_MISSING = "run_benchmark.py list says what is missing"
+_NO_ANSWER = "no answer: no map of a model has a score of localisation or faithfulness"
 _LONGEST = 12  # lines about what went wrong; the page has them all
 
 
@@ -36,6 +37,8 @@ def print_summary(
         console.print(Text(_name(one), style="bold"), soft_wrap=True)
         for question in one.questions:
             console.print(Text(f"  {DOES[question.question]}: {spoken(question)}"), soft_wrap=True)
+        if not one.questions:
+            console.print(Text(f"  {_NO_ANSWER}"), soft_wrap=True)
         if one.cautions:
             more = f" ({len(one.cautions) - 1} more on the page)" if len(one.cautions) > 1 else ""
             console.print(Text(f"  caution: {one.cautions[0].text}{more}", style="yellow"), soft_wrap=True)

@@ -139,9 +139,14 @@ def test_leading_metric_is_the_one_that_the_config_names(tmp_path: Path, named: 
 
 
 def test_a_run_without_scores_has_no_questions(tmp_path: Path) -> None:
-    (one,) = answered(made(tmp_path, score_rows(MEANS).iloc[:0])).datasets
+    answer, stream = answered(made(tmp_path, score_rows(MEANS).iloc[:0])), io.StringIO()
+    (one,) = answer.datasets
     assert one.questions == []
     assert one.price is None
+    print_summary(answer, [], [], tmp_path, Console(file=stream, width=120))
+    assert "  no answer: no map of a model has a score" in stream.getvalue()
+        "  no answer: no map of a model has a score of localisation or faithfulness" in stream.getvalue().splitlines()
+    )
 
 
 def test_cautions_name_the_evidence(tmp_path: Path) -> None:
