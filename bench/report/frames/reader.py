@@ -33,7 +33,7 @@ NARROW = {"label": np.int16, "predicted": np.int16, "target": np.int16, "step": 
 
 @dataclass(eq=False)
 class Reader:
-    """Reads files of scores; keeps the rows of a small run, and the last ones of a large run.
+    """Reads files of scores; keeps all rows of a small run and the parts that were asked for, of a large run the last.
 
     Attributes:
         files: one row per file, with its path and the columns ``ABOUT``.
@@ -159,7 +159,7 @@ class Reader:
 
     @property
     def kept_rows(self) -> int:
-        """Number of rows that are in memory at once, of the large runs."""
+        """Most rows that are kept in memory; a larger run is read in parts of so many."""
         return KEPT_ROWS
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Scores:
     files: pd.DataFrame
     derived: pd.DataFrame
     reader: Reader
+    _parts: dict[Any, Scores] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def stored(cls, files: pd.DataFrame) -> Scores:
@@ -75,7 +76,14 @@ class Scores:
 
     def where(self, **wanted: Collection[Any]) -> Scores:
         """Returns the scores whose columns of ``ABOUT`` have one of these values."""
-        return _where(self, tuple((column, tuple(values)) for column, values in wanted.items()))
+        key = tuple((column, tuple(values)) for column, values in wanted.items())
+        if key not in self._parts:
+            files, derived = self.files, self.derived
+            for column, values in key:
+                files = files[files[column].isin(values)]
+                derived = derived[derived[column].isin(values)] if len(derived) else derived
+            self._parts[key] = replace(self, files=files, derived=derived)
+        return self._parts[key]
 
     def batches(self) -> list[Scores]:
         """Divides the scores into parts of whole methods with all their seeds, a metric of which fits into memory.
@@ -121,15 +129,6 @@ class Scores:
             rows = scan.select("image", "target").unique("image", keep="first").collect()
             found |= dict(rows.iter_rows())
         return pd.Series(found, dtype="int64")
-
-
-@lru_cache(maxsize=256)
-def _where(scores: Scores, wanted: tuple[tuple[str, tuple[Any, ...]], ...]) -> Scores:
-    files, derived = scores.files, scores.derived
-    for column, values in wanted:
-        files = files[files[column].isin(values)]
-        derived = derived[derived[column].isin(values)] if len(derived) else derived
-    return replace(scores, files=files, derived=derived)
 
 
 def _of_metrics(rows: pd.DataFrame, metrics: Collection[str] | None) -> pd.DataFrame:
