@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
+from bench.statistics.bootstrap.names import AnyNames
 from bench.statistics.bootstrap.resampling import RESAMPLES, resampled_means
 from bench.statistics.intervals import (
     Estimate,
@@ -148,9 +147,7 @@ def _tau(one: Floats, other: Floats) -> Floats:
     return tau
 
 
-def rank_agreement(
-    first: Floats, second: Floats, groups: NDArray[np.object_] | pd.Series, resamples: int = RESAMPLES
-) -> Estimate:
+def rank_agreement(first: Floats, second: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> Estimate:
     """Computes Kendall's τ-b between the orders of M methods by two scores, each the mean over the same images.
 
     The 95 % interval is that of a bootstrap over groups, with the same draw for both scores. Resampled means vary more
@@ -171,7 +168,7 @@ def rank_agreement(
 
 
 def rank_agreements(
-    scores: Sequence[Floats], groups: NDArray[np.object_] | pd.Series, resamples: int = RESAMPLES
+    scores: Sequence[Floats], groups: AnyNames, resamples: int = RESAMPLES
 ) -> dict[tuple[int, int], Estimate]:
     """Computes ``rank_agreement`` of every two of several scores -> their places in order -> estimate."""
     images, found = len(groups), {}
@@ -186,7 +183,7 @@ def rank_agreements(
     return found
 
 
-def _resampled_orders(scores: Floats, groups: NDArray[np.object_] | pd.Series, resamples: int) -> Floats:
+def _resampled_orders(scores: Floats, groups: AnyNames, resamples: int) -> Floats:
     """Returns ``_orders`` of the means of scores (N,M) over all images, then over B bootstrap samples: (1+B,P)."""
     mean = weighted_means(np.ones((1, len(scores))), scores)
     return _orders(np.concatenate([mean, resampled_means(scores, groups, resamples)]))

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import copy
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.bootstrap.resampling import RESAMPLES, Floats, group_sums, names_of, replicates, resampled_ratios
+from bench.statistics.bootstrap.names import AnyNames
+from bench.statistics.bootstrap.resampling import (
+    RESAMPLES,
+    Clusters,
+    Floats,
+    clusters_of,
+    group_sums,
+    replicates,
+    resampled_ratios,
+)
 from bench.statistics.bootstrap_t import half_width, standard_errors, stretches, studentised
 from bench.statistics.intervals import (
     ABSOLUTE,
@@ -28,6 +38,8 @@ from bench.statistics.sign_flip import sign_flip_tests
 
 ALPHA = 1 - LEVEL
 BETTER, WORSE, TOO_FEW = "better", "worse", "too few images"
+#: Values of which copies are made at once.
+_AT_ONCE = 2**22
 SAME, NO_EVIDENCE = "no relevant difference", "no evidence of a relevant difference"
 
 
@@ -36,8 +48,11 @@ def paired_differences(ours: Floats, theirs: Floats) -> Floats:
 
     A difference is nan if either score is, and exactly 0 if both agree up to the rounding of float32.
     """
-    differences = difference(ours[..., :, None], theirs[..., None, :])
-    return differences.reshape(*ours.shape[:-1], ours.shape[-1] * theirs.shape[-1])
+    found = np.empty((*ours.shape, theirs.shape[-1]))
+    for one, row in zip(np.moveaxis(ours, -1, 0), np.moveaxis(found, -2, 0), strict=True):
+        for some, place in zip(_shares(theirs), _shares(row), strict=True):
+            place[...] = difference(one[..., None], some)
+    return found.reshape(*ours.shape[:-1], -1)
 
 
 def difference(ours: Floats, theirs: Floats) -> Floats:
@@ -45,7 +60,13 @@ def difference(ours: Floats, theirs: Floats) -> Floats:
     return np.where(np.isclose(ours, theirs, rtol=RELATIVE, atol=ABSOLUTE), 0.0, ours - theirs)
 
 
-def compare(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
+def _shares(values: Floats) -> list[Floats]:
+    """Divides values (S,N,M) by comparisons into parts that are small enough to be copied; small ones are one part."""
+    most = max(1, _AT_ONCE // max(1, values[..., :1].size))
+    return [values[..., at : at + most] for at in range(0, max(1, values.shape[-1]), most)]
+
+
+def compare(differences: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Computes ``mean_differences`` with a test and an effect size: p (two-sided) and effect (rank-biserial).
 
     The Wilcoxon signed-rank test takes one value per group, the mean over its images and seeds, because images of one
@@ -64,7 +85,7 @@ def compare(differences: Floats, groups: NDArray[np.object_], resamples: int = R
     return pd.DataFrame(columns_of_each([(differences, groups)], True, resamples)[0])
 
 
-def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
+def mean_differences(differences: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Averages paired differences over seeds, images of a group and groups, in this order, with 95 % intervals.
 
     Args:
@@ -80,13 +101,13 @@ def mean_differences(differences: Floats, groups: NDArray[np.object_], resamples
     return pd.DataFrame(mean_columns(differences, groups, resamples))
 
 
-def mean_columns(differences: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> dict[str, Floats]:
+def mean_columns(differences: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> dict[str, Floats]:
     """Computes the columns of ``mean_differences``, each (M,)."""
     return columns_of_each([(differences, groups)], resamples=resamples)[0]
 
 
 def columns_of_each(
-    comparisons: Iterable[tuple[Floats, NDArray[np.object_]]], tested: bool = False, resamples: int = RESAMPLES
+    comparisons: Iterable[tuple[Floats, AnyNames]], tested: bool = False, resamples: int = RESAMPLES
 ) -> list[dict[str, Floats]]:
     """Computes ``mean_columns`` of several sets of comparisons; sets of the same groups share one product.
 
@@ -95,11 +116,10 @@ def columns_of_each(
         tested: whether to add p and effect, as ``compare`` does.
         resamples: number of bootstrap samples.
     """
-    alike: dict[tuple[str, bytes, int], list[tuple[int, _Parts]]] = {}
+    alike: dict[tuple[Clusters, int], list[tuple[int, _Parts]]] = {}
     for place, one in enumerate(comparisons):
-        parts = _Parts(*one)
-        key = parts.names.dtype.str, parts.names.tobytes(), len(parts.by_seed)
-        alike.setdefault(key, []).append((place, parts))
+        parts = _Parts.of(*one)
+        alike.setdefault((parts.clusters, len(parts.by_seed)), []).append((place, parts))
     found: dict[int, dict[str, Floats]] = {}
     for members in alike.values():
         all_parts = [parts for _, parts in members]
@@ -120,7 +140,7 @@ def _columns(parts: _Parts, sizes: list[int], tested: bool, resamples: int) -> l
     return [{name: values[place] for name, values in split.items()} for place in range(len(sizes))]
 
 
-def mean_ratios(over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> pd.DataFrame:
+def mean_ratios(over: Floats, under: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Computes ratios of means, averaged as in ``mean_differences``, with 95 % intervals.
 
     Means are divided instead of averaging ratios, because a single image with a denominator near 0 would dominate the
@@ -136,7 +156,7 @@ def mean_ratios(over: Floats, under: Floats, groups: NDArray[np.object_], resamp
         One row per comparison: ratio, low, high, n and undefined.
     """
     both = np.isfinite(over) & np.isfinite(under)
-    first, second = (_Parts(np.where(both, one, np.nan), groups) for one in (over, under))
+    first, second = (_Parts.of(np.where(both, one, np.nan), groups) for one in (over, under))
     estimate = _quotient(first.mean, second.mean)
     samples = _quotient(first.drawn(resamples), second.drawn(resamples))
     each = _quotient(first.drawn_by_seed(resamples), second.drawn_by_seed(resamples))
@@ -154,21 +174,27 @@ class _Parts:
     """Means (M,) of values (S,N,M) over equally weighted groups, for all seeds and for each, and bootstrap samples.
 
     Attributes:
-        names: (G,) of the groups.
+        clusters: the G groups.
         groups: (G,M) means of the groups.
         facts: n, undefined, groups and seeds of ``mean_differences``.
         count: (M,) number of groups with a value.
     """
 
-    def __init__(self, values: Floats, groups: NDArray[np.object_]) -> None:
-        self.names, member = names_of(groups)
-        self.groups = _group_means(mean_over(values, axis=0), member, len(self.names))
+    def __init__(self, values: Floats, clusters: Clusters, member: NDArray[np.integer[Any]]) -> None:
+        self.clusters = clusters
+        self.groups = _group_means(mean_over(values, axis=0), member, clusters.number)
         several = len(values) > 1
-        each = [_group_means(one, member, len(self.names)) for one in values] if several else [self.groups]
+        each = [_group_means(one, member, clusters.number) for one in values] if several else [self.groups]
         self._each, defined = np.stack(each), np.isfinite(values)
         self._summarise()
         n, seeds = defined.any(axis=0).sum(axis=0), defined.any(axis=1).sum(axis=0)
-        self.facts = {"n": n, "undefined": len(groups) - n, "groups": self.count, "seeds": seeds}
+        self.facts = {"n": n, "undefined": len(member) - n, "groups": self.count, "seeds": seeds}
+
+    @classmethod
+    def of(cls, values: Floats, groups: AnyNames) -> _Parts:
+        """Averages values (S,N,M), some comparisons after the other, so that no copy of all is in memory."""
+        known = clusters_of(groups)
+        return cls.joined([cls(some, *known) for some in _shares(values)])
 
     def _summarise(self) -> None:
         self.count = np.isfinite(self.groups).sum(axis=0)
@@ -193,7 +219,7 @@ class _Parts:
             resamples: number of bootstrap samples.
             sizes: of the sets of means whose intervals hold jointly.
         """
-        deviations = studentised(replicates(self.names, resamples), self.groups)
+        deviations = studentised(replicates(self.clusters, resamples), self.groups)
         alone, joint = stretches(deviations, self.count, sizes)
         of_seeds = np.zeros(len(self.count))
         if len(self._each) > 1:
@@ -205,13 +231,13 @@ class _Parts:
     def drawn(self, resamples: int) -> Floats:
         """Draws B bootstrap samples of the mean (B,M)."""
         known = np.isfinite(self.groups)
-        return resampled_ratios(np.where(known, self.groups, 0), known.astype(float), self.names, resamples)
+        return resampled_ratios(np.where(known, self.groups, 0), known.astype(float), self.clusters, resamples)
 
     def drawn_by_seed(self, resamples: int) -> Floats:
         """Draws B bootstrap samples of the means of each seed (B,S,M)."""
         known = np.isfinite(self._each)
         sums = zip(np.where(known, self._each, 0), known.astype(float), strict=True)
-        return np.stack([resampled_ratios(*both, self.names, resamples) for both in sums], axis=1)
+        return np.stack([resampled_ratios(*both, self.clusters, resamples) for both in sums], axis=1)
 
 
 def means(values: Floats) -> Floats:
@@ -219,7 +245,7 @@ def means(values: Floats) -> Floats:
     return mean_over(mean_over(values, axis=0), axis=0)
 
 
-def _group_means(values: Floats, member: NDArray[np.intp], count: int) -> Floats:
+def _group_means(values: Floats, member: NDArray[np.integer[Any]], count: int) -> Floats:
     return ratio(*group_sums(values, member, count))
 
 

@@ -6,14 +6,14 @@ A mean of ratios gives an image whose denominator is small as much weight as any
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.statistics.bootstrap.resampling import RESAMPLES, Floats, group_sums, names_of, resampled_ratios
+from bench.statistics.bootstrap.names import AnyNames
+from bench.statistics.bootstrap.resampling import RESAMPLES, Floats, clusters_of, group_sums, resampled_ratios
 from bench.statistics.intervals import limits, mean_over, ratio
 
 
 def ratios_of_means(
-    over: Floats, under: Floats, groups: NDArray[np.object_], resamples: int = RESAMPLES
+    over: Floats, under: Floats, groups: AnyNames, resamples: int = RESAMPLES
 ) -> tuple[Floats, Floats, Floats]:
     """Divides means of numerators over images by those of denominators, with 95 % bootstrap intervals over groups.
 
@@ -28,14 +28,14 @@ def ratios_of_means(
     Returns:
         ratio, low and high, each (M,); nan if all denominators are 0.
     """
-    names, member = names_of(groups)
+    clusters, member = clusters_of(groups)
 
     def ratios(first: Floats, second: Floats) -> tuple[Floats, Floats]:
         """Ratios (M,) of the means of all images (N,M), and (B,M) of bootstrap samples."""
-        above, below = (group_sums(one, member, len(names))[0] for one in (first, second))
-        return ratio(above.sum(axis=0), below.sum(axis=0)), resampled_ratios(above, below, names, resamples)
+        above, below = (group_sums(one, member, clusters.number)[0] for one in (first, second))
+        return ratio(above.sum(axis=0), below.sum(axis=0)), resampled_ratios(above, below, clusters, resamples)
 
     pooled, samples = ratios(mean_over(over, axis=0), mean_over(under, axis=0))
     each = [ratios(*both) for both in zip(over, under, strict=True)]
     by_seed, seed_samples = np.stack([one for one, _ in each]), np.stack([one for _, one in each], axis=1)
-    return pooled, *limits(pooled, samples, np.full(len(pooled), len(names)), by_seed, seed_samples)
+    return pooled, *limits(pooled, samples, np.full(len(pooled), clusters.number), by_seed, seed_samples)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics.bootstrap.resampling import RESAMPLES, group_sums, names_of, resampled_ratios
+from bench.statistics.bootstrap.names import AnyNames
+from bench.statistics.bootstrap.resampling import RESAMPLES, clusters_of, group_sums, resampled_ratios
 from bench.statistics.classification import CLASSIFICATION_SCORES, Integers, classification_scores
 from bench.statistics.intervals import Estimate, Floats, limits, mean_over, ratio
 
@@ -57,7 +58,7 @@ def macro_scores(
     return {name: mean_over(values, axis=1) for name, values in found.items()}
 
 
-def macro_mean(values: Floats, findings: Integers, groups: NDArray[np.object_], resamples: int = RESAMPLES) -> Estimate:
+def macro_mean(values: Floats, findings: Integers, groups: AnyNames, resamples: int = RESAMPLES) -> Estimate:
     """Averages scores of pairs over the pairs of each finding, then over findings, with a 95 % bootstrap interval.
 
     Every finding counts alike, however rare. Groups are resampled, with all their images and findings.
@@ -77,16 +78,16 @@ def macro_mean(values: Floats, findings: Integers, groups: NDArray[np.object_], 
     values, findings, groups = values[:, known], findings[known], groups[known]
     pooled = _macro(mean_over(values, axis=0), findings, groups, resamples)
     each = np.stack([_macro(one, findings, groups, resamples) for one in values], axis=1)
-    count = np.array([len(set(map(str, groups)))])
+    count = np.array([clusters_of(groups)[0].number])
     low, high = limits(pooled[:1], pooled[1:, None], count, each[0][:, None], each[1:, :, None])
     n = int(known.sum())
     return Estimate(float(pooled[0]), float(low[0]), float(high[0]), n, len(known) - n)
 
 
-def _macro(values: Floats, findings: Integers, groups: NDArray[np.object_], resamples: int) -> Floats:
+def _macro(values: Floats, findings: Integers, groups: AnyNames, resamples: int) -> Floats:
     """Averages means of values (N,) over the findings that occur: of all pairs, then in bootstrap samples, (1+B,)."""
-    names, member = names_of(groups)
+    clusters, member = clusters_of(groups)
     by_finding = np.where(findings[:, None] == np.unique(findings), values[:, None], np.nan)
-    total, count = group_sums(by_finding, member, len(names))
+    total, count = group_sums(by_finding, member, clusters.number)
     mean = ratio(total.sum(axis=0), count.sum(axis=0))
-    return mean_over(np.vstack([mean, resampled_ratios(total, count, names, resamples)]), axis=1)
+    return mean_over(np.vstack([mean, resampled_ratios(total, count, clusters, resamples)]), axis=1)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit  # quantiles of the normal and of Student's distribution
 
 from bench.statistics.bootstrap.aligned import same_images
-from bench.statistics.bootstrap.resampling import RESAMPLES, resampled_means
+from bench.statistics.bootstrap.names import AnyNames
+from bench.statistics.bootstrap.resampling import RESAMPLES, clusters_of, resampled_means
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
@@ -95,13 +96,13 @@ def estimate_means(rows: pd.DataFrame, by: list[str], resamples: int = RESAMPLES
     return {key: found[key] for key in sorted(found)}
 
 
-def _means_with_limits(values: Floats, groups: NDArray[np.object_], resamples: int) -> tuple[Floats, Floats, Floats]:
+def _means_with_limits(values: Floats, groups: AnyNames, resamples: int) -> tuple[Floats, Floats, Floats]:
     """Averages values (S,N,M), at least one per image, over seeds, then images: mean, low and high, each (M,)."""
     image = mean_over(values, axis=0)
     estimate = mean_over(image, axis=0)
     if not len(groups):
         return estimate, estimate, estimate
-    count = np.full(len(estimate), len(set(groups)))
+    count = np.full(len(estimate), clusters_of(groups)[0].number)
     each = np.stack([resampled_means(one, groups, resamples) for one in values], axis=1)
     samples = each[:, 0] if len(values) == 1 else resampled_means(image, groups, resamples)
     return estimate, *limits(estimate, samples, count, mean_over(values, axis=1), each)
@@ -152,10 +153,10 @@ def limits(
 
 
 def limits_of_one(
-    estimate: float, samples: Floats, groups: NDArray[np.object_] | pd.Series, within: tuple[float, float]
+    estimate: float, samples: Floats, groups: AnyNames, within: tuple[float, float]
 ) -> tuple[float, float]:
     """Computes ``limits`` of one quantity from bootstrap samples (B,) over groups (N,), clipped to ``within``."""
-    low, high = limits(np.array([estimate]), samples[:, None], np.array([len(set(map(str, groups)))]))
+    low, high = limits(np.array([estimate]), samples[:, None], np.array([clusters_of(groups)[0].number]))
     return float(np.clip(low[0], *within)), float(np.clip(high[0], *within))
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from bench.report.comparisons.choices import printed
 from bench.report.comparisons.verdicts import PRINTED, verdict_frame
@@ -22,6 +21,7 @@ from bench.report.frames.load import Frames
 from bench.report.frames.paired import Method, Paired, directed, levelled, main_metrics, pairs, possible, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
+from bench.statistics.bootstrap.names import Names
 from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
@@ -108,7 +108,7 @@ def _decompositions(
     """Yields means of the corners and effects of each square, on the images with a score in all of its corners."""
     floors: list[str] = []
 
-    def columns() -> Iterator[tuple[Floats, NDArray[np.object_]]]:
+    def columns() -> Iterator[tuple[Floats, Names]]:
         for _, group in groupby(squares, lambda one: (one.head, tuple(one.corners))):  # on the same networks
             alike = list(group)
             scores, floor = levelled(frames, metric, paired, [one for of in alike for one in of.corners.values()])

@@ -98,7 +98,7 @@ def _means(parts: list[_Part], paired: Paired) -> Iterator[dict[str, Any]]:
     masked = (
         (np.where(inside[:, some, None], values[:, some], np.nan), paired.groups[some])
         for _, values, inside, _ in filled
-        for some in [inside.any(axis=0)]
+        for some in [np.flatnonzero(inside.any(axis=0))]
     )
     for (about, _, _, (lowest, highest)), rows in zip(filled, columns_of_each(masked), strict=True):
         found: dict[str, Any] = {name: int(rows[name][0]) for name in ("n", "groups", "seeds")}
@@ -159,7 +159,7 @@ def strata(about: pd.DataFrame, paired: Paired, facts: pd.DataFrame) -> Iterator
         paired: aligned scores.
         facts: of images, see ``image_facts``.
     """
-    everyone = np.ones(paired.values.shape[:2], dtype=bool)
+    everyone = np.ones((len(paired.seeds), len(paired.images)), dtype=bool)
     classes = sorted(about["label"].unique())
     for label in classes if len(classes) > 1 else []:
         yield "class", f"class {label}", everyone & (about["label"] == label).to_numpy()

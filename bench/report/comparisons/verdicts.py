@@ -41,8 +41,10 @@ from bench.report.frames.settings import explained_by_logit, is_identified
 from bench.report.gaps import Missing
 from bench.report.studies.soundness import NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table
+from bench.statistics.bootstrap.names import Names
 from bench.statistics.comparison import columns_of_each, paired_differences
 from bench.statistics.decisions import decide
+from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
 
 #: How to read tables whose rows are ``printed``.
@@ -128,18 +130,23 @@ def compared_with(
     Returns:
         A row of ``compare`` per other map of each comparison; without any score, it has only ``n``, which is 0.
     """
-    sets, floors = [], []
-    for ours, theirs in comparisons:
-        values, floor = paired.of([ours, *theirs]), NOT_NEEDED
-        if {one[0] for one in theirs} != {ours[0]}:
-            values, floor = levelled(frames, metric, paired, [ours, *theirs])
-        scored = np.isfinite(values).any(axis=(0, 2))
-        floors.append(floor)
-        sets.append((paired_differences(values[..., :1], values[..., 1:])[:, scored], paired.groups[scored]))
-    compared = iter(columns_of_each([one for one in sets if len(one[1])], tested=True))
+    floors: list[str | None] = []  # None without any score
+
+    def differences() -> Iterator[tuple[Floats, Names]]:
+        for ours, theirs in comparisons:
+            values, floor = paired.of([ours, *theirs]), NOT_NEEDED
+            if {one[0] for one in theirs} != {ours[0]}:
+                values, floor = levelled(frames, metric, paired, [ours, *theirs])
+            scored = np.isfinite(values).any(axis=(0, 2))
+            floors.append(floor if scored.any() else None)
+            if scored.any():
+                values = values if scored.all() else values[:, scored]
+                yield paired_differences(values[..., :1], values[..., 1:]), paired.groups[np.flatnonzero(scored)]
+
+    compared = iter(columns_of_each(differences(), tested=True))
     found: list[list[dict[str, Any]]] = []
-    for (ours, theirs), floor, (_, groups) in zip(comparisons, floors, sets, strict=True):
-        if not len(groups):
+    for (ours, theirs), floor in zip(comparisons, floors, strict=True):
+        if floor is None:
             found.append([{"n": 0} for _ in theirs])
             continue
         columns, (lowest, highest) = next(compared), possible(metric, floor)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bench.statistics.bootstrap.resampling import group_sums, names_of, resampled_ratios
+from bench.statistics.bootstrap.names import AnyNames, Names
+from bench.statistics.bootstrap.resampling import Clusters, clusters_of, group_sums, resampled_ratios
 from bench.statistics.intervals import Floats, limits, mean_over
 
 
@@ -46,7 +46,7 @@ def relative_to_intact(curves: Floats) -> Floats:
     return curves / np.where(intact > 0, intact, np.nan)
 
 
-def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> tuple[Floats, NDArray[np.object_]]:
+def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> tuple[Floats, Names]:
     """Returns curves (N,K) of one method, averaged over seeds, and the group (N,) of each image."""
     (image, images), (seed, seeds) = (pd.factorize(rows[name], sort=True) for name in ("image", "seed"))
     step = rows["step"].to_numpy(dtype=int)
@@ -57,11 +57,11 @@ def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> t
     curves = np.full(values.shape, np.nan)
     curves[is_there] = transform(values[is_there])
     first = np.unique(image, return_index=True)[1]
-    return mean_over(curves, axis=1), rows["group"].iloc[first].to_numpy(dtype=object)
+    return mean_over(curves, axis=1), Names.of(rows["group"].iloc[first])
 
 
 def mean_curves(
-    methods: Iterable[tuple[Floats, NDArray[np.object_]]], possible: tuple[float, float] = (-np.inf, np.inf)
+    methods: Iterable[tuple[Floats, AnyNames]], possible: tuple[float, float] = (-np.inf, np.inf)
 ) -> list[Curve]:
     """Averages the curves of several methods over the images that have a value at each step.
 
@@ -72,21 +72,21 @@ def mean_curves(
         possible: lowest and highest value, which clip the interval.
     """
     found: dict[int, Curve] = {}
-    alike: dict[tuple[str, bytes], list[_Sums]] = {}
+    alike: dict[Clusters, list[_Sums]] = {}
     for place, (curves, groups) in enumerate(methods):
-        has_value = np.isfinite(curves).any(axis=1)
-        known, (names, member) = curves[has_value], names_of(groups[has_value])
+        has_value = np.flatnonzero(np.isfinite(curves).any(axis=1))
+        known, (clusters, member) = curves[has_value], clusters_of(groups[has_value])
         mean, undefined = mean_over(known, axis=0), len(curves) - len(known)
         found[place] = Curve(mean, mean, mean, len(known), undefined)
         if len(known):
-            sums = _Sums(place, names, *group_sums(known, member, len(names)))
-            alike.setdefault((names.dtype.str, names.tobytes()), []).append(sums)
-    for parts in alike.values():
+            sums = _Sums(place, *group_sums(known, member, clusters.number))
+            alike.setdefault(clusters, []).append(sums)
+    for clusters, parts in alike.items():
         total, count = (
             np.concatenate(both, axis=1) for both in zip(*[(one.total, one.count) for one in parts], strict=True)
         )
         mean = np.concatenate([found[one.place].mean for one in parts])
-        ends = limits(mean, resampled_ratios(total, count, parts[0].names), (count > 0).sum(axis=0))
+        ends = limits(mean, resampled_ratios(total, count, clusters), (count > 0).sum(axis=0))
         splits = np.cumsum([one.total.shape[1] for one in parts])[:-1]
         each = (np.split(np.clip(end, *possible), splits) for end in ends)
         for one, low, high in zip(parts, *each, strict=True):
@@ -96,9 +96,8 @@ def mean_curves(
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums and counts (G,K) of a method's values in the groups of these names."""
+    """Sums and counts (G,K) of a method's values in groups."""
 
     place: int
-    names: NDArray[np.str_]
     total: Floats
     count: Floats

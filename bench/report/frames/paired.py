@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.plain.names import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
 from bench.report.frames.scores import Scores
-from bench.statistics.bootstrap.aligned import numbered
+from bench.statistics.bootstrap.names import Names
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
@@ -30,27 +30,43 @@ class Paired:
     """One metric on one data set and backbone.
 
     Attributes:
-        values: (S,N,C) of S seeds, N images and C methods; nan where a method has no score.
-        methods: the C methods, by name.
-        images, groups: (N,) names, by those of the images.
+        columns: method, by name -> scores (S,N) of S seeds and N images; nan where it has none.
+        images: the N names, in order.
+        groups: (N,) group of each image.
         seeds: the S seeds.
     """
 
-    values: Floats
-    methods: list[Method]
-    images: NDArray[np.object_]
-    groups: NDArray[np.object_]
+    columns: Mapping[Method, Floats]
+    images: pd.Index
+    groups: Names
     seeds: tuple[int, ...] = ()
 
-    def of(self, methods: list[Method]) -> Floats:
-        """Returns values (S,N,len(methods)); nan for a method without scores."""
-        absent = np.full(self.values.shape[:2], np.nan)
-        found = [self.values[..., self.methods.index(one)] if one in self.methods else absent for one in methods]
-        return np.stack(found, axis=-1) if found else np.zeros((*absent.shape, 0))
+    @property
+    def methods(self) -> list[Method]:
+        """The C methods, by name."""
+        return list(self.columns)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all scores."""
+        return sum(values.nbytes for values in self.columns.values())
+
+    @property
+    def values(self) -> Floats:
+        """Scores (S,N,C) of all methods."""
+        return self.of(self.methods)
+
+    def of(self, methods: Sequence[Method]) -> Floats:
+        """Returns scores (S,N,len(methods)); nan for a method without scores."""
+        found = np.full((len(self.seeds), len(self.images), len(methods)), np.nan)
+        for place, method in enumerate(methods):
+            if method in self.columns:
+                found[..., place] = self.columns[method]
+        return found
 
     def number_of_groups(self, method: Method) -> int:
         """Returns the number of groups in which a method has a value."""
-        return len(set(self.groups[np.isfinite(self.of([method])).any(axis=(0, 2))]))
+        return len(np.unique(self.groups.place[np.isfinite(self.of([method])).any(axis=(0, 2))]))
 
 
 def pair(rows: pd.DataFrame) -> Paired:
@@ -59,22 +75,21 @@ def pair(rows: pd.DataFrame) -> Paired:
     Raises:
         ValueError: a method has two scores of one image and seed.
     """
-    (image, images), (head, heads), (explainer, explainers) = (
-        numbered(rows[name]) for name in ("image", "head", "explainer")
-    )
+    image, head, explainer = (Names.of(rows[name]) for name in ("image", "head", "explainer"))
     seed, seeds = pd.factorize(rows["seed"].to_numpy(), sort=True)
-    both, method = np.unique(head * len(explainers) + explainer, return_inverse=True)
-    shape = (len(seeds), len(images), len(both))
-    place = np.ravel_multi_index((seed, image, method), shape)
+    both, method = np.unique(head.place * len(explainer.known) + explainer.place, return_inverse=True)
+    shape = (len(both), len(seeds), len(image.known))
+    place = np.ravel_multi_index((method, seed, image.place), shape)
     if len(place) and np.bincount(place).max() > 1:
         raise ValueError("a method has two scores of one image and seed")
     values = np.full(shape, np.nan)
     values.ravel()[place] = rows["value"].to_numpy(dtype=float)
-    first = np.empty(len(images), dtype=np.intp)
-    first[image[::-1]] = np.arange(len(image))[::-1]
-    groups = rows["group"].iloc[first].to_numpy(dtype=object)
-    found = [(str(heads[one // len(explainers)]), str(explainers[one % len(explainers)])) for one in both]
-    return Paired(values, found, images, groups, tuple(map(int, seeds)))
+    first = np.empty(len(image.known), dtype=np.intp)
+    first[image.place[::-1]] = np.arange(len(image))[::-1]
+    of_head, of_explainer = np.divmod(both, len(explainer.known))
+    names = zip(map(str, head.known[of_head]), map(str, explainer.known[of_explainer]), strict=True)
+    columns = dict(zip(names, values, strict=True))
+    return Paired(columns, image.known, Names.of(rows["group"])[first], tuple(map(int, seeds)))
 
 
 def paired_scores(
@@ -101,18 +116,23 @@ def paired_scores(
 
 
 def _joined(parts: list[Paired]) -> Paired:
-    """Joins different methods."""
-    if len(parts) == 1:
-        return parts[0]
-    images, first = np.unique(np.concatenate([one.images for one in parts]).astype(str), return_index=True)
-    seeds = sorted({seed for one in parts for seed in one.seeds})
-    methods = sorted(method for one in parts for method in one.methods)
-    values = np.full((len(seeds), len(images), len(methods)), np.nan)
+    """Joins different methods; those on the same images keep their arrays."""
+    images, groups = parts[0].images, parts[0].groups
+    if not all(one.images.equals(images) for one in parts):
+        of_image = pd.concat([pd.Series(one.groups.to_numpy(), one.images) for one in parts])
+        of_image = of_image[~of_image.index.duplicated()].sort_index()
+        images, groups = of_image.index, Names.of(of_image)
+    seeds = tuple(sorted({seed for one in parts for seed in one.seeds}))
+    columns: dict[Method, Floats] = {}
     for one in parts:
-        seed, method = np.searchsorted(seeds, one.seeds), np.array([methods.index(name) for name in one.methods])
-        values[np.ix_(seed, np.searchsorted(images, one.images.astype(str)), method)] = one.values
-    groups = np.concatenate([one.groups for one in parts])[first]
-    return Paired(values, methods, images.astype(object), groups, tuple(seeds))
+        if one.seeds == seeds and one.images.equals(images):
+            columns |= one.columns
+            continue
+        place = np.ix_(np.searchsorted(seeds, one.seeds), images.get_indexer(one.images))
+        for method, values in one.columns.items():
+            columns[method] = np.full((len(seeds), len(images)), np.nan)
+            columns[method][place] = values
+    return Paired(dict(sorted(columns.items(), key=itemgetter(0))), images, groups, seeds)
 
 
 def rows_of(scores: Scores, metric: MetricFacts) -> pd.DataFrame:
@@ -234,7 +254,7 @@ def pairs(frames: Frames, metric: MetricFacts) -> _Places:
     if metric in kept:
         kept[metric] = kept.pop(metric)  # the last used comes last
     else:
-        while kept and sum(paired.values.nbytes for places in kept.values() for *_, paired in places) > KEPT:
+        while kept and sum(paired.nbytes for places in kept.values() for *_, paired in places) > KEPT:
             del kept[next(iter(kept))]
         found = paired_scores(competing(frames, metric), metric.name, partial(_asked, metric))
         kept[metric] = tuple((dataset, backbone, paired) for dataset, backbone, _, paired in found)

@@ -93,7 +93,7 @@ class Reader:
         codes = values.cast(kind, strict=False)
         if dtype is None or codes.null_count():
             names = pl.concat([names, values.unique()]).unique().sort()
-            kind, dtype = pl.Enum(names), pd.CategoricalDtype(pd.Index(names.to_list(), dtype="str"))
+            kind, dtype = pl.Enum(names), pd.CategoricalDtype(pd.Index(names.to_arrow(), dtype="str"), ordered=True)
             self._names[name] = names, kind, dtype
             codes = values.cast(kind)
         each = np.split(codes.to_physical().to_numpy(), ends)

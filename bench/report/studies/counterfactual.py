@@ -175,7 +175,7 @@ def _by_method(frames: Frames, name: str, variant: str = "") -> Iterator[tuple[t
     for key, part in rows.groupby(_METHOD, sort=False) if len(rows) else ():
         paired = pair(part)
         scores = pd.DataFrame(mean_over(paired.values, axis=0), paired.images, [one for _, one in paired.methods])
-        yield tuple(map(str, key)), (scores, pd.Series(paired.groups, paired.images))
+        yield tuple(map(str, key)), (scores, pd.Series(paired.groups.to_numpy(), paired.images))
 
 
 def _tau(truth: _Aligned | None, metric: _Aligned | None, higher_is_better: bool) -> Estimate | None:

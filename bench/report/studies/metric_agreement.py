@@ -50,7 +50,8 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
 
         for dataset, backbone, _, paired in paired_scores(scores, one.name, chosen):
             drawn = _drawn(paired.images)
-            means = mean_over(paired.values[:, drawn], axis=0) * (1 if one.higher_is_better else -1)
+            values = np.stack([column[:, drawn] for column in paired.columns.values()], axis=-1)
+            means = mean_over(values, axis=0) * (1 if one.higher_is_better else -1)
             methods = pd.MultiIndex.from_tuples([(explainer, head) for head, explainer in paired.methods])
             found.setdefault((dataset, backbone), {})[title(one)] = pd.DataFrame(means, paired.images[drawn], methods)
     for dataset, backbone in frames.explained[["dataset", "backbone"]].drop_duplicates().itertuples(index=False):
@@ -58,11 +59,11 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
             yield dataset, backbone, found[dataset, backbone]
 
 
-def _drawn(images: NDArray[np.object_]) -> NDArray[np.intp]:
+def _drawn(images: pd.Index) -> NDArray[np.intp]:
     """Returns the places of the images that are ranked, the same for every metric: those of all are in memory."""
     if len(images) <= MOST_IMAGES:
         return np.arange(len(images))
-    return np.sort(np.argpartition(pd.util.hash_array(images), MOST_IMAGES)[:MOST_IMAGES])
+    return np.sort(np.argpartition(pd.util.hash_array(images.to_numpy(dtype=object)), MOST_IMAGES)[:MOST_IMAGES])
 
 
 def metric_agreement_tables(frames: Frames) -> dict[str, TableData]:

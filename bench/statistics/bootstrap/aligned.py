@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.statistics.bootstrap.names import Names
 from bench.statistics.bootstrap.resampling import Floats
 
 
@@ -29,7 +30,7 @@ class SameImages:
 
     keys: list[tuple[Any, ...]]
     values: list[Floats]
-    groups: NDArray[np.object_]
+    groups: Names
     undefined: list[int]
 
 
@@ -44,15 +45,14 @@ def same_images(rows: pd.DataFrame, by: list[str], columns: Sequence[str] = ("va
     if not len(rows):
         return []
     key, keys = _codes(rows, by)
-    image, images = numbered(rows["image"])
-    group, groups = numbered(rows["group"])
-    number = key * len(images) + image
+    image, group = Names.of(rows["image"]), Names.of(rows["group"])
+    number = key * len(image.known) + image.place
     of_image, first, place = np.unique(number, return_index=True, return_inverse=True)
     arrays = _by_seed(rows, place, columns)
     known = np.asarray(np.isfinite(arrays[0]).any(axis=0))
-    ends = np.searchsorted(of_image // len(images), np.arange(len(keys) + 1))
+    ends = np.searchsorted(of_image // len(image.known), np.arange(len(keys) + 1))
     alike: dict[tuple[int, bytes], list[int]] = {}
-    member = group[first]
+    member = group.place[first]
     for at in range(len(keys)):
         inside = member[ends[at] : ends[at + 1]][known[ends[at] : ends[at + 1]]]
         alike.setdefault((len(inside), inside.tobytes()), []).append(at)
@@ -61,33 +61,19 @@ def same_images(rows: pd.DataFrame, by: list[str], columns: Sequence[str] = ("va
         chosen = [np.flatnonzero(known[ends[at] : ends[at + 1]]) + ends[at] for at in places]
         stacked = [np.stack([array[:, one] for one in chosen], axis=-1) for array in arrays]
         undefined = [int(ends[at + 1] - ends[at] - len(one)) for at, one in zip(places, chosen, strict=True)]
-        of_images = np.asarray(groups, dtype=object)[member[chosen[0]]]
-        found.append(SameImages([keys[at] for at in places], stacked, of_images, undefined))
+        groups = Names(group.known, member[chosen[0]])
+        found.append(SameImages([keys[at] for at in places], stacked, groups, undefined))
     return found
 
 
 def _codes(rows: pd.DataFrame, by: list[str]) -> tuple[NDArray[np.integer[Any]], list[tuple[Any, ...]]]:
     """Returns the number of the method of each row, and the methods in the order of their names."""
-    parts = [numbered(rows[name]) for name in by]
-    shape = [len(names) for _, names in parts]
-    used, codes = np.unique(np.ravel_multi_index([code for code, _ in parts], shape), return_inverse=True)
+    parts = [Names.of(rows[name]) for name in by]
+    shape = [len(one.known) for one in parts]
+    used, codes = np.unique(np.ravel_multi_index([one.place for one in parts], shape), return_inverse=True)
     places = np.unravel_index(used, shape)
-    names = [of[place].tolist() for (_, of), place in zip(parts, places, strict=True)]
+    names = [one.known[place].tolist() for one, place in zip(parts, places, strict=True)]
     return codes, list(zip(*names, strict=True))
-
-
-def numbered(names: pd.Series) -> tuple[NDArray[np.intp], NDArray[np.object_]]:
-    """Returns the number (N,) of each name among those that occur, and these in their order."""
-    if not isinstance(names.dtype, pd.CategoricalDtype):
-        codes, found = pd.factorize(names.to_numpy(dtype=object), sort=True, use_na_sentinel=False)
-        return codes, np.asarray(found, dtype=object)
-    category: Any = names.array
-    used = np.bincount(category.codes, minlength=len(category.categories)) > 0
-    known = category.categories.to_numpy(dtype=object)[used]
-    order = np.argsort(known.astype(str), kind="stable")
-    rank = np.empty(len(order), dtype=np.intp)
-    rank[order] = np.arange(len(order))
-    return rank[(np.cumsum(used) - 1)[category.codes]], known[order]
 
 
 def _by_seed(rows: pd.DataFrame, place: NDArray[np.intp], columns: Sequence[str]) -> list[Floats]:

@@ -8,36 +8,45 @@ from __future__ import annotations
 import io
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import IO, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
 from bench.seeds import seed_of
+from bench.statistics.bootstrap.names import AnyNames, Names
 
 Floats = NDArray[np.float64]
-Names = NDArray[np.object_] | pd.Series
 RESAMPLES = 1000
 #: Counts in a block, and bytes of counts that stay in memory; more of them wait in a temporary file.
 BLOCK, KEPT = 4_000_000, 2**27
 _FEWEST_KEPT = 2  # draws that are kept whatever their size
 
 
-def names_of(groups: Names) -> tuple[NDArray[np.str_], NDArray[np.intp]]:
-    """Returns the names (G,) of the groups in order, and the group (N,) of each image."""
-    code, found = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)  # faster than to sort all names
-    names, place = np.unique(np.asarray(found, dtype=str), return_inverse=True)
-    return names, place[code]
+@dataclass(frozen=True)
+class Clusters:
+    """Groups that are resampled: their number G, and the seed of the draw, a hash of their names."""
+
+    number: int
+    seed: int
+
+
+def clusters_of(groups: AnyNames) -> tuple[Clusters, NDArray[np.integer[Any]]]:
+    """Returns the groups that occur, and that of each image (N,), numbered in the order of their names."""
+    found = Names.of(groups)
+    if found.known.inferred_type not in ("string", "empty"):
+        found = Names.of(found.to_numpy().astype(str))
+    return Clusters(len(found.known), seed_of("bootstrap", *found.known.tolist())), found.place
 
 
 class _Draws:
     """Counts of G groups in B bootstrap samples, in blocks of samples."""
 
-    def __init__(self, names: tuple[str, ...], resamples: int) -> None:
-        generator, count = np.random.default_rng(seed_of("bootstrap", *names)), len(names)
+    def __init__(self, clusters: Clusters, resamples: int) -> None:
+        generator, count = np.random.default_rng(clusters.seed), clusters.number
         share, step = np.full(count, 1 / count), max(1, BLOCK // count)
         self._blocks: list[NDArray[np.unsignedinteger[Any]]] = []
         self.size = count * resamples
@@ -63,39 +72,39 @@ class _Draws:
             yield np.load(self._file).astype(float)
 
 
-_KNOWN: dict[tuple[tuple[str, ...], int], _Draws] = {}  # the last used comes last
+_KNOWN: dict[tuple[Clusters, int], _Draws] = {}  # the last used comes last
 
 
-def _draws(names: tuple[str, ...], resamples: int) -> _Draws:
+def _draws(clusters: Clusters, resamples: int) -> _Draws:
     """Returns the draws of these groups, which are kept as long as they and later ones fit into memory."""
-    key = names, resamples
-    found = _KNOWN[key] = _KNOWN.pop(key) if key in _KNOWN else _Draws(names, resamples)
+    key = clusters, resamples
+    found = _KNOWN[key] = _KNOWN.pop(key) if key in _KNOWN else _Draws(clusters, resamples)
     while len(_KNOWN) > _FEWEST_KEPT and sum(one.size for one in _KNOWN.values()) > KEPT:
         del _KNOWN[next(iter(_KNOWN))]
     return found
 
 
-def replicates(names: NDArray[np.str_], resamples: int = RESAMPLES) -> Iterator[Floats]:
+def replicates(clusters: Clusters, resamples: int = RESAMPLES) -> Iterator[Floats]:
     """Yields blocks (b,G) of the count of each group in bootstrap samples, in which whole groups are drawn.
 
     Args:
-        names: (G,) of the groups, sorted; they seed the draw, so that all scores of the same images share it.
+        clusters: the G groups; their names seed the draw, so that all scores of the same images share it.
         resamples: number of samples.
     """
-    yield from _draws(tuple(names.tolist()), resamples)
+    yield from _draws(clusters, resamples)
 
 
-def image_replicates(groups: Names, resamples: int = RESAMPLES) -> Iterator[Floats]:
+def image_replicates(groups: AnyNames, resamples: int = RESAMPLES) -> Iterator[Floats]:
     """Yields blocks (b,N) of the count of each image in the samples of ``replicates``, by the group (N,) of each.
 
     For quantities that no sums over groups give, such as ranks; others are computed from ``group_sums``.
     """
-    names, member = names_of(groups)
-    for block in replicates(names, resamples):
+    clusters, member = clusters_of(groups)
+    for block in replicates(clusters, resamples):
         yield block[:, member]
 
 
-def group_sums(values: Floats, member: NDArray[np.intp], count: int) -> tuple[Floats, Floats]:
+def group_sums(values: Floats, member: NDArray[np.integer[Any]], count: int) -> tuple[Floats, Floats]:
     """Sums the defined values (N,M) per group, and counts them: both (G,M)."""
     defined = np.isfinite(values)
     images = np.arange(len(member))
@@ -103,18 +112,18 @@ def group_sums(values: Floats, member: NDArray[np.intp], count: int) -> tuple[Fl
     return belongs @ np.where(defined, values, 0), belongs @ defined.astype(float)
 
 
-def resampled_means(values: Floats, groups: Names, resamples: int = RESAMPLES) -> Floats:
+def resampled_means(values: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> Floats:
     """Computes the means (B,M) of the defined values (N,M) of images in bootstrap samples of their groups."""
-    names, member = names_of(groups)
-    return resampled_ratios(*group_sums(values, member, len(names)), names, resamples)
+    clusters, member = clusters_of(groups)
+    return resampled_ratios(*group_sums(values, member, clusters.number), clusters, resamples)
 
 
-def resampled_ratios(over: Floats, under: Floats, names: NDArray[np.str_], resamples: int = RESAMPLES) -> Floats:
+def resampled_ratios(over: Floats, under: Floats, clusters: Clusters, resamples: int = RESAMPLES) -> Floats:
     """Divides the sums of numerators (G,M) by those of denominators (G,M), at least 0, in bootstrap samples: (B,M)."""
     if under.shape[1] > 1 and (under == under[:, :1]).all():
         under = under[:, :1]
     parts = []
-    for block in replicates(names, resamples):
+    for block in replicates(clusters, resamples):
         total, weight = block @ over, block @ under
         found = np.full(total.shape, np.nan)
         parts.append(np.divide(total, weight, out=found, where=np.broadcast_to(weight > 0, total.shape)))

@@ -7,7 +7,7 @@ import pytest
 
 from bench.seeds import seed_of
 from bench.statistics.bootstrap import resampling
-from bench.statistics.bootstrap.resampling import image_replicates, resampled_means, resampled_ratios
+from bench.statistics.bootstrap.resampling import clusters_of, image_replicates, resampled_means, resampled_ratios
 
 GROUPS = np.array([f"g{index % 7}" for index in range(20)], dtype=object)
 VALUES = np.random.default_rng(0).normal(size=(20, 3))
@@ -41,8 +41,8 @@ def test_means_of_groups_are_those_of_images() -> None:
 
 
 def test_ratio_without_weight_is_undefined() -> None:
-    names = np.array(["a", "b"])
-    found = resampled_ratios(np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]), names, 60)
-    only_second = whole_draw(names.astype(object), 60)[:, 0] == 0
+    names = np.array(["a", "b"], dtype=object)
+    found = resampled_ratios(np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]), clusters_of(names)[0], 60)
+    only_second = whole_draw(names, 60)[:, 0] == 0
     assert only_second.any()
     np.testing.assert_array_equal(np.isnan(found[:, 0]), only_second)

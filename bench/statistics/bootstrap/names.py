@@ -1,0 +1,60 @@
+"""Names of images and groups as numbers: a name is stored once, however often it occurs and in however many arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """The names of N things.
+
+    Attributes:
+        known: names in their order; some may not occur.
+        place: (N,) of each thing's name among them.
+    """
+
+    known: pd.Index
+    place: NDArray[np.integer[Any]]
+
+    @classmethod
+    def of(cls, names: AnyNames) -> Names:
+        """Numbers names; only those that occur are known."""
+        if isinstance(names, Names):
+            return names._used()
+        if not isinstance(names.dtype, pd.CategoricalDtype):
+            place, found = pd.factorize(np.asarray(names, dtype=object), sort=True, use_na_sentinel=False)
+            return cls(pd.Index(found, dtype=object), place)
+        category: Any = pd.Categorical(names)
+        used = cls(category.categories, category.codes)._used()
+        return used if category.ordered else used._sorted()
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def __getitem__(self, chosen: NDArray[Any]) -> Names:
+        """Returns some of the things, by their places or a mask (N,)."""
+        return Names(self.known, self.place[chosen])
+
+    def to_numpy(self) -> NDArray[np.object_]:
+        """Returns the names (N,) themselves."""
+        names: NDArray[np.object_] = self.known.to_numpy(dtype=object)[self.place]
+        return names
+
+    def _used(self) -> Names:
+        occurs = np.bincount(self.place, minlength=len(self.known)) > 0
+        return self if occurs.all() else Names(self.known[occurs], (np.cumsum(occurs) - 1)[self.place])
+
+    def _sorted(self) -> Names:
+        order = np.argsort(self.known.to_numpy(dtype=object).astype(str), kind="stable")
+        rank = np.empty(len(order), dtype=np.intp)
+        rank[order] = np.arange(len(order))
+        return Names(self.known[order], rank[self.place])
+
+
+AnyNames = NDArray[Any] | pd.Series | Names

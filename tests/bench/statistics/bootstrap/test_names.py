@@ -1,0 +1,50 @@
+"""Names as numbers, whatever holds them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.statistics.bootstrap.names import AnyNames, Names
+from bench.statistics.bootstrap.resampling import clusters_of
+
+TEXT = ["b", "é", "a", "b", "a\u0301", "B"]
+KNOWN = sorted(set(TEXT))
+PLACE = [KNOWN.index(name) for name in TEXT]
+ORDERED = pd.CategoricalDtype(sorted([*KNOWN, "not used"]), ordered=True)
+FORMS = {
+    "array of objects": np.array(TEXT, dtype=object),
+    "array of text": np.array(TEXT),
+    "series": pd.Series(TEXT),
+    "categories": pd.Series(pd.Categorical(TEXT, [*reversed(KNOWN), "not used"])),
+    "ordered categories": pd.Series(TEXT, dtype=ORDERED),
+    "numbered": Names(pd.Index(["0", *KNOWN]), 1 + np.array(PLACE)),
+}
+
+
+@pytest.mark.parametrize("names", FORMS.values(), ids=FORMS)
+def test_names_are_numbered_in_their_order(names: AnyNames) -> None:
+    found = Names.of(names)
+    assert list(found.known) == KNOWN
+    assert list(found.to_numpy()) == TEXT
+
+
+@pytest.mark.parametrize("names", FORMS.values(), ids=FORMS)
+def test_draws_depend_on_the_names_alone(names: AnyNames) -> None:
+    clusters, member = clusters_of(names)
+    assert clusters == clusters_of(FORMS["series"])[0]
+    assert list(member) == PLACE
+
+
+def test_some_of_the_things() -> None:
+    found = Names.of(FORMS["series"])
+    assert list(found[np.array([0, 2])].to_numpy()) == ["b", "a"]
+    assert list(Names.of(found[np.array(TEXT) == "b"]).known) == ["b"]
+    assert len(found[np.array([], dtype=int)]) == len(Names.of(found[np.array([], dtype=int)]).known) == 0
+
+
+def test_groups_that_are_numbers_are_drawn_by_their_text() -> None:
+    clusters, member = clusters_of(np.array([10, 9, 10]))
+    assert clusters == clusters_of(np.array(["9", "10"]))[0]
+    assert list(member) == [0, 1, 0]
