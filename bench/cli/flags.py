@@ -17,7 +17,14 @@ from bench.text.terminal import Terminal
 console = Terminal(width=None if sys.stdout.isatty() else 150)
 
 
-AllFigures = Annotated[bool, typer.Option("--all-figures", help="draw all figures, not only the main ones")]
+AllFigures = Annotated[
+    bool | None, typer.Option("--all-figures/--no-figures", help="draw all figures or none [the main ones]")
+]
+
+
+def figures_of(all_figures: bool | None) -> Literal["", "shown", "all", "none"]:
+    """Returns ``figures`` of ``bench.report.build.build_report``; "" = as the config says."""
+    return "" if all_figures is None else "all" if all_figures else "none"
 
 
 def option(text: str) -> Any:

@@ -19,7 +19,7 @@ from rich.text import Text
 from bench.cli.early import check_run, refuse_early
 from bench.cli.evaluating import evaluate
 from bench.cli.failures import GuardedCommands, line_of, require_folder
-from bench.cli.flags import AllFigures, console, folder_of_splits, option, register_all, workers_of
+from bench.cli.flags import AllFigures, console, figures_of, folder_of_splits, option, register_all, workers_of
 from bench.cli.mock_imports import mock_imports
 from bench.cli.planning import plan as plan_run
 from bench.cli.plugins import installed_plugins
@@ -76,7 +76,7 @@ def benchmark(
     page_images: Annotated[str | None, option("images to explore in the page, or all [200]")] = None,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="keep every raw map as .npz")] = False,
     allow_duplicates: Annotated[bool, typer.Option("--allow-duplicates", help="accept copies in two splits")] = False,
-    all_figures: AllFigures = False,
+    all_figures: AllFigures = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="skip and count unreadable images")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="print every score and verdict at the end")] = False,
 ) -> None:
@@ -114,12 +114,12 @@ def benchmark(
     )
     check_run_folder(folder)  # before anything is announced; the run checks it again
     _announce(name, options, plan, chosen)
-    shown = {"verbose": verbose, "all_figures": all_figures}
+    shown = {"verbose": verbose, "figures": figures_of(all_figures)}
     _execute(merged, plan, options, problems, partial(register_all, context.obj, plugins), shown)
 
 
 def _execute(
-    config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object], shown: dict[str, bool]
+    config: Any, plan: Any, options: Any, problems: list[str], register: Callable[[], object], shown: dict[str, Any]
 ) -> None:
     """Runs and reports; exits with code 0, 1 if something failed, 130 after Ctrl-C."""
     from bench.run.runner import run

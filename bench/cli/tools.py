@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.cli.early import check_dataset_name, refuse_early, without_torch
 from bench.cli.failures import require_folder
-from bench.cli.flags import AllFigures, console, folder_of_splits, names_of, option, register_all
+from bench.cli.flags import AllFigures, console, figures_of, folder_of_splits, names_of, option, register_all
 from bench.errors import UserError
 
 
@@ -19,13 +19,13 @@ def report(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="run folder, such as results/quick")],
     verbose: Annotated[bool, typer.Option("--verbose", help="print every score and verdict")] = False,
-    all_figures: AllFigures = False,
+    all_figures: AllFigures = None,
     again: Annotated[bool, typer.Option("--again", help="rebuild every part, also those that are current")] = False,
 ) -> None:
     """Rebuild tables, figures and page from the stored scores, as far as these or the code have changed."""
     from bench.report.build import build_report
 
-    left = build_report(run, console, only_if_stale=not again, verbose=verbose, all_figures=all_figures)
+    left = build_report(run, console, only_if_stale=not again, verbose=verbose, figures=figures_of(all_figures))
     raise typer.Exit(1 if left else 0)
 
 

@@ -274,11 +274,11 @@ class ReportSection(Section):
         primary: metric family -> metric of its primary comparison, such as ``audc@zero``; otherwise, the first metric
             of the family that does not fail on maps of known quality.
         page_images: images per data set that the page lets readers explore, or "all".
-        figures: "shown" = those of the paper and of the answer, or "all".
+        figures: "shown" = those of the paper and of the answer, "all" or "none".
     """
 
     reference: str = "gradcam"
     head: str = ""
     primary: dict[str, str] = {}
     page_images: Annotated[int, Field(ge=0, le=10**9)] | Literal["all"] = 200
-    figures: Literal["shown", "all"] = "shown"
+    figures: Literal["shown", "all", "none"] = "shown"

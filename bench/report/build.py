@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -27,7 +28,7 @@ def build_report(
     console: Console,
     only_if_stale: bool = False,
     said: Collection[str] = (),
-    all_figures: bool = False,
+    figures: Literal["", "shown", "all", "none"] = "",
     verbose: bool = False,
 ) -> list[str]:
     """Writes tables, figures, page and the long frame of a run, and prints the summary.
@@ -39,7 +40,7 @@ def build_report(
         console: receives the summary.
         only_if_stale: make only what this code did not already make from these inputs.
         said: lines about problems that the caller prints.
-        all_figures: draw all figures, not just those of the paper and of the answer.
+        figures: which are drawn: those of the paper and of the answer, all or none; "" = as the run's config says.
         verbose: also print main scores, every verdict and what could be added.
 
     Returns:
@@ -55,9 +56,9 @@ def build_report(
     with store.lock(), collecting():  # ``Frames.damaged`` names them
         files = Manifest(folder, lenient=True)
         section = ReportSection.model_validate(record.config.get("report", {}))
-        all_figures = all_figures or section.figures == "all"
+        figures = figures or section.figures
         stored = stored_state(folder)
-        state = state_of(folder, record, all_figures, stored, build_report)
+        state = state_of(folder, record, figures, stored, build_report)
         if only_if_stale and is_current(files, state, stored):
             renew_source(files, state, stored)
             for name in ("details", "summary") if verbose else ("summary",):

@@ -21,6 +21,7 @@ from bench.report.figures.style import Caption, Drawing, of_backbone, paper_styl
 from bench.report.frames.load import Frames
 from bench.report.frames.parts import only_backbone
 from bench.report.gaps import Missing, gaps_table, missing_lines, note_missing
+from bench.report.incremental.stored import Part
 from bench.report.studies import (
     counterfactual,
     fair_resolution,
@@ -75,8 +76,8 @@ class Topic:
         figures: frames -> drawings.
         missing: frames -> results that this run lacks.
         place: figures are shown by rising place, then in the order of ``TOPICS``.
-        is_comparison: the figures need the comparisons, which the tables need too; they are drawn last, of all
-            backbones at once. Other figures are drawn for each backbone.
+        is_comparison: tables and figures need the comparisons. The figures are drawn last, of all backbones at once;
+            other figures are drawn for each backbone.
         shown: figures that are drawn by default.
         reads: kinds of inputs (``bench.report.incremental.inputs``); tables and figures are kept while these are the
             same.
@@ -91,9 +92,9 @@ class Topic:
     shown: Sequence[Draw] = ()
     reads: Collection[str] = _MAPS
 
-    def chosen(self, all_figures: bool) -> Topic:
-        """Returns the topic with the figures that are asked for."""
-        return self if all_figures else replace(self, figures=self.shown)
+    def chosen(self, figures: str) -> Topic:
+        """Returns the topic with the figures that are asked for: "shown", "all" or "none"."""
+        return replace(self, figures={"shown": self.shown, "all": self.figures, "none": ()}[figures])
 
 
 _CURVES = (topk_precision, precision_sensitivity, deletion_curves, insertion_curves)
@@ -109,10 +110,12 @@ TOPICS = (
     Topic("model_or_map", model_or_map.model_or_map_tables, (model_or_map.model_or_map,),
           model_or_map.missing_model_or_map, 3, is_comparison=True, shown=(model_or_map.model_or_map,),
           reads=(*_MAPS, _SOUND)),
-    Topic("strata", subgroups.strata_tables, missing=subgroups.missing_strata, reads=(*_MAPS, _SOUND, "images")),
+    Topic("strata", subgroups.strata_tables, missing=subgroups.missing_strata, is_comparison=True,
+          reads=(*_MAPS, _SOUND, "images")),
     Topic("critical_difference", _CD.critical_difference_tables, (_CD.critical_difference_diagrams,),
           _CD.missing_critical_difference, 2, is_comparison=True),
-    Topic("floor_ceiling", floor_ceiling.floor_ceiling_tables, missing=floor_ceiling.missing_floor_ceiling),
+    Topic("floor_ceiling", floor_ceiling.floor_ceiling_tables, missing=floor_ceiling.missing_floor_ceiling,
+          is_comparison=True),
     Topic("paper", paper_tables, reads=(*_MAPS, "own_class", "images", "predictions")),
     Topic("maps", figures=(galleries, class_maps), place=3, shown=(galleries,),
           reads=(*_MAPS, "images", "maps", "predictions")),
@@ -150,35 +153,37 @@ OTHERS = tuple(topic for topic in TOPICS if not topic.is_comparison)
 _RAISED = Failures(are_raised=True)
 
 
-PartOf = Callable[[Frames, Topic, Failures], tuple[Tables, list[Missing]]]
-
-
-def part_of(frames: Frames, topic: Topic, failures: Failures = _RAISED) -> tuple[Tables, list[Missing]]:
+def part_of(frames: Frames, topic: Topic, failures: Failures = _RAISED) -> Part:
     """Returns the tables of a topic, without the marks that other topics put on them, and what the run lacks."""
     made: Tables = dict(failures.making(f"table {topic.name}", frames, topic.tables) or {})
     lacking: list[Missing] = []
     with failures.noting(f"list of what {topic.name} lacks"):
         lacking = list(topic.missing(frames))
-    return made, lacking
+    return Part(made, lacking)
 
 
-def every_table(
-    frames: Frames, failures: Failures = _RAISED, part: PartOf = part_of, lacking: list[Missing] | None = None
-) -> Tables:
-    """Returns every table of a run by its path below the folder of tables; empty tables are left out.
+def every_table(frames: Frames, failures: Failures = _RAISED) -> Tables:
+    """Makes every table of a run -> ``joined_tables``.
 
     Args:
         frames: the run.
         failures: receives the topics whose tables fail; by default, their errors are raised.
-        part: returns tables and gaps of a topic, such as those of the last report.
-        lacking: receives what the run lacks.
+    """
+    return joined_tables(frames, {topic.name: part_of(frames, topic, failures) for topic in TOPICS}, failures)
+
+
+def joined_tables(frames: Frames, parts: Mapping[str, Part], failures: Failures = _RAISED) -> Tables:
+    """Returns every table by its path below the folder of tables, with marks and notes; empty ones are left out.
+
+    Args:
+        frames: the run.
+        parts: topic -> its tables.
+        failures: as of ``every_table``.
     """
     found: Tables = {}
-    lacking = [] if lacking is None else lacking
     for topic in TOPICS:
-        tables, lacks = part(frames, topic, failures)
-        found |= tables
-        lacking += lacks
+        found |= parts[topic.name].tables
+    lacking = [one for topic in TOPICS for one in parts[topic.name].missing]
     with failures.noting("marks of metrics that fail on maps of known quality"):
         soundness.mark_unsound(found, soundness.judgements(frames))
     with failures.noting("notes below tables"):
@@ -193,9 +198,7 @@ def every_table(
 
 def missing(frames: Frames, failures: Failures = _RAISED) -> list[Missing]:
     """Returns the results that the run lacks and could add."""
-    lacking: list[Missing] = []
-    every_table(frames, failures, lacking=lacking)
-    return lacking
+    return [one for topic in TOPICS for one in part_of(frames, topic, failures).missing]
 
 
 def draw_figures(

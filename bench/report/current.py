@@ -17,15 +17,13 @@ TABLES, FIGURES, PAGE, FRAME, STATE = "tables", "figures", "report.html", "score
 _HERE = Path(__file__).parent
 
 
-def state_of(
-    folder: Path, record: RunRecord, all_figures: bool, stored: dict[str, Any], *code: object
-) -> dict[str, str]:
+def state_of(folder: Path, record: RunRecord, figures: str, stored: dict[str, Any], *code: object) -> dict[str, str]:
     """Returns digests of everything that the derived files depend on.
 
     Args:
         folder: of the run.
         record: run.json.
-        all_figures: whether all figures are asked for.
+        figures: which are asked for.
         stored: the state at the last report: as long as no source file has changed, the digest of code still holds.
         code: functions whose code makes the files.
     """
@@ -38,7 +36,7 @@ def state_of(
         "scores": digest(str(folder), stamps(folder, ["cells/**/*.*"]), images, facts),
         "source": source,
         "code": str(known or digest([code_digest(*code), *others])),
-        "figures_asked": "all" if all_figures else "shown",
+        "figures_asked": figures,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,29 +14,31 @@ from bench.report.answer.files import write_results
 from bench.report.answer.model import Answer
 from bench.report.answer.results import FILE as RESULTS
 from bench.report.answer.results import results_of
-from bench.report.contents import COMPARISONS, OTHERS, Topic, every_table
-from bench.report.current import FIGURES, FRAME, PAGE, STATE, TABLES, write_state
+from bench.report.contents import COMPARISONS, OTHERS, TOPICS, Topic, joined_tables
+from bench.report.current import FIGURES, PAGE, STATE, TABLES, write_state
 from bench.report.details import print_details
 from bench.report.failure_modes import Signature, add_notes, signatures
 from bench.report.failures import FOLDER, Failures
-from bench.report.frames.load import Frames, write_long_frame
+from bench.report.frames.load import Frames
 from bench.report.gaps import Missing, faults
 from bench.report.incremental.reuse import Captions, Reuse
 from bench.report.incremental.stored import FOLDER as PARTS
+from bench.report.incremental.stored import Part
 from bench.report.page.page import write_page
 from bench.report.page.prepared import PARTS as PREPARED
 from bench.report.page.prepared import Prepared
 from bench.report.page.section import Content
-from bench.report.studies.counterfactual import counterfactual_rows
 from bench.report.summary import print_summary
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import write_table
-from bench.report.two_processes import Shared, Task, all_frames, second_process, topic_figures
+from bench.report.two_processes import Drawn, Shared, Task, all_frames, second_process
 from bench.store.manifest import Manifest
 from bench.store.records import RunRecord
 from bench.text.transcript import Transcript
 
 _NAMED = 5
+#: Topics whose figures take long and are therefore drawn before the others -> order.
+_EARLY = {"maps": -2, "scores": -1}
 
 
 def make_report(
@@ -62,8 +64,8 @@ def make_report(
     Returns:
         As of ``bench.report.build.build_report``.
     """
-    topics = [one.chosen(state["figures_asked"] == "all") for one in (*OTHERS, *COMPARISONS)]
-    return _Report(files, record, Failures(), topics, verbose).build(state, old, console, said)
+    topics = [one.chosen(state["figures_asked"]) for one in (*OTHERS, *COMPARISONS)]
+    return _Report(files, record, Failures(), topics, state["figures_asked"], verbose).build(state, old, console, said)
 
 
 @dataclass
@@ -75,6 +77,7 @@ class _Report:
         record: run.json.
         failures: parts that could not be made.
         topics: with the figures that are asked for.
+        figures: those, as of ``Topic.chosen``.
         verbose: print details, too.
     """
 
@@ -82,6 +85,7 @@ class _Report:
     record: RunRecord
     failures: Failures
     topics: list[Topic]
+    figures: str
     verbose: bool
 
     def build(self, state: dict[str, str], old: dict[str, Any], console: Console, said: Collection[str]) -> list[str]:
@@ -89,20 +93,23 @@ class _Report:
         with second_process(self.record) as pool:
             shared = Shared(self.files.folder, pool)
             if not old:
-                shared.add(self._shared())
+                shared.add(self._apart())
             frames = all_frames(self.files.folder, self.failures)
             reuse = Reuse.of(self.files, frames, state["code"], old.get("figures"), bool(old))
-            known = {topic.name: reuse.drawn(topic) for topic in self.topics}
+            kept: dict[str, Any] = {"tables": {topic.name: reuse.part(topic) for topic in TOPICS}}
+            kept["figures"] = {topic.name: reuse.drawn(topic) for topic in self.topics}
             if old:
-                tasks = [task for task in self._shared() if known.get(task.name) is None]
-                shared.add(tasks, apart=len(tasks) > len(PREPARED))
-            signs, tables, lacking = _content(frames, self.failures, reuse)
+                tasks = _needed(self._apart(), kept)
+                shared.add(tasks, apart=any(task.kind in kept for task in tasks))
+            shared.add(_needed(self._comparisons(), kept), apart=False)
+            made = shared.results(frames, self.files, self.failures, "tables")
+            signs, tables, lacking = _content(frames, self.failures, _parts(reuse, kept["tables"], made))
             answer = self._answer(frames, tables, signs)
-            self._write_tables(frames, tables)
-            compared = self._compared(frames, known)
-            made = shared.results(frames, self.files, self.failures)
-        captions = self._captions(reuse, known, compared | made)
-        prepared = Prepared(**{name: made[name] for name in PREPARED})
+            self._write_tables(tables)
+            made |= shared.results(frames, self.files, self.failures)
+        captions = self._captions(reuse, kept["figures"], made)
+        pictures = {stem: one for drawn in _drawn(made).values() for stem, one in drawn.pictures.items()}
+        prepared = Prepared(**{name: made[Task("part", name)] for name in PREPARED}, pictures=pictures)
         with self.failures.noting(PAGE):
             figures = self.files.folder / FIGURES
             content = Content(frames, answer, tables, captions, signs, figures, self.failures, prepared)
@@ -123,15 +130,19 @@ class _Report:
         }
         return [*left, *_finish(self.files, state | about, self.failures, console)]
 
-    def _shared(self) -> list[Task]:
-        """Returns the tasks that a second process can do: figures, and parts of the page after what these share."""
-        whole = {topic.name: topic for topic in OTHERS}
-        drawn = [
-            Task(topic.name, len(topic.figures) == len(whole[topic.name].figures))
-            for topic in self.topics
-            if topic.figures and topic.name in whole
-        ]
-        return [*drawn[:1], *map(Task, PREPARED), *drawn[1:]]
+    def _apart(self) -> list[Task]:
+        """Returns the tasks that a second process can do, in order: tables come first, because others wait for them."""
+        parts = [Task("part", name) for name in PREPARED]
+        figures = sorted(self._figures(OTHERS), key=lambda task: _EARLY.get(task.name, 0))
+        return [*(Task("tables", topic.name) for topic in OTHERS), *figures, *parts, Task("frame")]
+
+    def _comparisons(self) -> list[Task]:
+        """Returns the tasks that share comparisons."""
+        return [*self._figures(COMPARISONS), *(Task("tables", topic.name) for topic in COMPARISONS)]
+
+    def _figures(self, among: Sequence[Topic]) -> list[Task]:
+        drawn = {topic.name for topic in self.topics if topic.figures}
+        return [Task("figures", topic.name, self.figures) for topic in among if topic.name in drawn]
 
     def _answer(self, frames: Frames, tables: dict[str, TableData], signs: list[Signature]) -> Answer:
         """Returns the answer of the run, and writes the files that hold it."""
@@ -142,44 +153,52 @@ class _Report:
             write_results(results_of(frames, tables, answer), self.files)
         return answer
 
-    def _write_tables(self, frames: Frames, tables: dict[str, TableData]) -> None:
-        """Writes tables and the long frame."""
+    def _write_tables(self, tables: dict[str, TableData]) -> None:
         for name, table in tables.items():
             with self.failures.noting(f"files of table {name}"):
                 write_table(table, self.files.inside(TABLES), name)
-        with self.failures.noting(FRAME):
-            write_long_frame(frames, counterfactual_rows(frames), self.files.replacing(FRAME))
 
-    def _compared(self, frames: Frames, known: dict[str, Captions | None]) -> dict[str, Any]:
-        """Draws the figures of comparisons that are not known -> topic -> ``topic_figures``."""
-        names = {topic.name for topic in COMPARISONS}
-        return {
-            topic.name: topic_figures(frames, self.files, topic, self.failures)
-            for topic in self.topics
-            if topic.figures and topic.name in names and known[topic.name] is None
-        }
-
-    def _captions(self, reuse: Reuse, known: dict[str, Captions | None], drawn: dict[str, Any]) -> Captions:
+    def _captions(self, reuse: Reuse, known: dict[str, Captions | None], made: dict[Task, Any]) -> Captions:
         """Returns the captions in the order of the page, and notes the figures for the next report."""
-        captions: Captions = {}
+        drawn, captions = _drawn(made), Captions()
         for topic in sorted(self.topics, key=lambda one: (one.is_comparison, one.place)):
             if topic.name in drawn:
-                reuse.note(topic, *drawn[topic.name])
-            captions |= drawn[topic.name][0] if topic.name in drawn else known[topic.name] or {}
+                reuse.note(topic, drawn[topic.name].captions, drawn[topic.name].failed)
+            captions |= drawn[topic.name].captions if topic.name in drawn else known[topic.name] or {}
         return captions
 
 
+def _needed(tasks: list[Task], kept: dict[str, Any]) -> list[Task]:
+    """Returns the tasks whose results the last report does not hold: kind -> topic -> result."""
+    return [task for task in tasks if kept.get(task.kind, {}).get(task.name) is None]
+
+
+def _drawn(made: dict[Task, Any]) -> dict[str, Drawn]:
+    return {task.name: result for task, result in made.items() if task.kind == "figures"}
+
+
+def _parts(reuse: Reuse, kept: dict[str, Part | None], made: dict[Task, Any]) -> dict[str, Part]:
+    """Returns topic -> tables and gaps, and writes those that the last report lacks for the next one."""
+    found = dict[str, Part]()
+    for topic in TOPICS:
+        part = kept[topic.name]
+        if part is None:
+            part, failed = made[Task("tables", topic.name)]
+            reuse.note_part(topic, part, failed)
+        found[topic.name] = part
+    return found
+
+
 def _content(
-    frames: Frames, failures: Failures, reuse: Reuse
+    frames: Frames, failures: Failures, parts: dict[str, Part]
 ) -> tuple[list[Signature], dict[str, TableData], list[Missing]]:
     """Returns the signs of failure, every table with those that concern it, and what the run lacks."""
     signs: list[Signature] = []
     with failures.noting("warning signs"):
         signs = signatures(frames)
-    lacking: list[Missing] = []
-    tables = every_table(frames, failures, reuse.part, lacking)
+    tables = joined_tables(frames, parts, failures)
     add_notes(tables, signs)
-    return signs, tables, lacking
+    return signs, tables, [one for part in parts.values() for one in part.missing]
 
 
 def _said(failures: Failures, console: Console) -> list[str]:

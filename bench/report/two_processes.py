@@ -1,30 +1,32 @@
-"""Work of a report that two processes share: figures without comparisons, and parts of the page.
+"""Work of a report that two processes share: tables and figures without comparisons, parts of the page, a file.
 
-The second process starts with the first of the tasks; what it has not begun when the first process has finished the
-rest of the report, that one does, so that neither waits for long.
+The second process starts with the first of the tasks, and the first process, which has work of its own, with the last,
+so that neither waits for long.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import Lock
+from typing import Any, Literal, NamedTuple
 
 from bench.memory import give_memory_back
-from bench.report.contents import OTHERS, Topic, draw_figures
-from bench.report.current import FIGURES
+from bench.report.contents import TOPICS, Topic, draw_figures, part_of
+from bench.report.current import FIGURES, FRAME
 from bench.report.failures import Failures
-from bench.report.frames.load import Frames, load_frames
+from bench.report.frames.load import Frames, load_frames, write_long_frame
 from bench.report.incremental.reuse import Captions
+from bench.report.incremental.stored import Part
+from bench.report.page.inline import Picture, picture
 from bench.report.page.prepared import PARTS
-from bench.report.studies.counterfactual import with_counterfactual
+from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
 from bench.store.manifest import Manifest
 from bench.store.records import RunRecord
 from bench.store.stored_files import collecting
@@ -34,73 +36,123 @@ MANY_CELLS = 8
 
 
 class Task(NamedTuple):
-    """A topic whose figures are drawn (all of them, or the main ones), or a part of the page."""
+    """Tables of a topic, its figures (as of ``Topic.chosen``), a part of the page, or the long frame."""
 
-    name: str
-    all_figures: bool = False
+    kind: Literal["tables", "figures", "part", "frame"]
+    name: str = ""
+    figures: str = "all"
 
 
-@dataclass
+class Drawn(NamedTuple):
+    """Figures of a topic by their stems: their captions, and as the page shows them; and whether one failed."""
+
+    captions: Captions
+    pictures: dict[str, Picture | None]
+    failed: bool
+
+
 class Shared:
     """Tasks of a run folder.
 
-    Attributes:
-        folder: of the run.
-        pool: the second process; None if there is none.
+    The second process is given one task after the other, so that the first can take whatever is left.
     """
 
-    folder: Path
-    pool: ProcessPoolExecutor | None
-    _tasks: dict[Task, Future[_Made] | None] = field(default_factory=dict)
+    def __init__(self, folder: Path, pool: ProcessPoolExecutor | None) -> None:
+        """Shares tasks on the run in ``folder`` with the process of ``pool``; None if there is none."""
+        self._folder, self._pool, self._lock = folder, pool, Lock()
+        self._here: list[Task] = []
+        self._apart: list[Task] = []
+        self._given: dict[Task, Future[_Made]] = {}
+        self._done: dict[Task, Any] = {}
 
-    def add(self, tasks: Sequence[Task], apart: bool = True) -> None:
-        """Adds tasks; unless they are to be done ``apart``, they wait for ``results``."""
-        for task in tasks:
-            self._tasks[task] = None
-            if self.pool and apart:
-                with suppress(BrokenProcessPool):
-                    self._tasks[task] = self.pool.submit(_make_apart, self.folder, task)
+    def add(self, tasks: Iterable[Task], apart: bool = True) -> None:
+        """Adds tasks; unless they may be done ``apart``, they wait for ``results``."""
+        with self._lock:
+            (self._apart if apart else self._here).extend(tasks)
+        if all(future.done() for future in self._given.values()):
+            self._give()
 
-    def results(self, frames: Frames, files: Manifest, failures: Failures) -> dict[str, Any]:
-        """Does what the second process has not begun, the last first, and waits for the rest -> task -> result.
+    def results(self, frames: Frames, files: Manifest, failures: Failures, kind: str = "") -> dict[Task, Any]:
+        """Does what the second process has not begun, the last first, until the tasks of a kind are done.
 
-        The second process may have died: no main guard in a script, or out of memory.
+        Args:
+            frames: the run.
+            files: notes of the run folder.
+            failures: receives what could not be made.
+            kind: of the tasks; by default, all.
+
+        Returns:
+            Task -> what ``make`` returns, of all tasks that are done.
         """
-        found: dict[str, Any] = {}
-        waiting: dict[Task, Future[_Made]] = {}
-        for task, future in reversed(self._tasks.items()):
-            if future is None or future.cancel():
-                found[task.name] = make(task, frames, files, failures)
-            else:
-                waiting[task] = future
-        for task, future in waiting.items():
+        while (task := self._take(kind)) or (self._waits(kind) and (task := self._take())):
+            self._done[task] = make(task, frames, files, failures)
+        for task in [task for task in self._given if kind in ("", task.kind)]:
             try:
-                found[task.name], theirs, failed = future.result()
-            except BrokenProcessPool:
-                found[task.name] = make(task, frames, files, failures)
+                self._done[task], theirs, failed = self._given.pop(task).result()
+            except BrokenProcessPool:  # no main guard in a script, or out of memory
+                self._done[task] = make(task, frames, files, failures)
                 continue
             files.written |= theirs.written
             files.kept |= theirs.kept
             failures.tracebacks |= failed.tracebacks
-        return found
+        return self._done
+
+    def _give(self, _: object = None) -> None:
+        """Gives the next task to the second process."""
+        with self._lock:
+            if not self._apart or self._pool is None:
+                return
+            try:
+                future = self._pool.submit(_make_apart, self._folder, self._apart[0])
+            except RuntimeError:  # it has died, or the report has ended
+                return
+            self._given[self._apart.pop(0)] = future
+        future.add_done_callback(self._give)
+
+    def _take(self, kind: str = "") -> Task | None:
+        """Takes the last task of a kind that has not begun."""
+        with self._lock:
+            for tasks in (self._here, self._apart):
+                for task in reversed(tasks):
+                    if kind in ("", task.kind):
+                        tasks.remove(task)
+                        return task
+        return None
+
+    def _waits(self, kind: str) -> bool:
+        """Returns whether the second process is busy with a task of this kind."""
+        return any(task.kind == kind and not future.done() for task, future in list(self._given.items()))
 
 
 _Made = tuple[Any, Manifest, Failures]
 
 
 def make(task: Task, frames: Frames, files: Manifest, failures: Failures) -> Any:
-    """Makes a part of the page, or draws the figures of a topic -> ``topic_figures``."""
-    if task.name in PARTS:
+    """Does a task -> ``topic_tables``, ``topic_figures``, a part of the page, or nothing."""
+    if task.kind == "part":
         return PARTS[task.name](frames, failures)
-    topic = next(topic for topic in OTHERS if topic.name == task.name)
-    return topic_figures(frames, files, topic.chosen(task.all_figures), failures)
+    if task.kind == "frame":
+        with failures.noting(FRAME):
+            write_long_frame(frames, counterfactual_rows(frames), files.replacing(FRAME))
+        return None
+    topic = next(topic for topic in TOPICS if topic.name == task.name)
+    if task.kind == "tables":
+        return topic_tables(frames, topic, failures)
+    return topic_figures(frames, files, topic.chosen(task.figures), failures)
 
 
-def topic_figures(frames: Frames, files: Manifest, topic: Topic, failures: Failures) -> tuple[Captions, bool]:
-    """Draws the figures of a topic -> their captions, and whether one failed."""
+def topic_tables(frames: Frames, topic: Topic, failures: Failures) -> tuple[Part, bool]:
+    """Makes the tables of a topic -> these, and whether something failed."""
+    before = len(failures.tracebacks)
+    return part_of(frames, topic, failures), len(failures.tracebacks) > before
+
+
+def topic_figures(frames: Frames, files: Manifest, topic: Topic, failures: Failures) -> Drawn:
+    """Draws the figures of a topic."""
     before = len(failures.tracebacks)
     captions = draw_figures(frames, files.inside(FIGURES), [topic], failures)
-    return captions, len(failures.tracebacks) > before
+    pictures = {stem: picture(files.folder / FIGURES / f"{stem}.png") for stem in captions}
+    return Drawn(captions, pictures, len(failures.tracebacks) > before)
 
 
 def all_frames(folder: Path, failures: Failures) -> Frames:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit  # quantiles of Student's distribution
 
-from bench.statistics.intervals import FEWEST_GROUPS, LEVEL, Floats, mean_over, ratio
+from bench.statistics.intervals import FEWEST_GROUPS, LEVEL, Floats, mean_over, quantiles, ratio
 
 #: Columns from which ``half_width`` computes an interval at any level.
 SPREAD = ["error", "seed_error", "stretch", "joint_stretch", "groups", "seeds"]
@@ -41,11 +41,12 @@ def studentised(weights: Iterable[Floats], values: Floats) -> Floats:
     Returns:
         (B,M), at least 0; 0 where a resample has no spread.
     """
-    deviations = values - mean_over(values, axis=0)
-    defined, known = np.isfinite(deviations), np.nan_to_num(deviations)
+    defined, means = np.isfinite(values), values.shape[1]
     columns = defined[:, :1] if (defined == defined[:, :1]).all() else defined
-    powers, counted = np.concatenate([known, known**2], axis=1), columns.astype(float)
-    least = 1e-9 * np.sqrt(mean_over(deviations**2, axis=0))  # less is rounding
+    powers, counted = np.zeros((len(values), 2 * means)), columns.astype(float)
+    np.subtract(values, mean_over(values, axis=0), out=powers[:, :means], where=defined)
+    np.square(powers[:, :means], out=powers[:, means:])
+    least = 1e-9 * np.sqrt(ratio(powers[:, means:].sum(axis=0), defined.sum(axis=0)))  # less is rounding
     found = []
     for block in weights:
         count = block @ counted
@@ -69,10 +70,10 @@ def stretches(deviations: Floats, groups: Floats, sizes: list[int] | None = None
     sizes = [deviations.shape[1]] if sizes is None else sizes
     student = stdtrit(np.maximum(groups - 1, 1), (1 + LEVEL) / 2)
     scaled = deviations / student
-    alone = np.quantile(scaled, LEVEL, axis=0)
+    alone = quantiles(scaled, [LEVEL])[0]
     sets = np.split(scaled, np.cumsum(sizes)[:-1], axis=1)
     most = np.stack([one.max(axis=1, initial=0) for one in sets], axis=1)
-    joint = np.repeat(np.quantile(most, LEVEL, axis=0), sizes)
+    joint = np.repeat(quantiles(most, [LEVEL])[0], sizes)
     return np.maximum(alone, 1), np.maximum(np.maximum(joint, alone), 1)
 
 

@@ -6,6 +6,7 @@ explained in docs/statistics.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,10 +57,20 @@ def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
 def intervals(samples: Floats) -> tuple[Floats, Floats]:
     """Computes ``interval`` for each column of bootstrap samples (B,M): low (M,), high (M,)."""
     if np.isfinite(samples).all():
-        low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        low, high = quantiles(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     else:
         low, high = np.transpose([interval(column) for column in samples.T])
     return low, high
+
+
+def quantiles(samples: Floats, shares: Sequence[float]) -> Floats:
+    """Computes quantiles (Q,M) of each column of samples (B,M) without nan, as ``numpy.quantile``, but faster."""
+    ordered = np.sort(samples.T, axis=1)
+    place = np.asarray(shares) * (len(samples) - 1)
+    below = np.floor(place).astype(int)
+    low, high = ordered[:, below], ordered[:, np.ceil(place).astype(int)]
+    found: Floats = (low + (high - low) * (place - below)).T
+    return found
 
 
 def estimate_mean(values: pd.Series, images: pd.Series, groups: pd.Series, resamples: int = RESAMPLES) -> Estimate:
@@ -163,6 +174,8 @@ def limits_of_one(
 def mean_over(values: Floats, axis: int) -> Floats:
     """Averages the defined values along an axis; nan if there are none."""
     defined = np.isfinite(values)
+    if values.shape[axis] == 1:
+        return np.where(defined, values, np.nan).squeeze(axis)
     return ratio(np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis))
 
 
@@ -189,6 +202,8 @@ def with_ties(values: Floats, share: float = RELATIVE) -> Floats:
     merged = np.take_along_axis(values, order, axis=-1)
     sizes = np.where(np.isfinite(values), np.abs(values), 0)
     width = ABSOLUTE + share * sizes.max(axis=-1, initial=0)
+    if not (np.diff(merged, axis=-1) <= width[..., None]).any():
+        return values.copy()
     for place in range(1, values.shape[-1]):
         least, here = merged[..., place - 1], merged[..., place]
         merged[..., place] = np.where(here - least <= width, least, here)

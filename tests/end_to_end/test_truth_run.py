@@ -40,7 +40,7 @@ def test_phantoms_are_studied_and_others_skipped_with_a_reason(tmp_path: Path) -
     skipped = RunStore(folder).cell(CellKey("squares", "compact", "blackbox", 0)).record.studies
     assert skipped["soundness"][""].reason == "the data set has no exact masks"
     assert skipped["counterfactual"][""].reason == "the data set cannot remove a lesion"
-    build_report(folder, Console(quiet=True), all_figures=True)
+    build_report(folder, Console(quiet=True), figures="all")
     for name in ("metric_soundness", "counterfactual", "counterfactual_agreement", "metric_agreement"):
         wanted = name != "counterfactual_agreement"  # four methods are too many for so small a run
         assert (folder / "tables" / f"{name}.md").exists() == wanted, name

@@ -36,7 +36,7 @@ class Reader:
     """Reads files of scores; keeps all rows of a small run and the parts that were asked for, of a large run the last.
 
     Attributes:
-        files: one row per file, with its path and the columns ``ABOUT``.
+        files: one row per file, with its path and the columns ``ABOUT``, numbered from 0 by the index.
     """
 
     files: pd.DataFrame
@@ -47,12 +47,14 @@ class Reader:
 
     @cached_property
     def counts(self) -> pd.DataFrame:
-        """Number of rows by path, metric and variant."""
+        """Number of rows by file, metric and variant."""
         if not len(self.files):
-            return pd.DataFrame({"path": [], "metric": [], "variant": [], "rows": []})
+            return pd.DataFrame({"file": [], "metric": [], "variant": [], "rows": []})
         scan = pl.scan_parquet(list(self.files["path"]), glob=False, include_file_paths="path").filter(_SCORED)
         counted = scan.group_by("path", "metric", "variant").agg(pl.len().alias("rows")).collect(engine="streaming")
-        return pd.DataFrame(counted.to_dict(as_series=False))
+        found = pd.DataFrame(counted.to_dict(as_series=False))
+        number = dict(zip(self.files["path"], self.files.index, strict=True))
+        return found.assign(file=[number[path] for path in found.pop("path")])
 
     @cached_property
     def _every(self) -> tuple[pd.DataFrame, NDArray[np.intp]]:
@@ -75,7 +77,7 @@ class Reader:
                 columns[name] = values.astype(NARROW.get(name, values.dtype), copy=False)
         for name in ABOUT:
             of_file = files[name]
-            columns[name] = (of_file.to_numpy() if name == "seed" else pd.Categorical(of_file.astype("str")))[file]
+            columns[name] = of_file.to_numpy()[file] if name == "seed" else _names(of_file)[file]
         return pd.DataFrame(columns), file
 
     def _coded(self, name: str, parts: list[pl.Series]) -> pd.Categorical:
@@ -133,8 +135,9 @@ class Reader:
         scan = pl.scan_parquet(list(self.files["path"]), glob=False) if len(self.files) else pl.LazyFrame({"path": []})
         return int(scan.select(pl.len()).collect().item()) <= 2 * KEPT_ROWS
 
-    def rows(self, paths: tuple[str, ...], metrics: tuple[str, ...] | None) -> pd.DataFrame:
-        """Returns the rows of these metrics in these files."""
+    def rows(self, files: pd.Index, metrics: tuple[str, ...] | None) -> pd.DataFrame:
+        """Returns the rows of these metrics in the files of these numbers."""
+        key = metrics, tuple(files)
         if self._few_rows and (metrics is None or len(metrics) > 1):
             rows, file = self._every
             inside = np.ones(len(rows), bool) if metrics is None else rows["metric"].isin(metrics).to_numpy()
@@ -142,16 +145,17 @@ class Reader:
         elif self._few_rows:
             rows, file = self._by_metric.get("".join(metrics or ()), (self._every[0][:0], self._every[1][:0]))
         else:
-            if self._last is None or self._last[0] != (metrics, paths):
+            if self._last is None or self._last[0] != key:
                 self._last = None  # frees it before the next ones are read
-                self._last = (metrics, paths), self._read(self.files[self.files["path"].isin(paths)], metrics)[0]
+                self._last = key, self._read(self.files.loc[files], metrics)[0]
             return self._last[1]
-        chosen = self.files["path"].isin(paths).to_numpy()
-        if chosen.all():
+        if len(files) == len(self.files):
             return rows
-        if (metrics, paths) not in self._parts:
-            self._parts[metrics, paths] = rows[chosen[file]]
-        return self._parts[metrics, paths]
+        if key not in self._parts:
+            chosen = np.zeros(len(self.files), dtype=bool)
+            chosen[files] = True
+            self._parts[key] = rows[chosen[file]]
+        return self._parts[key]
 
     @cached_property
     def _few_rows(self) -> bool:
@@ -161,6 +165,11 @@ class Reader:
     def kept_rows(self) -> int:
         """Most rows that are kept in memory; a larger run is read in parts of so many."""
         return KEPT_ROWS
+
+
+def _names(of_file: pd.Series) -> pd.Categorical:
+    """Returns names as categories in their order, so that nothing sorts them again."""
+    return pd.Categorical(of_file.astype("str"), ordered=True)
 
 
 _OF_CURVE = ("image", "group", "step", "value")

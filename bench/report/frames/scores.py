@@ -20,7 +20,7 @@ class Scores:
     """Long rows of scores: files that are read on demand, then rows that were derived from others.
 
     Attributes:
-        files: one row per file, with its path and the columns ``ABOUT``.
+        files: one row per file, with its path and the columns ``ABOUT``, numbered by the index as in the reader.
         derived: rows with the columns of a score file and ``ABOUT``; empty without any.
         reader: of these files and perhaps others.
     """
@@ -33,6 +33,7 @@ class Scores:
     @classmethod
     def stored(cls, files: pd.DataFrame) -> Scores:
         """Returns the scores in files, one row per file."""
+        files = files.reset_index(drop=True)
         return cls(files, pd.DataFrame(), Reader(files))
 
     @classmethod
@@ -42,12 +43,12 @@ class Scores:
 
     @cached_property
     def _counts(self) -> pd.DataFrame:
-        return self.reader.counts[self.reader.counts["path"].isin(self.files["path"])]
+        return self.reader.counts[self.reader.counts["file"].isin(self.files.index)]
 
     @cached_property
     def methods(self) -> pd.DataFrame:
         """One row per cell and explainer that has scores, with its family, in the order of the run."""
-        scored = self.files[self.files["path"].isin(self._counts["path"])][ABOUT]
+        scored = self.files[self.files.index.isin(self._counts["file"])][ABOUT]
         kinds: Any = {"seed": int} | dict.fromkeys(NAMES, object)
         parts = [part[ABOUT].astype(kinds) for part in (scored, self.derived) if len(part)]
         return pd.concat(parts).drop_duplicates(ignore_index=True) if parts else scored
@@ -69,7 +70,7 @@ class Scores:
         if not len(self):
             return self.derived[:0]
         derived = _of_metrics(self.derived, metrics)
-        stored = self.reader.rows(tuple(self.files["path"]), None if metrics is None else tuple(metrics))
+        stored = self.reader.rows(self.files.index, None if metrics is None else tuple(metrics))
         if not len(derived):
             return stored
         return _joined([part for part in (stored, derived) if len(part)])
@@ -93,8 +94,8 @@ class Scores:
         most = self.reader.kept_rows
         if len(self) <= most:
             return [self]
-        stored = self._counts.groupby(["path", "metric"])["rows"].sum().groupby("path").max()
-        sizes = self.files.assign(rows=self.files["path"].map(stored)).groupby(METHOD, sort=False)["rows"].sum()
+        stored = self._counts.groupby(["file", "metric"])["rows"].sum().groupby("file").max()
+        sizes = self.files.assign(rows=stored).groupby(METHOD, sort=False)["rows"].sum()
         if len(self.derived):
             further = self.derived.groupby([*METHOD, "metric"], observed=True).size().groupby(METHOD).max()
             sizes = pd.concat([sizes, further]).groupby(METHOD, sort=False).max()
@@ -142,7 +143,7 @@ def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
         values = [part[name] for part in parts]
         if name in CATEGORIES:
             names = [pd.Categorical(one.astype("str")) for one in values]
-            columns[name] = pd.api.types.union_categoricals(names, sort_categories=True)
+            columns[name] = pd.api.types.union_categoricals(names, sort_categories=True).as_ordered()
         else:
             numbers = np.concatenate(values)
             columns[name] = numbers.astype(NARROW.get(name, numbers.dtype), copy=False)

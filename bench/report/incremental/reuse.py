@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.report.contents import TOPICS, Tables, Topic, part_of
-from bench.report.failures import Failures
+from bench.report.contents import TOPICS, Topic
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
-from bench.report.gaps import Missing
 from bench.report.incremental.inputs import input_digests
 from bench.report.incremental.stored import FOLDER, Part, read_part, write_part
 from bench.store.code_digest import digest
@@ -47,17 +45,17 @@ class Reuse:
         drawn = [draw.__name__ for draw in topic.figures if hasattr(draw, "__name__")]
         return digest(self.code, topic.name, drawn, {kind: self.inputs[kind] for kind in sorted(topic.reads)})
 
-    def part(self, frames: Frames, topic: Topic, failures: Failures) -> tuple[Tables, list[Missing]]:
-        """Returns tables and gaps of a topic, from the last report if they still hold."""
-        key = self.key(topic)
-        if self.allowed and (stored := read_part(self.files.folder, topic.name, key)) is not None:
+    def part(self, topic: Topic) -> Part | None:
+        """Returns tables and gaps of a topic in the last report; None if they must be made again."""
+        stored = read_part(self.files.folder, topic.name, self.key(topic)) if self.allowed else None
+        if stored:
             self.files.keep(f"{FOLDER}/{topic.name}.json")
-            return stored.tables, stored.missing
-        before = len(failures.tracebacks)
-        part = Part(*part_of(frames, topic, failures))
-        if len(failures.tracebacks) == before:
-            write_part(self.files, topic.name, key, part)
-        return part.tables, part.missing
+        return stored
+
+    def note_part(self, topic: Topic, part: Part, failed: bool) -> None:
+        """Writes tables and gaps of a topic for the next report."""
+        if not failed:
+            write_part(self.files, topic.name, self.key(topic), part)
 
     def drawn(self, topic: Topic) -> Captions | None:
         """Returns the captions of the figures of a topic in the last report; None if they must be drawn again."""

@@ -14,21 +14,24 @@ from bench.report.frames.parts import only_backbone
 from bench.report.page.charts.chart import Chart
 from bench.report.page.charts.curves import curve_charts
 from bench.report.page.charts.points import scatter_charts
+from bench.report.page.inline import Picture
 
 _OF_BACKBONE = (curve_charts, scatter_charts)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Parts of the page, by their names in ``PARTS``.
+    """Parts of the page; the first two have their names in ``PARTS``.
 
     Attributes:
         cases: data of the case browser; without ``sets``, there is none.
         charts: of each backbone.
+        pictures: stem of a figure -> as the page shows it; others are read from their files.
     """
 
     cases: Mapping[str, Any] = field(default_factory=dict)
     charts: list[Chart] = field(default_factory=list)
+    pictures: Mapping[str, Picture | None] = field(default_factory=dict)
 
 
 def _cases(frames: Frames, failures: Failures) -> Mapping[str, Any]:

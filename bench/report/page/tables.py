@@ -35,9 +35,10 @@ def tables_section(content: Content) -> Section | None:
 
 def figures_section(content: Content) -> Section | None:
     """Returns every figure, each closed at first; None without any. Charts show the same numbers as some of them."""
-    stems = list(content.captions)
+    stems, pictures = list(content.captions), dict(content.prepared.pictures)
+    others = [stem for stem in stems if stem not in pictures]
     with ThreadPoolExecutor() as threads:  # Pillow works without Python's lock
-        found = threads.map(picture, [content.figures / f"{stem}.png" for stem in stems])
-        pictures = dict(zip(stems, found, strict=True))
+        found = threads.map(picture, [content.figures / f"{stem}.png" for stem in others])
+        pictures |= zip(others, found, strict=True)
     view = {"stems": stems, "pictures": pictures, "captions": content.captions}
     return Section("figures", "Figures", "figures.html", view) if stems else None

@@ -30,7 +30,7 @@ class Names:
         if not isinstance(names.dtype, pd.CategoricalDtype):
             place, found = pd.factorize(np.asarray(names, dtype=object), sort=True, use_na_sentinel=False)
             return cls(pd.Index(found, dtype=object), place)
-        category: Any = pd.Categorical(names)
+        category: Any = names.array if isinstance(names, pd.Series) else names
         used = cls(category.categories, category.codes)._used()
         return used if category.ordered else used._sorted()
 
@@ -47,7 +47,8 @@ class Names:
         return names
 
     def _used(self) -> Names:
-        occurs = np.bincount(self.place, minlength=len(self.known)) > 0
+        occurs = np.zeros(len(self.known), dtype=bool)
+        occurs[self.place] = True
         return self if occurs.all() else Names(self.known[occurs], (np.cumsum(occurs) - 1)[self.place])
 
     def _sorted(self) -> Names:

@@ -125,7 +125,7 @@ def test_figures_of_the_classes(class_run: Path, class_frames: Frames, tmp_path:
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
     shutil.copytree(class_run, tmp_path / "run")
-    build_report(tmp_path / "run", Console(quiet=True), all_figures=True)
+    build_report(tmp_path / "run", Console(quiet=True), figures="all")
     drawn = {file.stem for file in (tmp_path / "run/figures").glob("class_maps*.png")}
     assert drawn == {"class_maps_shapes_softcam-sparse", "class_maps_shapes_gradcam"}
     page = (tmp_path / "run/report.html").read_text()

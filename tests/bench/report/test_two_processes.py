@@ -17,7 +17,7 @@ from bench.store.manifest import Manifest
 
 
 class Pool:
-    """Pool that has finished the first task, lost the second one, and begun no other."""
+    """Pool that has finished the first task and died at the second one."""
 
     def __init__(self, folder: Path) -> None:
         self.theirs = Manifest(folder, lenient=True, written={"figures/apart.png"})
@@ -30,6 +30,8 @@ class Pool:
             future.set_result(("apart", self.theirs, Failures(tracebacks={"said": ("name", "traceback")})))
         if len(self.given) == 2:
             future.set_exception(BrokenProcessPool())
+        if len(self.given) > 2:
+            raise BrokenProcessPool
         return future
 
 
@@ -37,11 +39,16 @@ def test_what_is_not_begun_or_lost_is_done_here(tmp_path: Path, monkeypatch: pyt
     here: list[str] = []
     monkeypatch.setattr(two_processes, "make", lambda task, *_: here.append(task.name) or f"made {task.name}")
     shared = Shared(tmp_path, cast(Any, Pool(tmp_path)))
-    shared.add([Task(name) for name in ("done", "lost", "third", "last")])
-    shared.add([Task("later")], apart=False)
+    shared.add([Task("figures", name) for name in ("done", "lost", "third", "last")])
+    shared.add([Task("tables", "first")])
+    shared.add([Task("figures", "later")], apart=False)
     files, failures = Manifest(tmp_path, lenient=True), Failures()
+    found = shared.results(cast(Frames, None), files, failures, "tables")
+    assert (here, found) == (["first"], {Task("tables", "first"): "made first"})
     found = shared.results(cast(Frames, None), files, failures)
-    assert here == ["later", "last", "third", "lost"]
-    assert found == {"done": "apart"} | {name: f"made {name}" for name in here}
+    assert here == ["first", "later", "last", "third", "lost"]
+    assert found.pop(Task("tables", "first")) == "made first"
+    assert found.pop(Task("figures", "done")) == "apart"
+    assert found == {Task("figures", name): f"made {name}" for name in here[1:]}
     assert files.written == {"figures/apart.png"}
     assert failures.tracebacks == {"said": ("name", "traceback")}

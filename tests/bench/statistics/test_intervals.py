@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from bench.statistics.bootstrap.resampling import image_replicates
 from bench.statistics.comparison import mean_differences
-from bench.statistics.intervals import ALIKE, estimate_mean, estimate_means, interval, with_ties
+from bench.statistics.intervals import ALIKE, estimate_mean, estimate_means, interval, quantiles, with_ties
 
 
 def series(*values: object) -> pd.Series:
@@ -106,3 +106,9 @@ def test_mean_of_nothing_is_undefined() -> None:
     estimate = estimate_mean(pd.Series(dtype=float), pd.Series(dtype=object), pd.Series(dtype=object))
     assert estimate.n == 0
     assert np.isnan([estimate.mean, estimate.low, estimate.high]).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_quantiles_are_those_of_numpy(size: int) -> None:
+    samples, shares = np.random.default_rng(size).normal(size=(size, 5)), [0.0, 0.025, 0.5, 0.975, 1.0]
+    np.testing.assert_allclose(quantiles(samples, shares), np.quantile(samples, shares, axis=0), rtol=1e-14)

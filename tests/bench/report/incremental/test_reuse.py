@@ -17,7 +17,7 @@ from bench.report.contents import STUDY, TOPICS, Topic, part_of
 from bench.report.failures import Failures
 from bench.report.frames.load import load_frames
 from bench.report.incremental.inputs import KINDS, input_digests
-from bench.report.incremental.stored import Part, read_part, write_part
+from bench.report.incremental.stored import read_part, write_part
 from bench.store.manifest import Manifest
 from bench.store.scores import write_scores
 from bench.text.transcript import Transcript
@@ -164,7 +164,7 @@ def test_all_figures_are_drawn_on_request_and_removed_afterwards(tmp_path: Path)
     figures = tmp_path / "figures"
     build_report(tmp_path, QUIET)
     shown = {file.name for file in figures.iterdir()}
-    build_report(tmp_path, QUIET, only_if_stale=True, all_figures=True)
+    build_report(tmp_path, QUIET, only_if_stale=True, figures="all")
     assert {"insertion_curves.png", "accuracy_by_head.pdf"} <= {file.name for file in figures.iterdir()} - shown
     build_report(tmp_path, QUIET, only_if_stale=True)
     assert {file.name for file in figures.iterdir()} == shown
@@ -174,7 +174,7 @@ def test_stored_tables_are_the_tables(tmp_path: Path) -> None:
     make_run(tmp_path, ("first",))
     frames, files = load_frames(tmp_path), Manifest(tmp_path)
     for topic in TOPICS:
-        made = Part(*part_of(frames, topic, Failures(are_raised=True)))
+        made = part_of(frames, topic, Failures(are_raised=True))
         write_part(files, topic.name, "key", made)
         found = read_part(tmp_path, topic.name, "key")
         assert found is not None
