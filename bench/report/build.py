@@ -5,8 +5,12 @@ They can be made again at any time, so a run stores scores only once.
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +23,12 @@ from bench.progress import clock
 from bench.report.current import FIGURES, FRAME, PAGE, STATE, TABLES, is_current, renew_source, state_of, stored_state
 from bench.store.folders import RunStore
 from bench.store.manifest import Manifest, set_aside
+from bench.store.records import RunRecord
 from bench.store.stored_files import collecting
 from bench.text.transcript import Transcript
+
+#: Number of cells from which a second process, which has to read them too, is worth its start.
+MANY_CELLS = 8
 
 
 def build_report(
@@ -68,11 +76,36 @@ def build_report(
         old = stored if only_if_stale else {}
         console.print(Text("building the report", style="bright_black"))
         started = time.monotonic()
-        from bench.report.making import make_report  # not at the top: a report that is current needs none of it
+        with _second_process(folder, record, reads=not old) as pool:
+            from bench.report.making import Report  # not at the top: a report that is current needs none of it
 
-        left = make_report(files, record, state, old, console, said, verbose)
+            report = Report(files, record, state)
+            texts = report.make(old, pool)
+        for transcript in (texts.details, texts.summary) if verbose else (texts.summary,):
+            transcript.replay(console, said)
+        left = report.finish(texts, console)
         console.print(Text(f"report built in {clock(time.monotonic() - started)}", style="bright_black"))
         return left
+
+
+@contextmanager
+def _second_process(folder: Path, record: RunRecord, reads: bool) -> Iterator[ProcessPoolExecutor | None]:
+    """Yields a pool of one process, which may already read the run; None for a run with few cells."""
+    if len(record.cells) < MANY_CELLS:
+        yield None
+        return
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
+        if reads:
+            pool.submit(_read, folder)
+        yield pool
+
+
+def _read(folder: Path) -> None:
+    from bench.report.two_processes import frames_apart  # not at the top: see ``build_report``
+
+    with collecting():
+        frames_apart(folder)
 
 
 def _make_room(files: Manifest, console: Console) -> None:

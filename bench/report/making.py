@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -31,7 +32,7 @@ from bench.report.page.section import Content
 from bench.report.summary import print_summary
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import write_table
-from bench.report.two_processes import Drawn, Shared, Task, all_frames, second_process
+from bench.report.two_processes import Drawn, Shared, Task, all_frames
 from bench.store.manifest import Manifest
 from bench.store.records import RunRecord
 from bench.text.transcript import Transcript
@@ -41,72 +42,67 @@ _NAMED = 5
 _EARLY = {"maps": -2, "scores": -1}
 
 
-def make_report(
-    files: Manifest,
-    record: RunRecord,
-    state: dict[str, str],
-    old: dict[str, Any],
-    console: Console,
-    said: Collection[str],
-    verbose: bool,
-) -> list[str]:
-    """Makes everything that ``old``, the state at the last report, does not show to be current.
+@dataclass
+class Texts:
+    """What a report says in the terminal, and what it tells the next one.
 
-    Args:
-        files: notes of the run folder.
-        record: run.json.
-        state: of the run folder now.
-        old: empty to make everything.
-        console: receives the summary.
-        said: lines about problems that the caller prints.
-        verbose: print details, too.
-
-    Returns:
-        As of ``bench.report.build.build_report``.
+    Attributes:
+        damaged: a line per stored file that is damaged.
+        figures: topic -> what is known of its figures.
+        summary: printed at the end.
+        details: printed before it on request.
     """
-    topics = [one.chosen(state["figures_asked"]) for one in (*OTHERS, *COMPARISONS)]
-    return _Report(files, record, Failures(), topics, state["figures_asked"], verbose).build(state, old, console, said)
+
+    damaged: list[str]
+    figures: dict[str, Any]
+    summary: Transcript = field(default_factory=Transcript)
+    details: Transcript = field(default_factory=Transcript)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All of it, as the next report reads it."""
+        return asdict(self) | {"summary": self.summary.entries, "details": self.details.entries}
 
 
 @dataclass
-class _Report:
+class Report:
     """A report that is being made.
 
     Attributes:
         files: notes of the run folder.
         record: run.json.
+        state: of the run folder now.
         failures: parts that could not be made.
-        topics: with the figures that are asked for.
-        figures: those, as of ``Topic.chosen``.
-        verbose: print details, too.
     """
 
     files: Manifest
     record: RunRecord
-    failures: Failures
-    topics: list[Topic]
-    figures: str
-    verbose: bool
+    state: dict[str, str]
+    failures: Failures = field(default_factory=Failures)
 
-    def build(self, state: dict[str, str], old: dict[str, Any], console: Console, said: Collection[str]) -> list[str]:
-        """Makes everything that ``old``, the state at the last report, does not show to be current."""
-        with second_process(self.record) as pool:
-            shared = Shared(self.files.folder, pool)
-            if not old:
-                shared.add(self._apart())
-            frames = all_frames(self.files.folder, self.failures)
-            reuse = Reuse.of(self.files, frames, state["code"], old.get("figures"), bool(old))
-            kept: dict[str, Any] = {"tables": {topic.name: reuse.part(topic) for topic in TOPICS}}
-            kept["figures"] = {topic.name: reuse.drawn(topic) for topic in self.topics}
-            if old:
-                tasks = _needed(self._apart(), kept)
-                shared.add(tasks, apart=any(task.kind in kept for task in tasks))
-            shared.add(_needed(self._comparisons(), kept), apart=False)
-            made = shared.results(frames, self.files, self.failures, "tables")
-            signs, tables, lacking = _content(frames, self.failures, _parts(reuse, kept["tables"], made))
-            answer = self._answer(frames, tables, signs)
-            self._write_tables(tables)
-            made |= shared.results(frames, self.files, self.failures)
+    def make(self, old: dict[str, Any], pool: ProcessPoolExecutor | None) -> Texts:
+        """Makes everything that the last report does not hold in its present state.
+
+        Args:
+            old: the state at the last report; empty to make everything.
+            pool: of a second process; None if there is none.
+        """
+        shared = Shared(self.files.folder, pool)
+        if not old:
+            shared.add(self._apart())
+        frames = all_frames(self.files.folder, self.failures)
+        reuse = Reuse.of(self.files, frames, self.state["code"], old.get("figures"), bool(old))
+        kept: dict[str, Any] = {"tables": {topic.name: reuse.part(topic) for topic in TOPICS}}
+        kept["figures"] = {topic.name: reuse.drawn(topic) for topic in self._topics}
+        if old:
+            tasks = _needed(self._apart(), kept)
+            shared.add(tasks, apart=any(task.kind in kept for task in tasks))
+        shared.add(_needed(self._comparisons(), kept), apart=False)
+        made = shared.results(frames, self.files, self.failures, "tables")
+        signs, tables, lacking = _content(frames, self.failures, _parts(reuse, kept["tables"], made))
+        answer = self._answer(frames, tables, signs)
+        self._write_tables(tables)
+        made |= shared.results(frames, self.files, self.failures)
         captions = self._captions(reuse, kept["figures"], made)
         pictures = {stem: one for drawn in _drawn(made).values() for stem, one in drawn.pictures.items()}
         prepared = Prepared(**{name: made[Task("part", name)] for name in PREPARED}, pictures=pictures)
@@ -114,21 +110,23 @@ class _Report:
             figures = self.files.folder / FIGURES
             content = Content(frames, answer, tables, captions, signs, figures, self.failures, prepared)
             write_page(content, self.files.replacing(PAGE))
-        details, summary = Transcript(), Transcript()
+        texts = Texts(list(frames.damaged), reuse.figures)
         with self.failures.noting("details"):
-            print_details(frames, tables, signs, lacking, details)
+            print_details(frames, tables, signs, lacking, texts.details)
         with self.failures.noting("summary"):
-            print_summary(answer, list(self.record.absent), faults(frames), self.files.folder, summary)
-        for transcript in (details, summary) if self.verbose else (summary,):
-            transcript.replay(console, said)
-        left = [*frames.damaged, *_said(self.failures, console)]
-        about = {
-            "damaged": list(frames.damaged),
-            "details": details.entries,
-            "summary": summary.entries,
-            "figures": reuse.figures,
-        }
-        return [*left, *_finish(self.files, state | about, self.failures, console)]
+            print_summary(answer, list(self.record.absent), faults(frames), self.files.folder, texts.summary)
+        return texts
+
+    def finish(self, texts: Texts, console: Console) -> list[str]:
+        """Writes the new state, prints what failed, and returns a line per problem."""
+        for line in self.failures.lines:
+            console.print(Text(line, style="red"), soft_wrap=True)
+        left = [*texts.damaged, *self.failures.lines]
+        return [*left, *_finish(self.files, self.state | texts.state, self.failures, console)]
+
+    @property
+    def _topics(self) -> list[Topic]:
+        return [one.chosen(self.state["figures_asked"]) for one in (*OTHERS, *COMPARISONS)]
 
     def _apart(self) -> list[Task]:
         """Returns the tasks that a second process can do, in order: tables come first, because others wait for them."""
@@ -141,8 +139,8 @@ class _Report:
         return [*self._figures(COMPARISONS), *(Task("tables", topic.name) for topic in COMPARISONS)]
 
     def _figures(self, among: Sequence[Topic]) -> list[Task]:
-        drawn = {topic.name for topic in self.topics if topic.figures}
-        return [Task("figures", topic.name, self.figures) for topic in among if topic.name in drawn]
+        drawn = {topic.name for topic in self._topics if topic.figures}
+        return [Task("figures", topic.name, self.state["figures_asked"]) for topic in among if topic.name in drawn]
 
     def _answer(self, frames: Frames, tables: dict[str, TableData], signs: list[Signature]) -> Answer:
         """Returns the answer of the run, and writes the files that hold it."""
@@ -161,7 +159,7 @@ class _Report:
     def _captions(self, reuse: Reuse, known: dict[str, Captions | None], made: dict[Task, Any]) -> Captions:
         """Returns the captions in the order of the page, and notes the figures for the next report."""
         drawn, captions = _drawn(made), Captions()
-        for topic in sorted(self.topics, key=lambda one: (one.is_comparison, one.place)):
+        for topic in sorted(self._topics, key=lambda one: (one.is_comparison, one.place)):
             if topic.name in drawn:
                 reuse.note(topic, drawn[topic.name].captions, drawn[topic.name].failed)
             captions |= drawn[topic.name].captions if topic.name in drawn else known[topic.name] or {}
@@ -199,13 +197,6 @@ def _content(
     tables = joined_tables(frames, parts, failures)
     add_notes(tables, signs)
     return signs, tables, [one for part in parts.values() for one in part.missing]
-
-
-def _said(failures: Failures, console: Console) -> list[str]:
-    """Prints and returns the line of every failure."""
-    for line in failures.lines:
-        console.print(Text(line, style="red"), soft_wrap=True)
-    return failures.lines
 
 
 def _finish(files: Manifest, content: dict[str, Any], failures: Failures, console: Console) -> list[str]:

@@ -6,13 +6,10 @@ so that neither waits for long.
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, NamedTuple
@@ -28,11 +25,7 @@ from bench.report.page.inline import Picture, picture
 from bench.report.page.prepared import PARTS
 from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual
 from bench.store.manifest import Manifest
-from bench.store.records import RunRecord
 from bench.store.stored_files import collecting
-
-#: Number of cells from which a second process, which has to read them too, is worth its start.
-MANY_CELLS = 8
 
 
 class Task(NamedTuple):
@@ -161,26 +154,16 @@ def all_frames(folder: Path, failures: Failures) -> Frames:
     return failures.making("scores of the study counterfactual", frames, with_counterfactual) or frames
 
 
-@contextmanager
-def second_process(record: RunRecord) -> Iterator[ProcessPoolExecutor | None]:
-    """Yields a pool of one process; None for a run with few cells."""
-    if len(record.cells) < MANY_CELLS:
-        yield None
-        return
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
-        yield pool
-
-
 def _make_apart(folder: Path, task: Task) -> _Made:
     """Does a task in the second process -> result, the notes of what was written, what failed."""
     files, failures = Manifest(folder, lenient=True), Failures()
     with collecting():
-        result = make(task, _frames_apart(folder), files, failures)
+        result = make(task, frames_apart(folder), files, failures)
     return result, files, failures
 
 
 @lru_cache(maxsize=1)
-def _frames_apart(folder: Path) -> Frames:
+def frames_apart(folder: Path) -> Frames:
+    """Reads a run in the second process, once."""
     give_memory_back()
     return all_frames(folder, Failures())  # the first process notes what fails

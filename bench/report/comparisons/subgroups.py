@@ -18,6 +18,7 @@ from bench.report.frames.paired import Paired, competing, levelled, main_metrics
 from bench.report.frames.scores import Scores
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
+from bench.statistics.bootstrap.names import Names
 from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.intervals import FEWEST_GROUPS, Floats
 from bench.store.records import MetricFacts
@@ -47,27 +48,32 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
         paired, facts = pair(rows), image_facts(frames, dataset, backbone)
         about_images = rows.drop_duplicates("image").set_index("image")[["label", "diseased"]].reindex(paired.images)
         parts: list[_Part] = []
-        known = list(strata(about_images, paired, facts))
+        known, called = list(strata(about_images, paired, facts)), called_right(rows, paired)
         divided: dict[tuple[str, str], list[tuple[str, str, Bools]]] = {}
         for row in comparisons.to_dict("records"):
             about = {key: row[key] for key in (*keys, "method", "against")}
-            ours, theirs = (row["head"], row["explainer"]), (row["their_head"], row["their_explainer"])
-            scores, floor = levelled(frames, metrics[name], paired, [ours, theirs])
-            about |= {"floor": floor}
-            first, second = np.moveaxis(scores, -1, 0)
-            values = np.stack([first, second, difference(first, second)], axis=-1)
-            values[~np.isfinite(values).all(axis=-1)] = np.nan
-            if metrics[name].higher_is_better is None:
-                values[..., -1] = np.nan
-            limits = possible(metrics[name], floor)
-            heads = ours[0], theirs[0]
+            values, about["floor"] = _values(frames, metrics[name], paired, row)
+            limits = possible(metrics[name], about["floor"])
+            heads = row["head"], row["their_head"]
             if heads not in divided:
-                divided[heads] = [*shared(about_images, called_right(rows, paired, heads)), *known]
+                divided[heads] = [*shared(about_images, both_right(called, heads)), *known]
             for kind, stratum, inside in divided[heads]:
                 parts.append((about | {"by": kind, "stratum": stratum}, values, inside, limits))
         found += _means(parts, paired)
     strata_rows = pd.DataFrame(found)
     return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
+
+
+def _values(frames: Frames, metric: MetricFacts, paired: Paired, row: dict[Any, Any]) -> tuple[Floats, str]:
+    """Returns ours, theirs and difference (S,N,3) of a comparison, if all are defined, and the state of the floor."""
+    methods = [(row["head"], row["explainer"]), (row["their_head"], row["their_explainer"])]
+    scores, floor = levelled(frames, metric, paired, methods)
+    first, second = np.moveaxis(scores, -1, 0)
+    values = np.stack([first, second, difference(first, second)], axis=-1)
+    values[~np.isfinite(values).all(axis=-1)] = np.nan
+    if metric.higher_is_better is None:
+        values[..., -1] = np.nan
+    return values, floor
 
 
 def _needed(frames: Frames, metric: MetricFacts, comparisons: pd.DataFrame) -> Scores:
@@ -132,12 +138,23 @@ def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
     return facts
 
 
-def called_right(rows: pd.DataFrame, paired: Paired, heads: tuple[str, str]) -> Bools:
-    """Returns (S,N), True if both classifiers call the image by its label."""
-    each = rows[rows["head"].isin(heads)].drop_duplicates(["head", "seed", "image"])
-    right = (each["predicted"] == each["label"]).groupby([each["seed"], each["image"]]).all()
-    wide = right.unstack("image", fill_value=False).reindex(columns=paired.images, fill_value=False)
-    return wide.reindex(sorted(rows["seed"].unique()), fill_value=False).to_numpy(dtype=bool)
+def called_right(rows: pd.DataFrame, paired: Paired) -> dict[str, tuple[Bools, Bools]]:
+    """Returns head -> whether it has scored an image (S,N), and whether it then calls the image by its label."""
+    seed, image = np.searchsorted(paired.seeds, rows["seed"]), Names.of(rows["image"]).place
+    head, right = Names.of(rows["head"]), (rows["predicted"] == rows["label"]).to_numpy()
+    shape = (len(head.known), len(paired.seeds), len(paired.images))
+    scored, called = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    scored[head.place, seed, image] = True
+    called[head.place, seed, image] = right
+    return {str(name): (scored[place], called[place]) for place, name in enumerate(head.known)}
+
+
+def both_right(called: dict[str, tuple[Bools, Bools]], heads: tuple[str, str]) -> Bools:
+    """Returns (S,N), True if the classifiers that have scored an image call it by its label."""
+    known = [called[head] for head in heads if head in called]
+    scored = np.any([one for one, _ in known], axis=0)
+    right: Bools = scored & np.all([right | ~there for there, right in known], axis=0)
+    return right
 
 
 def shared(about: pd.DataFrame, right: Bools) -> Iterator[tuple[str, str, Bools]]:

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.errors import UserError
@@ -273,26 +272,21 @@ def _concat(tables: list[pa.Table], *columns: str) -> pd.DataFrame:
     return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 
-_AT_ONCE = 2**20  # rows
-_ABOUT = {name: pa.int64() if name == "seed" else pa.string() for name in ABOUT}
-
-
 def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:
-    """Writes one row per image, method, metric and step, without cost; some are read at a time.
+    """Writes one row per image, method, metric and step, without cost, as a stream.
 
     Args:
         frames: the run.
         derived: rows that no explainer's file holds.
         place: of the file.
     """
-    schema = pa.schema([*SCORE_SCHEMA, *_ABOUT.items()])
-    with place as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        if len(derived):
-            writer.write_table(pa.Table.from_pandas(derived, schema=schema, preserve_index=False))
-        for row in frames.explained.itertuples():
-            for file in frames.cell(row).score_files(str(row.explainer)):
-                about = {name: pa.scalar(getattr(row, name), kind) for name, kind in _ABOUT.items()}
-                with pq.ParquetFile(file) as stored:
-                    for batch in stored.iter_batches(_AT_ONCE):
-                        table = pa.Table.from_batches([batch]).filter(pc.field("image") != "")
-                        writer.write_table(_with_facts(table, about).cast(schema))
+    schema = pa.schema([*SCORE_SCHEMA, *((name, pa.int64() if name == "seed" else pa.string()) for name in ABOUT)])
+    tables = [pl.DataFrame(schema.empty_table()), *([pl.from_pandas(derived[schema.names])] if len(derived) else [])]
+    parts = [table.lazy() for table in tables]
+    for row in frames.explained.itertuples():
+        about = [pl.lit(getattr(row, name)).alias(name) for name in ABOUT]
+        for file in frames.cell(row).score_files(str(row.explainer)):
+            scan = pl.scan_parquet(file, glob=False).filter(pl.col("image") != "")
+            parts.append(scan.select(*SCORE_COLUMNS, *about))
+    with place as temporary:
+        pl.concat(parts, how="vertical_relaxed").sink_parquet(temporary, compression="snappy")

@@ -167,7 +167,7 @@ class Reader:
         return KEPT_ROWS
 
 
-def _names(of_file: pd.Series) -> pd.Categorical:
+def _names(of_file: pd.Series) -> Any:
     """Returns names as categories in their order, so that nothing sorts them again."""
     return pd.Categorical(of_file.astype("str"), ordered=True)
 

@@ -38,7 +38,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patched.setattr(build, "state_of", lambda *arguments: {"code": "", "figures_asked": "shown"})
         patched.setattr("bench.run.record._git_state", lambda: None)
         patched.setattr("bench.run.record.versions_of", lambda packages: {})
-        patched.setattr(two_processes, "MANY_CELLS", 10**6)
+        patched.setattr(build, "MANY_CELLS", 10**6)
         register_bare()
         yield
 

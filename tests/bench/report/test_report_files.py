@@ -116,8 +116,8 @@ def test_figures_of_a_second_process_are_known(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"""from pathlib import Path
 from rich.console import Console
-from bench.report import build, two_processes
-two_processes.MANY_CELLS = 1
+from bench.report import build
+build.MANY_CELLS = 1
 if __name__ == "__main__":
     assert build.build_report(Path({str(tmp_path)!r}), Console(quiet=True)) == []
 """)
