@@ -32,7 +32,7 @@ from bench.report.page.section import Content
 from bench.report.summary import print_summary
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import write_table
-from bench.report.two_processes import Drawn, Shared, Task, all_frames
+from bench.report.two_processes import Drawn, Shared, Task, all_frames, small_text
 from bench.store.manifest import Manifest
 from bench.store.records import RunRecord
 from bench.text.transcript import Transcript
@@ -80,6 +80,7 @@ class Report:
     state: dict[str, str]
     failures: Failures = field(default_factory=Failures)
 
+    @small_text()
     def make(self, old: dict[str, Any], pool: ProcessPoolExecutor | None) -> Texts:
         """Makes everything that the last report does not hold in its present state.
 

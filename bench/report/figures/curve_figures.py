@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from bench.plain.names import RULES, fill_and_rule
 from bench.report.figures.looks import Method, averaging_note, methods_in, of_family
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
-from bench.report.frames.compared import compared_curves, topk_variants
-from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curves, relative_to_intact
+from bench.report.frames.compared import topk_variants
+from bench.report.frames.curves import Curve, compared_means, hit_share, relative_to_intact
 from bench.report.frames.load import Frames
 from bench.report.tables.notes import masks_note
 from bench.statistics.intervals import Floats
@@ -129,7 +129,7 @@ def first_curves(frames: Frames, plot: Plot) -> tuple[str, dict[str, dict[Method
     """Returns the first requested variant that has curves, and the curves (none without any), for figures and page."""
     asked = dict.fromkeys(facts.variant for facts in frames.record.metrics if facts.variant)
     for variant in asked if plot.occlusion else topk_variants(frames):
-        if curves := method_curves(frames, plot.metric, variant, plot.transform, (0, plot.highest)):
+        if curves := method_curves(frames, plot.metric, variant, plot.transform, plot.highest):
             return variant, curves
     return "", {}
 
@@ -237,7 +237,7 @@ def method_curves(
     metric: str,
     variant: str,
     transform: Callable[[Floats], Floats],
-    possible: tuple[float, float] = (-np.inf, np.inf),
+    highest: float = np.inf,
 ) -> dict[str, dict[Method, Curve]]:
     """Returns data set -> compared method -> curve; methods without any value are left out.
 
@@ -246,11 +246,8 @@ def method_curves(
     """
     if frames.cells["backbone"].nunique() > 1:
         raise ValueError("curves are drawn of one backbone at a time")
-    arrays = {
-        (dataset, explainer, head): image_curves(rows, transform)
-        for (dataset, _, head, explainer, _), rows in compared_curves(frames, metric, variant)
-    }
-    curves = dict(zip(arrays, mean_curves(arrays.values(), possible), strict=True))
+    means = compared_means(frames, metric, variant, transform, highest)
+    curves = {(dataset, explainer, head): curve for (dataset, _, explainer, head), curve in means.items()}
     methods = methods_in(frames, pd.DataFrame([key[1:] for key in curves], columns=["explainer", "head"]))
     found: dict[str, dict[Method, Curve]] = {}
     for dataset in dict.fromkeys(key[0] for key in curves):

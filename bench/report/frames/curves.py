@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
+from bench.report.frames.compared import compared_curves
+from bench.report.frames.load import Frames
 from bench.statistics.bootstrap.names import AnyNames, Names
 from bench.statistics.bootstrap.resampling import Clusters, clusters_of, group_sums, resampled_ratios
 from bench.statistics.intervals import Floats, limits, mean_over
@@ -58,6 +61,29 @@ def image_curves(rows: pd.DataFrame, transform: Callable[[Floats], Floats]) -> t
     curves[is_there] = transform(values[is_there])
     first = np.unique(image, return_index=True)[1]
     return mean_over(curves, axis=1), Names.of(rows["group"].iloc[first])
+
+
+@lru_cache(maxsize=8)
+def compared_means(
+    frames: Frames, metric: str, variant: str, transform: Callable[[Floats], Floats], highest: float
+) -> dict[tuple[str, ...], Curve]:
+    """Averages the curves of the methods that the main tables compare.
+
+    Args:
+        frames: the run.
+        metric: that holds the curves.
+        variant: of it.
+        transform: curves (N,K) -> what is averaged over images, at least 0.
+        highest: possible value.
+
+    Returns:
+        Data set, backbone, explainer and head -> curve.
+    """
+    arrays = {
+        (dataset, backbone, explainer, head): image_curves(rows, transform)
+        for (dataset, backbone, head, explainer, _), rows in compared_curves(frames, metric, variant)
+    }
+    return dict(zip(arrays, mean_curves(arrays.values(), (0, highest)), strict=True))
 
 
 def mean_curves(

@@ -27,6 +27,8 @@ NAMES = [name for name in ABOUT if name != "seed"]
 CATEGORIES = ("image", "group", "metric", "variant", *NAMES)
 #: Rows of a run that are read at once and kept; the metrics of a larger run are read one after the other.
 KEPT_ROWS = 2_000_000
+#: Text that takes few bytes, for the names of many images.
+_COMPACT = pd.StringDtype("pyarrow", na_value=np.nan)
 _SCORED = (pl.col("step") < 0) & (pl.col("image") != "")
 NARROW = {"label": np.int16, "predicted": np.int16, "target": np.int16, "step": np.int8}
 
@@ -95,7 +97,8 @@ class Reader:
         codes = values.cast(kind, strict=False)
         if dtype is None or codes.null_count():
             names = pl.concat([names, values.unique()]).unique().sort()
-            kind, dtype = pl.Enum(names), pd.CategoricalDtype(pd.Index(names.to_arrow(), dtype="str"), ordered=True)
+            kind, known = pl.Enum(names), pd.Index(names.to_arrow(), dtype=_COMPACT)
+            dtype = pd.CategoricalDtype(known, ordered=True)
             self._names[name] = names, kind, dtype
             codes = values.cast(kind)
         each = np.split(codes.to_physical().to_numpy(), ends)

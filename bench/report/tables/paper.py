@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.frames.compared import RULE_WORDS, compared_curves, row_order, topk_variants
-from bench.report.frames.curves import Curve, hit_share, image_curves, mean_curves
+from bench.report.frames.compared import RULE_WORDS, row_order, topk_variants
+from bench.report.frames.curves import Curve, compared_means, hit_share
 from bench.report.frames.load import Frames
 from bench.report.tables.captions import MEANS, OVERALL, weights_notes
 from bench.report.tables.main import all_tables
@@ -129,12 +129,8 @@ def _topk_precision(frames: Frames) -> TableData:
     order, rows_of = row_order(frames), dict[tuple[str, ...], dict[str, Any]]()
     table = TableData("", _METHOD, [])
     for place, variant in enumerate(topk_variants(frames)):
-        hits = {
-            (dataset, backbone, explainer, head): image_curves(rows, hit_share)
-            for (dataset, backbone, head, explainer, family), rows in compared_curves(frames, "topk_hits", variant)
-            if family != "control"
-        }
-        curves = dict(zip(hits, mean_curves(hits.values(), (0, 1)), strict=True))
+        means = compared_means(frames, "topk_hits", variant, hit_share, 1.0)
+        curves = {key: curve for key, curve in means.items() if frames.record.explainers[key[2]].family != "control"}
         longest = max((len(curve.mean) for curve in curves.values()), default=0)
         columns = {k: Column(_at_k(k, variant if place else ""), True) for k in PRECISIONS if k <= longest}
         table.columns += columns.values()
