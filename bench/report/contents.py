@@ -21,7 +21,6 @@ from bench.report.figures.style import Caption, Drawing, of_backbone, paper_styl
 from bench.report.frames.load import Frames
 from bench.report.frames.parts import only_backbone
 from bench.report.gaps import Missing, gaps_table, missing_lines, note_missing
-from bench.report.incremental.stored import Part
 from bench.report.studies import (
     counterfactual,
     fair_resolution,
@@ -145,12 +144,18 @@ TOPICS = (
     Topic("metric_agreement", metric_agreement.metric_agreement_tables, (metric_agreement.metric_agreement,), place=2),
 )
 # fmt: on
-COMPARISONS = tuple(topic for topic in TOPICS if topic.is_comparison)
-OTHERS = tuple(topic for topic in TOPICS if not topic.is_comparison)
 
 
 #: Errors of a table or figure end the report.
 _RAISED = Failures(are_raised=True)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tables of a topic before they are marked, and what the run lacks for them."""
+
+    tables: Tables
+    missing: list[Missing]
 
 
 def part_of(frames: Frames, topic: Topic, failures: Failures = _RAISED) -> Part:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ from bench.report.answer.files import write_results
 from bench.report.answer.model import Answer
 from bench.report.answer.results import FILE as RESULTS
 from bench.report.answer.results import results_of
-from bench.report.contents import COMPARISONS, OTHERS, TOPICS, Topic, joined_tables
+from bench.report.contents import TOPICS, Part, Topic, joined_tables
 from bench.report.current import FIGURES, PAGE, STATE, TABLES, write_state
 from bench.report.details import print_details
 from bench.report.failure_modes import Signature, add_notes, signatures
@@ -24,7 +23,6 @@ from bench.report.frames.load import Frames
 from bench.report.gaps import Missing, faults
 from bench.report.incremental.reuse import Captions, Reuse
 from bench.report.incremental.stored import FOLDER as PARTS
-from bench.report.incremental.stored import Part
 from bench.report.page.page import write_page
 from bench.report.page.prepared import PARTS as PREPARED
 from bench.report.page.prepared import Prepared
@@ -127,21 +125,24 @@ class Report:
 
     @property
     def _topics(self) -> list[Topic]:
-        return [one.chosen(self.state["figures_asked"]) for one in (*OTHERS, *COMPARISONS)]
+        return [topic.chosen(self.state["figures_asked"]) for topic in TOPICS]
 
     def _apart(self) -> list[Task]:
         """Returns the tasks that a second process can do, in order: tables come first, because others wait for them."""
-        parts = [Task("part", name) for name in PREPARED]
-        figures = sorted(self._figures(OTHERS), key=lambda task: _EARLY.get(task.name, 0))
-        return [*(Task("tables", topic.name) for topic in OTHERS), *figures, *parts, Task("frame")]
+        tables, figures = self._tasks(comparisons=False)
+        figures.sort(key=lambda task: _EARLY.get(task.name, 0))
+        return [*tables, *figures, *(Task("part", name) for name in PREPARED), Task("frame")]
 
     def _comparisons(self) -> list[Task]:
         """Returns the tasks that share comparisons."""
-        return [*self._figures(COMPARISONS), *(Task("tables", topic.name) for topic in COMPARISONS)]
+        tables, figures = self._tasks(comparisons=True)
+        return [*figures, *tables]
 
-    def _figures(self, among: Sequence[Topic]) -> list[Task]:
-        drawn = {topic.name for topic in self._topics if topic.figures}
-        return [Task("figures", topic.name, self.state["figures_asked"]) for topic in among if topic.name in drawn]
+    def _tasks(self, comparisons: bool) -> tuple[list[Task], list[Task]]:
+        """Returns tables and figures of the topics that need comparisons, or of the others."""
+        topics = [topic for topic in self._topics if topic.is_comparison == comparisons]
+        figures = [Task("figures", topic.name, self.state["figures_asked"]) for topic in topics if topic.figures]
+        return [Task("tables", topic.name) for topic in topics], figures
 
     def _answer(self, frames: Frames, tables: dict[str, TableData], signs: list[Signature]) -> Answer:
         """Returns the answer of the run, and writes the files that hold it."""

@@ -17,12 +17,11 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from bench.memory import give_memory_back
-from bench.report.contents import TOPICS, Topic, draw_figures, part_of
+from bench.report.contents import TOPICS, Part, Topic, draw_figures, part_of
 from bench.report.current import FIGURES, FRAME
 from bench.report.failures import Failures
 from bench.report.frames.load import Frames, load_frames, write_long_frame
 from bench.report.incremental.reuse import Captions
-from bench.report.incremental.stored import Part
 from bench.report.page.inline import Picture, picture
 from bench.report.page.prepared import PARTS
 from bench.report.studies.counterfactual import counterfactual_rows, with_counterfactual

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.report.contents import TOPICS, Topic
+from bench.report.contents import TOPICS, Part, Topic
 from bench.report.figures.style import Caption
 from bench.report.frames.load import Frames
 from bench.report.incremental.inputs import input_digests
-from bench.report.incremental.stored import FOLDER, Part, read_part, write_part
+from bench.report.incremental.stored import FOLDER, read_part, write_part
 from bench.store.code_digest import digest
 from bench.store.manifest import Manifest
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.report.contents import Part
 from bench.report.gaps import Missing
 from bench.report.tables.reported import Reported
 from bench.report.tables.table import Column, FrameTable, TableData
@@ -20,14 +21,6 @@ from bench.store.manifest import Manifest
 #: Folder of these files in a run folder.
 FOLDER = ".report"
 _PLAIN = ("caption", "keys", "competes", "within", "directions", "notes", "marked", "reading")
-
-
-@dataclass(frozen=True)
-class Part:
-    """Tables of a topic before they are marked, and what the run lacks for them."""
-
-    tables: dict[str, TableData]
-    missing: list[Missing]
 
 
 def read_part(folder: Path, name: str, key: str) -> Part | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from bench.store.manifest import Manifest
 from tests.support.report_store import make_run
 
 DATASETS = ("first", "second")
+WITHOUT_FIGURES = [replace(topic, figures=(), shown=()) for topic in TOPICS]  # they take long
 pytestmark = pytest.mark.usefixtures("unsaved")
 
 
@@ -56,14 +58,16 @@ def report(folder: Path) -> tuple[list[str], str]:
     return build.build_report(folder, Console(file=screen, width=1000), verbose=True), screen.getvalue()
 
 
+def use(monkeypatch: pytest.MonkeyPatch, topics: list[Topic]) -> None:
+    for module in (contents, making, two_processes):
+        monkeypatch.setattr(module, "TOPICS", topics)
+
+
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two topics that fail with one of the data sets; other figures are left out, because they take long."""
+    """A topic whose table and figure fail with one of the data sets."""
     added = Topic("added", table_of, (figure_of,), shown=(figure_of,))
-    monkeypatch.setattr(contents, "TOPICS", (*TOPICS, added))
-    for module in (making, two_processes):
-        monkeypatch.setattr(module, "OTHERS", (added,))
-    monkeypatch.setattr(making, "COMPARISONS", ())
+    use(monkeypatch, [*WITHOUT_FIGURES, added])
 
 
 @pytest.mark.usefixtures("broken")
@@ -90,10 +94,9 @@ def test_broken_data_set_takes_neither_the_others_nor_other_tables(tmp_path: Pat
 
 def test_failures_are_gone_once_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path, ("first",))
-    monkeypatch.setattr(making, "OTHERS", ())
-    monkeypatch.setattr(making, "COMPARISONS", ())
+    use(monkeypatch, WITHOUT_FIGURES)
     with monkeypatch.context() as patched:
-        patched.setattr(contents, "TOPICS", (*TOPICS, Topic("added", table_of)))
+        use(patched, [*WITHOUT_FIGURES, Topic("added", table_of)])
         (line,) = report(tmp_path)[0]
     assert line.startswith("table added could not be made: KeyError")
     assert Manifest(tmp_path).is_ours(line.split("traceback: ")[1])
@@ -119,8 +122,7 @@ def test_whatever_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(making, "OTHERS", ())
-    monkeypatch.setattr(making, "COMPARISONS", ())
+    use(monkeypatch, WITHOUT_FIGURES)
     monkeypatch.setattr(making if hasattr(making, place) else two_processes, place, fail)
     (line,) = report(tmp_path)[0]
     assert line.startswith(f"{name} could not be made: ZeroDivisionError")

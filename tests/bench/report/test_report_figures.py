@@ -68,7 +68,7 @@ def test_seeds_are_averaged_within_each_image() -> None:
     second = rows("deletion_curve", np.array([[0.5, 0.5], [0.0, 0.9]])).assign(seed=1)  # its second one is undefined
     curves, groups = image_curves(pd.concat([second, first]), relative_to_intact)
     np.testing.assert_allclose(curves, [[1, 0.75], [1, 0.1]])
-    assert groups.tolist() == ["i0", "i1"]
+    assert groups.to_numpy().tolist() == ["i0", "i1"]
 
 
 def test_mean_curve_leaves_out_and_counts_undefined_images() -> None:

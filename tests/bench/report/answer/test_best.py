@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.report.answer.best import best_first, not_shown_worse
 from bench.report.frames.paired import Method, Paired
+from bench.statistics.bootstrap.names import Names
 from bench.store.records import MetricFacts
 from tests.support.decided import MEANS, METRICS, made, score_rows
 
@@ -18,9 +20,10 @@ LOWER = HIGHER.changed(higher_is_better=False)
 
 def paired(values: np.ndarray, groups: list[str] | None = None) -> tuple[Paired, list[Method]]:
     """One seed, images (N,), methods (C,) on one network."""
-    names = np.array([f"i{index}" for index in range(len(values))], dtype=object)
+    names = pd.Index([f"i{index:02}" for index in range(len(values))])
     methods = [("plain", f"m{index}") for index in range(values.shape[1])]
-    return Paired(values[None], methods, names, np.array(groups, dtype=object) if groups else names), methods
+    columns = dict(zip(methods, values.T[:, None], strict=True))
+    return Paired(columns, names, Names.of(np.array(groups or list(names), dtype=object)), (0,)), methods
 
 
 def test_order_follows_the_direction_of_the_metric(tmp_path: Path) -> None:
@@ -65,8 +68,8 @@ def test_networks_with_another_floor_are_levelled(tmp_path: Path) -> None:
     audc = METRICS[1]
     rows = frames.rows([audc.name])
     wide = rows.pivot(index="image", columns=["head", "explainer"], values="value")
-    names = wide.index.to_numpy(dtype=object)
-    scores = Paired(wide.to_numpy()[None], [tuple(one) for one in wide.columns], names, names)
+    columns = {(str(head), str(name)): wide[head, name].to_numpy()[None] for head, name in wide.columns}
+    scores = Paired(columns, wide.index, Names.of(wide.index.to_numpy(dtype=object)), (0,))
     assert best_first(frames, audc, scores, [("plain", "post_a"), ("soft", "own")])[0] == ("plain", "post_a")
 
 

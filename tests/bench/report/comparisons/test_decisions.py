@@ -15,7 +15,7 @@ from bench.report.comparisons.floor_ceiling import PREVALENCE, floor_ceiling_tab
 from bench.report.comparisons.model_or_map import decompose, model_or_map_frame
 from bench.report.comparisons.price import price_frame
 from bench.report.comparisons.verdicts import verdict_frame, verdict_table
-from bench.report.contents import COMPARISONS, TOPICS, draw_figures
+from bench.report.contents import TOPICS, draw_figures
 from bench.report.frames.load import Frames
 from bench.report.frames.scores import Scores
 from bench.report.gaps import Missing
@@ -130,7 +130,7 @@ def test_no_share_where_the_ceiling_is_not_above_the_floor(tmp_path: Path) -> No
 # --- All of it -------------------------------------------------------------------------------------------------------
 
 
-COMPARED = [topic for topic in TOPICS if topic in COMPARISONS or topic.name in ("strata", "floor_ceiling")]
+COMPARED = [topic for topic in TOPICS if topic.is_comparison]
 
 
 def tables_of(frames: Frames) -> dict[str, TableData]:
@@ -156,7 +156,7 @@ def test_every_table_and_figure_is_written(planted: Frames, tmp_path: Path) -> N
     more = verdict_table(planted, pd.concat([verdicts, spare], ignore_index=True))
     assert more.rows == tables["verdicts"].rows
     assert len(more.numbers()) == len(tables["verdicts"].rows) + len(spare)
-    stems = draw_figures(planted, Manifest(tmp_path), COMPARISONS)
+    stems = draw_figures(planted, Manifest(tmp_path), COMPARED)
     assert list(stems) == ["win_matrix", "price_pareto", "model_or_map_localisation", "model_or_map_faithfulness"]
     assert all((tmp_path / f"{stem}.png").exists() for stem in stems)
 
@@ -167,5 +167,5 @@ def test_a_run_without_anything_to_compare(tmp_path: Path) -> None:
     without = replace(alone, record=alone.record.changed(explainers={}), source=Scores.of(alone.rows()[:0]))
     said = "".join(one.message(without) for one in missing_of(without))
     assert all(name in said for name in ("floor_ceiling", "verdicts", "price", "model_or_map"))
-    assert draw_figures(alone, Manifest(tmp_path), COMPARISONS) == {}
+    assert draw_figures(alone, Manifest(tmp_path), COMPARED) == {}
     assert tables_of(made(tmp_path, pd.DataFrame())) == {}

@@ -170,6 +170,16 @@ def test_all_figures_are_drawn_on_request_and_removed_afterwards(tmp_path: Path)
     assert {file.name for file in figures.iterdir()} == shown
 
 
+def test_no_figures_on_request(tmp_path: Path) -> None:
+    make_run(tmp_path, ("first",))
+    build_report(tmp_path, QUIET, figures="none")
+    assert not [*tmp_path.glob("figures/*")]
+    assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "tables/cost.csv").exists()
+    build_report(tmp_path, QUIET, only_if_stale=True)
+    assert (tmp_path / "figures/deletion_curves.pdf").exists()
+
+
 def test_stored_tables_are_the_tables(tmp_path: Path) -> None:
     make_run(tmp_path, ("first",))
     frames, files = load_frames(tmp_path), Manifest(tmp_path)
