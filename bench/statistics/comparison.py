@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.statistics.bootstrap.names import AnyNames
+from bench.statistics.bootstrap.paired import shares
 from bench.statistics.bootstrap.resampling import (
     RESAMPLES,
     Clusters,
@@ -38,8 +39,6 @@ from bench.statistics.sign_flip import sign_flip_tests
 
 ALPHA = 1 - LEVEL
 BETTER, WORSE, TOO_FEW = "better", "worse", "too few images"
-#: Values of which copies are made at once.
-_AT_ONCE = 2**22
 SAME, NO_EVIDENCE = "no relevant difference", "no evidence of a relevant difference"
 
 
@@ -50,7 +49,7 @@ def paired_differences(ours: Floats, theirs: Floats) -> Floats:
     """
     found = np.empty((*ours.shape, theirs.shape[-1]))
     for one, row in zip(np.moveaxis(ours, -1, 0), np.moveaxis(found, -2, 0), strict=True):
-        for some, place in zip(_shares(theirs), _shares(row), strict=True):
+        for some, place in zip(shares(theirs), shares(row), strict=True):
             place[...] = difference(one[..., None], some)
     return found.reshape(*ours.shape[:-1], -1)
 
@@ -58,12 +57,6 @@ def paired_differences(ours: Floats, theirs: Floats) -> Floats:
 def difference(ours: Floats, theirs: Floats) -> Floats:
     """Subtracts theirs from ours; the result is exactly 0 if both agree up to the rounding of float32."""
     return np.where(np.isclose(ours, theirs, rtol=RELATIVE, atol=ABSOLUTE), 0.0, ours - theirs)
-
-
-def _shares(values: Floats) -> list[Floats]:
-    """Divides values (S,N,M) by comparisons into parts that are small enough to be copied; small ones are one part."""
-    most = max(1, _AT_ONCE // max(1, values[..., :1].size))
-    return [values[..., at : at + most] for at in range(0, max(1, values.shape[-1]), most)]
 
 
 def compare(differences: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -184,8 +177,8 @@ class _Parts:
         self.clusters = clusters
         self.groups = _group_means(mean_over(values, axis=0), member, clusters.number)
         several = len(values) > 1
-        each = [_group_means(one, member, clusters.number) for one in values] if several else [self.groups]
-        self._each, defined = np.stack(each), np.isfinite(values)
+        each = [_group_means(one, member, clusters.number) for one in values] if several else []
+        self._each, defined = np.stack(each) if several else self.groups[None], np.isfinite(values)
         self._summarise()
         n, seeds = defined.any(axis=0).sum(axis=0), defined.any(axis=1).sum(axis=0)
         self.facts = {"n": n, "undefined": len(member) - n, "groups": self.count, "seeds": seeds}
@@ -194,7 +187,7 @@ class _Parts:
     def of(cls, values: Floats, groups: AnyNames) -> _Parts:
         """Averages values (S,N,M), some comparisons after the other, so that no copy of all is in memory."""
         known = clusters_of(groups)
-        return cls.joined([cls(some, *known) for some in _shares(values)])
+        return cls.joined([cls(some, *known) for some in shares(values)])
 
     def _summarise(self) -> None:
         self.count = np.isfinite(self.groups).sum(axis=0)
@@ -207,7 +200,8 @@ class _Parts:
             return parts[0]
         found = copy(parts[0])
         found.groups = np.concatenate([one.groups for one in parts], axis=-1)
-        found._each = np.concatenate([one._each for one in parts], axis=-1)
+        several = len(found._each) > 1
+        found._each = np.concatenate([one._each for one in parts], axis=-1) if several else found.groups[None]
         found.facts = {name: np.concatenate([one.facts[name] for one in parts]) for name in found.facts}
         found._summarise()
         return found

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr  # cumulative distribution of the normal
 
+from bench.statistics.bootstrap.paired import shares
 from bench.statistics.intervals import Floats, ratio, with_ties
 
 Counts = NDArray[np.integer[Any]]
@@ -41,6 +42,11 @@ def sign_flip_tests(differences: Floats) -> tuple[Floats, Floats]:
         p (M,) and effect (M,) in [-1, 1]. If all defined differences are 0, p is 1 and the effect 0; if none is
         defined, both are nan.
     """
+    p, effect = (np.concatenate(each) for each in zip(*map(_tests, shares(differences)), strict=True))
+    return p, effect
+
+
+def _tests(differences: Floats) -> tuple[Floats, Floats]:
     doubled = _doubled_ranks(differences)
     signed = (np.sign(np.nan_to_num(differences)) * doubled).sum(axis=0)
     total, few = doubled.sum(axis=0), np.count_nonzero(doubled, axis=0) <= MOST_EXACT

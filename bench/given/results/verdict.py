@@ -15,12 +15,13 @@ from bench.report.comparisons.verdict_sentences import FAMILY, sentence
 from bench.report.comparisons.verdicts import compared_with, verdict_frame
 from bench.report.frames.estimands import named
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Method, directed, label, pairs, title
+from bench.report.frames.paired import directed, label, pairs, title
 from bench.report.frames.settings import is_identified
 from bench.report.studies.soundness import NOT_TRIED, judgements, words
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import is_number
 from bench.specs import closest
+from bench.statistics.bootstrap.paired import Method
 from bench.statistics.comparison import TOO_FEW
 from bench.statistics.decisions import decide
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from bench.report.comparisons.opponents import relevant
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Method, Paired, levelled
+from bench.report.frames.paired import levelled
+from bench.statistics.bootstrap.paired import Method, Paired
 from bench.statistics.bootstrap_t import half_width
-from bench.statistics.comparison import ALPHA, difference, mean_differences
+from bench.statistics.comparison import ALPHA, mean_differences, paired_differences
 from bench.store.records import MetricFacts
 
 
@@ -42,7 +43,7 @@ def not_shown_worse(frames: Frames, metric: MetricFacts, paired: Paired, ordered
     if len(ordered) < 2:
         return ordered
     values = _from_better_end(frames, metric, paired, ordered)
-    rows = mean_differences(difference(values[..., :1], values[..., 1:]), paired.groups)
+    rows = mean_differences(paired_differences(values[..., :1], values[..., 1:]), paired.groups)
     half = half_width(rows, 1 - ALPHA / len(ordered), joint=True)
     distance, (margin, _) = rows["difference"].to_numpy(), relevant(frames, metric, paired)
     is_worse = (distance - half > 0) & (distance > margin)  # without an interval (nan), nothing is shown

@@ -15,9 +15,10 @@ from bench.report.comparisons.choices import against_best, leading
 from bench.report.comparisons.opponents import CONTROLS, coinciding, primary_metrics
 from bench.report.comparisons.verdict_sentences import reason
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Method, Paired, directed, label, own_maps, pairs, post_hoc, title
+from bench.report.frames.paired import directed, label, own_maps, pairs, post_hoc, title
 from bench.report.studies.soundness import failing, judgements
 from bench.report.tables.table import TableData
+from bench.statistics.bootstrap.paired import Method, Paired
 from bench.statistics.comparison import BETTER, NO_EVIDENCE, SAME, TOO_FEW, WORSE
 from bench.statistics.intervals import FEWEST_GROUPS
 from bench.store.folders import file_name

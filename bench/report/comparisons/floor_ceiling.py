@@ -9,9 +9,10 @@ import numpy as np
 
 from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Method, Paired, directed, margin, pairs, title
+from bench.report.frames.paired import directed, margin, pairs, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import Column, TableData
+from bench.statistics.bootstrap.paired import Method, Paired
 from bench.statistics.comparison import mean_columns, mean_ratios
 from bench.statistics.intervals import Estimate, Floats, mean_over
 from bench.store.records import MetricFacts
@@ -84,6 +85,15 @@ def _shares(frames: Frames, paired: Paired, metric: MetricFacts, ceiling: str) -
     controls = {role: _control(frames, role) for role in ("floor", "ceiling", _GRID)}
     methods = [one for one in paired.methods if one[1] not in controls.values()]
     ends = (controls["floor"], controls[ceiling])
+    found: dict[Method, Estimate] = {}
+    for some in paired.shares(methods):
+        found |= _shares_of(paired, some, metric, ends)
+    return found
+
+
+def _shares_of(
+    paired: Paired, methods: list[Method], metric: MetricFacts, ends: tuple[str, str]
+) -> dict[Method, Estimate]:
     low, high = (_end(paired, methods, control, FAMILIES[metric.family]) for control in ends)
     there = np.asarray(np.isfinite(high - low).any(axis=(0, 1)))
     values, low, high = (part[..., there] for part in (paired.of(methods), low, high))

@@ -18,10 +18,11 @@ from bench.report.comparisons.verdicts import PRINTED, verdict_frame
 from bench.report.figures.looks import head_look
 from bench.report.figures.style import BLACK, Drawing, Look, by_backbone, legend_below, panels
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Method, Paired, directed, levelled, main_metrics, pairs, possible, title
+from bench.report.frames.paired import directed, levelled, main_metrics, pairs, possible, title
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.bootstrap.names import Names
+from bench.statistics.bootstrap.paired import Method, Paired
 from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
@@ -111,9 +112,12 @@ def _decompositions(
     def columns() -> Iterator[tuple[Floats, Names]]:
         for _, group in groupby(squares, lambda one: (one.head, tuple(one.corners))):  # on the same networks
             alike = list(group)
-            scores, floor = levelled(frames, metric, paired, [one for of in alike for one in of.corners.values()])
-            floors.extend([floor] * len(alike))
-            yield _columns(alike[0], scores.reshape(*scores.shape[:2], len(alike), -1)), paired.groups
+            corners = [one for of in alike for one in of.corners.values()]
+            for some in paired.shares(corners, together=len(alike[0].corners)):
+                scores, floor = levelled(frames, metric, paired, some)
+                columns = scores.reshape(*scores.shape[:2], -1, len(alike[0].corners))
+                floors.extend([floor] * columns.shape[2])
+                yield _columns(alike[0], columns), paired.groups
 
     parts = columns_of_each(columns())
     means = {name: np.concatenate([one[name] for one in parts]) for name in parts[0]} if parts else {}

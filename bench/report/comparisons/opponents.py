@@ -15,11 +15,12 @@ import pandas as pd
 from bench.configs.sections import ReportSection
 from bench.report.frames.estimands import named
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Method, Paired, directed, margin, paired_scores, post_hoc, title
+from bench.report.frames.paired import directed, margin, paired_scores, post_hoc, title
 from bench.report.studies.soundness import FAILS
+from bench.statistics.bootstrap.paired import Method, Paired
 from bench.statistics.comparison import mean_columns
 from bench.statistics.decisions import Bools, needed_groups
-from bench.statistics.intervals import ABSOLUTE, RELATIVE, Floats
+from bench.statistics.intervals import ABSOLUTE, RELATIVE
 from bench.store.records import MetricFacts
 
 #: Questions, each of which has families of comparisons of its own.
@@ -57,19 +58,19 @@ def coinciding(frames: Frames) -> dict[tuple[str, str], dict[Method, list[Method
             break
         for dataset, backbone, _, paired in paired_scores(scores, metric):
             place = (dataset, backbone)
-            same[place] = _alike(paired.of(ordered[place]), same[place])
+            same[place] = _alike(paired, ordered[place], same[place])
     return {place: _represented(maps, same[place]) for place, maps in ordered.items()}
 
 
-def _alike(values: Floats, known: Bools) -> Bools:
-    """Returns for every two of C maps that are ``known`` (C,C) as alike whether their scores (S,N,C) agree, too."""
-    found = np.ones((values.shape[-1],) * 2, dtype=bool)
-    columns = np.ascontiguousarray(np.moveaxis(values, -1, 0))
-    for one, other in combinations(range(len(found)), 2):
+def _alike(paired: Paired, maps: list[Method], known: Bools) -> Bools:
+    """Returns for every two of C maps that are ``known`` (C,C) as alike whether their scores agree, too."""
+    found = known.copy()
+    for one, other in combinations(range(len(maps)), 2):
         if known[one, other]:
-            close = np.isclose(columns[one], columns[other], RELATIVE, ABSOLUTE, equal_nan=True)
+            first, second = np.moveaxis(paired.of([maps[one], maps[other]]), -1, 0)
+            close = np.isclose(first, second, RELATIVE, ABSOLUTE, equal_nan=True)
             found[one, other] = found[other, one] = close.all()
-    return found & known
+    return found
 
 
 def _represented(maps: list[Method], same: Bools) -> dict[Method, list[Method]]:

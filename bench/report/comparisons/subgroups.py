@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from bench.outputs import outputs_of
 from bench.report.comparisons.choices import against_best
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import Paired, competing, levelled, main_metrics, pair, possible, rows_of, title
+from bench.report.frames.paired import asked, competing, levelled, main_metrics, paired_scores, possible, rows_of, title
 from bench.report.frames.scores import Scores
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.bootstrap.names import Names
+from bench.statistics.bootstrap.paired import Paired
 from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.intervals import FEWEST_GROUPS, Floats
 from bench.store.records import MetricFacts
@@ -44,11 +45,9 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
     best = _opponents(verdict_frame(frames), metrics)
     for names, comparisons in best.groupby(keys, sort=False) if len(best) else ():
         dataset, backbone, name = map(str, names)
-        rows = rows_of(_needed(frames, metrics[name], comparisons), metrics[name])
-        paired, facts = pair(rows), image_facts(frames, dataset, backbone)
-        about_images = rows.drop_duplicates("image").set_index("image")[["label", "diseased"]].reindex(paired.images)
+        paired, about_images, called = _aligned(frames, metrics[name], comparisons)
         parts: list[_Part] = []
-        known, called = list(strata(about_images, paired, facts)), called_right(rows, paired)
+        known = list(strata(about_images, paired, image_facts(frames, dataset, backbone)))
         divided: dict[tuple[str, str], list[tuple[str, str, Bools]]] = {}
         for row in comparisons.to_dict("records"):
             about = {key: row[key] for key in (*keys, "method", "against")}
@@ -74,6 +73,24 @@ def _values(frames: Frames, metric: MetricFacts, paired: Paired, row: dict[Any, 
     if metric.higher_is_better is None:
         values[..., -1] = np.nan
     return values, floor
+
+
+def _aligned(
+    frames: Frames, metric: MetricFacts, comparisons: pd.DataFrame
+) -> tuple[Paired, pd.DataFrame, dict[str, tuple[Bools, Bools]]]:
+    """Returns the scores of the methods in comparisons, label and diseased of their images, and ``called_right``."""
+    scores = _needed(frames, metric, comparisons)
+    ((_, _, _, paired),) = paired_scores(scores, metric.name, partial(asked, metric))
+    label, diseased = np.zeros(len(paired.images), dtype=int), np.zeros(len(paired.images), dtype=bool)
+    called: dict[str, tuple[Bools, Bools]] = {}
+    for batch in scores.batches():
+        if len(rows := rows_of(batch, metric)):
+            image = paired.places(Names.of(rows["image"]))
+            label[image], diseased[image] = rows["label"], rows["diseased"]
+            for head, found in called_right(rows, paired, image).items():
+                before = called.get(head, found)
+                called[head] = before[0] | found[0], before[1] | found[1]
+    return paired, pd.DataFrame({"label": label, "diseased": diseased}, paired.images), called
 
 
 def _needed(frames: Frames, metric: MetricFacts, comparisons: pd.DataFrame) -> Scores:
@@ -138,9 +155,15 @@ def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
     return facts
 
 
-def called_right(rows: pd.DataFrame, paired: Paired) -> dict[str, tuple[Bools, Bools]]:
-    """Returns head -> whether it has scored an image (S,N), and whether it then calls the image by its label."""
-    seed, image = np.searchsorted(paired.seeds, rows["seed"]), Names.of(rows["image"]).place
+def called_right(rows: pd.DataFrame, paired: Paired, image: NDArray[np.integer[Any]]) -> dict[str, tuple[Bools, Bools]]:
+    """Returns head -> whether it has scored an image (S,N), and whether it then calls the image by its label.
+
+    Args:
+        rows: scores.
+        paired: the same, aligned.
+        image: place of the image of each row.
+    """
+    seed = np.searchsorted(paired.seeds, rows["seed"])
     head, right = Names.of(rows["head"]), (rows["predicted"] == rows["label"]).to_numpy()
     shape = (len(head.known), len(paired.seeds), len(paired.images))
     scored, called = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)

@@ -25,23 +25,13 @@ from bench.report.comparisons.opponents import (
 from bench.report.comparisons.verdict_sentences import FAMILY, disagreement, sentence
 from bench.report.frames.estimands import named
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import (
-    NOT_NEEDED,
-    Method,
-    Paired,
-    directed,
-    label,
-    levelled,
-    own_maps,
-    pairs,
-    possible,
-    title,
-)
+from bench.report.frames.paired import NOT_NEEDED, directed, label, levelled, own_maps, pairs, possible, title
 from bench.report.frames.settings import explained_by_logit, is_identified
 from bench.report.gaps import Missing
 from bench.report.studies.soundness import NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.bootstrap.names import Names
+from bench.statistics.bootstrap.paired import Method, Paired
 from bench.statistics.comparison import columns_of_each, paired_differences
 from bench.statistics.decisions import decide
 from bench.statistics.intervals import Floats

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from operator import itemgetter
+from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -14,82 +15,14 @@ from bench.plain.names import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
 from bench.report.frames.scores import Scores
-from bench.statistics.bootstrap.names import Names
+from bench.statistics.bootstrap.paired import Method, Paired, joined, pair
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
 
-Method = tuple[str, str]  # head, explainer
 SUBTRACTED, ABSENT, NOT_NEEDED = "subtracted", "missing", "not needed"  # states of the floor
 _PLACE = ["dataset", "backbone", "variant"]
 _MARGIN = 0.01  # of a metric's range, or of its unit if it is unbounded: smaller differences do not matter
-
-
-@dataclass(frozen=True)
-class Paired:
-    """One metric on one data set and backbone.
-
-    Attributes:
-        columns: method, by name -> scores (S,N) of S seeds and N images; nan where it has none.
-        images: the N names, in order.
-        groups: (N,) group of each image.
-        seeds: the S seeds.
-    """
-
-    columns: Mapping[Method, Floats]
-    images: pd.Index
-    groups: Names
-    seeds: tuple[int, ...] = ()
-
-    @property
-    def methods(self) -> list[Method]:
-        """The C methods, by name."""
-        return list(self.columns)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all scores."""
-        return sum(values.nbytes for values in self.columns.values())
-
-    @property
-    def values(self) -> Floats:
-        """Scores (S,N,C) of all methods."""
-        return self.of(self.methods)
-
-    def of(self, methods: Sequence[Method]) -> Floats:
-        """Returns scores (S,N,len(methods)); nan for a method without scores."""
-        found = np.full((len(self.seeds), len(self.images), len(methods)), np.nan)
-        for place, method in enumerate(methods):
-            if method in self.columns:
-                found[..., place] = self.columns[method]
-        return found
-
-    def number_of_groups(self, method: Method) -> int:
-        """Returns the number of groups in which a method has a value."""
-        return len(np.unique(self.groups.place[np.isfinite(self.of([method])).any(axis=(0, 2))]))
-
-
-def pair(rows: pd.DataFrame) -> Paired:
-    """Aligns long rows of one metric, data set and backbone, without steps, by seed and image.
-
-    Raises:
-        ValueError: a method has two scores of one image and seed.
-    """
-    image, head, explainer = (Names.of(rows[name]) for name in ("image", "head", "explainer"))
-    seed, seeds = pd.factorize(rows["seed"].to_numpy(), sort=True)
-    both, method = np.unique(head.place * len(explainer.known) + explainer.place, return_inverse=True)
-    shape = (len(both), len(seeds), len(image.known))
-    place = np.ravel_multi_index((method, seed, image.place), shape)
-    if len(place) and np.bincount(place).max() > 1:
-        raise ValueError("a method has two scores of one image and seed")
-    values = np.full(shape, np.nan)
-    values.ravel()[place] = rows["value"].to_numpy(dtype=float)
-    first = np.empty(len(image.known), dtype=np.intp)
-    first[image.place[::-1]] = np.arange(len(image))[::-1]
-    of_head, of_explainer = np.divmod(both, len(explainer.known))
-    names = zip(map(str, head.known[of_head]), map(str, explainer.known[of_explainer]), strict=True)
-    columns = dict(zip(names, values, strict=True))
-    return Paired(columns, image.known, Names.of(rows["group"])[first], tuple(map(int, seeds)))
 
 
 def paired_scores(
@@ -112,36 +45,17 @@ def paired_scores(
         for place, some in rows.groupby(_PLACE, sort=False, observed=True) if len(rows) else ():
             parts.setdefault(tuple(map(str, place)), []).append(pair(some))
     for (dataset, backbone, variant), found in parts.items():
-        yield dataset, backbone, variant, _joined(found)
-
-
-def _joined(parts: list[Paired]) -> Paired:
-    """Joins different methods; those on the same images keep their arrays."""
-    images, groups = parts[0].images, parts[0].groups
-    if not all(one.images.equals(images) for one in parts):
-        of_image = pd.concat([pd.Series(one.groups.to_numpy(), one.images) for one in parts])
-        of_image = of_image[~of_image.index.duplicated()].sort_index()
-        images, groups = of_image.index, Names.of(of_image)
-    seeds = tuple(sorted({seed for one in parts for seed in one.seeds}))
-    columns: dict[Method, Floats] = {}
-    for one in parts:
-        if one.seeds == seeds and one.images.equals(images):
-            columns |= one.columns
-            continue
-        place = np.ix_(np.searchsorted(seeds, one.seeds), images.get_indexer(one.images))
-        for method, values in one.columns.items():
-            columns[method] = np.full((len(seeds), len(images)), np.nan)
-            columns[method][place] = values
-    return Paired(dict(sorted(columns.items(), key=itemgetter(0))), images, groups, seeds)
+        yield dataset, backbone, variant, joined(found)
 
 
 def rows_of(scores: Scores, metric: MetricFacts) -> pd.DataFrame:
     """Reads the rows of one metric, operator and estimand."""
     rows = scores.rows([metric.name])
-    return _asked(metric, rows) if len(rows) else rows
+    return asked(metric, rows) if len(rows) else rows
 
 
-def _asked(metric: MetricFacts, rows: pd.DataFrame) -> pd.DataFrame:
+def asked(metric: MetricFacts, rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of the variant and estimand of a metric among all rows of its name."""
     chosen = (rows["variant"] == metric.variant).to_numpy()
     rows = rows if chosen.all() else rows[chosen]  # most metrics have one variant, and need no copy
     return right_only(rows) if metric.estimand == RIGHT else rows
@@ -191,7 +105,10 @@ def levelled(frames: Frames, metric: MetricFacts, paired: Paired, methods: list[
     controls = [(head, floor) for head, _ in methods for floor in floors[:1]]
     if not controls or not set(controls) <= set(paired.methods):
         return values, ABSENT
-    return difference(values, paired.of(controls)), SUBTRACTED
+    known = {control: paired.columns[control] for control in set(controls)}
+    for place, control in enumerate(controls):
+        values[..., place] = difference(values[..., place], known[control])
+    return values, SUBTRACTED
 
 
 def main_variants(frames: Frames) -> list[MetricFacts]:
@@ -243,27 +160,43 @@ def competing(frames: Frames, metric: MetricFacts) -> Scores:
     return frames.source.where(explainer=comparable(frames, metric.family))
 
 
-#: Bytes of aligned scores that are kept.
-KEPT = 2**29
-_Places = tuple[tuple[str, str, Paired], ...]
+#: Bytes of aligned scores that stay in memory; others wait in a temporary file.
+KEPT = 2**28
 
 
-def pairs(frames: Frames, metric: MetricFacts) -> _Places:
-    """Returns data set, backbone and aligned scores of one metric; those used last are kept."""
-    kept = _kept(frames)
-    if metric in kept:
-        kept[metric] = kept.pop(metric)  # the last used comes last
-    else:
-        while kept and sum(paired.nbytes for places in kept.values() for *_, paired in places) > KEPT:
-            del kept[next(iter(kept))]
-        found = paired_scores(competing(frames, metric), metric.name, partial(_asked, metric))
-        kept[metric] = tuple((dataset, backbone, paired) for dataset, backbone, _, paired in found)
-    return kept[metric]
+def pairs(frames: Frames, metric: MetricFacts) -> tuple[tuple[str, str, Paired], ...]:
+    """Returns data set, backbone and aligned scores of one metric, which are kept."""
+    return _kept(frames).of(frames, metric)
 
 
 @lru_cache(maxsize=2)
-def _kept(frames: Frames) -> dict[MetricFacts, _Places]:
-    return {}
+def _kept(frames: Frames) -> _Kept:
+    return _Kept()
+
+
+class _Kept:
+    """Aligned scores of a run by metric; the first ones are in memory."""
+
+    def __init__(self) -> None:
+        self._known: dict[MetricFacts, tuple[tuple[str, str, Paired], ...]] = {}
+        self._bytes = 0
+        self._file: IO[bytes] | None = None
+
+    def of(self, frames: Frames, metric: MetricFacts) -> tuple[tuple[str, str, Paired], ...]:
+        """Returns data set, backbone and scores of a metric."""
+        if metric not in self._known:
+            found = paired_scores(competing(frames, metric), metric.name, partial(asked, metric))
+            self._known[metric] = tuple((dataset, backbone, self._keep(one)) for dataset, backbone, _, one in found)
+        return self._known[metric]
+
+    def _keep(self, paired: Paired) -> Paired:
+        self._bytes += paired.nbytes
+        if self._bytes <= KEPT:
+            return paired
+        if self._file is None:
+            self._file = TemporaryFile()  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
+        return paired.on_disk(self._file)
 
 
 def own_maps(frames: Frames, methods: list[Method]) -> list[Method]:

@@ -25,8 +25,8 @@ ABOUT = [*CELL, "explainer", "family"]
 #: Columns in which few values repeat, which categories store in a byte or four per row.
 NAMES = [name for name in ABOUT if name != "seed"]
 CATEGORIES = ("image", "group", "metric", "variant", *NAMES)
-#: Rows of a run that are read at once and kept; the metrics of a larger run are read one after the other.
-KEPT_ROWS = 2_000_000
+#: Rows of a run that are kept; of a larger run, some methods of one metric are read at once, with so many rows.
+KEPT_ROWS, READ_ROWS = 2_000_000, 1_000_000
 #: Text that takes few bytes, for the names of many images.
 _COMPACT = pd.StringDtype("pyarrow", na_value=np.nan)
 _SCORED = (pl.col("step") < 0) & (pl.col("image") != "")
@@ -166,8 +166,13 @@ class Reader:
 
     @property
     def kept_rows(self) -> int:
-        """Most rows that are kept in memory; a larger run is read in parts of so many."""
+        """Most rows that are kept in memory."""
         return KEPT_ROWS
+
+    @property
+    def read_rows(self) -> int:
+        """Rows of one metric of a larger run that are read at once, if no method has more."""
+        return min(READ_ROWS, KEPT_ROWS)
 
 
 def _names(of_file: pd.Series) -> Any:

@@ -91,15 +91,14 @@ class Scores:
 
         A method is an explainer on a head, backbone and data set. A small run is one part.
         """
-        most = self.reader.kept_rows
-        if len(self) <= most:
+        if len(self) <= self.reader.kept_rows:
             return [self]
         stored = self._counts.groupby(["file", "metric"])["rows"].sum().groupby("file").max()
         sizes = self.files.assign(rows=stored).groupby(METHOD, sort=False)["rows"].sum()
         if len(self.derived):
             further = self.derived.groupby([*METHOD, "metric"], observed=True).size().groupby(METHOD).max()
             sizes = pd.concat([sizes, further]).groupby(METHOD, sort=False).max()
-        batch = (sizes.cumsum() - 1) // most
+        batch = (sizes.cumsum() - 1) // self.reader.read_rows
         return [self._of(part.index) for _, part in sizes.groupby(batch)]
 
     def _of(self, methods: pd.Index) -> Scores:

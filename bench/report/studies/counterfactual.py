@@ -16,13 +16,14 @@ from bench.report.figures.looks import Method, averaging_note, methods_in
 from bench.report.figures.style import GREY, Drawing, panels
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames
-from bench.report.frames.paired import pair, title
+from bench.report.frames.paired import title
 from bench.report.frames.reader import CELL
 from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.captions import MEANS
 from bench.report.tables.main import metric_table
 from bench.report.tables.table import Column, TableData
 from bench.statistics.agreement import rank_agreement
+from bench.statistics.bootstrap.paired import pair
 from bench.statistics.intervals import Estimate, Floats, estimate_mean, estimate_means, mean_over
 from bench.statistics.lesion_ranking import effect_share, lesion_rank_correlation
 from bench.store.records import MetricFacts

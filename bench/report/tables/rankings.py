@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.report.frames.paired import Paired, pair
 from bench.report.tables.table import TableData
 from bench.statistics.agreement import rank_agreements
+from bench.statistics.bootstrap.paired import Paired, pair
 from bench.statistics.intervals import ALIKE, Estimate, Floats, mean_over, weighted_means, with_ties
 
 Method = tuple[str, str]  # explainer, head

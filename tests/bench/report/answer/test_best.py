@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from bench.report.answer.best import best_first, not_shown_worse
-from bench.report.frames.paired import Method, Paired
 from bench.statistics.bootstrap.names import Names
+from bench.statistics.bootstrap.paired import Method, Paired
 from bench.store.records import MetricFacts
 from tests.support.decided import MEANS, METRICS, made, score_rows
 

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from bench.report.contents import every_table
-from bench.report.frames import reader
+from bench.report.frames import paired, reader
 from bench.report.frames.load import load_frames
 from bench.report.tables.table import TableData
+from bench.statistics.bootstrap import paired as columns
+from bench.statistics.bootstrap import resampling
 from tests.support.grouped import make_grouped
 
 #: Tables that commit e648d7e made of the same run: it held all scores in pandas and resampled one comparison at a time.
@@ -29,10 +31,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=[reader.KEPT_ROWS, 1], ids=["all rows in memory", "one method at a time"])
+@pytest.fixture(scope="module", params=[False, True], ids=["in memory", "one method at a time, on disk"])
 def tables(run: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, TableData]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "KEPT_ROWS", request.param)
+        if request.param:
+            patch.setattr(reader, "KEPT_ROWS", 1)
+            patch.setattr(paired, "KEPT", 0)
+            patch.setattr(columns, "AT_ONCE", 1)
+            patch.setattr(resampling, "KEPT", 0)
         yield every_table(load_frames(run))
 
 

@@ -1,0 +1,149 @@
+"""Scores of methods on the same images, side by side, in memory or in a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.statistics.bootstrap.names import Names
+from bench.statistics.bootstrap.resampling import Floats
+
+Method = tuple[str, str]  # head, explainer
+#: Scores that are copied at once, where few of many methods are.
+AT_ONCE = 2**22
+
+
+def shares(values: Floats) -> list[Floats]:
+    """Divides values (…,M) by columns into parts that are small enough to be copied; small ones are one part."""
+    most = max(1, AT_ONCE // max(1, values[..., :1].size))
+    return [values[..., at : at + most] for at in range(0, max(1, values.shape[-1]), most)]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One metric on one data set and backbone.
+
+    Attributes:
+        columns: method, by name -> scores (S,N) of S seeds and N images; nan where it has none.
+        images: the N names, in order.
+        groups: (N,) group of each image.
+        seeds: the S seeds.
+    """
+
+    columns: Mapping[Method, Floats]
+    images: pd.Index
+    groups: Names
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def methods(self) -> list[Method]:
+        """The C methods, by name."""
+        return list(self.columns)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all scores."""
+        return sum(values.nbytes for values in self.columns.values())
+
+    @property
+    def values(self) -> Floats:
+        """Scores (S,N,C) of all methods."""
+        return self.of(self.methods)
+
+    def of(self, methods: Sequence[Method]) -> Floats:
+        """Returns scores (S,N,len(methods)); nan for a method without scores."""
+        found = np.full((len(self.seeds), len(self.images), len(methods)), np.nan)
+        for place, method in enumerate(methods):
+            if method in self.columns:
+                found[..., place] = self.columns[method]
+        return found
+
+    def places(self, images: Names) -> NDArray[np.integer[Any]]:
+        """Returns the places (M,) of M images among those of these scores; -1 for others."""
+        known = images.known
+        return images.place if known.equals(self.images) else self.images.get_indexer(known)[images.place]
+
+    def shares(self, methods: Sequence[Method], together: int = 1) -> Iterator[list[Method]]:
+        """Yields methods, a few at a time if they have many scores; so many that follow each other stay together."""
+        most = max(1, AT_ONCE // max(1, together * len(self.seeds) * len(self.images))) * together
+        for start in range(0, len(methods), most):
+            yield list(methods[start : start + most])
+
+    def on_disk(self, file: IO[bytes]) -> Paired:
+        """Writes the scores to the end of a file, from which they are read when they are asked for."""
+        return replace(self, columns=_OnDisk(self.columns, file))
+
+    def number_of_groups(self, method: Method) -> int:
+        """Returns the number of groups in which a method has a value."""
+        return len(np.unique(self.groups.place[np.isfinite(self.of([method])).any(axis=(0, 2))]))
+
+
+class _OnDisk(Mapping[Method, Floats]):
+    """Arrays in a file."""
+
+    def __init__(self, columns: Mapping[Method, Floats], file: IO[bytes]) -> None:
+        self._file, self._place = file, dict[Method, int]()
+        for method, values in columns.items():
+            self._place[method] = file.seek(0, io.SEEK_END)
+            np.save(file, values)
+
+    def __getitem__(self, method: Method) -> Floats:
+        self._file.seek(self._place[method])
+        values: Floats = np.load(self._file)
+        return values
+
+    def __iter__(self) -> Iterator[Method]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+
+def pair(rows: pd.DataFrame) -> Paired:
+    """Aligns long rows of one metric, data set and backbone, without steps, by seed and image.
+
+    Raises:
+        ValueError: a method has two scores of one image and seed.
+    """
+    image, head, explainer = (Names.of(rows[name]) for name in ("image", "head", "explainer"))
+    seed, seeds = pd.factorize(rows["seed"].to_numpy(), sort=True)
+    both, method = np.unique(head.place * len(explainer.known) + explainer.place, return_inverse=True)
+    shape = (len(both), len(seeds), len(image.known))
+    place = np.ravel_multi_index((method, seed, image.place), shape)
+    if len(place) and np.bincount(place).max() > 1:
+        raise ValueError("a method has two scores of one image and seed")
+    values = np.full(shape, np.nan)
+    values.ravel()[place] = rows["value"].to_numpy(dtype=float)
+    first = np.empty(len(image.known), dtype=np.intp)
+    first[image.place[::-1]] = np.arange(len(image))[::-1]
+    of_head, of_explainer = np.divmod(both, len(explainer.known))
+    names = zip(map(str, head.known[of_head]), map(str, explainer.known[of_explainer]), strict=True)
+    columns = dict(zip(names, values, strict=True))
+    return Paired(columns, image.known, Names.of(rows["group"])[first], tuple(map(int, seeds)))
+
+
+def joined(parts: list[Paired]) -> Paired:
+    """Joins different methods; those on the same images keep their arrays."""
+    images, groups = parts[0].images, parts[0].groups
+    if not all(one.images.equals(images) for one in parts):
+        of_image = pd.concat([pd.Series(one.groups.to_numpy(), one.images) for one in parts])
+        of_image = of_image[~of_image.index.duplicated()].sort_index()
+        images, groups = of_image.index, Names.of(of_image)
+    seeds = tuple(sorted({seed for one in parts for seed in one.seeds}))
+    columns: dict[Method, Floats] = {}
+    for one in parts:
+        if one.seeds == seeds and one.images.equals(images):
+            columns |= one.columns
+            continue
+        place = np.ix_(np.searchsorted(seeds, one.seeds), images.get_indexer(one.images))
+        for method, values in one.columns.items():
+            columns[method] = np.full((len(seeds), len(images)), np.nan)
+            columns[method][place] = values
+    return Paired(dict(sorted(columns.items(), key=itemgetter(0))), images, groups, seeds)
