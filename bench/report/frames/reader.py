@@ -7,6 +7,7 @@ Polars reads them: a scan of one metric skips the steps of curves and takes half
 from __future__ import annotations
 
 from collections.abc import Collection
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -45,7 +46,7 @@ class Reader:
     _last: tuple[Any, pd.DataFrame] | None = None
     _parts: dict[Any, pd.DataFrame] = field(default_factory=dict)
     _curves: tuple[Any, pd.DataFrame, dict[str, slice]] | None = None
-    _names: dict[str, tuple[pl.Series, pl.Enum, pd.CategoricalDtype]] = field(default_factory=dict)
+    _names: dict[str, tuple[pl.Series, pd.CategoricalDtype]] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -93,15 +94,16 @@ class Reader:
                 distinct.append(part)
             place.append(len(distinct) - 1)
         values, ends = pl.concat(distinct), np.cumsum([len(one) for one in distinct])[:-1]
-        names, kind, dtype = self._names.get(name, (values[:0], pl.Enum([]), None))
-        codes = values.cast(kind, strict=False)
-        if dtype is None or codes.null_count():
+        names, dtype = self._names.get(name, (values[:0], pd.CategoricalDtype()))
+        codes, are_known = _places(values, names)
+        if not are_known:
             names = pl.concat([names, values.unique()]).unique().sort()
-            kind, known = pl.Enum(names), pd.Index(names.to_arrow(), dtype=_COMPACT)
-            dtype = pd.CategoricalDtype(known, ordered=True)
-            self._names[name] = names, kind, dtype
-            codes = values.cast(kind)
-        each = np.split(codes.to_physical().to_numpy(), ends)
+            known = pd.Index(names.to_arrow(), dtype=_COMPACT)
+            # The copy lacks the table by which pandas has checked that the names are unique.
+            dtype = deepcopy(pd.CategoricalDtype(known, ordered=True))
+            self._names[name] = names, dtype
+            codes, _ = _places(values, names)
+        each = np.split(codes, ends)
         return pd.Categorical.from_codes(np.concatenate([each[at] for at in place]), dtype=dtype, validate=False)
 
     @cached_property
@@ -178,6 +180,14 @@ class Reader:
 def _names(of_file: pd.Series) -> Any:
     """Returns names as categories in their order, so that nothing sorts them again."""
     return pd.Categorical(of_file.astype("str"), ordered=True)
+
+
+def _places(values: pl.Series, names: pl.Series) -> tuple[NDArray[np.integer[Any]], bool]:
+    """Returns the place of each value among sorted names, and whether all are among them; makes no table of them."""
+    if not len(names):
+        return np.zeros(len(values), dtype=np.int8), not len(values)
+    found = names.search_sorted(values).clip(upper_bound=len(names) - 1)
+    return found.to_numpy(), bool((names.gather(found) == values).all())
 
 
 _OF_CURVE = ("image", "group", "step", "value")
