@@ -51,7 +51,8 @@ class Drawn(NamedTuple):
 class Shared:
     """Tasks of a run folder.
 
-    The second process is given one task after the other, so that the first can take whatever is left.
+    The second process is given one task after the other, by a thread of the pool, so that the first can take whatever
+    is left.
     """
 
     def __init__(self, folder: Path, pool: ProcessPoolExecutor | None) -> None:
@@ -66,7 +67,7 @@ class Shared:
         """Adds tasks; unless they may be done ``apart``, they wait for ``results``."""
         with self._lock:
             (self._apart if apart else self._here).extend(tasks)
-        if all(future.done() for future in self._given.values()):
+        if all(future.done() for future in list(self._given.values())):
             self._give()
 
     def results(self, frames: Frames, files: Manifest, failures: Failures, kind: str = "") -> dict[Task, Any]:
@@ -83,7 +84,7 @@ class Shared:
         """
         while (task := self._take(kind)) or (self._waits(kind) and (task := self._take())):
             self._done[task] = make(task, frames, files, failures)
-        for task in [task for task in self._given if kind in ("", task.kind)]:
+        for task in [task for task in list(self._given) if kind in ("", task.kind)]:
             try:
                 self._done[task], theirs, failed = self._given.pop(task).result()
             except BrokenProcessPool:  # no main guard in a script, or out of memory
