@@ -52,3 +52,24 @@ def test_what_is_not_begun_or_lost_is_done_here(tmp_path: Path, monkeypatch: pyt
     assert found == {Task("figures", name): f"made {name}" for name in here[1:]}
     assert files.written == {"figures/apart.png"}
     assert failures.tracebacks == {"said": ("name", "traceback")}
+
+
+def test_what_waits_for_the_second_process_does_other_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables are ready only after a figure was drawn here; a further one is left for later."""
+    slow: Future[Any] = Future()
+
+    class SlowPool:
+        def submit(self, work: object, folder: Path, task: Task) -> Future[Any]:
+            if task.name != "slow":
+                raise RuntimeError("shut down")
+            return slow
+
+    def make(task: Task, *arguments: object) -> str:
+        slow.set_result(("apart", Manifest(tmp_path, lenient=True), Failures()))
+        return f"made {task.name}"
+
+    monkeypatch.setattr(two_processes, "make", make)
+    shared = Shared(tmp_path, cast(Any, SlowPool()))
+    shared.add([Task("tables", "slow"), Task("figures", "later"), Task("figures", "now")])
+    found = shared.results(cast(Frames, None), Manifest(tmp_path, lenient=True), Failures(), "tables")
+    assert found == {Task("tables", "slow"): "apart", Task("figures", "now"): "made now"}

@@ -1,0 +1,85 @@
+"""Scores side by side: as they were listed, wherever they are kept and however they are divided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.statistics.bootstrap import paired as module
+from bench.statistics.bootstrap.names import Names
+from bench.statistics.bootstrap.paired import Paired, joined, pair, shares
+
+NAN = float("nan")
+
+
+def rows(head: str, images: str, seeds: tuple[int, ...] = (0,), start: float = 0.0) -> pd.DataFrame:
+    """One explainer's scores, which count on from ``start``; two images per group."""
+    found = pd.DataFrame([(seed, image, f"g{ord(image) // 2}") for seed in seeds for image in images])
+    found.columns = ["seed", "image", "group"]
+    return found.assign(head=head, explainer="e", value=start + np.arange(len(found)))
+
+
+def test_scores_are_aligned_by_seed_and_image() -> None:
+    found = pair(pd.concat([rows("b", "cab", (3, 1)), rows("a", "ac", (1,), 10)]))
+    assert found.methods == [("a", "e"), ("b", "e")]
+    assert (list(found.images), found.seeds) == (["a", "b", "c"], (1, 3))
+    assert list(found.groups.to_numpy()) == ["g48", "g49", "g49"]
+    np.testing.assert_array_equal(found.columns["b", "e"], [[4, 5, 3], [1, 2, 0]])
+    np.testing.assert_array_equal(found.of([("a", "e"), ("no", "e")])[..., 0], [[10, NAN, 11], [NAN] * 3])
+    assert np.isnan(found.of([("no", "e")])).all()
+
+
+def test_two_scores_of_one_image_are_an_error() -> None:
+    with pytest.raises(ValueError, match="two scores of one image"):
+        pair(pd.concat([rows("a", "ab"), rows("a", "b")]))
+
+
+@pytest.mark.parametrize(("first", "second"), [("abc", "abc"), ("abc", "bd"), ("d", "abc")])
+@pytest.mark.parametrize("seeds", [(0,), (0, 2)])
+def test_methods_that_are_read_apart_are_as_if_read_together(first: str, second: str, seeds: tuple[int, ...]) -> None:
+    parts = [rows("b", first, (0,)), rows("a", second, seeds, 50)]
+    together, apart = pair(pd.concat(parts)), joined([pair(one) for one in parts])
+    assert apart.methods == together.methods
+    assert list(apart.images) == list(together.images)
+    assert list(apart.groups.to_numpy()) == list(together.groups.to_numpy())
+    assert apart.seeds == together.seeds
+    np.testing.assert_array_equal(apart.values, together.values)
+
+
+def test_scores_on_disk_are_those_in_memory(tmp_path: Path) -> None:
+    made = [pair(pd.concat([rows("a", "abc"), rows("b", "cab", start=9)])), pair(rows("c", "abcd", start=-4))]
+    with (tmp_path / "scores").open("w+b") as file:
+        stored = [one.on_disk(file) for one in made]
+        for _ in range(2):
+            for memory, disk in zip(made, stored, strict=True):
+                assert (disk.methods, len(disk.columns)) == (memory.methods, len(memory.columns))
+                np.testing.assert_array_equal(disk.values, memory.values)
+        assert ("c", "e") not in stored[0].columns
+
+
+def test_many_scores_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(24.0).reshape(1, 4, 6)
+    methods = [(name, "e") for name in "abcdef"]
+    found = Paired(
+        dict(zip(methods, np.moveaxis(values, -1, 0), strict=True)),
+        pd.Index(list("wxyz")),
+        Names.of(pd.Series(list("wxyz"))),
+        (0,),
+    )
+    assert len(shares(values)) == len([*found.shares(methods)]) == 1
+    monkeypatch.setattr(module, "AT_ONCE", 8)
+    np.testing.assert_array_equal(np.concatenate(shares(values), axis=-1), values)
+    assert [part.shape[-1] for part in shares(values)] == [2, 2, 2]
+    assert [len(some) for some in found.shares(methods)] == [2, 2, 2]
+    assert [len(some) for some in found.shares(methods, together=3)] == [3, 3]
+    assert [method for some in found.shares(methods) for method in some] == methods
+    assert len(shares(values[..., :0])) == 1
+
+
+def test_places_of_images() -> None:
+    found = pair(rows("a", "bdf"))
+    assert list(found.places(Names.of(pd.Series(list("dbbx"))))) == [1, 0, 0, -1]
+    assert list(found.places(Names.of(pd.Series(list("fdb"))))) == [2, 1, 0]
