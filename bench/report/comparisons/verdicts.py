@@ -31,8 +31,8 @@ from bench.report.gaps import Missing
 from bench.report.studies.soundness import NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.bootstrap.names import Names
-from bench.statistics.bootstrap.paired import Method, Paired
-from bench.statistics.comparison import columns_of_each, paired_differences
+from bench.statistics.bootstrap.paired import Method, Paired, shares
+from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.decisions import decide
 from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
@@ -131,7 +131,9 @@ def compared_with(
             floors.append(floor if scored.any() else None)
             if scored.any():
                 values = values if scored.all() else values[:, scored]
-                yield paired_differences(values[..., :1], values[..., 1:]), paired.groups[np.flatnonzero(scored)]
+                for some in shares(values[..., 1:]):  # in place: there may be many images
+                    some[...] = difference(values[..., :1], some)
+                yield values[..., 1:], paired.groups[np.flatnonzero(scored)]
 
     compared = iter(columns_of_each(differences(), tested=True))
     found: list[list[dict[str, Any]]] = []

@@ -161,7 +161,7 @@ def competing(frames: Frames, metric: MetricFacts) -> Scores:
 
 
 #: Bytes of aligned scores that stay in memory; others wait in a temporary file.
-KEPT = 2**28
+KEPT = 2**27
 
 
 def pairs(frames: Frames, metric: MetricFacts) -> tuple[tuple[str, str, Paired], ...]:

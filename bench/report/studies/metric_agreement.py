@@ -46,7 +46,8 @@ def agreement(frames: Frames) -> Iterator[tuple[str, str, dict[str, pd.DataFrame
     for one in [one for one in main_variants(frames) if one.family in _FAMILIES and one.higher_is_better is not None]:
 
         def chosen(rows: pd.DataFrame, variant: str = one.variant) -> pd.DataFrame:
-            return rows[rows["diseased"].astype(bool) & (rows["variant"] == variant)]
+            inside = (rows["diseased"].astype(bool) & (rows["variant"] == variant)).to_numpy()
+            return rows if inside.all() else rows[inside]
 
         for dataset, backbone, _, paired in paired_scores(scores, one.name, chosen):
             drawn = _drawn(paired.images)
@@ -63,7 +64,10 @@ def _drawn(images: pd.Index) -> NDArray[np.intp]:
     """Returns the places of the images that are ranked, the same for every metric: those of all are in memory."""
     if len(images) <= MOST_IMAGES:
         return np.arange(len(images))
-    return np.sort(np.argpartition(pd.util.hash_array(images.to_numpy(dtype=object)), MOST_IMAGES)[:MOST_IMAGES])
+    starts = range(0, len(images), MOST_IMAGES)
+    parts = [images[start : start + MOST_IMAGES].to_numpy(dtype=object) for start in starts]
+    hashes = np.concatenate([pd.util.hash_array(part) for part in parts])
+    return np.sort(np.argpartition(hashes, MOST_IMAGES)[:MOST_IMAGES])
 
 
 def metric_agreement_tables(frames: Frames) -> dict[str, TableData]:
