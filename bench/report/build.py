@@ -5,13 +5,15 @@ They can be made again at any time, so a run stores scores only once.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Literal
 
 from rich.console import Console
@@ -94,11 +96,22 @@ def _second_process(folder: Path, record: RunRecord, reads: bool) -> Iterator[Pr
     if len(record.cells) < MANY_CELLS:
         yield None
         return
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_follow_first) as pool:
         if reads:
             pool.submit(_read, folder)
         yield pool
+
+
+def _follow_first() -> None:
+    """Leaves Ctrl-C to the first process, and ends with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_first, daemon=True).start()
+
+
+def _end_with_first() -> None:
+    if first := parent_process():
+        first.join()
+        os._exit(1)
 
 
 def _read(folder: Path) -> None:

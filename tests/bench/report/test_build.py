@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -33,6 +35,26 @@ build.MANY_CELLS = 1
     assert done.returncode == 0
     assert (b"Traceback" in done.stderr) == dies
     assert (tmp_path / "figures" / "deletion_curves.png").exists()
+
+
+@pytest.mark.slow
+def test_the_second_process_ends_with_the_first_even_if_that_is_killed(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    script = tmp_path / "script.py"
+    script.write_text(f"""from pathlib import Path
+from rich.console import Console
+from bench.report import build
+build.MANY_CELLS = 1
+if __name__ == "__main__": build.build_report(Path({str(tmp_path / "run")!r}), Console(quiet=True))
+""")
+    first = psutil.Popen([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    while not (second := [one for one in first.children() if "spawn_main" in " ".join(one.cmdline())]):
+        assert first.poll() is None, "the report ended before it was killed"
+        time.sleep(0.05)
+    time.sleep(2)  # it follows the first one from its start on
+    first.kill()
+    first.wait()
+    assert psutil.wait_procs(second, timeout=20)[1] == []
 
 
 @pytest.mark.usefixtures("squares", "unsaved")
