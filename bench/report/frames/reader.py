@@ -30,6 +30,7 @@ CATEGORIES = ("image", "group", "metric", "variant", *NAMES)
 KEPT_ROWS, READ_ROWS = 2_000_000, 1_000_000
 #: Text that takes few bytes, for the names of many images.
 _COMPACT = pd.StringDtype("pyarrow", na_value=np.nan)
+_NO_NAMES = pd.CategoricalDtype(pd.Index([], dtype=_COMPACT), ordered=True)
 _SCORED = (pl.col("step") < 0) & (pl.col("image") != "")
 NARROW = {"label": np.int16, "predicted": np.int16, "target": np.int16, "step": np.int8}
 
@@ -94,7 +95,7 @@ class Reader:
                 distinct.append(part)
             place.append(len(distinct) - 1)
         values, ends = pl.concat(distinct), np.cumsum([len(one) for one in distinct])[:-1]
-        names, dtype = self._names.get(name, (values[:0], pd.CategoricalDtype()))
+        names, dtype = self._names.get(name, (values[:0], _NO_NAMES))
         codes, are_known = _places(values, names)
         if not are_known:
             names = pl.concat([names, values.unique()]).unique().sort()

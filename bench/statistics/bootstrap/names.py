@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,9 @@ class Names:
 
     def __len__(self) -> int:
         return len(self.place)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.to_numpy())
 
     def __getitem__(self, chosen: NDArray[Any]) -> Names:
         """Returns some of the things, by their places or a mask (N,)."""

@@ -27,7 +27,7 @@ FORMS = {
 def test_names_are_numbered_in_their_order(names: AnyNames) -> None:
     found = Names.of(names)
     assert list(found.known) == KNOWN
-    assert list(found.to_numpy()) == TEXT
+    assert list(found.to_numpy()) == list(found) == TEXT
 
 
 @pytest.mark.parametrize("names", FORMS.values(), ids=FORMS)
