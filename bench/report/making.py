@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -59,7 +59,8 @@ class Texts:
     @property
     def state(self) -> dict[str, Any]:
         """All of it, as the next report reads it."""
-        return asdict(self) | {"summary": self.summary.entries, "details": self.details.entries}
+        printed = {"summary": self.summary.entries, "details": self.details.entries}
+        return {"damaged": self.damaged, "figures": self.figures} | printed
 
 
 @dataclass
