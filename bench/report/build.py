@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -79,10 +79,12 @@ def build_report(
         console.print(Text("building the report", style="bright_black"))
         started = time.monotonic()
         with _second_process(folder, record, reads=not old) as pool:
-            from bench.report.making import Report  # not at the top: a report that is current needs none of it
+            from bench.report.making import Report  # not at the top: a report that is current needs none of these
+            from bench.report.two_processes import half_the_threads
 
             report = Report(files, record, state)
-            texts = report.make(old, pool)
+            with half_the_threads() if pool else nullcontext():
+                texts = report.make(old, pool)
         for transcript in (texts.details, texts.summary) if verbose else (texts.summary,):
             transcript.replay(console, said)
         left = report.finish(texts, console)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
+from threadpoolctl import ThreadpoolController
 
 from bench.memory import give_memory_back
 from bench.report.contents import TOPICS, Part, Topic, draw_figures, part_of
@@ -153,6 +155,14 @@ def topic_figures(frames: Frames, files: Manifest, topic: Topic, failures: Failu
     return Drawn(captions, pictures, len(failures.tracebacks) > before)
 
 
+def half_the_threads() -> AbstractContextManager[Any]:
+    """Leaves half of the threads of matrix products to the other process; threads without a core stop all others."""
+    libraries = ThreadpoolController().select(user_api="blas")
+    threads = max((one.num_threads for one in libraries.lib_controllers), default=1)
+    limited: AbstractContextManager[Any] = libraries.limit(limits=max(1, threads // 2))
+    return limited
+
+
 def all_frames(folder: Path, failures: Failures) -> Frames:
     """Reads a run, with the scores of the studies that have some."""
     frames = load_frames(folder)
@@ -173,4 +183,5 @@ def _make_apart(folder: Path, task: Task) -> _Made:
 def frames_apart(folder: Path) -> Frames:
     """Reads a run in the second process, once."""
     give_memory_back()
+    half_the_threads()  # as long as the process lives
     return all_frames(folder, Failures())  # the first process notes what fails

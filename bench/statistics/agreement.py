@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from bench.statistics.bootstrap.names import AnyNames
+from bench.statistics.bootstrap.names import AnyNames, Names
 from bench.statistics.bootstrap.resampling import RESAMPLES, resampled_means
 from bench.statistics.intervals import (
     Estimate,
@@ -137,7 +137,7 @@ def _orders(scores: Floats) -> Floats:
     """Returns for every two of M scores (…,M) whether the first is higher (1), lower (-1) or the same (0): (…,P)."""
     above, below = np.triu_indices(scores.shape[-1], k=1)
     tied = with_ties(scores)
-    return np.sign(tied[..., above] - tied[..., below])
+    return np.sign(tied.take(above, axis=-1) - tied.take(below, axis=-1))
 
 
 def _tau(one: Floats, other: Floats) -> Floats:
@@ -171,7 +171,7 @@ def rank_agreements(
     scores: Sequence[Floats], groups: AnyNames, resamples: int = RESAMPLES
 ) -> dict[tuple[int, int], Estimate]:
     """Computes ``rank_agreement`` of every two of several scores -> their places in order -> estimate."""
-    images, found = len(groups), {}
+    groups, images, found = Names.of(groups), len(groups), {}
     few = images == 0 or scores[0].shape[1] < 3
     orders = [] if few else [_resampled_orders(one, groups, resamples) for one in scores]
     for first, second in combinations(range(len(scores)), 2):

@@ -50,10 +50,17 @@ def studentised(weights: Iterable[Floats], values: Floats) -> Floats:
     found = []
     for block in weights:
         count = block @ counted
-        mean, square = (ratio(total, count) for total in np.split(block @ powers, 2, axis=1))
-        with np.errstate(invalid="ignore"):
-            error = np.sqrt(np.maximum(square - mean**2, 0) / (count - 1))
-        found.append(np.divide(np.abs(mean), error, out=np.zeros_like(mean), where=error > least))
+        mean, error = np.split(block @ powers, 2, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):  # a resample without a value, or with one group
+            mean /= count
+            error /= count
+            error -= mean**2
+            error /= count - 1
+            np.sqrt(error, out=error)
+        has_spread = error > least
+        np.divide(np.abs(mean, out=mean), error, out=mean, where=has_spread)
+        mean[~has_spread] = 0
+        found.append(mean)
     return np.concatenate(found)
 
 

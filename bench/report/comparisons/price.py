@@ -24,6 +24,7 @@ from bench.report.tables.notes import masks_note
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import CLASSIFICATION_SCORES
 from bench.statistics.comparison import non_inferiority
+from bench.statistics.intervals import Floats
 from bench.store.records import DatasetFacts
 from bench.text.media import figure_text
 
@@ -48,24 +49,33 @@ def price_frame(frames: Frames) -> pd.DataFrame:
     for (dataset, backbone), rows in frames.predictions.groupby(["dataset", "backbone"], sort=False):
         heads = list(dict.fromkeys(rows["head"]))
         families = {head: frames.record.heads[head].family for head in heads}
-        black_boxes = [head for head in heads if families[head] != "inherent"]
-        for head in [head for head in heads if families[head] == "inherent" and black_boxes]:
+        inherent = [head for head in heads if families[head] == "inherent"]
+        black_boxes = [head for head in heads if head not in inherent]
+        if not inherent or not black_boxes:
+            continue
+        facts = frames.record.datasets[str(dataset)]
+        theirs = _by_seed(rows[rows["head"] == black_boxes[0]], facts)
+        for head in inherent:
             about = {"dataset": dataset, "backbone": backbone, "head": head, "black_box": black_boxes[0]}
-            facts = frames.record.datasets[str(dataset)]
-            price = _price(rows[rows["head"] == head], rows[rows["head"] == black_boxes[0]], facts)
-            found.append(about | price | _gains(frames, gains, about))
+            ours = rows[rows["head"] == head]
+            if theirs.keys() & set(ours["seed"]):
+                price = _price(_by_seed(ours, facts), theirs, ours["image"].nunique(), ours["group"].nunique())
+                found.append(about | price | _gains(frames, gains, about))
     return pd.DataFrame(found)
 
 
-def _price(ours: pd.DataFrame, theirs: pd.DataFrame, facts: DatasetFacts) -> dict[str, Any]:
+def _by_seed(rows: pd.DataFrame, facts: DatasetFacts) -> dict[int, Floats]:
+    """Returns seed -> ``SCORES`` of a head (1+B,1,scores)."""
+    return {seed: seed_scores(rows, [seed], facts)[..., _PLACES] for seed in sorted(rows["seed"].unique())}
+
+
+def _price(ours: dict[int, Floats], theirs: dict[int, Floats], images: int, groups: int) -> dict[str, Any]:
     """Computes the differences of every score over the seeds that both have, with intervals and verdicts."""
-    seeds = sorted(set(ours["seed"]) & set(theirs["seed"]))
-    first, second = (seed_scores(one, seeds, facts)[..., _PLACES] for one in (ours, theirs))
-    groups = ours["group"].nunique()
-    mean, *ends = with_limits(first - second, groups)
+    seeds = [seed for seed in ours if seed in theirs]
+    mean, *ends = with_limits(np.concatenate([ours[seed] - theirs[seed] for seed in seeds], axis=1), groups)
     apart = np.diff(POSSIBLE, axis=0)[0, _PLACES]
     low, high = np.clip(ends, -apart, apart)
-    price: dict[str, Any] = {"n": ours["image"].nunique(), "groups": groups, "seeds": len(seeds)}
+    price: dict[str, Any] = {"n": images, "groups": groups, "seeds": len(seeds)}
     for score, *values in zip(SCORES, mean, low, high, strict=True):
         price |= dict(zip((score, f"{score}_low", f"{score}_high"), values, strict=True))
         worst, best = values[1:] if CLASSIFICATION_SCORES[score] else (-values[2], -values[1])

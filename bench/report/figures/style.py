@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 import matplotlib.style
 import numpy as np
 import pandas as pd
-from fontTools.subset import Options
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
@@ -268,6 +266,9 @@ def write_pdf(figure: Figure, target: FilePath) -> None:
     Fonts are embedded without the tables that shape text, because shaped text is stored, and these tables take most
     of the time.
     """
+    from fontTools.subset import Options  # not at the top: a report without figures needs neither
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
     canvas: Any = FigureCanvasPdf(figure)
     for image in figure.findobj(AxesImage):
         image.set_interpolation("none")

@@ -78,17 +78,18 @@ class TableData:
             if self.competes[index]:
                 rivals.setdefault(tuple(row[key] for key in self.keys[: self.within]), []).append(index)
         for indices in rivals.values():
-            for column in [column for column in self.columns if column.ranked]:
-                better = self.directions[indices[0]] if self.directions else column.better
-                means = {
-                    index: self.rows[index][column.name].mean * (1 if better else -1)
-                    for index in indices
-                    if better is not None and is_number(self.rows[index].get(column.name))
-                }
-                if len(means) > 1:
-                    ends = with_ties(np.array(list(means.values())), ALIKE)
-                    found |= {(at, column.name) for at, mean in zip(means, ends, strict=True) if mean == ends.max()}
+            signs = self._signs(indices[0])
+            means = [[_mean(self.rows[index].get(name)) * sign for index in indices] for name, sign in signs.items()]
+            for name, ends in zip(signs, with_ties(np.array(means), ALIKE), strict=True):
+                if np.isfinite(ends).sum() > 1:
+                    found |= {(indices[place], name) for place in np.flatnonzero(ends == np.nanmax(ends))}
         return found
+
+    def _signs(self, index: int) -> dict[str, int]:
+        """Returns column -> 1 if higher is better in this row, otherwise -1; without columns that have no best row."""
+        directions = {one.name: self.directions[index] if self.directions else one.better for one in self.columns}
+        ranked = [one.name for one in self.columns if one.ranked and directions[one.name] is not None]
+        return {name: 1 if directions[name] else -1 for name in ranked}
 
     def numbers(self) -> pd.DataFrame:
         """Returns the table as plain numbers: mean, low, high, n and undefined of every column (or its own parts)."""
@@ -101,6 +102,10 @@ class TableData:
                     flat[f"{column.name}_{part}"] = getattr(estimate, part, np.nan)
             rows.append(flat)
         return pd.DataFrame(rows)
+
+
+def _mean(estimate: Estimate | None) -> float:
+    return estimate.mean if estimate is not None and is_number(estimate) else math.nan
 
 
 def is_number(estimate: Estimate | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from bench.report.tables.reported import Reported
 from bench.report.tables.table import TableData
@@ -21,7 +21,8 @@ def write_table(table: TableData, files: Manifest, stem: str) -> None:
     """Writes ``stem.csv``, ``stem.md`` and ``stem.tex``."""
     with files.replacing(f"{stem}.csv") as temporary:
         media.csv_frame(table.numbers()).to_csv(temporary, index=False)
-    for suffix, text in (("md", markdown(table)), ("tex", latex(table))):
+    entries = entries_of(table)
+    for suffix, text in (("md", markdown(table, entries)), ("tex", latex(table, entries))):
         with files.replacing(f"{stem}.{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8")
 
@@ -47,22 +48,49 @@ def entry(estimate: Estimate | Reported | None) -> str:
     return f"{number(estimate.mean)} [{number(estimate.low)}, {number(estimate.high)}]"
 
 
+class Entries(NamedTuple):
+    """Text of a table before it is escaped.
+
+    Attributes:
+        counts: the n of each row (``_counts``).
+        rows: text of each entry, which states another n than that of its row, and whether it is the best.
+        several: whether an entry has another n than its row.
+    """
+
+    counts: list[int]
+    rows: list[list[tuple[str, bool]]]
+    several: bool
+
+
+def entries_of(table: TableData) -> Entries:
+    """Returns the entries of a table as text."""
+    best, counts, several = table.best(), _counts(table), False
+    rows = []
+    for index, (row, count) in enumerate(zip(table.rows, counts, strict=True)):
+        texts = []
+        for value, column in zip(_values(table, row), table.columns, strict=True):
+            differs = _is_counted(value) and value.n != count
+            several = several or differs
+            texts.append((entry(value) + (f" (n = {value.n})" if differs else ""), (index, column.name) in best))
+        rows.append(texts)
+    return Entries(counts, rows, several)
+
+
 def cells(
-    table: TableData, bold: Callable[[str], str], escape: Callable[[str], str] = lambda text: text
+    table: TableData,
+    entries: Entries,
+    bold: Callable[[str], str],
+    escape: Callable[[str], str] = lambda text: text,
 ) -> list[list[str]]:
     """Returns header and rows as escaped text, with the best entries marked by ``bold``.
 
-    The column ``n`` follows ``_counts``, and entries with another n state it; a table without numbers has no ``n``.
+    The column ``n`` follows the keys; a table without numbers has none.
     """
-    best = table.best()
     counted = ["n"] if table.columns else []
     lines = [[*map(escape, table.keys), *counted, *(escape(column.title) for column in table.columns)]]
-    for index, (row, count) in enumerate(zip(table.rows, _counts(table), strict=True)):
-        marked = []
-        for value, column in zip(_values(table, row), table.columns, strict=True):
-            text = escape(entry(value) + (f" (n = {value.n})" if _differs(value, count) else ""))
-            marked.append(bold(text) if (index, column.name) in best else text)
+    for row, count, texts in zip(table.rows, entries.counts, entries.rows, strict=True):
         keys = [escape(table.marked.get(str(row[key]), str(row[key]))) for key in table.keys]
+        marked = [bold(escape(text)) if best else escape(text) for text, best in texts]
         lines.append([*keys, *([str(count)] if counted else []), *marked])
     return lines
 
@@ -82,29 +110,25 @@ def _is_counted(value: Any) -> TypeGuard[Estimate]:
     return isinstance(value, Estimate) and value.n > 0 and math.isfinite(value.mean)
 
 
-def _differs(value: Any, count: int) -> TypeGuard[Estimate]:
-    return _is_counted(value) and value.n != count
-
-
-def _notes(table: TableData) -> list[str]:
+def _notes(table: TableData, entries: Entries) -> list[str]:
     """Returns the notes of the table, with a line about n if a row has several."""
-    rows = zip(table.rows, _counts(table), strict=True)
-    several = any(_differs(value, count) for row, count in rows for value in _values(table, row))
-    return [*table.notes, _SEVERAL] if several else table.notes
+    return [*table.notes, _SEVERAL] if entries.several else table.notes
 
 
-def markdown(table: TableData) -> str:
+def markdown(table: TableData, entries: Entries | None = None) -> str:
     """Returns the caption, a pipe table and its notes."""
-    header, *body = cells(table, lambda text: f"**{text}**", media.markdown)
+    entries = entries or entries_of(table)
+    header, *body = cells(table, entries, lambda text: f"**{text}**", media.markdown)
     lines = [header, ["---"] * len(header), *body]
     lines_text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    notes = "".join(f"\n- {media.markdown_paragraph(note)}" for note in _notes(table))
+    notes = "".join(f"\n- {media.markdown_paragraph(note)}" for note in _notes(table, entries))
     return f"{media.markdown_paragraph(table.caption)}\n\n{lines_text}\n" + (f"{notes}\n" if notes else "")
 
 
-def latex(table: TableData) -> str:
+def latex(table: TableData, entries: Entries | None = None) -> str:
     """Returns a ``table*`` with booktabs rules and a rule between data sets."""
-    header, *body = cells(table, lambda text: f"\\textbf{{{text}}}", media.latex)
+    entries = entries or entries_of(table)
+    header, *body = cells(table, entries, lambda text: f"\\textbf{{{text}}}", media.latex)
     lines = []
     for index, row in enumerate(body):
         if index and row[0] != body[index - 1][0]:
@@ -122,7 +146,7 @@ def latex(table: TableData) -> str:
             *lines,
             r"\bottomrule",
             r"\end{tabular}",
-            *(rf"\par\footnotesize {media.latex(note)}" for note in _notes(table)),
+            *(rf"\par\footnotesize {media.latex(note)}" for note in _notes(table, entries)),
             r"\end{table*}",
             "",
         ]
@@ -131,9 +155,10 @@ def latex(table: TableData) -> str:
 
 def html(table: TableData) -> str:
     """Returns a plain HTML table for the page, with its notes below."""
-    header, *body = cells(table, lambda text: f"<b>{text}</b>", media.html)
+    entries = entries_of(table)
+    header, *body = cells(table, entries, lambda text: f"<b>{text}</b>", media.html)
     head = "".join(f"<th>{text}</th>" for text in header)
     rows = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>\n" for row in body)
-    notes = "".join(f"<li>{media.html(note)}</li>" for note in _notes(table))
+    notes = "".join(f"<li>{media.html(note)}</li>" for note in _notes(table, entries))
     text = f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>"
     return text + (f'<ul class="caption">{notes}</ul>' if notes else "")

@@ -126,6 +126,9 @@ def resampled_ratios(over: Floats, under: Floats, clusters: Clusters, resamples:
     parts = []
     for block in replicates(clusters, resamples):
         total, weight = block @ over, block @ under
-        found = np.full(total.shape, np.nan)
-        parts.append(np.divide(total, weight, out=found, where=np.broadcast_to(weight > 0, total.shape)))
+        has_weight = np.broadcast_to(weight > 0, total.shape)
+        np.divide(total, weight, out=total, where=has_weight)
+        if not has_weight.all():
+            total[~has_weight] = np.nan
+        parts.append(total)
     return np.concatenate(parts)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from bench.report import two_processes
 from bench.report.failures import Failures
 from bench.report.frames.load import Frames
-from bench.report.two_processes import Shared, Task
+from bench.report.two_processes import Shared, Task, half_the_threads
 from bench.store.manifest import Manifest
 
 
@@ -73,3 +74,17 @@ def test_what_waits_for_the_second_process_does_other_work(tmp_path: Path, monke
     shared.add([Task("tables", "slow"), Task("figures", "later"), Task("figures", "now")])
     found = shared.results(cast(Frames, None), Manifest(tmp_path, lenient=True), Failures(), "tables")
     assert found == {Task("tables", "slow"): "apart", Task("figures", "now"): "made now"}
+
+
+def test_two_processes_have_half_of_the_threads_each() -> None:
+    blas = ThreadpoolController().select(user_api="blas")
+
+    def threads() -> list[int]:
+        return [library.num_threads for library in blas.lib_controllers]
+
+    with blas.limit(limits=4):
+        with half_the_threads():
+            assert set(threads()) == {2}
+            with half_the_threads(), half_the_threads():
+                assert set(threads()) == {1}
+        assert set(threads()) == {4}

@@ -18,7 +18,7 @@ from bench.registry import METRICS, metric
 from bench.report.frames.load import Frames
 from bench.report.studies.soundness import judgements, mark_unsound, preference, soundness_table, words
 from bench.report.tables.table import Column, TableData, frame_table
-from bench.report.tables.writers import cells
+from bench.report.tables.writers import cells, entries_of
 from bench.store.folders import RunStore
 from bench.store.records import MetricFacts
 from bench.studies.soundness import DEGRADED, Soundness, blurred, dilated, shuffled
@@ -142,7 +142,12 @@ def test_verdict_of_all_data_sets_marks_every_table(tmp_path: Any) -> None:
     assert [column.title for column in tables["shows"].columns] == ["blind† ↑", "blind (grid)† ↑", "pixel auroc ↑"]
     assert "† blind fails" in tables["shows"].notes[0]
     assert "oracle over random (tied)" in tables["rows"].notes[0]
-    assert [line[0] for line in cells(tables["rows"], str)[1:]] == ["blind†", "blind† ↑", "pixel_auroc"]
+    lines = cells(tables["rows"], entries_of(tables["rows"]), str)
+    assert [line[0] for line in lines[1:]] == [
+        "blind†",
+        "blind† ↑",
+        "pixel_auroc",
+    ]
     assert tables["rows"].numbers()["metric"].tolist() == [row["metric"] for row in named]
     assert tables["other"].notes == tables["metric_soundness"].notes == []
 
