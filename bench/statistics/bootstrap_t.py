@@ -64,24 +64,21 @@ def studentised(weights: Iterable[Floats], values: Floats) -> Floats:
     return np.concatenate(found)
 
 
-def stretches(deviations: Floats, groups: Floats, sizes: list[int] | None = None) -> tuple[Floats, Floats]:
-    """Computes how much wider than Student's an interval must be: (M,) for each mean alone, and for a set at once.
+def scaled(deviations: Floats, groups: Floats) -> Floats:
+    """Divides ``studentised`` deviations (B,M) of means over groups (M,) by Student's quantile."""
+    found: Floats = deviations / stdtrit(np.maximum(groups - 1, 1), (1 + LEVEL) / 2)
+    return found
 
-    The interval for a set covers all of its means together, and so any of them that is chosen after looking.
+
+def stretch(deviations: Floats) -> Floats:
+    """Computes how much wider than Student's an interval must be: (M,), at least 1.
 
     Args:
-        deviations: (B,M) from ``studentised``.
-        groups: (M,) number of groups.
-        sizes: of the sets, which follow each other; by default, all means are one set.
+        deviations: (B,M) from ``scaled``; the largest ones of several means (B,1) give the interval for all of them at
+            once, and so for any that is chosen after looking.
     """
-    sizes = [deviations.shape[1]] if sizes is None else sizes
-    student = stdtrit(np.maximum(groups - 1, 1), (1 + LEVEL) / 2)
-    scaled = deviations / student
-    alone = quantiles(scaled, [LEVEL])[0]
-    sets = np.split(scaled, np.cumsum(sizes)[:-1], axis=1)
-    most = np.stack([one.max(axis=1, initial=0) for one in sets], axis=1)
-    joint = np.repeat(quantiles(most, [LEVEL])[0], sizes)
-    return np.maximum(alone, 1), np.maximum(np.maximum(joint, alone), 1)
+    found: Floats = np.maximum(quantiles(deviations, [LEVEL])[0], 1)
+    return found
 
 
 def half_width(rows: pd.DataFrame | Mapping[str, Any], level: float | Floats = LEVEL, joint: bool = False) -> Floats:

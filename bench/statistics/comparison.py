@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from bench.statistics.bootstrap.resampling import (
     replicates,
     resampled_ratios,
 )
-from bench.statistics.bootstrap_t import half_width, standard_errors, stretches, studentised
+from bench.statistics.bootstrap_t import half_width, scaled, standard_errors, stretch, studentised
 from bench.statistics.intervals import (
     ABSOLUTE,
     LEVEL,
@@ -38,6 +38,8 @@ from bench.statistics.intervals import (
 from bench.statistics.sign_flip import sign_flip_tests
 
 ALPHA = 1 - LEVEL
+#: Means of groups that share a product; with more, their squares and counts would take too much memory.
+_AT_ONCE = 2**21
 BETTER, WORSE, TOO_FEW = "better", "worse", "too few images"
 SAME, NO_EVIDENCE = "no relevant difference", "no evidence of a relevant difference"
 
@@ -75,7 +77,7 @@ def compare(differences: Floats, groups: AnyNames, resamples: int = RESAMPLES) -
 
     Source: Wilcoxon 1945, doi:10.2307/3001968; Kerby 2014, doi:10.2466/11.IT.3.1.
     """
-    return pd.DataFrame(columns_of_each([(differences, groups)], True, resamples)[0])
+    return pd.DataFrame(columns_of_each([(shares(differences), groups)], True, resamples)[0])
 
 
 def mean_differences(differences: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -96,41 +98,69 @@ def mean_differences(differences: Floats, groups: AnyNames, resamples: int = RES
 
 def mean_columns(differences: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> dict[str, Floats]:
     """Computes the columns of ``mean_differences``, each (M,)."""
-    return columns_of_each([(differences, groups)], resamples=resamples)[0]
+    return columns_of_each([(shares(differences), groups)], resamples=resamples)[0]
 
 
 def columns_of_each(
-    comparisons: Iterable[tuple[Floats, AnyNames]], tested: bool = False, resamples: int = RESAMPLES
+    comparisons: Iterable[tuple[Iterable[Floats], AnyNames]], tested: bool = False, resamples: int = RESAMPLES
 ) -> list[dict[str, Floats]]:
-    """Computes ``mean_columns`` of several sets of comparisons; sets of the same groups share one product.
+    """Computes ``mean_columns`` of several sets of comparisons; small sets of the same groups share one product.
 
     Args:
-        comparisons: differences (S,N,M) and groups (N,) of each set.
+        comparisons: differences (S,N,M) of each set, some of its comparisons after the other, and its groups (N,).
         tested: whether to add p and effect, as ``compare`` does.
         resamples: number of bootstrap samples.
     """
-    alike: dict[tuple[Clusters, int], list[tuple[int, _Parts]]] = {}
-    for place, one in enumerate(comparisons):
-        parts = _Parts.of(*one)
-        alike.setdefault((parts.clusters, len(parts.by_seed)), []).append((place, parts))
-    found: dict[int, dict[str, Floats]] = {}
-    for members in alike.values():
-        all_parts = [parts for _, parts in members]
-        columns = _columns(_Parts.joined(all_parts), [len(parts.mean) for parts in all_parts], tested, resamples)
-        found |= {place: one for (place, _), one in zip(members, columns, strict=True)}
-    return [found[place] for place in sorted(found)]
+    sets: list[list[_Columns]] = []
+    waiting: dict[tuple[Clusters, int], list[tuple[list[_Columns], _Parts]]] = {}
+
+    def finish(members: list[tuple[list[_Columns], _Parts]]) -> None:
+        columns = _columns([parts for _, parts in members], tested, resamples)
+        for (own, _), one in zip(members, columns, strict=True):
+            own.append(one)
+
+    for differences, groups in comparisons:
+        known, own = clusters_of(groups), list[_Columns]()
+        sets.append(own)
+        for some in differences:
+            key = known[0], len(some)
+            members = waiting.setdefault(key, [])
+            members.append((own, _Parts(some, *known)))
+            if sum(parts.groups.size for _, parts in members) > _AT_ONCE:
+                finish(waiting.pop(key))
+    for members in waiting.values():
+        finish(members)
+    return [_joined(parts) for parts in sets]
 
 
-def _columns(parts: _Parts, sizes: list[int], tested: bool, resamples: int) -> list[dict[str, Floats]]:
-    """Computes the columns of sets of comparisons, ``sizes`` of which follow each other."""
-    columns = {"difference": parts.mean} | parts.facts | parts.spread(resamples, sizes)
-    half = half_width(columns)
-    columns |= {"low": parts.mean - half, "high": parts.mean + half}
+class _Columns(NamedTuple):
+    """Columns of some comparisons of a set, each (M,), and the largest ``scaled`` deviation (B,) in each resample."""
+
+    columns: dict[str, Floats]
+    largest: Floats
+
+
+def _columns(parts: list[_Parts], tested: bool, resamples: int) -> list[_Columns]:
+    """Computes the columns of several means of the same groups, all but those of the interval."""
+    together, ends = _Parts.joined(parts), np.cumsum([len(one.mean) for one in parts])[:-1]
+    deviations = scaled(studentised(replicates(together.clusters, resamples), together.groups), together.count)
+    columns = {"difference": together.mean} | together.facts | together.errors(resamples)
+    columns["stretch"] = stretch(deviations)
     if tested:
-        columns["p"], columns["effect"] = sign_flip_tests(parts.groups)
-    ends = np.cumsum(sizes)[:-1]
+        columns["p"], columns["effect"] = sign_flip_tests(together.groups)
     split = {name: np.split(values, ends) for name, values in columns.items()}
-    return [{name: values[place] for name, values in split.items()} for place in range(len(sizes))]
+    largest = [one.max(axis=1, initial=0) for one in np.split(deviations, ends, axis=1)]
+    return [_Columns({name: split[name][at] for name in split}, one) for at, one in enumerate(largest)]
+
+
+def _joined(parts: list[_Columns]) -> dict[str, Floats]:
+    """Joins the columns of a set, whose intervals also hold for all of its means at once."""
+    columns = {name: np.concatenate([one.columns[name] for one in parts]) for name in parts[0].columns}
+    joint = stretch(np.max([one.largest for one in parts], axis=0)[:, None])
+    columns["joint_stretch"] = np.maximum(columns["stretch"], joint)
+    half = half_width(columns)
+    tests = {name: columns.pop(name) for name in ("p", "effect") if name in columns}
+    return columns | {"low": columns["difference"] - half, "high": columns["difference"] + half} | tests
 
 
 def mean_ratios(over: Floats, under: Floats, groups: AnyNames, resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -206,21 +236,14 @@ class _Parts:
         found._summarise()
         return found
 
-    def spread(self, resamples: int, sizes: list[int]) -> dict[str, Floats]:
-        """Computes the standard errors of groups and seeds, and how much wider than Student's intervals must be.
-
-        Args:
-            resamples: number of bootstrap samples.
-            sizes: of the sets of means whose intervals hold jointly.
-        """
-        deviations = studentised(replicates(self.clusters, resamples), self.groups)
-        alone, joint = stretches(deviations, self.count, sizes)
+    def errors(self, resamples: int) -> dict[str, Floats]:
+        """Computes the standard errors of groups and seeds."""
         of_seeds = np.zeros(len(self.count))
         if len(self._each) > 1:
             with np.errstate(invalid="ignore", divide="ignore"):  # a single seed or group with a value
                 of_seeds = np.sqrt(variance_of_seeds(self.by_seed, self.drawn_by_seed(resamples), self.count))
         error = np.where(self.count > 1, standard_errors(self.groups), np.nan)
-        return {"error": error, "seed_error": of_seeds, "stretch": alone, "joint_stretch": joint}
+        return {"error": error, "seed_error": of_seeds}
 
     def drawn(self, resamples: int) -> Floats:
         """Draws B bootstrap samples of the mean (B,M)."""

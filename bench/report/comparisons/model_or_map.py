@@ -22,7 +22,7 @@ from bench.report.frames.paired import directed, levelled, main_metrics, pairs, 
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.bootstrap.names import Names
-from bench.statistics.bootstrap.paired import Method, Paired
+from bench.statistics.bootstrap.paired import Method, Paired, shares
 from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
@@ -109,7 +109,7 @@ def _decompositions(
     """Yields means of the corners and effects of each square, on the images with a score in all of its corners."""
     floors: list[str] = []
 
-    def columns() -> Iterator[tuple[Floats, Names]]:
+    def columns() -> Iterator[tuple[list[Floats], Names]]:
         for _, group in groupby(squares, lambda one: (one.head, tuple(one.corners))):  # on the same networks
             alike = list(group)
             corners = [one for of in alike for one in of.corners.values()]
@@ -117,7 +117,7 @@ def _decompositions(
                 scores, floor = levelled(frames, metric, paired, some)
                 columns = scores.reshape(*scores.shape[:2], -1, len(alike[0].corners))
                 floors.extend([floor] * columns.shape[2])
-                yield _columns(alike[0], columns), paired.groups
+                yield shares(_columns(alike[0], columns)), paired.groups
 
     parts = columns_of_each(columns())
     means = {name: np.concatenate([one[name] for one in parts]) for name in parts[0]} if parts else {}

@@ -119,7 +119,7 @@ def _means(parts: list[_Part], paired: Paired) -> Iterator[dict[str, Any]]:
     """Yields the means of subgroups: the names of each, its values (S,N,3), its images (S,N), and possible scores."""
     filled = [one for one in parts if one[2].any()]
     masked = (
-        (np.where(inside[:, some, None], values[:, some], np.nan), paired.groups[some])
+        ([np.where(inside[:, some, None], values[:, some], np.nan)], paired.groups[some])
         for _, values, inside, _ in filled
         for some in [np.flatnonzero(inside.any(axis=0))]
     )

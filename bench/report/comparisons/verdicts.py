@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.report.comparisons.choices import printed, spoken
 from bench.report.comparisons.opponents import (
@@ -31,7 +32,7 @@ from bench.report.gaps import Missing
 from bench.report.studies.soundness import NOT_TRIED, judgements, words
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.bootstrap.names import Names
-from bench.statistics.bootstrap.paired import Method, Paired, shares
+from bench.statistics.bootstrap.paired import Method, Paired
 from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.decisions import decide
 from bench.statistics.intervals import Floats
@@ -120,22 +121,24 @@ def compared_with(
     Returns:
         A row of ``compare`` per other map of each comparison; without any score, it has only ``n``, which is 0.
     """
-    floors: list[str | None] = []  # None without any score
+    floors: list[str | None] = [None] * len(comparisons)  # None without any score
 
-    def differences() -> Iterator[tuple[Floats, Names]]:
-        for ours, theirs in comparisons:
-            values, floor = paired.of([ours, *theirs]), NOT_NEEDED
+    def differences(place: int, scored: NDArray[np.bool_]) -> Iterator[Floats]:
+        ours, theirs = comparisons[place]
+        for some in paired.shares(theirs):
+            values, floors[place] = paired.of([ours, *some]), NOT_NEEDED
             if {one[0] for one in theirs} != {ours[0]}:
-                values, floor = levelled(frames, metric, paired, [ours, *theirs])
-            scored = np.isfinite(values).any(axis=(0, 2))
-            floors.append(floor if scored.any() else None)
-            if scored.any():
-                values = values if scored.all() else values[:, scored]
-                for some in shares(values[..., 1:]):  # in place: there may be many images
-                    some[...] = difference(values[..., :1], some)
-                yield values[..., 1:], paired.groups[np.flatnonzero(scored)]
+                values, floors[place] = levelled(frames, metric, paired, [ours, *some])
+            values = values if scored.all() else values[:, scored]
+            yield difference(values[..., :1], values[..., 1:])
 
-    compared = iter(columns_of_each(differences(), tested=True))
+    def sets() -> Iterator[tuple[Iterator[Floats], Names]]:
+        for place, (ours, theirs) in enumerate(comparisons):
+            scored = paired.scored([ours, *theirs])
+            if scored.any():
+                yield differences(place, scored), paired.groups[np.flatnonzero(scored)]
+
+    compared = iter(columns_of_each(sets(), tested=True))
     found: list[list[dict[str, Any]]] = []
     for (ours, theirs), floor in zip(comparisons, floors, strict=True):
         if floor is None:

@@ -17,7 +17,7 @@ from bench.statistics.bootstrap.resampling import Floats
 
 Method = tuple[str, str]  # head, explainer
 #: Scores that are copied at once, where few of many methods are.
-AT_ONCE = 2**22
+AT_ONCE = 2**20
 
 
 def shares(values: Floats) -> list[Floats]:
@@ -80,9 +80,17 @@ class Paired:
         """Writes the scores to the end of a file, from which they are read when they are asked for."""
         return replace(self, columns=_OnDisk(self.columns, file))
 
+    def scored(self, methods: Sequence[Method]) -> NDArray[np.bool_]:
+        """Returns whether one of these methods has a score of an image (N,)."""
+        found = np.zeros(len(self.images), dtype=bool)
+        for method in methods:
+            if method in self.columns:
+                found |= np.isfinite(self.columns[method]).any(axis=0)
+        return found
+
     def number_of_groups(self, method: Method) -> int:
         """Returns the number of groups in which a method has a value."""
-        return len(np.unique(self.groups.place[np.isfinite(self.of([method])).any(axis=(0, 2))]))
+        return len(np.unique(self.groups.place[self.scored([method])]))
 
 
 class _OnDisk(Mapping[Method, Floats]):
