@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit  # quantiles of Student's distribution
 
+from bench.statistics.bootstrap.resampling import Counts, weighted_sums
 from bench.statistics.intervals import FEWEST_GROUPS, LEVEL, Floats, mean_over, quantiles, ratio
 
 #: Columns from which ``half_width`` computes an interval at any level.
@@ -31,7 +32,7 @@ def standard_errors(values: Floats) -> Floats:
     return error
 
 
-def studentised(weights: Iterable[Floats], values: Floats) -> Floats:
+def studentised(weights: Iterable[Counts | Floats], values: Floats) -> Floats:
     """Computes the deviation of resampled means from the mean, in standard errors of the resample.
 
     Args:
@@ -42,15 +43,15 @@ def studentised(weights: Iterable[Floats], values: Floats) -> Floats:
         (B,M), at least 0; 0 where a resample has no spread.
     """
     defined, means = np.isfinite(values), values.shape[1]
-    columns = defined[:, :1] if (defined == defined[:, :1]).all() else defined
-    powers, counted = np.zeros((len(values), 2 * means)), columns.astype(float)
-    np.subtract(values, mean_over(values, axis=0), out=powers[:, :means], where=defined)
-    np.square(powers[:, :means], out=powers[:, means:])
-    least = 1e-9 * np.sqrt(ratio(powers[:, means:].sum(axis=0), defined.sum(axis=0)))  # less is rounding
+    counted = defined[:, :1] if (defined == defined[:, :1]).all() else defined
+    powers = np.zeros((len(values), 2 * means + counted.shape[1]))
+    first, second, powers[:, 2 * means :] = powers[:, :means], powers[:, means : 2 * means], counted
+    np.subtract(values, mean_over(values, axis=0), out=first, where=defined)
+    np.square(first, out=second)
+    least = 1e-9 * np.sqrt(ratio(second.sum(axis=0), defined.sum(axis=0)))  # less is rounding
     found = []
     for block in weights:
-        count = block @ counted
-        mean, error = np.split(block @ powers, 2, axis=1)
+        mean, error, count = np.split(weighted_sums(block, powers), [means, 2 * means], axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):  # a resample without a value, or with one group
             mean /= count
             error /= count

@@ -24,6 +24,7 @@ from bench.statistics.bootstrap.resampling import (
     group_sums,
     replicates,
     resampled_ratios,
+    resampled_sums,
 )
 from bench.statistics.bootstrap_t import half_width, scaled, standard_errors, stretch, studentised
 from bench.statistics.intervals import (
@@ -180,12 +181,21 @@ def mean_ratios(over: Floats, under: Floats, groups: AnyNames, resamples: int = 
     """
     both = np.isfinite(over) & np.isfinite(under)
     first, second = (_Parts.of(np.where(both, one, np.nan), groups) for one in (over, under))
-    estimate = _quotient(first.mean, second.mean)
-    samples = _quotient(first.drawn(resamples), second.drawn(resamples))
-    each = _quotient(first.drawn_by_seed(resamples), second.drawn_by_seed(resamples))
-    low, high = limits(estimate, samples, first.count, _quotient(first.by_seed, second.by_seed), each)
+    estimate, by_seed = _quotient(first.mean, second.mean), _quotient(first.by_seed, second.by_seed)
+    samples = _quotients(first.groups, second.groups, first.clusters, resamples)
+    each = samples[:, None]
+    if len(over) > 1:
+        of_seeds = zip(first.each, second.each, strict=True)
+        each = np.stack([_quotients(*one, first.clusters, resamples) for one in of_seeds], axis=1)
+    low, high = limits(estimate, samples, first.count, by_seed, each)
     n = both.any(axis=0).sum(axis=0)
     return pd.DataFrame({"ratio": estimate, "low": low, "high": high, "n": n, "undefined": len(groups) - n})
+
+
+def _quotients(over: Floats, under: Floats, clusters: Clusters, resamples: int) -> Floats:
+    """Divides means over the same groups (G,M) in bootstrap samples (B,M), in which they have the same weights."""
+    sums = resampled_sums(np.nan_to_num(np.concatenate([over, under], axis=1)), clusters, resamples)
+    return _quotient(*np.split(sums, 2, axis=1))
 
 
 def _quotient(over: Floats, under: Floats) -> Floats:
@@ -199,6 +209,7 @@ class _Parts:
     Attributes:
         clusters: the G groups.
         groups: (G,M) means of the groups.
+        each: (S,G,M) the same in each seed.
         facts: n, undefined, groups and seeds of ``mean_differences``.
         count: (M,) number of groups with a value.
     """
@@ -208,7 +219,7 @@ class _Parts:
         self.groups = _group_means(mean_over(values, axis=0), member, clusters.number)
         several = len(values) > 1
         each = [_group_means(one, member, clusters.number) for one in values] if several else []
-        self._each, defined = np.stack(each) if several else self.groups[None], np.isfinite(values)
+        self.each, defined = np.stack(each) if several else self.groups[None], np.isfinite(values)
         self._summarise()
         n, seeds = defined.any(axis=0).sum(axis=0), defined.any(axis=1).sum(axis=0)
         self.facts = {"n": n, "undefined": len(member) - n, "groups": self.count, "seeds": seeds}
@@ -221,7 +232,7 @@ class _Parts:
 
     def _summarise(self) -> None:
         self.count = np.isfinite(self.groups).sum(axis=0)
-        self.mean, self.by_seed = mean_over(self.groups, axis=0), mean_over(self._each, axis=1)
+        self.mean, self.by_seed = mean_over(self.groups, axis=0), mean_over(self.each, axis=1)
 
     @classmethod
     def joined(cls, parts: Sequence[_Parts]) -> _Parts:
@@ -230,8 +241,8 @@ class _Parts:
             return parts[0]
         found = copy(parts[0])
         found.groups = np.concatenate([one.groups for one in parts], axis=-1)
-        several = len(found._each) > 1
-        found._each = np.concatenate([one._each for one in parts], axis=-1) if several else found.groups[None]
+        several = len(found.each) > 1
+        found.each = np.concatenate([one.each for one in parts], axis=-1) if several else found.groups[None]
         found.facts = {name: np.concatenate([one.facts[name] for one in parts]) for name in found.facts}
         found._summarise()
         return found
@@ -239,21 +250,16 @@ class _Parts:
     def errors(self, resamples: int) -> dict[str, Floats]:
         """Computes the standard errors of groups and seeds."""
         of_seeds = np.zeros(len(self.count))
-        if len(self._each) > 1:
+        if len(self.each) > 1:
             with np.errstate(invalid="ignore", divide="ignore"):  # a single seed or group with a value
                 of_seeds = np.sqrt(variance_of_seeds(self.by_seed, self.drawn_by_seed(resamples), self.count))
         error = np.where(self.count > 1, standard_errors(self.groups), np.nan)
         return {"error": error, "seed_error": of_seeds}
 
-    def drawn(self, resamples: int) -> Floats:
-        """Draws B bootstrap samples of the mean (B,M)."""
-        known = np.isfinite(self.groups)
-        return resampled_ratios(np.where(known, self.groups, 0), known.astype(float), self.clusters, resamples)
-
     def drawn_by_seed(self, resamples: int) -> Floats:
         """Draws B bootstrap samples of the means of each seed (B,S,M)."""
-        known = np.isfinite(self._each)
-        sums = zip(np.where(known, self._each, 0), known.astype(float), strict=True)
+        known = np.isfinite(self.each)
+        sums = zip(np.where(known, self.each, 0), known.astype(float), strict=True)
         return np.stack([resampled_ratios(*both, self.clusters, resamples) for both in sums], axis=1)
 
 

@@ -204,12 +204,26 @@ def with_ties(values: Floats, share: float = RELATIVE) -> Floats:
     width = ABSOLUTE + share * sizes.max(axis=-1, initial=0)
     if not (np.diff(merged, axis=-1) <= width[..., None]).any():
         return values.copy()
-    for place in range(1, values.shape[-1]):
-        least, here = merged[..., place - 1], merged[..., place]
-        merged[..., place] = np.where(here - least <= width, least, here)
+    if values.shape[-1] > values.size // values.shape[-1]:  # few long rows
+        for row, one in zip(merged.reshape(-1, values.shape[-1]), width.ravel(), strict=True):
+            _merge(row, one)
+    else:
+        for place in range(1, values.shape[-1]):
+            least, here = merged[..., place - 1], merged[..., place]
+            merged[..., place] = np.where(here - least <= width, least, here)
     found = np.empty_like(merged)
     np.put_along_axis(found, order, merged, axis=-1)
     return found
+
+
+def _merge(row: Floats, width: float) -> None:
+    """Sets sorted values that exceed the smallest one of their run by at most a width to that one."""
+    end = np.searchsorted(row, row + width, side="right").tolist()  # of the run, if one starts here
+    starts, at = list[int](), 0
+    while at < len(row):
+        starts.append(at)
+        at = max(end[at], at + 1)
+    row[:] = np.repeat(row[starts], np.diff([*starts, len(row)]))
 
 
 def variance_of_seeds(by_seed: Floats, seed_samples: Floats, groups: Floats) -> Floats:

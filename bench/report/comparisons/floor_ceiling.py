@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,26 +84,21 @@ def _shares(frames: Frames, paired: Paired, metric: MetricFacts, ceiling: str) -
     """Computes the percentage of each method for which there are both controls."""
     controls = {role: _control(frames, role) for role in ("floor", "ceiling", _GRID)}
     methods = [one for one in paired.methods if one[1] not in controls.values()]
-    ends = (controls["floor"], controls[ceiling])
-    found: dict[Method, Estimate] = {}
-    for some in paired.shares(methods):
-        found |= _shares_of(paired, some, metric, ends)
-    return found
-
-
-def _shares_of(
-    paired: Paired, methods: list[Method], metric: MetricFacts, ends: tuple[str, str]
-) -> dict[Method, Estimate]:
-    low, high = (_end(paired, methods, control, FAMILIES[metric.family]) for control in ends)
-    there = np.asarray(np.isfinite(high - low).any(axis=(0, 1)))
-    values, low, high = (part[..., there] for part in (paired.of(methods), low, high))
+    if not methods:
+        return {}
+    heads = list(dict.fromkeys(head for head, _ in methods)) if FAMILIES[metric.family] else [""]
+    low, high = (_ends(paired, controls[role], heads) for role in ("floor", ceiling))
     way = mean_columns(high - low, paired.groups)
-    found = mean_ratios(values - low, high - low, paired.groups)
     ahead = (way["low"] > 0) if metric.higher_is_better else (way["high"] < 0)
-    tells = ahead & (np.abs(way["difference"]) >= _SHORTEST * margin(metric))
-    known = [one for one, is_there in zip(methods, there, strict=True) if is_there]
-    rows = found.to_dict("records")
-    return {one: _percent(row, is_far) for one, row, is_far in zip(known, rows, tells, strict=True)}
+    is_far = ahead & (np.abs(way["difference"]) >= _SHORTEST * margin(metric))
+    is_there = np.asarray(np.isfinite(high - low).any(axis=(0, 1)))
+    scale = {one: heads.index(one[0]) if FAMILIES[metric.family] else 0 for one in methods}
+    found: dict[Method, Estimate] = {}
+    for some in paired.shares([one for one in methods if is_there[scale[one]]]):
+        at = [scale[one] for one in some]
+        rows = mean_ratios(paired.of(some) - low[..., at], (high - low)[..., at], paired.groups).to_dict("records")
+        found |= {one: _percent(row, is_far[scale[one]]) for one, row in zip(some, rows, strict=True)}
+    return found
 
 
 def _percent(row: dict[Any, Any], is_far: bool) -> Estimate:
@@ -118,12 +113,10 @@ def _control(frames: Frames, role: str) -> str:
     return str(roles.get(role, ""))
 
 
-def _end(paired: Paired, methods: list[Method], control: str, on_classifier: bool) -> Floats:
-    """Returns scores (S,N,M) of a control for M methods: on the classifier of each, or averaged over all."""
-    if on_classifier:
-        return paired.of([(head, control) for head, _ in methods])
-    pooled = mean_over(paired.of([one for one in paired.methods if one[1] == control]), axis=-1)
-    return np.repeat(pooled[..., None], len(methods), axis=-1)
+def _ends(paired: Paired, control: str, heads: Sequence[str]) -> Floats:
+    """Returns scores (S,N,H) of a control on the classifier of each head; for "", the mean over all classifiers."""
+    everywhere = [one for one in paired.methods if one[1] == control]
+    return np.stack([mean_over(paired.of([(head, control)] if head else everywhere), axis=-1) for head in heads], -1)
 
 
 def _prevalence(frames: Frames, dataset: str) -> dict[str, Estimate]:

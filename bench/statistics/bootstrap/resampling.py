@@ -20,9 +20,11 @@ from bench.seeds import seed_of
 from bench.statistics.bootstrap.names import AnyNames, Names
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.unsignedinteger[Any]]
 RESAMPLES = 1000
 #: Counts in a block, and bytes of counts that stay in memory; more of them wait in a temporary file.
 BLOCK, KEPT = 4_000_000, 2**27
+_IN_CACHE = 2**13  # groups whose counts are multiplied at once
 _FEWEST_KEPT = 2  # draws that are kept whatever their size
 
 
@@ -48,7 +50,7 @@ class _Draws:
     def __init__(self, clusters: Clusters, resamples: int) -> None:
         generator, count = np.random.default_rng(clusters.seed), clusters.number
         share, step = np.full(count, 1 / count), max(1, BLOCK // count)
-        self._blocks: list[NDArray[np.unsignedinteger[Any]]] = []
+        self._blocks: list[Counts] = []
         self.size = count * resamples
         self._file: IO[bytes] | None = None if self.size <= KEPT else TemporaryFile()  # noqa: SIM115
         if self._file is not None:
@@ -56,20 +58,20 @@ class _Draws:
         self._number = 0
         for start in range(0, resamples, step):  # blocks continue one stream: the draws do not depend on their size
             drawn = generator.multinomial(count, share, size=min(step, resamples - start))
-            counts: NDArray[np.unsignedinteger[Any]] = drawn.astype(np.min_scalar_type(drawn.max()))
+            counts: Counts = drawn.astype(np.min_scalar_type(drawn.max()))
             self._number += 1
             if self._file is None:
                 self._blocks.append(counts)
             else:
                 np.save(self._file, counts)
 
-    def __iter__(self) -> Iterator[Floats]:
+    def __iter__(self) -> Iterator[Counts]:
         if self._file is None:
-            yield from (block.astype(float) for block in self._blocks)
+            yield from self._blocks
             return
         self._file.seek(0, io.SEEK_SET)
         for _ in range(self._number):
-            yield np.load(self._file).astype(float)
+            yield np.load(self._file)
 
 
 _KNOWN: dict[tuple[Clusters, int], _Draws] = {}  # the last used comes last
@@ -84,7 +86,7 @@ def _draws(clusters: Clusters, resamples: int) -> _Draws:
     return found
 
 
-def replicates(clusters: Clusters, resamples: int = RESAMPLES) -> Iterator[Floats]:
+def replicates(clusters: Clusters, resamples: int = RESAMPLES) -> Iterator[Counts]:
     """Yields blocks (b,G) of the count of each group in bootstrap samples, in which whole groups are drawn.
 
     Args:
@@ -101,7 +103,19 @@ def image_replicates(groups: AnyNames, resamples: int = RESAMPLES) -> Iterator[F
     """
     clusters, member = clusters_of(groups)
     for block in replicates(clusters, resamples):
-        yield block[:, member]
+        yield block[:, member].astype(float)
+
+
+def weighted_sums(counts: Counts | Floats, values: Floats) -> Floats:
+    """Multiplies counts (b,G) by values (G,M), some groups after the other: (b,M).
+
+    Counts take a byte; as numbers of eight bytes they stay in the cache of the processor if there are few.
+    """
+    total: Floats = np.zeros((len(counts), values.shape[1]))
+    for start in range(0, len(values), _IN_CACHE):
+        some = slice(start, start + _IN_CACHE)
+        total += counts[:, some].astype(float) @ values[some]
+    return total
 
 
 def group_sums(values: Floats, member: NDArray[np.integer[Any]], count: int) -> tuple[Floats, Floats]:
@@ -119,16 +133,16 @@ def resampled_means(values: Floats, groups: AnyNames, resamples: int = RESAMPLES
     return resampled_ratios(*group_sums(values, member, clusters.number), clusters, resamples)
 
 
+def resampled_sums(values: Floats, clusters: Clusters, resamples: int = RESAMPLES) -> Floats:
+    """Sums values of groups (G,M) over bootstrap samples: (B,M)."""
+    return np.concatenate([weighted_sums(block, values) for block in replicates(clusters, resamples)])
+
+
 def resampled_ratios(over: Floats, under: Floats, clusters: Clusters, resamples: int = RESAMPLES) -> Floats:
     """Divides the sums of numerators (G,M) by those of denominators (G,M), at least 0, in bootstrap samples: (B,M)."""
     if under.shape[1] > 1 and (under == under[:, :1]).all():
         under = under[:, :1]
-    parts = []
-    for block in replicates(clusters, resamples):
-        total, weight = block @ over, block @ under
-        has_weight = np.broadcast_to(weight > 0, total.shape)
-        np.divide(total, weight, out=total, where=has_weight)
-        if not has_weight.all():
-            total[~has_weight] = np.nan
-        parts.append(total)
-    return np.concatenate(parts)
+    sums = resampled_sums(np.concatenate([over, under], axis=1), clusters, resamples)
+    total, weight = np.split(sums, [over.shape[1]], axis=1)
+    ratios: Floats = np.full(total.shape, np.nan)
+    return np.divide(total, weight, out=ratios, where=np.broadcast_to(weight > 0, total.shape))
