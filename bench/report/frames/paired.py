@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from tempfile import TemporaryFile
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -15,7 +12,7 @@ from bench.plain.names import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
 from bench.report.frames.scores import Scores
-from bench.statistics.bootstrap.paired import Method, Paired, joined, pair
+from bench.statistics.bootstrap.paired import Method, Paired, ScoreFile, joined, pair
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
 from bench.store.records import MetricFacts
@@ -25,25 +22,52 @@ _PLACE = ["dataset", "backbone", "variant"]
 _MARGIN = 0.01  # of a metric's range, or of its unit if it is unbounded: smaller differences do not matter
 
 
+#: Bytes of aligned scores that stay in memory; others wait in a temporary file.
+KEPT = 2**25
+
+
+class Budget:
+    """Memory of aligned scores: what exceeds it waits in a file."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._file: ScoreFile | None = None
+
+    def keep(self, paired: Paired) -> Paired:
+        """Returns the scores, on disk if too many are in memory."""
+        self._bytes += paired.nbytes
+        if self._bytes <= KEPT:
+            return paired
+        self._file = self._file or ScoreFile()
+        return paired.on_disk(self._file)
+
+
 def paired_scores(
-    scores: Scores, metric: str, chosen: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows
+    scores: Scores,
+    metric: str,
+    chosen: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows,
+    budget: Budget | None = None,
 ) -> Iterator[tuple[str, str, str, Paired]]:
-    """Aligns the scores of a metric, some methods after the other, so that few rows are in memory.
+    """Aligns the scores of a metric, some methods after the other, so that few of them are in memory.
 
     Args:
         scores: of all methods.
         metric: its stored name.
         chosen: rows of it -> those that count.
+        budget: that these scores share with others.
 
     Yields:
         Data set, backbone, variant and the scores.
     """
     parts: dict[tuple[str, ...], list[Paired]] = {}
+    budget = budget or Budget()
     for batch in scores.batches():
         rows = batch.rows([metric])
         rows = chosen(rows) if len(rows) else rows
         for place, some in rows.groupby(_PLACE, sort=False, observed=True) if len(rows) else ():
-            parts.setdefault(tuple(map(str, place)), []).append(pair(some))
+            known = parts.setdefault(tuple(map(str, place)), [])
+            part = budget.keep(pair(some))
+            known.append(part.with_images_of(known[0]) if known else part)
     for (dataset, backbone, variant), found in parts.items():
         yield dataset, backbone, variant, joined(found)
 
@@ -160,10 +184,6 @@ def competing(frames: Frames, metric: MetricFacts) -> Scores:
     return frames.source.where(explainer=comparable(frames, metric.family))
 
 
-#: Bytes of aligned scores that stay in memory; others wait in a temporary file.
-KEPT = 2**27
-
-
 def pairs(frames: Frames, metric: MetricFacts) -> tuple[tuple[str, str, Paired], ...]:
     """Returns data set, backbone and aligned scores of one metric, which are kept."""
     return _kept(frames).of(frames, metric)
@@ -175,28 +195,18 @@ def _kept(frames: Frames) -> _Kept:
 
 
 class _Kept:
-    """Aligned scores of a run by metric; the first ones are in memory."""
+    """Aligned scores of a run by metric."""
 
     def __init__(self) -> None:
         self._known: dict[MetricFacts, tuple[tuple[str, str, Paired], ...]] = {}
-        self._bytes = 0
-        self._file: IO[bytes] | None = None
+        self._budget = Budget()
 
     def of(self, frames: Frames, metric: MetricFacts) -> tuple[tuple[str, str, Paired], ...]:
         """Returns data set, backbone and scores of a metric."""
         if metric not in self._known:
-            found = paired_scores(competing(frames, metric), metric.name, partial(asked, metric))
-            self._known[metric] = tuple((dataset, backbone, self._keep(one)) for dataset, backbone, _, one in found)
+            found = paired_scores(competing(frames, metric), metric.name, partial(asked, metric), self._budget)
+            self._known[metric] = tuple((dataset, backbone, paired) for dataset, backbone, _, paired in found)
         return self._known[metric]
-
-    def _keep(self, paired: Paired) -> Paired:
-        self._bytes += paired.nbytes
-        if self._bytes <= KEPT:
-            return paired
-        if self._file is None:
-            self._file = TemporaryFile()  # noqa: SIM115
-            weakref.finalize(self, self._file.close)
-        return paired.on_disk(self._file)
 
 
 def own_maps(frames: Frames, methods: list[Method]) -> list[Method]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 import numpy as np
@@ -76,9 +79,16 @@ class Paired:
         for start in range(0, len(methods), most):
             yield list(methods[start : start + most])
 
-    def on_disk(self, file: IO[bytes]) -> Paired:
-        """Writes the scores to the end of a file, from which they are read when they are asked for."""
-        return replace(self, columns=_OnDisk(self.columns, file))
+    def on_disk(self, file: ScoreFile) -> Paired:
+        """Writes the scores to a file, from which they are read when they are asked for."""
+        written = {method: partial(file.read, file.write(values)) for method, values in self.columns.items()}
+        return replace(self, columns=_Columns(written))
+
+    def with_images_of(self, other: Paired) -> Paired:
+        """Returns the scores with the names that another one holds, if they are the same, so that memory holds one."""
+        known = self.images.equals(other.images) and self.groups.known.equals(other.groups.known)
+        same = known and np.array_equal(self.groups.place, other.groups.place)
+        return replace(self, images=other.images, groups=other.groups) if same else self
 
     def scored(self, methods: Sequence[Method]) -> NDArray[np.bool_]:
         """Returns whether one of these methods has a score of an image (N,)."""
@@ -93,25 +103,43 @@ class Paired:
         return len(np.unique(self.groups.place[self.scored([method])]))
 
 
-class _OnDisk(Mapping[Method, Floats]):
-    """Arrays in a file."""
+class ScoreFile:
+    """A temporary file of arrays, which goes with the last scores in it."""
 
-    def __init__(self, columns: Mapping[Method, Floats], file: IO[bytes]) -> None:
-        self._file, self._place = file, dict[Method, int]()
-        for method, values in columns.items():
-            self._place[method] = file.seek(0, io.SEEK_END)
-            np.save(file, values)
+    def __init__(self) -> None:
+        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
 
-    def __getitem__(self, method: Method) -> Floats:
-        self._file.seek(self._place[method])
+    def write(self, values: Floats) -> int:
+        """Adds an array and returns its place."""
+        place = self._file.seek(0, io.SEEK_END)
+        np.save(self._file, values)
+        return place
+
+    def read(self, place: int) -> Floats:
+        """Returns an array by its place."""
+        self._file.seek(place)
         values: Floats = np.load(self._file)
         return values
 
+
+class _Columns(Mapping[Method, Floats]):
+    """Scores of methods, which are read whenever they are asked for."""
+
+    def __init__(self, columns: Mapping[Method, Callable[[], Floats]]) -> None:
+        self._read = dict(sorted(columns.items(), key=itemgetter(0)))
+
+    def __getitem__(self, method: Method) -> Floats:
+        return self._read[method]()
+
+    def __contains__(self, method: object) -> bool:
+        return method in self._read  # by default, it would be read
+
     def __iter__(self) -> Iterator[Method]:
-        return iter(self._place)
+        return iter(self._read)
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self._read)
 
 
 def pair(rows: pd.DataFrame) -> Paired:
@@ -138,20 +166,29 @@ def pair(rows: pd.DataFrame) -> Paired:
 
 
 def joined(parts: list[Paired]) -> Paired:
-    """Joins different methods; those on the same images keep their arrays."""
+    """Joins different methods; scores on disk remain there."""
+    if len(parts) == 1:
+        return parts[0]
     images, groups = parts[0].images, parts[0].groups
     if not all(one.images.equals(images) for one in parts):
         of_image = pd.concat([pd.Series(one.groups.to_numpy(), one.images) for one in parts])
         of_image = of_image[~of_image.index.duplicated()].sort_index()
         images, groups = of_image.index, Names.of(of_image)
     seeds = tuple(sorted({seed for one in parts for seed in one.seeds}))
-    columns: dict[Method, Floats] = {}
+    columns: dict[Method, Callable[[], Floats]] = {}
     for one in parts:
-        if one.seeds == seeds and one.images.equals(images):
-            columns |= one.columns
-            continue
-        place = np.ix_(np.searchsorted(seeds, one.seeds), images.get_indexer(one.images))
-        for method, values in one.columns.items():
-            columns[method] = np.full((len(seeds), len(images)), np.nan)
-            columns[method][place] = values
-    return Paired(dict(sorted(columns.items(), key=itemgetter(0))), images, groups, seeds)
+        place = None
+        if one.seeds != seeds or not one.images.equals(images):
+            place = np.ix_(np.searchsorted(seeds, one.seeds), images.get_indexer(one.images))
+        shape = (len(seeds), len(images))
+        columns |= {method: partial(_aligned, one.columns, method, place, shape) for method in one.methods}
+    return Paired(_Columns(columns), images, groups, seeds)
+
+
+def _aligned(columns: Mapping[Method, Floats], method: Method, place: Any, shape: tuple[int, int]) -> Floats:
+    """Returns the scores of a method at their place among all seeds and images."""
+    if place is None:
+        return columns[method]
+    found = np.full(shape, np.nan)
+    found[place] = columns[method]
+    return found

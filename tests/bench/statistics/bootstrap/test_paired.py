@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench.statistics.bootstrap import paired as module
 from bench.statistics.bootstrap.names import Names
-from bench.statistics.bootstrap.paired import Paired, joined, pair, shares
+from bench.statistics.bootstrap.paired import Paired, ScoreFile, joined, pair, shares
 
 NAN = float("nan")
 
@@ -49,15 +47,24 @@ def test_methods_that_are_read_apart_are_as_if_read_together(first: str, second:
     np.testing.assert_array_equal(apart.values, together.values)
 
 
-def test_scores_on_disk_are_those_in_memory(tmp_path: Path) -> None:
+def test_scores_on_disk_are_those_in_memory() -> None:
     made = [pair(pd.concat([rows("a", "abc"), rows("b", "cab", start=9)])), pair(rows("c", "abcd", start=-4))]
-    with (tmp_path / "scores").open("w+b") as file:
-        stored = [one.on_disk(file) for one in made]
-        for _ in range(2):
-            for memory, disk in zip(made, stored, strict=True):
-                assert (disk.methods, len(disk.columns)) == (memory.methods, len(memory.columns))
-                np.testing.assert_array_equal(disk.values, memory.values)
-        assert ("c", "e") not in stored[0].columns
+    file = ScoreFile()
+    stored = [one.on_disk(file) for one in made]
+    made, stored = [*made, joined(made)], [*stored, joined(stored)]
+    for _ in range(2):
+        for memory, disk in zip(made, stored, strict=True):
+            assert (disk.methods, len(disk.columns)) == (memory.methods, len(memory.columns))
+            np.testing.assert_array_equal(disk.values, memory.values)
+            np.testing.assert_array_equal(disk.scored(disk.methods[:1]), memory.scored(memory.methods[:1]))
+    assert ("c", "e") not in stored[0].columns
+
+
+def test_scores_of_the_same_images_share_their_names() -> None:
+    first, same, other = (pair(rows(name, images)) for name, images in (("a", "abc"), ("b", "cab"), ("c", "abd")))
+    assert same.with_images_of(first).groups is first.groups
+    assert same.with_images_of(first).images is first.images
+    assert other.with_images_of(first) is other
 
 
 def test_many_scores_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
