@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 #: Option of mallopt (malloc.h): size in bytes from which an array is mapped to separate pages.
 _MMAP_THRESHOLD = -3
+_POLARS = ("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -130,10 +132,12 @@ def _peak_resident() -> float:
 
 
 def give_memory_back() -> None:
-    """Makes the C library return freed memory to the system at once, if it is glibc.
+    """Makes this process return freed memory to the system at once: its C library if that is glibc, Arrow and Polars.
 
-    Repeated allocations of different sizes, one per image and resample, would otherwise fragment the heap.
+    Repeated allocations of different sizes, one per image and resample, would otherwise fragment the heap. Polars has
+    its own allocator, which reads the setting when Polars is first imported.
     """
+    os.environ.setdefault(*_POLARS)
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")

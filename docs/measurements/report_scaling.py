@@ -116,6 +116,7 @@ def make_tables(folder: Path) -> None:
 
 def measure(images: int, methods: int, metrics: int) -> None:
     """Generates a run and makes its tables in a fresh process, which alone counts."""
+    give_memory_back()  # the process inherits the setting of Polars
     with tempfile.TemporaryDirectory() as folder:
         write_run(Path(folder), images, methods, metrics)
         done = subprocess.run(

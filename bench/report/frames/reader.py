@@ -6,7 +6,7 @@ Polars reads them: a scan of one metric skips the steps of curves and takes half
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.store.scores import SCORE_COLUMNS
@@ -31,9 +32,8 @@ KEPT_ROWS, READ_ROWS = 2_000_000, 1_000_000
 Codes = NDArray[np.integer[Any]]
 #: Text that takes few bytes, for the names of many images.
 _COMPACT = pd.StringDtype("pyarrow", na_value=np.nan)
-_NO_NAMES = pd.CategoricalDtype(pd.Index([], dtype=_COMPACT), ordered=True)
 _SCORED = (pl.col("step") < 0) & (pl.col("image") != "")
-NARROW = {"label": np.int16, "predicted": np.int16, "target": np.int16, "step": np.int8}
+NARROW = dict[str, type[np.integer[Any]]](label=np.int16, predicted=np.int16, target=np.int16, step=np.int8)
 
 
 @dataclass(eq=False)
@@ -48,8 +48,7 @@ class Reader:
     _last: tuple[Any, pd.DataFrame] | None = None
     _parts: dict[Any, pd.DataFrame] = field(default_factory=dict)
     _curves: tuple[Any, pd.DataFrame, dict[str, slice]] | None = None
-    _names: dict[str, tuple[pl.Series, pd.CategoricalDtype]] = field(default_factory=dict)
-    _codes: dict[str, Codes] = field(default_factory=dict)
+    _names: dict[str, NameTable] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -69,46 +68,24 @@ class Reader:
 
     def _read(self, files: pd.DataFrame, metrics: Collection[str] | None) -> tuple[pd.DataFrame, NDArray[np.intp]]:
         """Reads the rows of metrics in files, and the number of the file of each."""
-        tables = [_of_file(path, metrics) for path in files["path"]]
-        file = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-        if not tables:
-            return pd.DataFrame({name: [] for name in (*SCORE_COLUMNS, *ABOUT)}), file
-        columns = dict[str, Any]()
-        for name in SCORE_COLUMNS:
-            parts = [table[name] for table in tables]
-            if name in CATEGORIES:
-                columns[name] = self._coded(name, parts)
-            else:
-                values = np.concatenate([part.to_numpy() for part in parts])
-                columns[name] = values.astype(NARROW.get(name, values.dtype), copy=False)
+        read = {name: self._column(name) for name in SCORE_COLUMNS}
+        file = list[NDArray[np.intp]]()
+        for number, path in enumerate(files["path"]):
+            for start, table in _of_file(path, metrics, 0 if self._few_rows else self.read_rows // 4):
+                file.append(np.full(len(table), number))
+                for name, column in read.items():
+                    column.add(table[name], start)
+        if not file:
+            return pd.DataFrame({name: [] for name in (*SCORE_COLUMNS, *ABOUT)}), np.array([], dtype=np.intp)
+        columns, of_file = {name: read.pop(name).whole() for name in SCORE_COLUMNS}, np.concatenate(file)
         for name in ABOUT:
-            of_file = files[name]
-            columns[name] = of_file.to_numpy()[file] if name == "seed" else _names(of_file)[file]
-        return pd.DataFrame(columns), file
+            facts = files[name]
+            columns[name] = facts.to_numpy()[of_file] if name == "seed" else _names(facts)[of_file]
+        return pd.DataFrame(columns, copy=False), of_file
 
-    def _coded(self, name: str, parts: list[pl.Series]) -> pd.Categorical:
-        """Returns a column, file by file, as categories in the order of their names, which the reader numbers once.
-
-        Files that follow each other mostly list the same names, which are looked up once.
-        """
-        distinct, place = parts[:1], list[int]()
-        for part in parts:
-            if not part.equals(distinct[-1]):
-                distinct.append(part)
-            place.append(len(distinct) - 1)
-        values, ends = pl.concat(distinct), np.cumsum([len(one) for one in distinct])[:-1]
-        names, dtype = self._names.get(name, (values[:0], _NO_NAMES))
-        codes, are_known = _places(values, names, self._codes.get(name))
-        if not are_known:
-            names = pl.concat([names, values.unique()]).unique().sort()
-            known = pd.Index(names.to_arrow(), dtype=_COMPACT)
-            # The copy lacks the table by which pandas has checked that the names are unique.
-            dtype = deepcopy(pd.CategoricalDtype(known, ordered=True))
-            self._names[name] = names, dtype
-            codes, _ = _places(values, names)
-        self._codes[name] = codes
-        each = np.split(codes, ends)
-        return pd.Categorical.from_codes(np.concatenate([each[at] for at in place]), dtype=dtype, validate=False)
+    def _column(self, name: str) -> _Numbers | _Coded:
+        """Returns an empty column, whose names the reader numbers once."""
+        return _Coded(self._names.setdefault(name, NameTable())) if name in CATEGORIES else _Numbers(NARROW.get(name))
 
     @cached_property
     def _by_metric(self) -> dict[str, tuple[pd.DataFrame, NDArray[np.intp]]]:
@@ -132,8 +109,10 @@ class Reader:
         return found.iloc[places.get(path, slice(0))]
 
     def _curve_rows(self, table: pl.DataFrame) -> pd.DataFrame:
-        numbers = {name: table[name].to_numpy() for name in ("step", "value")}
-        return pd.DataFrame({name: self._coded(name, [table[name]]) for name in ("image", "group")} | numbers)
+        columns = {name: self._column(name) for name in _OF_CURVE}
+        for name, column in columns.items():
+            column.add(table[name])
+        return pd.DataFrame({name: column.whole() for name, column in columns.items()})
 
     @cached_property
     def _paths(self) -> frozenset[str]:
@@ -186,17 +165,87 @@ def _names(of_file: pd.Series) -> Any:
     return pd.Categorical(of_file.astype("str"), ordered=True)
 
 
-def _places(values: pl.Series, names: pl.Series, guess: Codes | None = None) -> tuple[Codes, bool]:
-    """Returns the place of each value among sorted names, and whether all are among them; makes no table of them.
+class NameTable:
+    """Names in their order, which grow with what is read; no table of hashes is made of them."""
 
-    A guess that is right takes a tenth of the time: files of a data set mostly list the same images.
-    """
-    if not len(names):
-        return np.zeros(len(values), dtype=np.int8), not len(values)
-    if guess is not None and len(guess) == len(values) and (names.gather(guess) == values).all():
-        return guess, True
-    found = names.search_sorted(values).clip(upper_bound=len(names) - 1)
-    return found.to_numpy(), bool((names.gather(found) == values).all())
+    def __init__(self) -> None:
+        self._names = pl.Series([], dtype=pl.String)
+        self._dtype: pd.CategoricalDtype | None = None
+        self._last: dict[int, Codes] = {}
+
+    @property
+    def dtype(self) -> pd.CategoricalDtype:
+        """The names as ordered categories."""
+        if self._dtype is None:
+            known = pd.CategoricalDtype(pd.Index(self._names.to_arrow(), dtype=_COMPACT), ordered=True)
+            self._dtype = deepcopy(known)  # lacks the table by which pandas has checked that the names are unique
+        return self._dtype
+
+    def number(self, values: pl.Series, start: int) -> tuple[Codes, Codes | None]:
+        """Returns the number of each value, and if there are new names, the new numbers of the old ones.
+
+        Args:
+            values: names.
+            start: place in a file; files of a data set mostly list the same images, and whether a guess is right takes
+                a tenth of the time.
+        """
+        guess, moved = self._last.get(start), None
+        if guess is not None and len(guess) == len(values) and (self._names.gather(guess) == values).all():
+            return guess, None
+        codes, are_known = self._places(values)
+        if not are_known:
+            before = self._names
+            self._names, self._dtype = pl.concat([before, values.unique()]).unique().sort(), None
+            moved, _ = self._places(before)
+            codes, _ = self._places(values)
+        self._last[start] = codes
+        return codes, moved
+
+    def _places(self, values: pl.Series) -> tuple[Codes, bool]:
+        """Returns the place of each value among the names, and whether all are among them."""
+        if not len(self._names):
+            return np.zeros(len(values), dtype=np.int8), not len(values)
+        found = self._names.search_sorted(values).clip(upper_bound=len(self._names) - 1)
+        return found.to_numpy(), bool((self._names.gather(found) == values).all())
+
+
+class _Coded:
+    """A column of names while it is read, part by part."""
+
+    def __init__(self, table: NameTable) -> None:
+        self._table = table
+        self._parts: list[Codes] = []
+        self._last: tuple[pl.Series, Codes] | None = None
+
+    def add(self, values: pl.Series, start: int = 0) -> None:
+        """Adds the names of some rows; ``start`` is their place in a file."""
+        if self._last is None or not values.equals(self._last[0]):  # short files mostly list the same images
+            codes, moved = self._table.number(values, start)
+            if moved is not None:
+                self._parts = [moved[part] for part in self._parts]
+            self._last = values, codes
+        self._parts.append(self._last[1])
+
+    def whole(self) -> pd.Categorical:
+        """Returns the column as categories in the order of their names."""
+        return pd.Categorical.from_codes(np.concatenate(self._parts), dtype=self._table.dtype, validate=False)
+
+
+class _Numbers:
+    """A column of numbers while it is read, part by part."""
+
+    def __init__(self, narrow: type[np.integer[Any]] | None) -> None:
+        self._narrow = narrow
+        self._parts: list[NDArray[Any]] = []
+
+    def add(self, values: pl.Series, start: int = 0) -> None:
+        """Adds the numbers of some rows."""
+        numbers = values.to_numpy()
+        self._parts.append(numbers if self._narrow is None else numbers.astype(self._narrow))
+
+    def whole(self) -> NDArray[Any]:
+        """Returns the column."""
+        return np.concatenate(self._parts)
 
 
 _OF_CURVE = ("image", "group", "step", "value")
@@ -207,9 +256,12 @@ def _steps(scan: pl.LazyFrame, metric: str, variant: str) -> pl.DataFrame:
     return scan.filter(wanted).select(*_OF_CURVE, *({"path"} & set(scan.collect_schema()))).collect()
 
 
-def _of_file(path: str, metrics: Collection[str] | None) -> pl.DataFrame:
-    """Reads the scores in one file."""
-    scan = pl.scan_parquet(path, glob=False).filter(_SCORED)
-    if metrics is not None:
-        scan = scan.filter(pl.col("metric").is_in(list(metrics)))
-    return scan.select(SCORE_COLUMNS).collect()
+def _of_file(path: str, metrics: Collection[str] | None, most: int = 0) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Reads the scores in one file, by default at once, otherwise from so many rows of any kind after the other."""
+    total = pq.read_metadata(path).num_rows if most else 0
+    for start in range(0, max(total, 1), most or 1):
+        scan = pl.scan_parquet(path, glob=False)
+        scan = (scan.slice(start, most) if most < total else scan).filter(_SCORED)
+        if metrics is not None:
+            scan = scan.filter(pl.col("metric").is_in(list(metrics)))
+        yield start, scan.select(SCORE_COLUMNS).collect()
