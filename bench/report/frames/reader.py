@@ -29,6 +29,8 @@ NAMES = [name for name in ABOUT if name != "seed"]
 CATEGORIES = ("image", "group", "metric", "variant", *NAMES)
 #: Rows of a run that are kept; of a larger run, some methods of one metric are read at once, with so many rows.
 KEPT_ROWS, READ_ROWS = 2_000_000, 1_000_000
+#: Rows of a larger run whose names are text in memory at once, before they are numbers.
+TEXT_ROWS = 250_000
 Codes = NDArray[np.integer[Any]]
 #: Text that takes few bytes, for the names of many images.
 _COMPACT = pd.StringDtype("pyarrow", na_value=np.nan)
@@ -69,9 +71,9 @@ class Reader:
     def _read(self, files: pd.DataFrame, metrics: Collection[str] | None) -> tuple[pd.DataFrame, NDArray[np.intp]]:
         """Reads the rows of metrics in files, and the number of the file of each."""
         read = {name: self._column(name) for name in SCORE_COLUMNS}
-        file = list[NDArray[np.intp]]()
-        for number, path in enumerate(files["path"]):
-            for start, table in _of_file(path, metrics, 0 if self._few_rows else self.read_rows // 4):
+        file, parts = list[NDArray[np.intp]](), self._parts_of_files(metrics)
+        for number, (index, path) in enumerate(files["path"].items()):
+            for start, table in _of_file(path, metrics, parts.get(index, 1)):
                 file.append(np.full(len(table), number))
                 for name, column in read.items():
                     column.add(table[name], start)
@@ -83,9 +85,16 @@ class Reader:
             columns[name] = facts.to_numpy()[of_file] if name == "seed" else _names(facts)[of_file]
         return pd.DataFrame(columns, copy=False), of_file
 
-    def _column(self, name: str) -> _Numbers | _Coded:
+    def _parts_of_files(self, metrics: Collection[str] | None) -> dict[Any, int]:
+        """Returns file -> number of parts in which its rows of metrics are read, so that little text is in memory."""
+        if self._few_rows:
+            return {}
+        rows = self.counts if metrics is None else self.counts[self.counts["metric"].isin(list(metrics))]
+        return dict(-(-rows.groupby("file")["rows"].sum() // TEXT_ROWS))
+
+    def _column(self, name: str) -> Numbers | Coded:
         """Returns an empty column, whose names the reader numbers once."""
-        return _Coded(self._names.setdefault(name, NameTable())) if name in CATEGORIES else _Numbers(NARROW.get(name))
+        return Coded(self._names.setdefault(name, NameTable())) if name in CATEGORIES else Numbers(NARROW.get(name))
 
     @cached_property
     def _by_metric(self) -> dict[str, tuple[pd.DataFrame, NDArray[np.intp]]]:
@@ -209,7 +218,7 @@ class NameTable:
         return found.to_numpy(), bool((self._names.gather(found) == values).all())
 
 
-class _Coded:
+class Coded:
     """A column of names while it is read, part by part."""
 
     def __init__(self, table: NameTable) -> None:
@@ -231,7 +240,7 @@ class _Coded:
         return pd.Categorical.from_codes(np.concatenate(self._parts), dtype=self._table.dtype, validate=False)
 
 
-class _Numbers:
+class Numbers:
     """A column of numbers while it is read, part by part."""
 
     def __init__(self, narrow: type[np.integer[Any]] | None) -> None:
@@ -256,12 +265,12 @@ def _steps(scan: pl.LazyFrame, metric: str, variant: str) -> pl.DataFrame:
     return scan.filter(wanted).select(*_OF_CURVE, *({"path"} & set(scan.collect_schema()))).collect()
 
 
-def _of_file(path: str, metrics: Collection[str] | None, most: int = 0) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Reads the scores in one file, by default at once, otherwise from so many rows of any kind after the other."""
-    total = pq.read_metadata(path).num_rows if most else 0
-    for start in range(0, max(total, 1), most or 1):
+def _of_file(path: str, metrics: Collection[str] | None, parts: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Reads the scores in one file, part by part, with the place of each in the file."""
+    most = -(-pq.read_metadata(path).num_rows // parts) if parts > 1 else 1
+    for start in range(0, parts * most, most):
         scan = pl.scan_parquet(path, glob=False)
-        scan = (scan.slice(start, most) if most < total else scan).filter(_SCORED)
+        scan = (scan.slice(start, most) if parts > 1 else scan).filter(_SCORED)
         if metrics is not None:
             scan = scan.filter(pl.col("metric").is_in(list(metrics)))
         yield start, scan.select(SCORE_COLUMNS).collect()

@@ -36,6 +36,7 @@ def tables(run: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, Tabl
     with pytest.MonkeyPatch.context() as patch:
         if request.param:
             patch.setattr(reader, "KEPT_ROWS", 1)
+            patch.setattr(reader, "TEXT_ROWS", 20)
             patch.setattr(paired, "KEPT", 0)
             patch.setattr(columns, "AT_ONCE", 1)
             patch.setattr(resampling, "KEPT", 0)
