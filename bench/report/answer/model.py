@@ -54,7 +54,7 @@ class QuestionAnswer(Record):
         certainty: verdict on ``inherent`` minus ``post_hoc``: "better" if the inherent map is, "alone" if only one of
             the two exists.
         difference, low, high: of that comparison, inherent minus post-hoc, with an interval that accounts for both
-            choices; None without a comparison.
+            choices; None without a comparison, and the interval also if there are too few images to decide.
         n: images in the comparison, or images with a score if there is none.
         groups: independent groups (patients) that these images come from; 0 if that is not known.
         recommended: methods to use: the best one first, then those that are not shown to be worse than it; empty if

@@ -136,8 +136,9 @@ def _answer(place: _Place, verdicts: pd.DataFrame) -> QuestionAnswer | None:
     facts |= {"inherent": place.score(own[0]) if own else None, "post_hoc": place.score(others[0]) if others else None}
     facts |= place.controls()
     if row:
-        ends = {"low": _finite(row["low"]), "high": _finite(row["high"])}
-        facts |= {"difference": float(row["difference"]), "n": int(row["n"]), "groups": int(row["groups"])} | ends
+        facts |= {"difference": float(row["difference"]), "n": int(row["n"]), "groups": int(row["groups"])}
+        if row["verdict"] != TOO_FEW:  # an interval that no decision uses would be read as one
+            facts |= {"low": _finite(row["low"]), "high": _finite(row["high"])}
     else:
         most = max((score for score in (facts["inherent"], facts["post_hoc"]) if score), key=lambda score: score.n)
         facts |= {"n": most.n, "groups": paired.number_of_groups((most.head, most.explainer))}

@@ -100,6 +100,11 @@ def test_few_images_give_no_recommendation(tmp_path: Path) -> None:
     found = questions(made(tmp_path, rows[rows["image"].isin(["i0", "i1", "i2"])]))["localisation"]
     assert (found.certainty, found.recommended) == ("too few images", [])
     assert "3 images" in found.sentence
+    few = rows[rows["image"].isin([f"i{place}" for place in range(7)])]
+    found = questions(made(tmp_path / "seven", few))["localisation"]
+    assert (found.certainty, found.groups, found.low, found.high) == ("too few images", 7, None, None)
+    assert found.difference is not None
+    assert "[" not in found.sentence
 
 
 def test_maps_that_share_no_image_are_not_compared(tmp_path: Path) -> None:
