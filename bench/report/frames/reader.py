@@ -70,7 +70,7 @@ class Reader:
 
     def _read(self, files: pd.DataFrame, metrics: Collection[str] | None) -> tuple[pd.DataFrame, NDArray[np.intp]]:
         """Reads the rows of metrics in files, and the number of the file of each."""
-        read = {name: self._column(name) for name in SCORE_COLUMNS}
+        read = {name: self._column(name, NARROW.get(name)) for name in SCORE_COLUMNS}
         file, parts = list[NDArray[np.intp]](), self._parts_of_files(metrics)
         for number, (index, path) in enumerate(files["path"].items()):
             for start, table in _of_file(path, metrics, parts.get(index, 1)):
@@ -92,9 +92,9 @@ class Reader:
         rows = self.counts if metrics is None else self.counts[self.counts["metric"].isin(list(metrics))]
         return dict(-(-rows.groupby("file")["rows"].sum() // TEXT_ROWS))
 
-    def _column(self, name: str) -> Numbers | Coded:
+    def _column(self, name: str, narrow: type[np.integer[Any]] | None = None) -> Numbers | Coded:
         """Returns an empty column, whose names the reader numbers once."""
-        return Coded(self._names.setdefault(name, NameTable())) if name in CATEGORIES else Numbers(NARROW.get(name))
+        return Coded(self._names.setdefault(name, NameTable())) if name in CATEGORIES else Numbers(narrow)
 
     @cached_property
     def _by_metric(self) -> dict[str, tuple[pd.DataFrame, NDArray[np.intp]]]:
