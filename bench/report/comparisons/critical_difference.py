@@ -39,9 +39,11 @@ def block_means(frames: Frames, metric: MetricFacts) -> pd.DataFrame:
         # without methods, only controls were scored
         if not methods or not is_identified(frames, metric, dataset):
             continue
-        scores, _ = levelled(frames, metric, paired, methods)
+        shares = (levelled(frames, metric, paired, some, methods)[0] for some in paired.shares(methods))
         names = [(label(frames, one), one in own) for one in methods]
-        found[dataset, backbone] = pd.Series(means(scores), pd.MultiIndex.from_tuples(names), dtype=float)
+        found[dataset, backbone] = pd.Series(
+            np.concatenate([*map(means, shares)]), pd.MultiIndex.from_tuples(names), dtype=float
+        )
     blocks = pd.DataFrame(found).T.dropna(axis="index", how="all").dropna(axis="columns")
     return blocks if metric.higher_is_better else -blocks
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -113,11 +113,20 @@ def possible(metric: MetricFacts, floor: str) -> tuple[float, float]:
     return (lowest - highest, highest - lowest) if floor == SUBTRACTED else (lowest, highest)
 
 
-def levelled(frames: Frames, metric: MetricFacts, paired: Paired, methods: list[Method]) -> tuple[Floats, str]:
+def levelled(
+    frames: Frames, metric: MetricFacts, paired: Paired, methods: list[Method], among: Sequence[Method] = ()
+) -> tuple[Floats, str]:
     """Returns scores by which methods on different networks can be compared.
 
     If the network sets the level of the metric, the score of the floor control on the same network is subtracted,
     image by image and seed by seed, provided that all networks have one.
+
+    Args:
+        frames: the run.
+        metric: of the scores.
+        paired: scores of all methods.
+        methods: those that are asked for.
+        among: all methods that are compared, whose networks must have the control; by default, these.
 
     Returns:
         (S,N,len(methods)), and ``SUBTRACTED``, ``ABSENT`` or ``NOT_NEEDED`` for the floor.
@@ -126,12 +135,12 @@ def levelled(frames: Frames, metric: MetricFacts, paired: Paired, methods: list[
     if not metric.of_network:
         return values, NOT_NEEDED
     floors = [name for name, facts in frames.record.explainers.items() if facts.role == "floor"]
-    controls = [(head, floor) for head, _ in methods for floor in floors[:1]]
-    if not controls or not set(controls) <= set(paired.methods):
+    needed = {(head, floor) for head, _ in among or methods for floor in floors[:1]}
+    if not needed or not needed <= set(paired.methods):
         return values, ABSENT
-    known = {control: paired.columns[control] for control in set(controls)}
-    for place, control in enumerate(controls):
-        values[..., place] = difference(values[..., place], known[control])
+    known = {head: paired.columns[head, floors[0]] for head, _ in methods}
+    for place, (head, _) in enumerate(methods):
+        values[..., place] = difference(values[..., place], known[head])
     return values, SUBTRACTED
 
 
