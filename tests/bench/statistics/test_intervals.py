@@ -112,3 +112,17 @@ def test_mean_of_nothing_is_undefined() -> None:
 def test_quantiles_are_those_of_numpy(size: int) -> None:
     samples, shares = np.random.default_rng(size).normal(size=(size, 5)), [0.0, 0.025, 0.5, 0.975, 1.0]
     np.testing.assert_allclose(quantiles(samples, shares), np.quantile(samples, shares, axis=0), rtol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(1, 500), (40, 12), (3, 3), (0,), (2, 0)])
+def test_ties_are_those_of_a_literal_loop(shape: tuple[int, ...]) -> None:
+    """Long rows are merged in another way than many short ones."""
+    generator = np.random.default_rng(0)
+    for values in (generator.uniform(-1, 1, shape), generator.integers(-9, 9, shape) / 1000):
+        values[generator.random(shape) < 0.1] = np.nan
+        expected = values.copy()
+        for row in expected.reshape(-1, shape[-1]) if values.size else ():
+            width, least = 1e-6 + 0.01 * np.nanmax(np.abs(row)), -np.inf
+            for at in np.argsort(row):
+                least = row[at] = least if row[at] - least <= width else row[at]
+        np.testing.assert_array_equal(with_ties(values, 0.01), expected)
