@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.bootstrap.names import Names
+from bench.statistics.bootstrap.names import Names, combinations, occurring
 from bench.statistics.bootstrap.resampling import Floats
 
 
@@ -44,15 +44,17 @@ def same_images(rows: pd.DataFrame, by: list[str], columns: Sequence[str] = ("va
     """
     if not len(rows):
         return []
-    key, keys = _codes(rows, by)
+    key, keys = combinations(rows, by)
     image, group = Names.of(rows["image"]), Names.of(rows["group"])
-    number = key * len(image.known) + image.place
-    of_image, first, place = np.unique(number, return_index=True, return_inverse=True)
+    key *= len(image.known)
+    key += image.place
+    of_image, place = occurring(key, len(keys) * len(image.known))
+    member = np.empty(len(of_image), dtype=group.place.dtype)
+    member[place[::-1]] = group.place[::-1]  # that of the first row
     arrays = _by_seed(rows, place, columns)
     known = np.asarray(np.isfinite(arrays[0]).any(axis=0))
     ends = np.searchsorted(of_image // len(image.known), np.arange(len(keys) + 1))
     alike: dict[tuple[int, bytes], list[int]] = {}
-    member = group.place[first]
     for at in range(len(keys)):
         inside = member[ends[at] : ends[at + 1]][known[ends[at] : ends[at + 1]]]
         alike.setdefault((len(inside), inside.tobytes()), []).append(at)
@@ -64,16 +66,6 @@ def same_images(rows: pd.DataFrame, by: list[str], columns: Sequence[str] = ("va
         groups = Names(group.known, member[chosen[0]])
         found.append(SameImages([keys[at] for at in places], stacked, groups, undefined))
     return found
-
-
-def _codes(rows: pd.DataFrame, by: list[str]) -> tuple[NDArray[np.integer[Any]], list[tuple[Any, ...]]]:
-    """Returns the number of the method of each row, and the methods in the order of their names."""
-    parts = [Names.of(rows[name]) for name in by]
-    shape = [len(one.known) for one in parts]
-    used, codes = np.unique(np.ravel_multi_index([one.place for one in parts], shape), return_inverse=True)
-    places = np.unravel_index(used, shape)
-    names = [one.known[place].tolist() for one, place in zip(parts, places, strict=True)]
-    return codes, list(zip(*names, strict=True))
 
 
 def _by_seed(rows: pd.DataFrame, place: NDArray[np.intp], columns: Sequence[str]) -> list[Floats]:

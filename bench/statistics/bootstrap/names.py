@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+_SPARSE = 4  # times as many numbers as things: few of them occur
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,40 @@ class Names:
         rank = np.empty(len(order), dtype=np.intp)
         rank[order] = np.arange(len(order))
         return Names(self.known[order], rank[self.place])
+
+
+def combinations(rows: pd.DataFrame, by: Sequence[str]) -> tuple[NDArray[np.intp], list[tuple[Any, ...]]]:
+    """Numbers the combinations of names that occur in rows, in the order of the names.
+
+    Args:
+        rows: N rows.
+        by: columns of names.
+
+    Returns:
+        The number of each row (N,), and the combinations.
+    """
+    number, known = np.zeros(len(rows), dtype=np.intp), list[tuple[Any, ...]]([()])
+    for column in by:
+        names = Names.of(rows[column])
+        number *= len(names.known)
+        number += names.place
+        used, number = occurring(number, len(known) * len(names.known))
+        before, last = np.divmod(used, max(1, len(names.known)))
+        known = [(*known[at], name) for at, name in zip(before, names.known[last].tolist(), strict=True)]
+    return number, known
+
+
+def occurring(numbers: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Returns those of ``count`` numbers that occur, and the place among them of each of N: as ``numpy.unique``.
+
+    Unless few of them occur, no numbers are sorted, which would take time and memory.
+    """
+    if count > _SPARSE * len(numbers):
+        return np.unique(numbers, return_inverse=True)
+    occurs = np.zeros(count, dtype=bool)
+    occurs[numbers] = True
+    used = np.flatnonzero(occurs)
+    return used, numbers if len(used) == count else (np.cumsum(occurs) - 1)[numbers]
 
 
 AnyNames = NDArray[Any] | pd.Series | Names

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.statistics.bootstrap.names import Names
+from bench.statistics.bootstrap.names import Names, combinations
 from bench.statistics.bootstrap.resampling import Floats
 
 Method = tuple[str, str]  # head, explainer
@@ -148,21 +148,20 @@ def pair(rows: pd.DataFrame) -> Paired:
     Raises:
         ValueError: a method has two scores of one image and seed.
     """
-    image, head, explainer = (Names.of(rows[name]) for name in ("image", "head", "explainer"))
+    image, group = Names.of(rows["image"]), Names.of(rows["group"])
+    method, methods = combinations(rows, ("head", "explainer"))
     seed, seeds = pd.factorize(rows["seed"].to_numpy(), sort=True)
-    both, method = np.unique(head.place * len(explainer.known) + explainer.place, return_inverse=True)
-    shape = (len(both), len(seeds), len(image.known))
+    shape = (len(methods), len(seeds), len(image.known))
     place = np.ravel_multi_index((method, seed, image.place), shape)
-    if len(place) and np.bincount(place).max() > 1:
+    values, scored = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+    scored.ravel()[place] = True
+    if np.count_nonzero(scored) < len(place):
         raise ValueError("a method has two scores of one image and seed")
-    values = np.full(shape, np.nan)
     values.ravel()[place] = rows["value"].to_numpy(dtype=float)
-    first = np.empty(len(image.known), dtype=np.intp)
-    first[image.place[::-1]] = np.arange(len(image))[::-1]
-    of_head, of_explainer = np.divmod(both, len(explainer.known))
-    names = zip(map(str, head.known[of_head]), map(str, explainer.known[of_explainer]), strict=True)
-    columns = dict(zip(names, values, strict=True))
-    return Paired(columns, image.known, Names.of(rows["group"])[first], tuple(map(int, seeds)))
+    of_image = np.empty(len(image.known), dtype=group.place.dtype)
+    of_image[image.place[::-1]] = group.place[::-1]  # that of its first row
+    columns = {(str(head), str(explainer)): column for (head, explainer), column in zip(methods, values, strict=True)}
+    return Paired(columns, image.known, Names(group.known, of_image), tuple(map(int, seeds)))
 
 
 def joined(parts: list[Paired]) -> Paired:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.statistics.bootstrap.names import AnyNames, Names
+from bench.statistics.bootstrap.names import AnyNames, Names, combinations, occurring
 from bench.statistics.bootstrap.resampling import clusters_of
 
 TEXT = ["b", "é", "a", "b", "a\u0301", "B"]
@@ -48,3 +48,22 @@ def test_groups_that_are_numbers_are_drawn_by_their_text() -> None:
     clusters, member = clusters_of(np.array([10, 9, 10]))
     assert clusters == clusters_of(np.array(["9", "10"]))[0]
     assert list(member) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.001])
+def test_combinations_are_numbered_in_the_order_of_their_names(share: float) -> None:
+    """5 heads × 60 explainers are more combinations than a byte has numbers, in which pandas stores such names."""
+    every = pd.MultiIndex.from_product([[f"h{at}" for at in range(5)], [f"e{at}" for at in range(60)], ["s"]])
+    rows = every.to_frame(index=False, name=["head", "explainer", "seed"]).sample(frac=2 * share, replace=True)
+    rows = rows.astype(pd.CategoricalDtype(sorted({*rows.to_numpy().ravel(), "a"}), ordered=True))
+    number, known = combinations(rows, ["head", "explainer", "seed"])
+    assert known == sorted(set(rows.itertuples(index=False, name=None)))
+    assert [known[at] for at in number] == [*rows.itertuples(index=False, name=None)]
+
+
+@pytest.mark.parametrize("count", [8, 9, 1000])
+def test_numbers_that_occur(count: int) -> None:
+    numbers = np.array([5, 7, 5, 0, 1, 2, 3, 4, 6])
+    for found, expected in zip(occurring(numbers, count), np.unique(numbers, return_inverse=True), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert [len(one) for one in occurring(numbers[:0], count)] == [0, 0]

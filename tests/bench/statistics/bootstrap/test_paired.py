@@ -30,6 +30,16 @@ def test_scores_are_aligned_by_seed_and_image() -> None:
     assert np.isnan(found.of([("no", "e")])).all()
 
 
+def test_methods_keep_their_scores_however_many_there_are() -> None:
+    """Names that pandas stores in a byte: 5 heads × 60 explainers have more combinations than that."""
+    every = {(f"h{head}", f"e{at}"): 100.0 * head + at for head in range(5) for at in range(60)}
+    made = pd.DataFrame([(*key, value) for key, value in every.items()], columns=["head", "explainer", "value"])
+    made = made.assign(seed=0, image="i", group="g")
+    names = ["head", "explainer", "image", "group"]
+    found = pair(made.astype(dict.fromkeys(names, "category")))
+    assert {method: value.item() for method, value in found.columns.items()} == every
+
+
 def test_two_scores_of_one_image_are_an_error() -> None:
     with pytest.raises(ValueError, match="two scores of one image"):
         pair(pd.concat([rows("a", "ab"), rows("a", "b")]))
