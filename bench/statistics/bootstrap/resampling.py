@@ -9,6 +9,7 @@ import io
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bench.seeds import seed_of
+from bench.seeds import seed_of_parts
 from bench.statistics.bootstrap.names import AnyNames, Names
 
 Floats = NDArray[np.float64]
@@ -24,6 +25,7 @@ Counts = NDArray[np.unsignedinteger[Any]]
 RESAMPLES = 1000
 #: Counts in a block, and bytes of counts that stay in memory; more of them wait in a temporary file.
 BLOCK, KEPT = 4_000_000, 2**27
+_AT_ONCE = 2**16  # names that are text at once
 _IN_CACHE = 2**13  # groups whose counts are multiplied at once
 _FEWEST_KEPT = 2  # draws that are kept whatever their size
 
@@ -41,7 +43,9 @@ def clusters_of(groups: AnyNames) -> tuple[Clusters, NDArray[np.integer[Any]]]:
     found = Names.of(groups)
     if found.known.inferred_type not in ("string", "empty"):
         found = Names.of(found.to_numpy().astype(str))
-    return Clusters(len(found.known), seed_of("bootstrap", *found.known.tolist())), found.place
+    count = len(found.known)
+    parts = (found.known[start : start + _AT_ONCE].tolist() for start in range(0, count, _AT_ONCE))
+    return Clusters(count, seed_of_parts(chain([["bootstrap"]], parts))), found.place
 
 
 class _Draws:

@@ -30,6 +30,12 @@ def test_blocks_continue_one_stream(monkeypatch: pytest.MonkeyPatch, block: int,
         np.testing.assert_array_equal(np.concatenate([*image_replicates(GROUPS, 31)]), whole_draw(GROUPS, 31))
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 7])
+def test_names_that_are_read_by_parts_have_the_same_seed(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(resampling, "_AT_ONCE", at_once)
+    assert clusters_of(GROUPS)[0].seed == seed_of("bootstrap", *sorted(set(GROUPS)))
+
+
 def test_means_of_groups_are_those_of_images() -> None:
     weights = whole_draw(GROUPS, 40)
     expected = np.empty((40, 3))
