@@ -198,24 +198,37 @@ class NameTable:
             start: place in a file; files of a data set mostly list the same images, and whether a guess is right takes
                 a tenth of the time.
         """
-        guess, moved = self._last.get(start), None
-        if guess is not None and len(guess) == len(values) and (self._names.gather(guess) == values).all():
+        guess = self._last.get(start)
+        if guess is not None and len(guess) == len(values) and self._are(guess, values).all():
             return guess, None
-        codes, are_known = self._places(values)
-        if not are_known:
-            before = self._names
-            self._names, self._dtype = pl.concat([before, values.unique()]).unique().sort(), None
-            moved, _ = self._places(before)
-            codes, _ = self._places(values)
+        codes, moved = self._places(values), None
+        if not self._are(codes, values).all():
+            moved = self._add(values)
+            codes = self._places(values)
         self._last[start] = codes
         return codes, moved
 
-    def _places(self, values: pl.Series) -> tuple[Codes, bool]:
-        """Returns the place of each value among the names, and whether all are among them."""
+    def _add(self, values: pl.Series) -> Codes | None:
+        """Adds those of the names that are new, and returns the new numbers of the old ones if they have moved."""
+        new, before = values.unique().sort(), self._names
+        new = new.filter(~self._are(self._places(new), new))
+        self._names, self._dtype = pl.concat([before, new], rechunk=True), None
+        if not len(before) or before[-1] < new[0]:  # files often list the images in their order
+            return None
+        self._names = self._names.sort()
+        return self._places(before)
+
+    def _places(self, values: pl.Series) -> Codes:
+        """Returns where each value is among the names, if it is among them."""
         if not len(self._names):
-            return np.zeros(len(values), dtype=np.int8), not len(values)
-        found = self._names.search_sorted(values).clip(upper_bound=len(self._names) - 1)
-        return found.to_numpy(), bool((self._names.gather(found) == values).all())
+            return np.zeros(len(values), dtype=np.int8)
+        return self._names.search_sorted(values).clip(upper_bound=len(self._names) - 1).to_numpy()
+
+    def _are(self, places: Codes, values: pl.Series) -> pl.Series:
+        """Returns whether the names at these places are the values."""
+        if not len(self._names):
+            return pl.repeat(False, len(values), eager=True)
+        return self._names.gather(places) == values
 
 
 class Coded:
