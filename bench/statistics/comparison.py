@@ -39,8 +39,9 @@ from bench.statistics.intervals import (
 from bench.statistics.sign_flip import sign_flip_tests
 
 ALPHA = 1 - LEVEL
-#: Means of groups that share a product; with more, their squares and counts would take too much memory.
-_AT_ONCE = 2**21
+#: Means of groups that share a product, with whose squares and counts more would take too much memory; means that wait
+#: for others of the same groups.
+_AT_ONCE, _WAITING = 2**21, 2**23
 BETTER, WORSE, TOO_FEW = "better", "worse", "too few images"
 SAME, NO_EVIDENCE = "no relevant difference", "no evidence of a relevant difference"
 
@@ -113,9 +114,12 @@ def columns_of_each(
         resamples: number of bootstrap samples.
     """
     sets: list[list[_Columns]] = []
-    waiting: dict[tuple[Clusters, int], list[tuple[list[_Columns], _Parts]]] = {}
+    waiting: dict[tuple[Clusters, int], _Waiting] = {}
 
-    def finish(members: list[tuple[list[_Columns], _Parts]]) -> None:
+    def size(members: _Waiting) -> int:
+        return sum(parts.groups.size for _, parts in members)
+
+    def finish(members: _Waiting) -> None:
         columns = _columns([parts for _, parts in members], tested, resamples)
         for (own, _), one in zip(members, columns, strict=True):
             own.append(one)
@@ -127,8 +131,10 @@ def columns_of_each(
             key = known[0], len(some)
             members = waiting.setdefault(key, [])
             members.append((own, _Parts(some, *known)))
-            if sum(parts.groups.size for _, parts in members) > _AT_ONCE:
+            if size(members) > _AT_ONCE:
                 finish(waiting.pop(key))
+            elif sum(map(size, waiting.values())) > _WAITING:
+                finish(waiting.pop(next(iter(waiting))))  # the one that waits longest
     for members in waiting.values():
         finish(members)
     return [_joined(parts) for parts in sets]
@@ -139,6 +145,9 @@ class _Columns(NamedTuple):
 
     columns: dict[str, Floats]
     largest: Floats
+
+
+_Waiting = list[tuple[list[_Columns], "_Parts"]]  # means of the same groups, with the columns of the set of each
 
 
 def _columns(parts: list[_Parts], tested: bool, resamples: int) -> list[_Columns]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from bench.report.frames.scores import Scores
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.bootstrap.names import Names
-from bench.statistics.bootstrap.paired import Paired
+from bench.statistics.bootstrap.paired import Paired, shares
 from bench.statistics.comparison import columns_of_each, difference
 from bench.statistics.intervals import FEWEST_GROUPS, Floats
 from bench.store.records import MetricFacts
@@ -44,23 +44,30 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
     keys = ["dataset", "backbone", "metric"]
     best = _opponents(verdict_frame(frames), metrics)
     for names, comparisons in best.groupby(keys, sort=False) if len(best) else ():
-        dataset, backbone, name = map(str, names)
-        paired, about_images, called = _aligned(frames, metrics[name], comparisons)
-        parts: list[_Part] = []
-        known = list(strata(about_images, paired, image_facts(frames, dataset, backbone)))
-        divided: dict[tuple[str, str], list[tuple[str, str, Bools]]] = {}
+        found += _of_metric(frames, metrics[str(names[-1])], comparisons)
+    strata_rows = pd.DataFrame(found)
+    return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
+
+
+def _of_metric(frames: Frames, metric: MetricFacts, comparisons: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a metric on one data set and backbone."""
+    paired, about_images, called = _aligned(frames, metric, comparisons)
+    facts = image_facts(frames, *(str(comparisons[key].iloc[0]) for key in ("dataset", "backbone")))
+    known = list(strata(about_images, paired, facts))
+    divided: dict[tuple[str, str], list[tuple[str, str, Bools]]] = {}
+
+    def parts() -> Iterator[_Part]:
         for row in comparisons.to_dict("records"):
-            about = {key: row[key] for key in (*keys, "method", "against")}
-            values, about["floor"] = _values(frames, metrics[name], paired, row)
-            limits = possible(metrics[name], about["floor"])
+            about = {key: row[key] for key in ("dataset", "backbone", "metric", "method", "against")}
+            values, about["floor"] = _values(frames, metric, paired, row)
+            limits = possible(metric, about["floor"])
             heads = row["head"], row["their_head"]
             if heads not in divided:
                 divided[heads] = [*shared(about_images, both_right(called, heads)), *known]
             for kind, stratum, inside in divided[heads]:
-                parts.append((about | {"by": kind, "stratum": stratum}, values, inside, limits))
-        found += _means(parts, paired)
-    strata_rows = pd.DataFrame(found)
-    return strata_rows[strata_rows["n"] > 0].reset_index(drop=True) if found else strata_rows
+                yield about | {"by": kind, "stratum": stratum}, values, inside, limits
+
+    yield from _means(parts(), paired)
 
 
 def _values(frames: Frames, metric: MetricFacts, paired: Paired, row: dict[Any, Any]) -> tuple[Floats, str]:
@@ -115,15 +122,21 @@ def _opponents(verdicts: pd.DataFrame, metrics: dict[str, MetricFacts]) -> pd.Da
 _Part = tuple[dict[str, Any], Floats, Bools, tuple[float, float]]
 
 
-def _means(parts: list[_Part], paired: Paired) -> Iterator[dict[str, Any]]:
+def _means(parts: Iterable[_Part], paired: Paired) -> Iterator[dict[str, Any]]:
     """Yields the means of subgroups: the names of each, its values (S,N,3), its images (S,N), and possible scores."""
-    filled = [one for one in parts if one[2].any()]
-    masked = (
-        ([np.where(inside[:, some, None], values[:, some], np.nan)], paired.groups[some])
-        for _, values, inside, _ in filled
-        for some in [np.flatnonzero(inside.any(axis=0))]
-    )
-    for (about, _, _, (lowest, highest)), rows in zip(filled, columns_of_each(masked), strict=True):
+    filled: list[tuple[dict[str, Any], tuple[float, float]]] = []
+
+    def masked() -> Iterator[tuple[Iterator[Floats], Names]]:
+        for about, values, inside, limits in parts:
+            if inside.any():
+                filled.append((about, limits))
+                some = np.flatnonzero(inside.any(axis=0))
+                yield (
+                    (np.where(inside[:, some, None], one[:, some], np.nan) for one in shares(values)),
+                    paired.groups[some],
+                )
+
+    for rows, (about, (lowest, highest)) in zip(columns_of_each(masked()), filled, strict=True):
         found: dict[str, Any] = {name: int(rows[name][0]) for name in ("n", "groups", "seeds")}
         apart = highest - lowest
         for name, mean, low, high in zip(_VALUES, rows["difference"], rows["low"], rows["high"], strict=True):
