@@ -74,7 +74,7 @@ def _name(one: DatasetAnswer) -> str:
 
 
 def _table(answer: Answer) -> Table:
-    columns = ("data set", "metric", "inherent", "", "post-hoc", "", "floor", "ceiling")
+    columns = ("data set", "metric", "inherent", "", "post-hoc", "", "floor", "ceiling (mask)")
     table = Table(*columns, title="Best map of each kind", title_justify="left", box=None, pad_edge=False)
     for one in answer.datasets:
         for question in one.questions:

@@ -98,6 +98,16 @@ class Question:
         return "" if self.has_own_ends else _end(self.said.ceiling)
 
     @property
+    def mask_is_best(self) -> bool:
+        """Whether no map can score better than the mask, as for localisation."""
+        return self.said.question != FAITHFUL
+
+    @property
+    def ceiling_name(self) -> str:
+        """What 100 percent of the bar is."""
+        return "ceiling" if self.mask_is_best else "lesion mask"
+
+    @property
     def has_own_ends(self) -> bool:
         """Whether each network has a floor and a ceiling of its own, because the scores depend on the network."""
         return self.said.question == FAITHFUL and len({mark.score.head for mark in self.marks}) > 1

@@ -25,7 +25,11 @@ TERMS = {
         "Whether a map shows what the model uses: its prediction should change if the marked patches are removed.",
     ),
     "floor": ("floor", "Score of random maps. A method at the floor (0 %) tells nothing."),
-    "ceiling": ("ceiling", "Score of the lesion mask itself, used as a map (100 %)."),
+    "ceiling": (
+        "ceiling",
+        "Score of the lesion mask itself, used as a map (100 %). No map points at lesions better. A map can be more "
+        "faithful than the mask, because a model may use other parts of an image.",
+    ),
     "grid-ceiling": (
         "best map on the grid",
         "Score of the lesion mask averaged over the cells of the network's features: what a map of that resolution can "
