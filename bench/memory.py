@@ -113,7 +113,7 @@ class PeakMemory:
 
             peak: float = torch.cuda.max_memory_allocated(self.device)
         else:
-            peak = _peak_resident()
+            peak = peak_resident()
         self.mebibytes = max(peak - self._start, 0.0) / 2**20  # in this order, max keeps a nan
 
 
@@ -125,7 +125,7 @@ def available_memory() -> float:
     return min(found)
 
 
-def _peak_resident() -> float:
+def peak_resident() -> float:
     """Returns the peak resident size in bytes since the last reset, which psutil cannot read; nan if unknown."""
     lines = _STATUS.read_text(encoding="utf-8").splitlines() if _STATUS.exists() else []
     return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), float("nan"))

@@ -5,16 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench.errors import NotApplicable
+from bench.statistics.classification import Integers, Weights
 from bench.statistics.intervals import Floats
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Integers = NDArray[np.int64]
 Target = Literal["logit", "contrast"]
 _UNTRAINED = "a network whose output is a number is explained here, and not trained"
 
@@ -85,7 +82,7 @@ class Outputs(ABC):
         self,
         logits: Floats,
         labels: Integers,
-        weights: Floats | None = None,
+        weights: Weights | None = None,
         healthy: int | None = 0,
         ordered: bool = True,
         folds: Integers | None = None,

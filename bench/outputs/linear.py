@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.outputs.base import Integers, Outputs, Target
-from bench.statistics.classification import CLASSIFICATION_SCORES
+from bench.outputs.base import Outputs, Target
+from bench.statistics.classification import CLASSIFICATION_SCORES, Integers, Weights, blocks_of
 from bench.statistics.intervals import Floats
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class Linear(Outputs):
         self,
         logits: Floats,
         labels: Integers,
-        weights: Floats | None = None,
+        weights: Weights | None = None,
         healthy: int | None = 0,
         ordered: bool = True,
         folds: Integers | None = None,
     ) -> dict[str, Floats]:
         """Returns nan for every score of a classification."""
-        count = 1 if weights is None else len(weights)
+        count = sum(map(len, blocks_of(weights, len(labels))))
         return {name: np.full(count, np.nan) for name in CLASSIFICATION_SCORES}
 
     def counts(self, labels: Integers, classes: int) -> list[int]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.outputs.base import Integers, Outputs, Target
+from bench.outputs.base import Outputs, Target
 from bench.plain.names import NO_FINDING
+from bench.statistics.classification import Integers, Weights
 from bench.statistics.findings import macro_scores, sigmoid
 from bench.statistics.intervals import Floats
 
@@ -72,7 +73,7 @@ class Sigmoid(Outputs):
         self,
         logits: Floats,
         labels: Integers,
-        weights: Floats | None = None,
+        weights: Weights | None = None,
         healthy: int | None = 0,
         ordered: bool = True,
         folds: Integers | None = None,

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.outputs.base import Integers, Outputs, Target
-from bench.statistics.classification import auc, balanced_accuracy, classification_scores, softmax
+from bench.outputs.base import Outputs, Target
+from bench.statistics.classification import (
+    Integers,
+    Weights,
+    auc,
+    balanced_accuracy,
+    classification_scores,
+    softmax,
+)
 from bench.statistics.intervals import Floats
 
 if TYPE_CHECKING:
@@ -64,7 +71,7 @@ class Softmax(Outputs):
         self,
         logits: Floats,
         labels: Integers,
-        weights: Floats | None = None,
+        weights: Weights | None = None,
         healthy: int | None = 0,
         ordered: bool = True,
         folds: Integers | None = None,

@@ -6,12 +6,15 @@ samples; scikit-learn, which takes one at a time, is the oracle of the tests.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.statistics.intervals import Floats
 
 Integers = NDArray[np.int64]
+Weights = Floats | Iterable[Floats]
 
 #: Name -> True if higher is better, in the order of the table.
 CLASSIFICATION_SCORES = {
@@ -30,7 +33,7 @@ CLASSIFICATION_SCORES = {
 def classification_scores(
     logits: Floats,
     labels: Integers,
-    weights: Floats | None = None,
+    weights: Weights | None = None,
     healthy: int | None = 0,
     ordered: bool = True,
     folds: Integers | None = None,
@@ -46,7 +49,8 @@ def classification_scores(
     Args:
         logits: (N,C).
         labels: (N,) class indices.
-        weights: (B,N) count of each image in each of B samples; None = every image once.
+        weights: (B,N) count of each image in each of B samples, or blocks (b,N) of them, one after the other; None =
+            every image once.
         healthy: index of the healthy class; None = there is none.
         ordered: True if a higher class index is a higher grade; two classes need no order.
         folds: (N,) fold whose classifier has predicted each image; None = one classifier has predicted all.
@@ -54,19 +58,55 @@ def classification_scores(
     Returns:
         Name -> (B,) values, nan if undefined; all are nan if a logit is NaN or infinite.
     """
-    weights = np.ones((1, len(labels))) if weights is None else weights
-    if not np.isfinite(logits).all():
-        return {name: np.full(len(weights), np.nan) for name in CLASSIFICATION_SCORES}
-    probabilities = softmax(logits)
-    predicted = probabilities.argmax(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        counts = confusion(labels, predicted, weights, logits.shape[1])
-        scores = _from_confusion(counts, healthy)
-    if not ordered and logits.shape[1] > 2:
-        scores["kappa"] = np.full(len(counts), np.nan)
-    scores["auc"] = auc(probabilities, labels, weights, folds)
-    scores["ece"] = expected_calibration_error(probabilities, labels, weights)
-    return {name: scores[name] for name in CLASSIFICATION_SCORES}
+    prepared = Predictions(logits, labels, healthy, ordered, folds)
+    return joined([prepared.scores(block) for block in blocks_of(weights, len(labels))])
+
+
+def blocks_of(weights: Weights | None, images: int) -> Iterable[Floats]:
+    """Returns weights (B,N) in blocks (b,N); without any, every image counts once."""
+    if weights is None:
+        return [np.ones((1, images))]
+    return [weights] if isinstance(weights, np.ndarray) else weights
+
+
+def joined(parts: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
+    """Joins the scores of blocks."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in CLASSIFICATION_SCORES}
+
+
+class Predictions:
+    """Predictions of N images, ranked once for the scores of many weightings; arguments as of the function above."""
+
+    def __init__(
+        self,
+        logits: Floats,
+        labels: Integers,
+        healthy: int | None = 0,
+        ordered: bool = True,
+        folds: Integers | None = None,
+    ) -> None:
+        self._classes, self._healthy = logits.shape[1], healthy
+        self._has_kappa = ordered or self._classes == 2
+        self._defined = bool(np.isfinite(logits).all())
+        if self._defined:
+            probabilities = softmax(logits)
+            self._pair = labels * self._classes + probabilities.argmax(axis=1)
+            self._calibration = _Calibration(probabilities, labels)
+            self._rankings = _rankings(probabilities, labels, folds)
+
+    def scores(self, weights: Floats) -> dict[str, Floats]:
+        """Computes the scores, each (b,), with weights (b,N)."""
+        nothing = np.full(len(weights), np.nan)
+        if not self._defined:
+            return dict.fromkeys(CLASSIFICATION_SCORES, nothing)
+        counts = _sums(weights, self._pair, self._classes**2).reshape(-1, self._classes, self._classes)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores = _from_confusion(counts, self._healthy)
+        if not self._has_kappa:
+            scores["kappa"] = nothing
+        scores["auc"] = np.mean([one.area(weights) for one in self._rankings], axis=0)
+        scores["ece"] = self._calibration.error(weights)
+        return scores
 
 
 def balanced_accuracy(predicted: Integers, labels: Integers) -> float:
@@ -87,11 +127,9 @@ def softmax(logits: Floats) -> Floats:
     return probabilities
 
 
-def confusion(labels: Integers, predicted: Integers, weights: Floats, num_classes: int) -> Floats:
-    """Computes weighted confusion matrices (B,C,C): true class by predicted class."""
-    pairs = np.eye(num_classes**2)[labels * num_classes + predicted]
-    counts: Floats = (weights @ pairs).reshape(-1, num_classes, num_classes)
-    return counts
+def _sums(weights: Floats, bins: Integers, count: int, values: Floats | None = None) -> Floats:
+    """Sums weights (b,N), or their products with values (N,), over the images of each bin: (b,count)."""
+    return np.stack([np.bincount(bins, one if values is None else one * values, count) for one in weights])
 
 
 def _from_confusion(counts: Floats, healthy: int | None) -> dict[str, Floats]:
@@ -141,26 +179,43 @@ def auc(
     weights = np.ones((1, len(labels))) if weights is None else weights
     if np.isnan(probabilities).any():
         return np.full(len(weights), np.nan)
-    classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-    folds = np.zeros(len(labels), dtype=int) if folds is None else folds
-    areas = [_binary_auc(probabilities[:, one], labels == one, weights, folds) for one in classes]
-    mean: Floats = np.mean(areas, axis=0)
+    mean: Floats = np.mean([one.area(weights) for one in _rankings(probabilities, labels, folds)], axis=0)
     return mean
 
 
-def _binary_auc(scores: Floats, positive: NDArray[np.bool_], weights: Floats, folds: Integers) -> Floats:
-    won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for fold in np.unique(folds):
-        order = np.flatnonzero(folds == fold)
-        order = order[np.argsort(scores[order], kind="stable")]
-        starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # runs of equal scores
-        above = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-        below = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-        won += (above * (below.cumsum(axis=1) - below / 2)).sum(axis=1)
-        pairs += above.sum(axis=1) * below.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        area: Floats = won / pairs
-    return area
+def _rankings(probabilities: Floats, labels: Integers, folds: Integers | None) -> list[_Ranking]:
+    """Returns the ranking by each class; two classes share one."""
+    classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    return [_Ranking(probabilities[:, one], labels == one, folds) for one in classes]
+
+
+class _Ranking:
+    """Order of images by a score (N,), in each fold of its own."""
+
+    def __init__(self, scores: Floats, positive: NDArray[np.bool_], folds: Integers | None) -> None:
+        inside = (
+            [np.arange(len(scores))] if folds is None else [np.flatnonzero(folds == one) for one in np.unique(folds)]
+        )
+        self._folds: list[tuple[Integers, NDArray[np.bool_], Integers]] = []
+        for some in inside:
+            order = some[np.argsort(scores[some], kind="stable")]
+            starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # runs of equal scores
+            self._folds.append((order, positive[order], starts))
+
+    def area(self, weights: Floats) -> Floats:
+        """Computes the area under the ROC curve (b,) with weights (b,N)."""
+        won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+        for order, positive, starts in self._folds:
+            here = weights[:, order]
+            above = here * positive
+            below = here - above
+            if len(starts) < len(order):
+                above, below = (np.add.reduceat(one, starts, axis=1) for one in (above, below))
+            won += (above * (below.cumsum(axis=1) - below / 2)).sum(axis=1)
+            pairs += above.sum(axis=1) * below.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            area: Floats = won / pairs
+        return area
 
 
 def expected_calibration_error(
@@ -180,9 +235,19 @@ def expected_calibration_error(
     Source: Guo et al. 2017, arXiv:1706.04599, eq. 3.
     """
     weights = np.ones((1, len(labels))) if weights is None else weights
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum(np.ceil(confidence * bins).astype(int) - 1, bins - 1)
-    gaps = (weights * (correct - confidence)) @ np.eye(bins)[bin_of]
-    error: Floats = np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
-    return error
+    return _Calibration(probabilities, labels, bins).error(weights)
+
+
+class _Calibration:
+    """Bin of each image, and the gap between its confidence and its being right."""
+
+    def __init__(self, probabilities: Floats, labels: Integers, bins: int = 15) -> None:
+        confidence = probabilities.max(axis=1)
+        self._gap, self._bins = (probabilities.argmax(axis=1) == labels) - confidence, bins
+        self._bin = np.minimum(np.ceil(confidence * bins).astype(int) - 1, bins - 1)
+
+    def error(self, weights: Floats) -> Floats:
+        """Computes ``expected_calibration_error`` (b,) with weights (b,N)."""
+        gaps = _sums(weights, self._bin, self._bins, self._gap)
+        error: Floats = np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
+        return error

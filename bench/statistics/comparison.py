@@ -41,7 +41,7 @@ from bench.statistics.sign_flip import sign_flip_tests
 ALPHA = 1 - LEVEL
 #: Means of groups that share a product, with whose squares and counts more would take too much memory; means that wait
 #: for others of the same groups.
-_AT_ONCE, _WAITING = 2**21, 2**23
+_AT_ONCE, _WAITING = 2**20, 2**22
 BETTER, WORSE, TOO_FEW = "better", "worse", "too few images"
 SAME, NO_EVIDENCE = "no relevant difference", "no evidence of a relevant difference"
 
@@ -120,8 +120,10 @@ def columns_of_each(
         return sum(parts.groups.size for _, parts in members)
 
     def finish(members: _Waiting) -> None:
-        columns = _columns([parts for _, parts in members], tested, resamples)
-        for (own, _), one in zip(members, columns, strict=True):
+        owners, ends = [own for own, _ in members], np.cumsum([len(parts.mean) for _, parts in members])
+        together = _Parts.joined([parts for _, parts in members])
+        members.clear()  # frees what is joined
+        for own, one in zip(owners, _columns(together, ends[:-1], tested, resamples), strict=True):
             own.append(one)
 
     for differences, groups in comparisons:
@@ -150,9 +152,8 @@ class _Columns(NamedTuple):
 _Waiting = list[tuple[list[_Columns], "_Parts"]]  # means of the same groups, with the columns of the set of each
 
 
-def _columns(parts: list[_Parts], tested: bool, resamples: int) -> list[_Columns]:
-    """Computes the columns of several means of the same groups, all but those of the interval."""
-    together, ends = _Parts.joined(parts), np.cumsum([len(one.mean) for one in parts])[:-1]
+def _columns(together: _Parts, ends: NDArray[np.integer[Any]], tested: bool, resamples: int) -> list[_Columns]:
+    """Computes the columns of means of the same groups, all but those of the interval, and divides them at ends."""
     deviations = scaled(studentised(replicates(together.clusters, resamples), together.groups), together.count)
     columns = {"difference": together.mean} | together.facts | together.errors(resamples)
     columns["stretch"] = stretch(deviations)

@@ -7,7 +7,14 @@ from numpy.typing import NDArray
 
 from bench.statistics.bootstrap.names import AnyNames
 from bench.statistics.bootstrap.resampling import RESAMPLES, clusters_of, group_sums, resampled_ratios
-from bench.statistics.classification import CLASSIFICATION_SCORES, Integers, classification_scores
+from bench.statistics.classification import (
+    CLASSIFICATION_SCORES,
+    Integers,
+    Predictions,
+    Weights,
+    blocks_of,
+    joined,
+)
 from bench.statistics.intervals import Estimate, Floats, limits, mean_over, ratio
 
 
@@ -18,7 +25,7 @@ def sigmoid(logits: Floats) -> Floats:
 
 
 def scores_by_finding(
-    logits: Floats, labels: Integers, weights: Floats | None = None, folds: Integers | None = None
+    logits: Floats, labels: Integers, weights: Weights | None = None, folds: Integers | None = None
 ) -> dict[str, Floats]:
     """Computes the scores of ``CLASSIFICATION_SCORES`` of each finding, on the images whose label is known.
 
@@ -28,30 +35,31 @@ def scores_by_finding(
     Args:
         logits: (N,F).
         labels: (N,F), 1 if the finding is present, 0 if it is absent, -1 if that is unknown.
-        weights: (B,N) count of each image in each of B samples; None = every image once.
-        folds: (N,) as of ``classification_scores``.
+        weights: as of ``classification_scores``.
+        folds: the same.
 
     Returns:
         Name -> (B,F) values, nan if undefined.
     """
-    weights = np.ones((1, len(labels))) if weights is None else weights
-    found = {name: np.full((len(weights), labels.shape[1]), np.nan) for name in CLASSIFICATION_SCORES}
-    for finding in range(labels.shape[1]):
-        known = labels[:, finding] >= 0
-        if not known.any():
-            continue
+    known, prepared = labels >= 0, dict[int, Predictions]()
+    for finding in np.flatnonzero(known.any(axis=0)).tolist():
+        there = known[:, finding]
         # The softmax of (0, z) is (1 - sigmoid(z), sigmoid(z)).
-        pair = np.stack([np.zeros(known.sum()), logits[known, finding]], axis=1)
-        with np.errstate(invalid="ignore"):
-            own = None if folds is None else folds[known]
-            scores = classification_scores(pair, labels[known, finding], weights[:, known], folds=own)
-        for name, values in scores.items():
-            found[name][:, finding] = values
-    return found
+        pair = np.stack([np.zeros(there.sum()), logits[there, finding]], axis=1)
+        own = None if folds is None else folds[there]
+        prepared[finding] = Predictions(pair, labels[there, finding], folds=own)
+    parts = []
+    for block in blocks_of(weights, len(labels)):
+        found = {name: np.full((len(block), labels.shape[1]), np.nan) for name in CLASSIFICATION_SCORES}
+        for finding, predictions in prepared.items():
+            for name, values in predictions.scores(block[:, known[:, finding]]).items():
+                found[name][:, finding] = values
+        parts.append(found)
+    return joined(parts)
 
 
 def macro_scores(
-    logits: Floats, labels: Integers, weights: Floats | None = None, folds: Integers | None = None
+    logits: Floats, labels: Integers, weights: Weights | None = None, folds: Integers | None = None
 ) -> dict[str, Floats]:
     """Averages ``scores_by_finding`` over the findings for which a score is defined -> name -> (B,) values."""
     found = scores_by_finding(logits, labels, weights, folds)

@@ -52,6 +52,18 @@ def read_metadata(path: Path) -> dict[str, str]:
     return dict(_metadata_of_stamp(path, file_stamp(path)))
 
 
+def read_through(path: Path) -> None:
+    """Reads every row of a scores file, some after the other, to see whether it can be read.
+
+    Raises:
+        OSError: it cannot be read.
+        pyarrow.ArrowInvalid: it is not a parquet file.
+    """
+    with pq.ParquetFile(path) as file:
+        for part in range(file.num_row_groups):
+            file.read_row_group(part)
+
+
 @lru_cache(maxsize=4096)
 def _metadata_of_stamp(path: Path, stamp: tuple[int, ...]) -> dict[str, str]:
     metadata = pq.read_schema(path).metadata or {}

@@ -10,7 +10,6 @@ table of it. With ``--queries`` the same reads of a finished run are timed with 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,10 +23,11 @@ import pandas as pd
 import polars as pl
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench.files import replacing
-from bench.memory import give_memory_back
+from bench.memory import give_memory_back, peak_resident
 from bench.report.contents import TOPICS, part_of
 from bench.report.frames.load import load_frames
 from bench.store.cell_facts import MachineFacts
@@ -85,7 +85,25 @@ def write_run(folder: Path, images: int, methods: int, metrics: int) -> None:
             parts = score_parts(generator, images, [one.name for one in measured], place / methods)
             write_scores(replacing(cell.scores_file(name)), parts, fingerprint="generated")
             outcomes[name] = ExplainerOutcome(status="ok", fingerprint="generated")
+        predictions = predicted(np.random.default_rng(number), images)
+        with replacing(cell.predictions) as file:
+            predictions.to_parquet(file, index=False)
+        with replacing(cell.explained) as file:
+            predictions.drop(columns="group").to_parquet(file, index=False)
         cell.write_record(CellRecord(status="ok", plan="generated", base=key.head, explainers=outcomes))
+
+
+def predicted(generator: np.random.Generator, images: int) -> pd.DataFrame:
+    """Returns the predictions of a classifier; two images per group, of which one is healthy."""
+    names, groups = named(np.arange(images))
+    label = np.arange(images) % 2
+    logits = {f"logit_{at}": generator.normal(label == at).astype(np.float32) for at in range(2)}
+    return pd.DataFrame({"image": names, "group": groups, "label": label} | logits)
+
+
+def named(numbers: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns the names of images and of their groups."""
+    return np.char.mod("i%08d", numbers), np.char.mod("g%08d", numbers // 2)
 
 
 def score_parts(
@@ -94,7 +112,7 @@ def score_parts(
     """Yields the rows of one explainer, a share of the images after the other; two images per group."""
     for start in range(0, images, SHARE):
         numbers = np.arange(start, min(start + SHARE, images))
-        names, groups = (np.char.mod(form, value) for form, value in (("i%08d", numbers), ("g%08d", numbers // 2)))
+        names, groups = named(numbers)
         about = {"label": 1, "predicted": 1, "target": 1, "diseased": True, "variant": "", "step": -1}
         parts = []
         for metric in metrics:
@@ -110,7 +128,7 @@ def make_tables(folder: Path) -> None:
     frames = load_frames(folder)
     for topic in TOPICS:
         part_of(frames, topic)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = peak_resident() / 2**20  # getrusage would include what the process that started this one had taken
     print(f"{time.perf_counter() - start:.1f} s | {time.process_time() - cpu:.1f} s | {memory:.0f} MiB")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from bench.report.comparisons.choices import chosen
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.figures.looks import head_look
 from bench.report.figures.style import GREY, LIGHT, Drawing, by_backbone, legend_below, panels
-from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits
+from bench.report.frames.classification import POSSIBLE, head_scores, with_limits
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import main_metrics, title
 from bench.report.gaps import Missing
@@ -25,7 +25,6 @@ from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import CLASSIFICATION_SCORES
 from bench.statistics.comparison import non_inferiority
 from bench.statistics.intervals import Floats
-from bench.store.records import DatasetFacts
 from bench.text.media import figure_text
 
 MARGIN = 0.02
@@ -53,26 +52,22 @@ def price_frame(frames: Frames) -> pd.DataFrame:
         black_boxes = [head for head in heads if head not in inherent]
         if not inherent or not black_boxes:
             continue
-        facts = frames.record.datasets[str(dataset)]
-        theirs = _by_seed(rows[rows["head"] == black_boxes[0]], facts)
+        of_head = partial(head_scores, frames, str(dataset), str(backbone))
+        theirs = of_head(black_boxes[0], rows[rows["head"] == black_boxes[0]])
         for head in inherent:
             about = {"dataset": dataset, "backbone": backbone, "head": head, "black_box": black_boxes[0]}
             ours = rows[rows["head"] == head]
             if theirs.keys() & set(ours["seed"]):
-                price = _price(_by_seed(ours, facts), theirs, ours["image"].nunique(), ours["group"].nunique())
+                price = _price(of_head(head, ours), theirs, ours["image"].nunique(), ours["group"].nunique())
                 found.append(about | price | _gains(frames, gains, about))
     return pd.DataFrame(found)
 
 
-def _by_seed(rows: pd.DataFrame, facts: DatasetFacts) -> dict[int, Floats]:
-    """Returns seed -> ``SCORES`` of a head (1+B,1,scores)."""
-    return {seed: seed_scores(rows, [seed], facts)[..., _PLACES] for seed in sorted(rows["seed"].unique())}
-
-
 def _price(ours: dict[int, Floats], theirs: dict[int, Floats], images: int, groups: int) -> dict[str, Any]:
-    """Computes the differences of every score over the seeds that both have, with intervals and verdicts."""
+    """Computes the differences of ``SCORES`` over the seeds that both have, with intervals and verdicts."""
     seeds = [seed for seed in ours if seed in theirs]
-    mean, *ends = with_limits(np.concatenate([ours[seed] - theirs[seed] for seed in seeds], axis=1), groups)
+    differences = np.concatenate([ours[seed] - theirs[seed] for seed in seeds], axis=1)
+    mean, *ends = with_limits(differences[..., _PLACES], groups)
     apart = np.diff(POSSIBLE, axis=0)[0, _PLACES]
     low, high = np.clip(ends, -apart, apart)
     price: dict[str, Any] = {"n": images, "groups": groups, "seeds": len(seeds)}

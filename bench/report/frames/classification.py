@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from bench.outputs import outputs_of
+from bench.report.frames.load import Frames
 from bench.statistics.bootstrap.resampling import image_replicates
 from bench.statistics.classification import CLASSIFICATION_SCORES, Integers
 from bench.statistics.findings import scores_by_finding
@@ -18,6 +20,23 @@ from bench.store.records import DatasetFacts
 #: Lowest and highest possible scores, in the order of ``CLASSIFICATION_SCORES``.
 POSSIBLE = np.array([[-1 if name == "kappa" else 0, 1] for name in CLASSIFICATION_SCORES]).T
 _RESAMPLES = 500
+
+
+def head_scores(frames: Frames, dataset: str, backbone: str, head: str, rows: pd.DataFrame) -> dict[int, Floats]:
+    """Scores the predictions ``rows`` of a classifier, once per run -> seed -> (1+B,1,scores) of ``seed_scores``."""
+    known, facts = _known(frames), frames.record.datasets[dataset]
+    found: dict[int, Floats] = {}
+    for seed in sorted(rows["seed"].unique()):
+        key = dataset, backbone, head, int(seed)
+        if key not in known:
+            known[key] = seed_scores(rows, [seed], facts)
+        found[int(seed)] = known[key]
+    return found
+
+
+@lru_cache(maxsize=2)
+def _known(frames: Frames) -> dict[tuple[str, str, str, int], Floats]:
+    return {}
 
 
 def seed_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts) -> Floats:
@@ -31,8 +50,8 @@ def finding_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts
     for seed in seeds:
         logits, labels, weights = _inputs(rows[rows["seed"] == seed], facts)
         folds = _folds(rows[rows["seed"] == seed])
-        parts = [scores_by_finding(logits, labels, some, folds) for some in weights]
-        found.append(np.concatenate([np.stack(list(scores.values()), axis=2) for scores in parts]))
+        scores = scores_by_finding(logits, labels, weights, folds)
+        found.append(np.stack(list(scores.values()), axis=2))
     return np.stack(found, axis=1)
 
 
@@ -47,8 +66,7 @@ def _inputs(rows: pd.DataFrame, facts: DatasetFacts) -> tuple[Floats, Integers, 
 def _scores(rows: pd.DataFrame, facts: DatasetFacts) -> Floats:
     (logits, labels, weights), outputs = _inputs(rows, facts), outputs_of(facts)
     about = (facts.healthy, facts.ordered, _folds(rows))
-    parts = [outputs.scores(logits, labels, some, *about) for some in weights]
-    return np.concatenate([np.stack(list(scores.values()), axis=1) for scores in parts])
+    return np.stack(list(outputs.scores(logits, labels, weights, *about).values()), axis=1)
 
 
 def _folds(rows: pd.DataFrame) -> Integers | None:

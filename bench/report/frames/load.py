@@ -22,7 +22,7 @@ from bench.report.frames.reader import ABOUT, CELL
 from bench.report.frames.scores import Scores
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
-from bench.store.scores import SCORE_COLUMNS, SCORE_SCHEMA
+from bench.store.scores import SCORE_COLUMNS, SCORE_SCHEMA, read_through
 from bench.store.stored_files import collecting
 
 
@@ -224,7 +224,7 @@ def _joined(tables: list[pa.Table]) -> pd.DataFrame:
 def _costs(cell: CellStore, explainers: list[str]) -> Iterator[tuple[str, str, pa.Table]]:
     """Yields explainers with readable scores, the paths of these, and the rows about their cost."""
     paths = {name: cell.scores_file(name) for name in explainers}
-    good = {name: str(path) for name, path in paths.items() if cell.files.is_good(path, pq.read_table)}
+    good = {name: str(path) for name, path in paths.items() if cell.files.is_good(path, read_through)}
     if not good:
         return
     scan = pl.scan_parquet(list(good.values()), glob=False, include_file_paths="path").filter(pl.col("image") == "")

@@ -23,7 +23,7 @@ _MARGIN = 0.01  # of a metric's range, or of its unit if it is unbounded: smalle
 
 
 #: Bytes of aligned scores that stay in memory; others wait in a temporary file.
-KEPT = 2**25
+KEPT = 2**23
 
 
 class Budget:

@@ -35,19 +35,19 @@ Codes = NDArray[np.integer[Any]]
 #: Text that takes few bytes, for the names of many images.
 _COMPACT = pd.StringDtype("pyarrow", na_value=np.nan)
 _SCORED = (pl.col("step") < 0) & (pl.col("image") != "")
+_ROW = "row of the file"
 NARROW = dict[str, type[np.integer[Any]]](label=np.int16, predicted=np.int16, target=np.int16, step=np.int8)
 
 
 @dataclass(eq=False)
 class Reader:
-    """Reads files of scores; keeps all rows of a small run and the parts that were asked for, of a large run the last.
+    """Reads files of scores; keeps all rows of a small run and the parts that were asked for, of a large run none.
 
     Attributes:
         files: one row per file, with its path and the columns ``ABOUT``, numbered from 0 by the index.
     """
 
     files: pd.DataFrame
-    _last: tuple[Any, pd.DataFrame] | None = None
     _parts: dict[Any, pd.DataFrame] = field(default_factory=dict)
     _curves: tuple[Any, pd.DataFrame, dict[str, slice]] | None = None
     _names: dict[str, NameTable] = field(default_factory=dict)
@@ -57,28 +57,29 @@ class Reader:
         """Number of rows by file, metric and variant."""
         if not len(self.files):
             return pd.DataFrame({"file": [], "metric": [], "variant": [], "rows": []})
-        scan = pl.scan_parquet(list(self.files["path"]), glob=False, include_file_paths="path").filter(_SCORED)
-        counted = scan.group_by("path", "metric", "variant").agg(pl.len().alias("rows")).collect(engine="streaming")
+        paths = list(self.files["path"])
+        together = [paths] if self._few_steps else [[path] for path in paths]  # at once, large files take much memory
+        counted: pl.DataFrame = pl.concat([_counts(some) for some in together])
         found = pd.DataFrame(counted.to_dict(as_series=False))
         number = dict(zip(self.files["path"], self.files.index, strict=True))
         return found.assign(file=[number[path] for path in found.pop("path")])
 
     @cached_property
-    def _every(self) -> tuple[pd.DataFrame, NDArray[np.intp]]:
+    def _every(self) -> tuple[pd.DataFrame, Codes]:
         """All rows, and the number of the file of each."""
         return self._read(self.files, None)
 
-    def _read(self, files: pd.DataFrame, metrics: Collection[str] | None) -> tuple[pd.DataFrame, NDArray[np.intp]]:
+    def _read(self, files: pd.DataFrame, metrics: Collection[str] | None) -> tuple[pd.DataFrame, Codes]:
         """Reads the rows of metrics in files, and the number of the file of each."""
         read = {name: self._column(name, NARROW.get(name)) for name in SCORE_COLUMNS}
-        file, parts = list[NDArray[np.intp]](), self._parts_of_files(metrics)
+        file, parts = list[Codes](), self._parts_of_files(metrics)
         for number, (index, path) in enumerate(files["path"].items()):
             for start, table in _of_file(path, metrics, parts.get(index, 1)):
-                file.append(np.full(len(table), number))
+                file.append(np.full(len(table), number, dtype=np.int32))
                 for name, column in read.items():
                     column.add(table[name], start)
         if not file:
-            return pd.DataFrame({name: [] for name in (*SCORE_COLUMNS, *ABOUT)}), np.array([], dtype=np.intp)
+            return pd.DataFrame({name: [] for name in (*SCORE_COLUMNS, *ABOUT)}), np.array([], dtype=np.int32)
         columns, of_file = {name: read.pop(name).whole() for name in SCORE_COLUMNS}, np.concatenate(file)
         for name in ABOUT:
             facts = files[name]
@@ -97,7 +98,7 @@ class Reader:
         return Coded(self._names.setdefault(name, NameTable())) if name in CATEGORIES else Numbers(narrow)
 
     @cached_property
-    def _by_metric(self) -> dict[str, tuple[pd.DataFrame, NDArray[np.intp]]]:
+    def _by_metric(self) -> dict[str, tuple[pd.DataFrame, Codes]]:
         rows, file = self._every
         places = rows.groupby("metric", sort=False).indices
         return {str(name): (rows.iloc[place], file[place]) for name, place in places.items()}
@@ -142,10 +143,7 @@ class Reader:
         elif self._few_rows:
             rows, file = self._by_metric.get("".join(metrics or ()), (self._every[0][:0], self._every[1][:0]))
         else:
-            if self._last is None or self._last[0] != key:
-                self._last = None  # frees it before the next ones are read
-                self._last = key, self._read(self.files.loc[files], metrics)[0]
-            return self._last[1]
+            return self._read(self.files.loc[files], metrics)[0]
         if len(files) == len(self.files):
             return rows
         if key not in self._parts:
@@ -169,6 +167,11 @@ class Reader:
         return min(READ_ROWS, KEPT_ROWS)
 
 
+def _counts(paths: list[str]) -> pl.DataFrame:
+    scan = pl.scan_parquet(paths, glob=False, include_file_paths="path").filter(_SCORED)
+    return scan.group_by("path", "metric", "variant").agg(pl.len().alias("rows")).collect(engine="streaming")
+
+
 def _names(of_file: pd.Series) -> Any:
     """Returns names as categories in their order, so that nothing sorts them again."""
     return pd.Categorical(of_file.astype("str"), ordered=True)
@@ -178,7 +181,7 @@ class NameTable:
     """Names in their order, which grow with what is read; no table of hashes is made of them."""
 
     def __init__(self) -> None:
-        self._names = pl.Series([], dtype=pl.String)
+        self._series: pl.Series | None = pl.Series([], dtype=pl.String)
         self._dtype: pd.CategoricalDtype | None = None
         self._last: dict[int, Codes] = {}
 
@@ -188,7 +191,14 @@ class NameTable:
         if self._dtype is None:
             known = pd.CategoricalDtype(pd.Index(self._names.to_arrow(), dtype=_COMPACT), ordered=True)
             self._dtype = deepcopy(known)  # lacks the table by which pandas has checked that the names are unique
+        self._series = None  # one copy of the names is enough while nothing is read
         return self._dtype
+
+    @property
+    def _names(self) -> pl.Series:
+        if self._series is None:
+            self._series = pl.from_pandas(self.dtype.categories)
+        return self._series
 
     def number(self, values: pl.Series, start: int) -> tuple[Codes, Codes | None]:
         """Returns the number of each value, and if there are new names, the new numbers of the old ones.
@@ -205,18 +215,17 @@ class NameTable:
         if not self._are(codes, values).all():
             moved = self._add(values)
             codes = self._places(values)
-        self._last[start] = codes
+        self._last[start] = codes.astype(np.min_scalar_type(len(self._names)))
         return codes, moved
 
     def _add(self, values: pl.Series) -> Codes | None:
         """Adds those of the names that are new, and returns the new numbers of the old ones if they have moved."""
         new, before = values.unique().sort(), self._names
         new = new.filter(~self._are(self._places(new), new))
-        self._names, self._dtype = pl.concat([before, new], rechunk=True), None
-        if not len(before) or before[-1] < new[0]:  # files often list the images in their order
-            return None
-        self._names = self._names.sort()
-        return self._places(before)
+        comes_last = not len(before) or before[-1] < new[0]  # files often list the images in their order
+        joined = pl.concat([before, new], rechunk=True)
+        self._series, self._dtype = joined if comes_last else joined.sort(), None
+        return None if comes_last else self._places(before)
 
     def _places(self, values: pl.Series) -> Codes:
         """Returns where each value is among the names, if it is among them."""
@@ -280,10 +289,12 @@ def _steps(scan: pl.LazyFrame, metric: str, variant: str) -> pl.DataFrame:
 
 def _of_file(path: str, metrics: Collection[str] | None, parts: int) -> Iterator[tuple[int, pl.DataFrame]]:
     """Reads the scores in one file, part by part, with the place of each in the file."""
-    most = -(-pq.read_metadata(path).num_rows // parts) if parts > 1 else 1
-    for start in range(0, parts * most, most):
-        scan = pl.scan_parquet(path, glob=False)
-        scan = (scan.slice(start, most) if parts > 1 else scan).filter(_SCORED)
-        if metrics is not None:
-            scan = scan.filter(pl.col("metric").is_in(list(metrics)))
-        yield start, scan.select(SCORE_COLUMNS).collect()
+    wanted = _SCORED if metrics is None else _SCORED & pl.col("metric").is_in(list(metrics))
+    if parts == 1:
+        yield 0, pl.scan_parquet(path, glob=False).filter(wanted).select(SCORE_COLUMNS).collect()
+        return
+    most = -(-pq.read_metadata(path).num_rows // parts)
+    scan = pl.scan_parquet(path, glob=False, row_index_name=_ROW)
+    for start in range(0, parts * most, most):  # a slice would be read whole before other metrics are left out
+        inside = pl.col(_ROW).is_between(start, start + most, closed="left")
+        yield start, scan.filter(wanted & inside).select(SCORE_COLUMNS).collect()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.frames.classification import POSSIBLE, seed_scores, with_limits
+from bench.report.frames.classification import POSSIBLE, head_scores, with_limits
 from bench.report.frames.compared import row_order
 from bench.report.frames.load import Frames
 from bench.report.frames.reader import CELL
@@ -32,10 +32,11 @@ def classification_table(frames: Frames) -> TableData:
     keys = ["dataset", "backbone", "head"]
     table = captioned(frames, "classification", keys, columns)
     for key, rows in frames.predictions.groupby(keys, sort=False):
-        facts = frames.record.datasets[str(key[0])]
-        if facts.regression:
+        dataset, backbone, head = map(str, key)
+        if frames.record.datasets[dataset].regression:
             continue
-        scores = with_limits(seed_scores(rows, sorted(rows["seed"].unique()), facts), rows["group"].nunique())
+        samples = np.concatenate([*head_scores(frames, dataset, backbone, head, rows).values()], axis=1)
+        scores = with_limits(samples, rows["group"].nunique())
         row: dict[str, Any] = dict(zip(keys, key, strict=True))
         for column, mean, low, high, possible in zip(columns, *scores, POSSIBLE.T, strict=True):
             row[column.name] = Estimate(float(mean), low, high, rows["image"].nunique()).within(*possible)

@@ -143,7 +143,8 @@ def _fill(
         rows = batch.rows([name])
         if not len(rows):
             continue
-        rows = chosen(rows[rows["variant"].isin(list(variants))])
+        wanted = rows["variant"].isin(list(variants))
+        rows = chosen(rows if wanted.all() else rows[wanted])
         for (*key, variant), estimate in estimate_means(rows, [*table.keys, "variant"]).items():
             row = found.setdefault(tuple(key), dict(zip(table.keys, key, strict=True)))
             row[title(variants[variant])] = estimate.within(*variants[variant].value_range)

@@ -72,10 +72,12 @@ def _by_seed(rows: pd.DataFrame, place: NDArray[np.intp], columns: Sequence[str]
     """Averages the rows of each seed and place: an array (S,P) per column."""
     seed = pd.factorize(rows["seed"], sort=True)[0] if "seed" in rows else np.zeros(len(rows), dtype=int)
     shape = (int(seed.max(initial=-1)) + 1, int(place.max(initial=-1)) + 1)
-    cell, found = seed * shape[1] + place, []
+    cell, found = seed * shape[1] + place if shape[0] > 1 else place, []
     for name in columns:
         value = rows[name].to_numpy(dtype=float)
-        defined = np.isfinite(value)
+        defined: Any = np.isfinite(value)
+        if defined.all():
+            defined = slice(None)  # most values are, and need no copy
         total, count = (
             np.bincount(cell[defined], weights=weights, minlength=shape[0] * shape[1]).reshape(shape)
             for weights in (value[defined], None)

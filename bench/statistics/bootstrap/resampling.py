@@ -24,9 +24,10 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.unsignedinteger[Any]]
 RESAMPLES = 1000
 #: Counts in a block, and bytes of counts that stay in memory; more of them wait in a temporary file.
-BLOCK, KEPT = 4_000_000, 2**27
+BLOCK, KEPT = 2_000_000, 2**25
 _AT_ONCE = 2**16  # names that are text at once
 _IN_CACHE = 2**13  # groups whose counts are multiplied at once
+_IMAGES = 2**19  # counts of images in a block
 _FEWEST_KEPT = 2  # draws that are kept whatever their size
 
 
@@ -106,8 +107,10 @@ def image_replicates(groups: AnyNames, resamples: int = RESAMPLES) -> Iterator[F
     For quantities that no sums over groups give, such as ranks; others are computed from ``group_sums``.
     """
     clusters, member = clusters_of(groups)
+    most = max(1, _IMAGES // max(1, len(member)))
     for block in replicates(clusters, resamples):
-        yield block[:, member].astype(float)
+        for start in range(0, len(block), most):
+            yield block[start : start + most, member].astype(float)
 
 
 def weighted_sums(counts: Counts | Floats, values: Floats) -> Floats:

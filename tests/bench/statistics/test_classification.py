@@ -125,6 +125,17 @@ def test_disease_is_the_class_that_is_not_healthy() -> None:
         assert turned[name][0] == pytest.approx(plain[name][0]), name
 
 
+@pytest.mark.parametrize("folds", [None, np.arange(60) % 3])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_samples_in_blocks_have_the_scores_of_all_at_once(classes: int, folds: np.ndarray | None) -> None:
+    logits, labels = made(classes)
+    weights = np.random.default_rng(2).integers(0, 3, (7, 60)).astype(float)
+    whole = classification_scores(logits, labels, weights, folds=folds)
+    parts = classification_scores(logits, labels, iter([weights[:1], weights[1:4], weights[4:]]), folds=folds)
+    for name in CLASSIFICATION_SCORES:
+        np.testing.assert_array_equal(parts[name], whole[name])
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_auc_of_several_folds_counts_pairs_within_each(classes: int) -> None:
     logits, labels = made(classes)

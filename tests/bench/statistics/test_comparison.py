@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bench.statistics import comparison
 from bench.statistics.comparison import (
     NO_EVIDENCE,
     SAME,
+    columns_of_each,
     compare,
     mean_differences,
     mean_ratios,
@@ -268,3 +270,18 @@ def test_intervals_cover_the_truth(simulation: ModuleType, study: dict) -> None:
 
 def test_holm_controls_the_family_error(simulation: ModuleType) -> None:
     assert simulation.family_error(200, 10, 20) <= 0.08
+
+
+@pytest.mark.parametrize(("at_once", "waiting"), [(2**20, 2**22), (8, 2**22), (100, 30), (1, 1)])
+def test_sets_that_share_a_product_have_the_means_of_each(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, waiting: int
+) -> None:
+    monkeypatch.setattr(comparison, "_AT_ONCE", at_once)
+    monkeypatch.setattr(comparison, "_WAITING", waiting)
+    draw, groups = np.random.default_rng(4), np.array([f"g{at // 3}" for at in range(27)])
+    sets = [(draw.normal(0.2, size=(2, count, 3)), groups[:count]) for count in (27, 24, 27, 9, 24)]
+    found = columns_of_each(((np.split(values, [1], axis=-1), names) for values, names in sets), tested=True)
+    for (values, names), columns in zip(sets, found, strict=True):
+        expected = compare(values, names)
+        for name in expected:
+            np.testing.assert_allclose(columns[name], expected[name], rtol=1e-12, err_msg=name)

@@ -48,6 +48,15 @@ def test_weights_count_images_several_times() -> None:
         np.testing.assert_allclose(found[at], expected, atol=1e-12)
 
 
+def test_samples_in_blocks_have_the_scores_of_all_at_once() -> None:
+    labels, weights = LABELS.copy(), DRAW.integers(0, 3, (5, 60)).astype(float)
+    labels[::7, 1] = -1
+    whole = scores_by_finding(LOGITS, labels, weights)
+    parts = scores_by_finding(LOGITS, labels, iter([weights[:2], weights[2:]]))
+    for name, values in whole.items():
+        np.testing.assert_array_equal(parts[name], values)
+
+
 def test_findings_without_a_score_do_not_count() -> None:
     labels = LABELS.copy()
     labels[:, 1], labels[:, 2] = -1, 1

@@ -13,6 +13,7 @@ from bench.report.contents import every_table
 from bench.report.frames import paired, reader
 from bench.report.frames.load import load_frames
 from bench.report.tables.table import TableData
+from bench.statistics import comparison
 from bench.statistics.bootstrap import paired as columns
 from bench.statistics.bootstrap import resampling
 from tests.support.grouped import make_grouped
@@ -40,6 +41,8 @@ def tables(run: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, Tabl
             patch.setattr(paired, "KEPT", 0)
             patch.setattr(columns, "AT_ONCE", 1)
             patch.setattr(resampling, "KEPT", 0)
+            patch.setattr(resampling, "_IMAGES", 1)
+            patch.setattr(comparison, "_WAITING", 1)
         yield every_table(load_frames(run))
 
 

@@ -21,9 +21,10 @@ def whole_draw(groups: np.ndarray, resamples: int) -> np.ndarray:
     return generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)[:, member]
 
 
-@pytest.mark.parametrize(("block", "kept"), [(4_000_000, 2**27), (10, 2**27), (50, 0)])
-def test_blocks_continue_one_stream(monkeypatch: pytest.MonkeyPatch, block: int, kept: int) -> None:
+@pytest.mark.parametrize(("block", "kept", "images"), [(2_000_000, 2**25, 2**19), (10, 2**25, 1), (50, 0, 45)])
+def test_blocks_continue_one_stream(monkeypatch: pytest.MonkeyPatch, block: int, kept: int, images: int) -> None:
     monkeypatch.setattr(resampling, "BLOCK", block)
+    monkeypatch.setattr(resampling, "_IMAGES", images)
     monkeypatch.setattr(resampling, "KEPT", kept)
     monkeypatch.setattr(resampling, "_KNOWN", {})
     for _ in range(2):  # a file of draws is read again
