@@ -20,6 +20,7 @@ from bench.report.frames.damage import damaged_images, lines_of, sound_explainer
 from bench.report.frames.folds.joined import WholeCell, joined_record, whole_record
 from bench.report.frames.reader import ABOUT, CELL
 from bench.report.frames.scores import Scores
+from bench.statistics.bootstrap.columns import with_codes
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
 from bench.store.scores import SCORE_COLUMNS, SCORE_SCHEMA, read_through
@@ -134,7 +135,7 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         source=_source(parts.files),
         own_class=_source(parts.own_class),
         cost=_concat(parts.cost),
-        predictions=_concat(parts.predictions, "image", "group", "label"),
+        predictions=_predictions(parts.predictions),
         training=_concat(parts.training, "epoch"),
         studies={name: _concat(rows) for name, rows in parts.studies.items() if rows},
         damaged=tuple(damaged),
@@ -270,6 +271,12 @@ def _concat(tables: list[pa.Table], *columns: str) -> pd.DataFrame:
     if tables:
         return _joined(tables)
     return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
+
+
+def _predictions(tables: list[pa.Table]) -> pd.DataFrame:
+    if tables:
+        return with_codes(tables, ("image", "group", *(name for name in CELL if name != "seed")))
+    return _concat(tables, "image", "group", "label")
 
 
 def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:

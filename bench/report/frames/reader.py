@@ -7,7 +7,6 @@ Polars reads them: a scan of one metric skips the steps of curves and takes half
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,8 +15,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from bench.statistics.bootstrap.columns import Coded, Codes, NameTable, Numbers
 from bench.store.scores import SCORE_COLUMNS
 
 CELL = ["dataset", "backbone", "head", "seed"]
@@ -31,9 +30,6 @@ CATEGORIES = ("image", "group", "metric", "variant", *NAMES)
 KEPT_ROWS, READ_ROWS = 2_000_000, 1_000_000
 #: Rows of a larger run whose names are text in memory at once, before they are numbers.
 TEXT_ROWS = 250_000
-Codes = NDArray[np.integer[Any]]
-#: Text that takes few bytes, for the names of many images.
-_COMPACT = pd.StringDtype("pyarrow", na_value=np.nan)
 _SCORED = (pl.col("step") < 0) & (pl.col("image") != "")
 _ROW = "row of the file"
 NARROW = dict[str, type[np.integer[Any]]](label=np.int16, predicted=np.int16, target=np.int16, step=np.int8)
@@ -175,108 +171,6 @@ def _counts(paths: list[str]) -> pl.DataFrame:
 def _names(of_file: pd.Series) -> Any:
     """Returns names as categories in their order, so that nothing sorts them again."""
     return pd.Categorical(of_file.astype("str"), ordered=True)
-
-
-class NameTable:
-    """Names in their order, which grow with what is read; no table of hashes is made of them."""
-
-    def __init__(self) -> None:
-        self._series: pl.Series | None = pl.Series([], dtype=pl.String)
-        self._dtype: pd.CategoricalDtype | None = None
-        self._last: dict[int, Codes] = {}
-
-    @property
-    def dtype(self) -> pd.CategoricalDtype:
-        """The names as ordered categories."""
-        if self._dtype is None:
-            known = pd.CategoricalDtype(pd.Index(self._names.to_arrow(), dtype=_COMPACT), ordered=True)
-            self._dtype = deepcopy(known)  # lacks the table by which pandas has checked that the names are unique
-        self._series = None  # one copy of the names is enough while nothing is read
-        return self._dtype
-
-    @property
-    def _names(self) -> pl.Series:
-        if self._series is None:
-            self._series = pl.from_pandas(self.dtype.categories)
-        return self._series
-
-    def number(self, values: pl.Series, start: int) -> tuple[Codes, Codes | None]:
-        """Returns the number of each value, and if there are new names, the new numbers of the old ones.
-
-        Args:
-            values: names.
-            start: place in a file; files of a data set mostly list the same images, and whether a guess is right takes
-                a tenth of the time.
-        """
-        guess = self._last.get(start)
-        if guess is not None and len(guess) == len(values) and self._are(guess, values).all():
-            return guess, None
-        codes, moved = self._places(values), None
-        if not self._are(codes, values).all():
-            moved = self._add(values)
-            codes = self._places(values)
-        self._last[start] = codes.astype(np.min_scalar_type(len(self._names)))
-        return codes, moved
-
-    def _add(self, values: pl.Series) -> Codes | None:
-        """Adds those of the names that are new, and returns the new numbers of the old ones if they have moved."""
-        new, before = values.unique().sort(), self._names
-        new = new.filter(~self._are(self._places(new), new))
-        comes_last = not len(before) or before[-1] < new[0]  # files often list the images in their order
-        joined = pl.concat([before, new], rechunk=True)
-        self._series, self._dtype = joined if comes_last else joined.sort(), None
-        return None if comes_last else self._places(before)
-
-    def _places(self, values: pl.Series) -> Codes:
-        """Returns where each value is among the names, if it is among them."""
-        if not len(self._names):
-            return np.zeros(len(values), dtype=np.int8)
-        return self._names.search_sorted(values).clip(upper_bound=len(self._names) - 1).to_numpy()
-
-    def _are(self, places: Codes, values: pl.Series) -> pl.Series:
-        """Returns whether the names at these places are the values."""
-        if not len(self._names):
-            return pl.repeat(False, len(values), eager=True)
-        return self._names.gather(places) == values
-
-
-class Coded:
-    """A column of names while it is read, part by part."""
-
-    def __init__(self, table: NameTable) -> None:
-        self._table = table
-        self._parts: list[Codes] = []
-        self._last: tuple[pl.Series, Codes] | None = None
-
-    def add(self, values: pl.Series, start: int = 0) -> None:
-        """Adds the names of some rows; ``start`` is their place in a file."""
-        if self._last is None or not values.equals(self._last[0]):  # short files mostly list the same images
-            codes, moved = self._table.number(values, start)
-            if moved is not None:
-                self._parts = [moved[part] for part in self._parts]
-            self._last = values, codes
-        self._parts.append(self._last[1])
-
-    def whole(self) -> pd.Categorical:
-        """Returns the column as categories in the order of their names."""
-        return pd.Categorical.from_codes(np.concatenate(self._parts), dtype=self._table.dtype, validate=False)
-
-
-class Numbers:
-    """A column of numbers while it is read, part by part."""
-
-    def __init__(self, narrow: type[np.integer[Any]] | None) -> None:
-        self._narrow = narrow
-        self._parts: list[NDArray[Any]] = []
-
-    def add(self, values: pl.Series, start: int = 0) -> None:
-        """Adds the numbers of some rows."""
-        numbers = values.to_numpy()
-        self._parts.append(numbers if self._narrow is None else numbers.astype(self._narrow))
-
-    def whole(self) -> NDArray[Any]:
-        """Returns the column."""
-        return np.concatenate(self._parts)
 
 
 _OF_CURVE = ("image", "group", "step", "value")

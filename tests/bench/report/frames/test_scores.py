@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-import polars as pl
 import pytest
 
 from bench.report.frames import reader
 from bench.report.frames.load import Frames, load_frames
-from bench.report.frames.reader import ABOUT, Coded, NameTable
+from bench.report.frames.reader import ABOUT
 from bench.report.frames.scores import Scores
 from bench.store.scores import SCORE_COLUMNS
 from tests.support.report_store import make_run
@@ -83,14 +82,3 @@ def test_rows_in_memory_are_scores(folder: Path) -> None:
     everything = load_frames(folder).rows()
     pd.testing.assert_frame_equal(plain(Scores.of(everything).rows()), plain(everything))
     assert len(Scores.of(everything[:0]).rows()) == 0
-
-
-def test_names_are_numbered_in_their_order_whenever_they_appear() -> None:
-    table = NameTable()
-    parts = [["m", "z"], ["m", "z"], [], ["a", "z", "a"], ["q", "m"], ["z", "a"]]
-    first, second = Coded(table), Coded(table)
-    for column in (first, second):
-        for place, names in enumerate(parts):
-            column.add(pl.Series(names, dtype=pl.String), place)
-        assert list(column.whole()) == [name for part in parts for name in part]
-        assert list(column.whole().categories) == ["a", "m", "q", "z"]

@@ -1,0 +1,30 @@
+"""Columns that are read part by part: names as categories in their order."""
+
+from __future__ import annotations
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+from bench.statistics.bootstrap.columns import Coded, NameTable, with_codes
+
+
+def test_names_are_numbered_in_their_order_whenever_they_appear() -> None:
+    table = NameTable()
+    parts = [["m", "z"], ["m", "z"], [], ["a", "z", "a"], ["q", "m"], ["z", "a"]]
+    first, second = Coded(table), Coded(table)
+    for column in (first, second):
+        for place, names in enumerate(parts):
+            column.add(pl.Series(names, dtype=pl.String), place)
+        assert list(column.whole()) == [name for part in parts for name in part]
+        assert list(column.whole().categories) == ["a", "m", "q", "z"]
+
+
+def test_tables_are_joined_with_names_as_categories() -> None:
+    tables = [pa.table({"image": ["b", "a"], "label": [1, 0]}), pa.table({"image": ["a", "c"], "logit": [0.5, 1.5]})]
+    found = with_codes(tables, ("image",))
+    assert list(found["image"].cat.categories) == ["a", "b", "c"]
+    assert found["image"].cat.ordered
+    plain = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    pd.testing.assert_frame_equal(found.astype({"image": "str"}), plain)
+    assert list(found.sort_values("image")["image"]) == ["a", "a", "b", "c"]
