@@ -75,7 +75,7 @@ def joined(parts: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
 
 
 class Predictions:
-    """Predictions of N images, ranked once for the scores of many weightings; arguments as of the function above."""
+    """Predictions of N images, ranked once for many weightings; arguments as of ``classification_scores``."""
 
     def __init__(
         self,

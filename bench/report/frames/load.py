@@ -39,8 +39,8 @@ class Frames:
         own_class: the same of additional images, each explained for its true class (data sets of more than two
             classes); only scores by class may read them.
         cost: dataset, …, explainer, metric, value: passes, seconds and memory of a map.
-        predictions: one row per cell and test image; logits in ``logit_0`` …, nan if a data set has fewer classes;
-            with cross-validation also the ``fold``.
+        predictions: one row per cell and test image, with names as categories; logits in ``logit_0`` …, nan if a data
+            set has fewer classes; with cross-validation also the ``fold``.
         training: one row per cell and epoch.
         studies: name of a study -> its rows, whose further columns are its own.
         damaged: a line per stored file that should be there and is missing or damaged, with what it lacks.
