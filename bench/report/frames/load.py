@@ -103,7 +103,7 @@ class _Parts:
     files: list[dict[str, Any]] = field(default_factory=list)
     own_class: list[dict[str, Any]] = field(default_factory=list)
     cost: list[pa.Table] = field(default_factory=list)
-    predictions: list[pa.Table] = field(default_factory=list)
+    predictions: list[tuple[pa.Table, dict[str, Any]]] = field(default_factory=list)
     training: list[pa.Table] = field(default_factory=list)
     studies: dict[str, list[pa.Table]] = field(default_factory=dict)
 
@@ -174,7 +174,7 @@ def _add_cell(parts: _Parts, record: RunRecord, key: CellKey, cell: CellStore, c
     about = names_of(key)
     fold = {} if key.fold is None else {"fold": key.fold}
     if (predictions := cell.files.read(cell.predictions, _read_table)) is not None:
-        parts.predictions.append(_with_facts(predictions, about | fold))
+        parts.predictions.append((predictions, about | fold))
     # A converted classifier was never trained and has no history.
     if (training := cell.files.read(cell.training, pd.read_csv)) is not None:
         rows = pa.Table.from_pandas(training, preserve_index=False).replace_schema_metadata()
@@ -273,10 +273,8 @@ def _concat(tables: list[pa.Table], *columns: str) -> pd.DataFrame:
     return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 
-def _predictions(tables: list[pa.Table]) -> pd.DataFrame:
-    if tables:
-        return with_codes(tables, ("image", "group", *(name for name in CELL if name != "seed")))
-    return _concat(tables, "image", "group", "label")
+def _predictions(parts: list[tuple[pa.Table, dict[str, Any]]]) -> pd.DataFrame:
+    return with_codes(parts, ("image", "group")) if parts else _concat([], "image", "group", "label")
 
 
 def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 
-from bench.statistics.bootstrap.columns import Coded, Codes, NameTable, Numbers
+from bench.statistics.bootstrap.columns import Coded, Codes, NameTable, Numbers, repeated
 from bench.store.scores import SCORE_COLUMNS
 
 CELL = ["dataset", "backbone", "head", "seed"]
@@ -77,10 +77,7 @@ class Reader:
         if not file:
             return pd.DataFrame({name: [] for name in (*SCORE_COLUMNS, *ABOUT)}), np.array([], dtype=np.int32)
         columns, of_file = {name: read.pop(name).whole() for name in SCORE_COLUMNS}, np.concatenate(file)
-        for name in ABOUT:
-            facts = files[name]
-            columns[name] = facts.to_numpy()[of_file] if name == "seed" else _names(facts)[of_file]
-        return pd.DataFrame(columns, copy=False), of_file
+        return pd.DataFrame(columns | repeated(files[ABOUT], of_file), copy=False), of_file
 
     def _parts_of_files(self, metrics: Collection[str] | None) -> dict[Any, int]:
         """Returns file -> number of parts in which its rows of metrics are read, so that little text is in memory."""
@@ -166,11 +163,6 @@ class Reader:
 def _counts(paths: list[str]) -> pl.DataFrame:
     scan = pl.scan_parquet(paths, glob=False, include_file_paths="path").filter(_SCORED)
     return scan.group_by("path", "metric", "variant").agg(pl.len().alias("rows")).collect(engine="streaming")
-
-
-def _names(of_file: pd.Series) -> Any:
-    """Returns names as categories in their order, so that nothing sorts them again."""
-    return pd.Categorical(of_file.astype("str"), ordered=True)
 
 
 _OF_CURVE = ("image", "group", "step", "value")

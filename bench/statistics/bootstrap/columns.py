@@ -17,17 +17,27 @@ Codes = NDArray[np.integer[Any]]
 _COMPACT = pd.StringDtype("pyarrow", na_value=np.nan)
 
 
-def with_codes(tables: list[pa.Table], names: Collection[str]) -> pd.DataFrame:
-    """Joins tables, whose columns of names become categories in their order, so that each name is in memory once."""
-    columns = {name: Coded(NameTable()) for name in names}
-    for table in tables:
-        for name, column in columns.items():
+def with_codes(parts: list[tuple[pa.Table, dict[str, Any]]], names: Collection[str]) -> pd.DataFrame:
+    """Joins tables and adds the facts about each; names become categories in their order, each in memory once."""
+    tables, facts = [table for table, _ in parts], pd.DataFrame([about for _, about in parts])
+    others = [table.drop_columns(list(names)) for table in tables]
+    rows: pd.DataFrame = pa.concat_tables(others, promote_options="permissive").to_pandas()
+    for place, name in enumerate(names):
+        column = Coded(NameTable())
+        for table in tables:
             column.add(pl.Series(table[name]))
-    rows: pd.DataFrame = pa.concat_tables(
-        [table.drop_columns(list(columns)) for table in tables], promote_options="permissive"
-    ).to_pandas()
-    coded = pd.DataFrame({name: column.whole() for name, column in columns.items()})
-    return pd.concat([coded, rows], axis=1)
+        rows.insert(place, name, pd.Series(column.whole()))
+    return rows.assign(**repeated(facts, np.repeat(np.arange(len(tables)), [len(table) for table in tables])))
+
+
+def repeated(facts: pd.DataFrame, place: Codes) -> dict[str, Any]:
+    """Returns columns of rows by the place (N,) of each among the facts; text becomes categories in their order."""
+    found: dict[str, Any] = {}
+    for name, values in facts.items():
+        is_number = pd.api.types.is_numeric_dtype(values)
+        known = values.to_numpy() if is_number else pd.Categorical(values.astype("str"), ordered=True)
+        found[str(name)] = known[place]
+    return found
 
 
 class NameTable:
