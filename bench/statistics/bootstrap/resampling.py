@@ -23,8 +23,9 @@ from bench.statistics.bootstrap.names import AnyNames, Names
 Floats = NDArray[np.float64]
 Counts = NDArray[np.unsignedinteger[Any]]
 RESAMPLES = 1000
-#: Counts in a block, and bytes of counts that stay in memory; more of them wait in a temporary file.
+#: Counts in a block, and bytes of counts that stay in memory; more of them wait in temporary files.
 BLOCK, KEPT = 2_000_000, 2**25
+_ON_DISK = 2**31  # bytes in all temporary files
 _AT_ONCE = 2**16  # names that are text at once
 _IN_CACHE = 2**13  # groups whose counts are multiplied at once
 _IMAGES = 2**19  # counts of images in a block
@@ -70,6 +71,11 @@ class _Draws:
             else:
                 np.save(self._file, counts)
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether the counts wait in a temporary file."""
+        return self._file is not None
+
     def __iter__(self) -> Iterator[Counts]:
         if self._file is None:
             yield from self._blocks
@@ -83,11 +89,13 @@ _KNOWN: dict[tuple[Clusters, int], _Draws] = {}  # the last used comes last
 
 
 def _draws(clusters: Clusters, resamples: int) -> _Draws:
-    """Returns the draws of these groups, which are kept as long as they and later ones fit into memory."""
+    """Returns the draws of these groups, which are kept as long as they and later ones fit into memory, or on disk."""
     key = clusters, resamples
     found = _KNOWN[key] = _KNOWN.pop(key) if key in _KNOWN else _Draws(clusters, resamples)
-    while len(_KNOWN) > _FEWEST_KEPT and sum(one.size for one in _KNOWN.values()) > KEPT:
-        del _KNOWN[next(iter(_KNOWN))]
+    for on_disk, most in ((False, KEPT), (True, _ON_DISK)):
+        alike = [one for one, draws in _KNOWN.items() if draws.on_disk is on_disk]
+        while len(alike) > _FEWEST_KEPT and sum(_KNOWN[one].size for one in alike) > most:
+            del _KNOWN[alike.pop(0)]
     return found
 
 

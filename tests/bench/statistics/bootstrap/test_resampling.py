@@ -37,6 +37,19 @@ def test_names_that_are_read_by_parts_have_the_same_seed(monkeypatch: pytest.Mon
     assert clusters_of(GROUPS)[0].seed == seed_of("bootstrap", *sorted(set(GROUPS)))
 
 
+@pytest.mark.parametrize(("kept", "on_disk", "known"), [(2**25, 0, 4), (0, 2**31, 4), (0, 0, 2), (70, 2**31, 2)])
+def test_draws_are_kept_while_there_is_space(
+    monkeypatch: pytest.MonkeyPatch, kept: int, on_disk: int, known: int
+) -> None:
+    monkeypatch.setattr(resampling, "KEPT", kept)
+    monkeypatch.setattr(resampling, "_ON_DISK", on_disk)
+    monkeypatch.setattr(resampling, "_KNOWN", {})
+    groups = [np.array([f"{name}{at}" for at in range(3)]) for name in "abcd"]
+    for one in groups:
+        np.testing.assert_array_equal(np.concatenate([*image_replicates(one, 20)]), whole_draw(one, 20))
+    assert [key[0] for key in resampling._KNOWN] == [clusters_of(one)[0] for one in groups[-known:]]
+
+
 def test_means_of_groups_are_those_of_images() -> None:
     weights = whole_draw(GROUPS, 40)
     expected = np.empty((40, 3))
