@@ -16,8 +16,8 @@ from bench.report.frames.classification import labels_of
 from bench.report.frames.compared import BLACK_BOX, no_positive_evidence
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
-from bench.report.frames.reader import CELL
 from bench.report.frames.settings import Setting, settings
+from bench.report.frames.stored.reader import CELL
 from bench.report.tables.paper import PRECISIONS
 from bench.report.tables.table import TableData
 
@@ -97,11 +97,8 @@ def _accuracy_drops(frames: Frames, inherent: list[Setting]) -> Iterator[Signatu
 def _accuracy(frames: Frames) -> dict[tuple[str, str, str], dict[int, float]]:
     """Returns (data set, backbone, head) -> seed -> share of the test images that are classified right."""
     found: dict[tuple[str, str, str], dict[int, float]] = {}
-    if not len(frames.predictions):
-        return found
-    for key, rows in frames.predictions.groupby(CELL, sort=False):
-        dataset, backbone, head, seed = map(str, key)
-        facts = frames.record.datasets[dataset]
+    for (dataset, backbone, head, seed), stored in frames.predictions.by(*CELL):
+        rows, facts = stored.rows(), frames.record.datasets[dataset]
         logits = rows.filter(like="logit_").iloc[:, : len(facts.classes)].to_numpy(dtype=float)
         right = outputs_of(facts).accuracy(logits, labels_of(rows, facts))
         found.setdefault((dataset, backbone, head), {})[int(seed)] = right

@@ -87,9 +87,11 @@ def test_tables_of_the_paper_are_filled(finished: Path) -> None:
 
 
 def test_converted_black_box_scores_as_the_black_box(frames: Frames) -> None:
-    predictions = frames.predictions.set_index(["dataset", "seed", "image"]).filter(like="logit_")
-    heads = frames.predictions["head"].to_numpy()
-    black, converted = (predictions[heads == head].fillna(0).sort_index() for head in ("blackbox", "tte"))
+    black, converted = (
+        frames.predictions.where(head=[head]).rows().set_index(["dataset", "seed", "image"]).sort_index()
+        for head in ("blackbox", "tte")
+    )
+    black, converted = (rows.filter(like="logit_").fillna(0) for rows in (black, converted))
     np.testing.assert_allclose(converted, black, atol=1e-4)
 
 

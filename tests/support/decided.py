@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from bench.report.frames.load import Frames
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.predictions import StoredPredictions
+from bench.report.frames.stored.reader import CELL
+from bench.report.frames.stored.scores import Scores
 from bench.store.folders import RunStore
 from bench.store.records import CellRecord, MetricFacts
 from tests.support.report_store import run_record
@@ -94,11 +96,19 @@ def made(folder: Path, scores: pd.DataFrame, predictions: pd.DataFrame | None = 
         ]
     )
     nothing = pd.DataFrame()
-    if predictions is None:
-        predictions = pd.DataFrame(columns=["dataset", "backbone", "head", "seed", "image", "group", "label"])
     known = {"store": RunStore(folder), "record": RECORD.changed(**record), "cells": cells, "source": Scores.of(scores)}
     others = {one.name: nothing for one in fields(Frames)} | {"own_class": Scores.of(nothing), "folds": {}}
-    return Frames(**(others | known | {"predictions": predictions}))  # type: ignore[arg-type]
+    stored = StoredPredictions() if predictions is None else _stored(folder, predictions)
+    return Frames(**(others | known | {"predictions": stored}))  # type: ignore[arg-type]
+
+
+def _stored(folder: Path, predictions: pd.DataFrame) -> StoredPredictions:
+    """The predictions in one file per cell."""
+    files = []
+    for key, rows in predictions.groupby(CELL, sort=False):
+        files.append({"path": str(folder / f"predictions-{len(files)}.parquet")} | dict(zip(CELL, key, strict=True)))
+        rows.drop(columns=CELL).to_parquet(files[-1]["path"], index=False)
+    return StoredPredictions(pd.DataFrame(files))
 
 
 def verdict(rows: pd.DataFrame, **wanted: str) -> pd.Series:

@@ -76,10 +76,9 @@ class Predictions:
     @property
     def _predictions(self) -> tuple[pd.DataFrame, DatasetFacts]:
         """Predictions of the given model on the first data set, and facts about that."""
-        rows = self._frames.predictions
-        rows = rows[rows["head"] == next(iter(self._frames.record.heads))]
-        dataset = rows["dataset"].iloc[0]
-        return rows[rows["dataset"] == dataset], self._frames.record.datasets[dataset]
+        stored = self._frames.predictions.where(head=[next(iter(self._frames.record.heads))])
+        dataset = str(stored.files["dataset"].iloc[0])
+        return stored.where(dataset=[dataset]).rows(), self._frames.record.datasets[dataset]
 
     @cached_property
     def regression(self) -> dict[str, float]:
@@ -113,7 +112,7 @@ class Predictions:
         facts = next(iter(self._frames.record.datasets.values()))
         if facts.regression:
             return ""
-        labels = labels_of(self._frames.predictions.drop_duplicates("image"), facts)
+        labels = labels_of(self._frames.predictions.rows().drop_duplicates("image"), facts)
         auc, accuracy = self.classification["auc"], self.classification["balanced_accuracy"]
         outputs = 2 if facts.multilabel else len(facts.classes)
         if np.isfinite(auc):

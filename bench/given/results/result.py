@@ -146,7 +146,7 @@ class Result:
 
     @property
     def _images(self) -> int:
-        return int(self.frames.predictions["image"].nunique())
+        return self.frames.predictions.count()[0]
 
     def __repr__(self) -> str:
         shown = self.table.to_string(float_format="{:.3f}".format, na_rep="–") if len(self.table) else "no scores"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from bench.report.comparisons.choices import chosen
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.figures.looks import head_look
 from bench.report.figures.style import GREY, LIGHT, Drawing, by_backbone, legend_below, panels
-from bench.report.frames.classification import POSSIBLE, head_scores, with_limits
+from bench.report.frames.classification import POSSIBLE, HeadScores, head_scores, with_limits
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import main_metrics, title
 from bench.report.gaps import Missing
@@ -24,7 +24,6 @@ from bench.report.tables.notes import masks_note
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.classification import CLASSIFICATION_SCORES
 from bench.statistics.comparison import non_inferiority
-from bench.statistics.intervals import Floats
 from bench.text.media import figure_text
 
 MARGIN = 0.02
@@ -45,32 +44,30 @@ def price_frame(frames: Frames) -> pd.DataFrame:
         return pd.DataFrame()
     gains = chosen(frames, verdict_frame(frames))
     found = []
-    for (dataset, backbone), rows in frames.predictions.groupby(["dataset", "backbone"], sort=False):
-        heads = list(dict.fromkeys(rows["head"]))
+    for (dataset, backbone), stored in frames.predictions.by("dataset", "backbone"):
+        heads = list(dict.fromkeys(stored.files["head"]))
         families = {head: frames.record.heads[head].family for head in heads}
         inherent = [head for head in heads if families[head] == "inherent"]
         black_boxes = [head for head in heads if head not in inherent]
         if not inherent or not black_boxes:
             continue
-        of_head = partial(head_scores, frames, str(dataset), str(backbone))
-        theirs = of_head(black_boxes[0], rows[rows["head"] == black_boxes[0]])
+        theirs = head_scores(frames, dataset, backbone, black_boxes[0])
         for head in inherent:
             about = {"dataset": dataset, "backbone": backbone, "head": head, "black_box": black_boxes[0]}
-            ours = rows[rows["head"] == head]
-            if theirs.keys() & set(ours["seed"]):
-                price = _price(of_head(head, ours), theirs, ours["image"].nunique(), ours["group"].nunique())
-                found.append(about | price | _gains(frames, gains, about))
+            ours = head_scores(frames, dataset, backbone, head)
+            if theirs.of_seed.keys() & ours.of_seed.keys():
+                found.append(about | _price(ours, theirs) | _gains(frames, gains, about))
     return pd.DataFrame(found)
 
 
-def _price(ours: dict[int, Floats], theirs: dict[int, Floats], images: int, groups: int) -> dict[str, Any]:
+def _price(ours: HeadScores, theirs: HeadScores) -> dict[str, Any]:
     """Computes the differences of ``SCORES`` over the seeds that both have, with intervals and verdicts."""
-    seeds = [seed for seed in ours if seed in theirs]
-    differences = np.concatenate([ours[seed] - theirs[seed] for seed in seeds], axis=1)
-    mean, *ends = with_limits(differences[..., _PLACES], groups)
+    seeds = [seed for seed in ours.of_seed if seed in theirs.of_seed]
+    differences = np.concatenate([ours.of_seed[seed] - theirs.of_seed[seed] for seed in seeds], axis=1)
+    mean, *ends = with_limits(differences[..., _PLACES], ours.groups)
     apart = np.diff(POSSIBLE, axis=0)[0, _PLACES]
     low, high = np.clip(ends, -apart, apart)
-    price: dict[str, Any] = {"n": images, "groups": groups, "seeds": len(seeds)}
+    price: dict[str, Any] = {"n": ours.images, "groups": ours.groups, "seeds": len(seeds)}
     for score, *values in zip(SCORES, mean, low, high, strict=True):
         price |= dict(zip((score, f"{score}_low", f"{score}_high"), values, strict=True))
         worst, best = values[1:] if CLASSIFICATION_SCORES[score] else (-values[2], -values[1])

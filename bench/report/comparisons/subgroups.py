@@ -15,7 +15,7 @@ from bench.report.comparisons.choices import against_best
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import asked, competing, levelled, main_metrics, paired_scores, possible, rows_of, title
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from bench.report.gaps import Missing
 from bench.report.tables.table import FrameTable, frame_table
 from bench.statistics.bootstrap.names import Names

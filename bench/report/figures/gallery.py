@@ -169,8 +169,7 @@ def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: 
     """
     facts = frames.record.datasets[dataset]
     classes, outputs = facts.classes, outputs_of(facts)
-    known = frames.predictions
-    known = known[(known["dataset"] == dataset) & (known["head"] == head)].drop_duplicates("image").set_index("image")
+    known = frames.predictions.where(dataset=[dataset], head=[head]).rows().drop_duplicates("image").set_index("image")
     logits = known.filter(like="logit_").iloc[:, : len(classes)]
     names = []
     for name, index in zip(images.ids, images.labels, strict=True):

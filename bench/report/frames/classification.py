@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
@@ -22,20 +23,34 @@ POSSIBLE = np.array([[-1 if name == "kappa" else 0, 1] for name in CLASSIFICATIO
 _RESAMPLES = 500
 
 
-def head_scores(frames: Frames, dataset: str, backbone: str, head: str, rows: pd.DataFrame) -> dict[int, Floats]:
-    """Scores the predictions ``rows`` of a classifier, once per run -> seed -> (1+B,1,scores) of ``seed_scores``."""
-    known, facts = _known(frames), frames.record.datasets[dataset]
-    found: dict[int, Floats] = {}
-    for seed in sorted(rows["seed"].unique()):
-        key = dataset, backbone, head, int(seed)
-        if key not in known:
-            known[key] = seed_scores(rows, [seed], facts)
-        found[int(seed)] = known[key]
-    return found
+@dataclass(frozen=True)
+class HeadScores:
+    """Scores of a classifier.
+
+    Attributes:
+        of_seed: seed -> (1+B,1,scores) of ``seed_scores``.
+        images: number of test images.
+        groups: of these.
+    """
+
+    of_seed: dict[int, Floats]
+    images: int
+    groups: int
+
+
+def head_scores(frames: Frames, dataset: str, backbone: str, head: str) -> HeadScores:
+    """Scores the predictions of a classifier, once per run."""
+    known, key = _known(frames), (dataset, backbone, head)
+    if key not in known:
+        stored = frames.predictions.where(dataset=[dataset], backbone=[backbone], head=[head])
+        facts = frames.record.datasets[dataset]
+        of_seed = {seed: seed_scores(stored.where(seed=[seed]).rows(), [seed], facts) for seed in stored.seeds}
+        known[key] = HeadScores(of_seed, *stored.count())
+    return known[key]
 
 
 @lru_cache(maxsize=2)
-def _known(frames: Frames) -> dict[tuple[str, str, str, int], Floats]:
+def _known(frames: Frames) -> dict[tuple[str, str, str], HeadScores]:
     return {}
 
 
@@ -57,7 +72,7 @@ def finding_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts
 
 def _inputs(rows: pd.DataFrame, facts: DatasetFacts) -> tuple[Floats, Integers, Iterator[Floats]]:
     """Returns logits, labels, and weights of all images (1,N), then of bootstrap samples in blocks (b,N)."""
-    rows = rows.sort_values("image")
+    rows = _by_image(rows)
     logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
     weights = chain([np.ones((1, len(rows)))], image_replicates(rows["group"], _RESAMPLES))
     return logits, labels_of(rows, facts), weights
@@ -71,8 +86,13 @@ def _scores(rows: pd.DataFrame, facts: DatasetFacts) -> Floats:
 
 def _folds(rows: pd.DataFrame) -> Integers | None:
     """Returns the fold (N,) of each image, in the order of ``_inputs``; None without cross-validation."""
-    folds = rows.sort_values("image").get("fold", pd.Series(dtype=float)).dropna()
+    folds = _by_image(rows).get("fold", pd.Series(dtype=float)).dropna()
     return folds.to_numpy(dtype=int) if len(folds) else None
+
+
+def _by_image(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sorts rows by image; most are sorted, and need no copy."""
+    return rows if rows["image"].is_monotonic_increasing else rows.sort_values("image")
 
 
 def labels_of(rows: pd.DataFrame, facts: DatasetFacts) -> Integers:

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from bench.report.frames.load import Frames
-from bench.report.frames.reader import ABOUT
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.reader import ABOUT
+from bench.report.frames.stored.scores import Scores
 from bench.store.scores import SCORE_COLUMNS
 
 #: Rule that scores a patch, as a variant names it ("" = the default) -> words.

@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.outputs import outputs_of
 from bench.report.frames.load import Frames
-from bench.report.frames.reader import CELL
+from bench.report.frames.stored.reader import CELL
 from bench.statistics.bootstrap.aligned import same_images
 from bench.statistics.estimands import ratios_of_means
 from bench.statistics.intervals import Estimate

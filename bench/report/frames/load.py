@@ -18,9 +18,10 @@ from bench.files import Place
 from bench.plain.names import EVERY_CLASS, OWN_CLASS
 from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
 from bench.report.frames.folds.joined import WholeCell, joined_record, whole_record
-from bench.report.frames.reader import ABOUT, CELL
-from bench.report.frames.scores import Scores
-from bench.statistics.bootstrap.columns import with_codes
+from bench.report.frames.stored.predictions import StoredPredictions
+from bench.report.frames.stored.reader import ABOUT, CELL
+from bench.report.frames.stored.scores import Scores
+from bench.statistics.bootstrap.columns import NameTable
 from bench.store.folders import CellStore, RunStore
 from bench.store.records import CellKey, CellRecord, RunRecord
 from bench.store.scores import SCORE_COLUMNS, SCORE_SCHEMA, read_through
@@ -39,8 +40,7 @@ class Frames:
         own_class: the same of additional images, each explained for its true class (data sets of more than two
             classes); only scores by class may read them.
         cost: dataset, …, explainer, metric, value: passes, seconds and memory of a map.
-        predictions: one row per cell and test image, with names as categories; logits in ``logit_0`` …, nan if a data
-            set has fewer classes; with cross-validation also the ``fold``.
+        predictions: of the classifiers on the test images, which ``StoredPredictions.rows`` reads.
         training: one row per cell and epoch.
         studies: name of a study -> its rows, whose further columns are its own.
         damaged: a line per stored file that should be there and is missing or damaged, with what it lacks.
@@ -53,7 +53,7 @@ class Frames:
     source: Scores
     own_class: Scores
     cost: pd.DataFrame
-    predictions: pd.DataFrame
+    predictions: StoredPredictions
     training: pd.DataFrame
     studies: dict[str, pd.DataFrame]
     damaged: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class _Parts:
     files: list[dict[str, Any]] = field(default_factory=list)
     own_class: list[dict[str, Any]] = field(default_factory=list)
     cost: list[pa.Table] = field(default_factory=list)
-    predictions: list[tuple[pa.Table, dict[str, Any]]] = field(default_factory=list)
+    predictions: list[dict[str, Any]] = field(default_factory=list)
     training: list[pa.Table] = field(default_factory=list)
     studies: dict[str, list[pa.Table]] = field(default_factory=dict)
 
@@ -123,7 +123,7 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
     parts, damaged = _Parts(), list[str]()
     for dataset in dict.fromkeys(key.dataset for key in folds):
         damaged += damaged_images(store, dataset)
-    facts = []
+    facts, names = [], dict[str, NameTable]()
     for whole, keys in folds.items():
         found, lines = _read_folds(store, record, keys, parts)
         damaged += lines
@@ -132,10 +132,10 @@ def load_frames(folder: Path, only: CellKey | None = None) -> Frames:
         store=store,
         record=whole_record(record),
         cells=pd.DataFrame(facts),
-        source=_source(parts.files),
-        own_class=_source(parts.own_class),
+        source=_source(parts.files, names),
+        own_class=_source(parts.own_class, names),
         cost=_concat(parts.cost),
-        predictions=_predictions(parts.predictions),
+        predictions=_predictions(parts.predictions, names),
         training=_concat(parts.training, "epoch"),
         studies={name: _concat(rows) for name, rows in parts.studies.items() if rows},
         damaged=tuple(damaged),
@@ -173,8 +173,8 @@ def _add_cell(parts: _Parts, record: RunRecord, key: CellKey, cell: CellStore, c
     """Adds all rows of a finished cell, whose explainers ``current`` have sound scores."""
     about = names_of(key)
     fold = {} if key.fold is None else {"fold": key.fold}
-    if (predictions := cell.files.read(cell.predictions, _read_table)) is not None:
-        parts.predictions.append((predictions, about | fold))
+    if cell.files.is_good(cell.predictions, read_through):
+        parts.predictions.append({"path": str(cell.predictions)} | about | fold)
     # A converted classifier was never trained and has no history.
     if (training := cell.files.read(cell.training, pd.read_csv)) is not None:
         rows = pa.Table.from_pandas(training, preserve_index=False).replace_schema_metadata()
@@ -235,8 +235,8 @@ def _costs(cell: CellStore, explainers: list[str]) -> Iterator[tuple[str, str, p
         yield name, path, parts.get((path,), nothing).to_arrow()
 
 
-def _source(files: list[dict[str, Any]]) -> Scores:
-    return Scores.stored(pd.DataFrame(files, columns=["path", *ABOUT]))
+def _source(files: list[dict[str, Any]], names: dict[str, NameTable]) -> Scores:
+    return Scores.stored(pd.DataFrame(files, columns=["path", *ABOUT]), names)
 
 
 def _study_rows(
@@ -273,8 +273,8 @@ def _concat(tables: list[pa.Table], *columns: str) -> pd.DataFrame:
     return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 
-def _predictions(parts: list[tuple[pa.Table, dict[str, Any]]]) -> pd.DataFrame:
-    return with_codes(parts, ("image", "group")) if parts else _concat([], "image", "group", "label")
+def _predictions(files: list[dict[str, Any]], names: dict[str, NameTable]) -> StoredPredictions:
+    return StoredPredictions(pd.DataFrame(files), names) if files else StoredPredictions()
 
 
 def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:

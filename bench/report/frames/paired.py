@@ -11,7 +11,7 @@ import pandas as pd
 from bench.plain.names import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from bench.statistics.bootstrap.paired import Method, Paired, ScoreFile, joined, pair
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats

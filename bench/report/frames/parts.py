@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.report.frames.load import Frames
 
-_ROWS = ("cells", "cost", "predictions", "training")
+_ROWS, _READ = ("cells", "cost", "training"), ("source", "own_class", "predictions")
 
 
 @lru_cache(maxsize=8)  # results that are cached by frames then serve figures, charts and cases
@@ -37,5 +37,5 @@ def _chosen(frames: Frames, column: str, values: list[str]) -> dict[str, Any]:
         return rows[rows[column].isin(values)] if len(rows) else rows
 
     changes: dict[str, Any] = {name: chosen(getattr(frames, name)) for name in _ROWS}
-    changes |= {name: getattr(frames, name).where(**{column: values}) for name in ("source", "own_class")}
+    changes |= {name: getattr(frames, name).where(**{column: values}) for name in _READ}
     return changes | {"studies": {name: chosen(rows) for name, rows in frames.studies.items()}}

@@ -17,7 +17,7 @@ from bench.report.figures.style import GREY, Drawing, panels
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import title
-from bench.report.frames.reader import CELL
+from bench.report.frames.stored.reader import CELL
 from bench.report.gaps import Missing, has_counterfactuals, without_studies
 from bench.report.tables.captions import MEANS
 from bench.report.tables.main import metric_table

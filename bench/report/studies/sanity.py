@@ -17,7 +17,7 @@ from bench.report.figures.looks import Method, averaging_note, methods_in, of_fa
 from bench.report.figures.style import GREY, LIGHT, MUTED, Drawing, Look, legend_below, panels
 from bench.report.frames.compared import only_compared, row_order
 from bench.report.frames.load import Frames
-from bench.report.frames.reader import CELL
+from bench.report.frames.stored.reader import CELL
 from bench.report.gaps import Missing, without_studies
 from bench.report.tables.table import Column, TableData
 from bench.statistics.intervals import FEWEST_GROUPS, Estimate, estimate_means

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.report.frames.load import Frames
-from bench.report.frames.reader import CELL
 from bench.report.frames.settings import PENALTIES, Setting, settings
+from bench.report.frames.stored.reader import CELL
 
 WITHIN = 0.01  # of the validation AUC without a penalty
 _ROUNDING = 1e-9

@@ -125,7 +125,8 @@ def _measure(frames: Frames, chosen: Sequence[Setting], families: Sequence[str])
     keys = {(one.dataset, one.backbone, one.head) for one in chosen}
     files, derived = (_of(rows, keys) for rows in (frames.source.files, frames.source.derived))
     source = replace(frames.source, files=files, derived=derived)
-    part = replace(frames, predictions=_of(frames.predictions, keys), source=source.where(family=["inherent"]))
+    stored = replace(frames.predictions, files=_of(frames.predictions.files, keys))
+    part = replace(frames, predictions=stored, source=source.where(family=["inherent"]))
     columns, measured = list(SCORES), Measured()
     for family in families if keys else ():
         table = metric_table(part, family, part.source)

@@ -9,7 +9,7 @@ import numpy as np
 from bench.report.frames.classification import POSSIBLE, head_scores, with_limits
 from bench.report.frames.compared import row_order
 from bench.report.frames.load import Frames
-from bench.report.frames.reader import CELL
+from bench.report.frames.stored.reader import CELL
 from bench.report.machines import machines_of_cells
 from bench.report.tables.captions import captioned
 from bench.report.tables.table import Column, TableData
@@ -31,15 +31,14 @@ def classification_table(frames: Frames) -> TableData:
     columns = [Column(name, better) for name, better in CLASSIFICATION_SCORES.items()]
     keys = ["dataset", "backbone", "head"]
     table = captioned(frames, "classification", keys, columns)
-    for key, rows in frames.predictions.groupby(keys, sort=False):
-        dataset, backbone, head = map(str, key)
+    for (dataset, backbone, head), _ in frames.predictions.by(*keys):
         if frames.record.datasets[dataset].regression:
             continue
-        samples = np.concatenate([*head_scores(frames, dataset, backbone, head, rows).values()], axis=1)
-        scores = with_limits(samples, rows["group"].nunique())
-        row: dict[str, Any] = dict(zip(keys, key, strict=True))
+        of_head = head_scores(frames, dataset, backbone, head)
+        scores = with_limits(np.concatenate([*of_head.of_seed.values()], axis=1), of_head.groups)
+        row: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "head": head}
         for column, mean, low, high, possible in zip(columns, *scores, POSSIBLE.T, strict=True):
-            row[column.name] = Estimate(float(mean), low, high, rows["image"].nunique()).within(*possible)
+            row[column.name] = Estimate(float(mean), low, high, of_head.images).within(*possible)
         table.rows.append(row)
         table.competes.append(True)
     return table

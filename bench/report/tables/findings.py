@@ -30,20 +30,19 @@ def classification_by_finding(frames: Frames) -> TableData:
     columns = [Column(name, better) for name, better in CLASSIFICATION_SCORES.items()]
     keys = ["dataset", "backbone", "finding", "head"]
     table = captioned(frames, "classification_findings", keys, columns, within=3)
-    rows = frames.predictions[frames.predictions["dataset"].isin(_several(frames))]
-    for (dataset, backbone), both in rows.groupby(["dataset", "backbone"], sort=False):
-        facts = frames.record.datasets[str(dataset)]
-        heads = [(str(head), part) for head, part in both.groupby("head", sort=False)]
-        scores = [finding_scores(part, sorted(part["seed"].unique()), facts) for _, part in heads]
-        for at, finding in enumerate(facts.classes):
-            for (head, part), values in zip(heads, scores, strict=True):
-                known = part[part[f"label_{at}"] >= 0]
-                row: dict[str, Any] = dict(zip(keys, (dataset, backbone, finding, head), strict=True))
-                found = with_limits(values[..., at, :], known["group"].nunique())
-                for column, mean, low, high, possible in zip(columns, *found, POSSIBLE.T, strict=True):
+    for (dataset, backbone), both in frames.predictions.where(dataset=_several(frames)).by("dataset", "backbone"):
+        found: list[dict[str, Any]] = []
+        for (head,), part in both.by("head"):
+            rows, facts = part.rows(), frames.record.datasets[dataset]
+            for at, values in enumerate(np.moveaxis(finding_scores(rows, part.seeds, facts), 2, 0)):
+                known = rows[rows[f"label_{at}"] >= 0]
+                row: dict[str, Any] = dict(zip(keys, (dataset, backbone, facts.classes[at], head), strict=True))
+                of_finding = with_limits(values, known["group"].nunique())
+                for column, mean, low, high, possible in zip(columns, *of_finding, POSSIBLE.T, strict=True):
                     row[column.name] = Estimate(float(mean), low, high, known["image"].nunique()).within(*possible)
-                table.rows.append(row)
-                table.competes.append(True)
+                found.append(row)
+        table.rows += sorted(found, key=lambda row: facts.classes.index(row["finding"]))
+        table.competes += [True] * len(found)
     return table
 
 

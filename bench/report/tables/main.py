@@ -16,7 +16,7 @@ import pandas as pd
 from bench.report.frames.compared import compared, compared_of, row_order
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import comparable, main_variants, title
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from bench.report.tables.captions import PER_CLASS, captioned
 from bench.report.tables.classification import classification_table, cost_table
 from bench.report.tables.estimands import add_estimands, estimands_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -17,17 +17,27 @@ Codes = NDArray[np.integer[Any]]
 _COMPACT = pd.StringDtype("pyarrow", na_value=np.nan)
 
 
-def with_codes(parts: list[tuple[pa.Table, dict[str, Any]]], names: Collection[str]) -> pd.DataFrame:
-    """Joins tables and adds the facts about each; names become categories in their order, each in memory once."""
-    tables, facts = [table for table, _ in parts], pd.DataFrame([about for _, about in parts])
-    others = [table.drop_columns(list(names)) for table in tables]
-    rows: pd.DataFrame = pa.concat_tables(others, promote_options="permissive").to_pandas()
-    for place, name in enumerate(names):
-        column = Coded(NameTable())
+def with_codes(
+    parts: Iterable[Iterable[pa.Table]], facts: pd.DataFrame, names: Mapping[str, NameTable]
+) -> pd.DataFrame:
+    """Joins tables and adds the facts about them; columns of names become categories in their order.
+
+    Args:
+        parts: some tables of each part, which are read one after the other.
+        facts: one row per part.
+        names: column -> the table of its names.
+    """
+    coded, others, lengths = {name: Coded(table) for name, table in names.items()}, list[pa.Table](), list[int]()
+    for tables in parts:
+        lengths.append(0)
         for table in tables:
-            column.add(pl.Series(table[name]))
-        rows.insert(place, name, pd.Series(column.whole()))
-    return rows.assign(**repeated(facts, np.repeat(np.arange(len(tables)), [len(table) for table in tables])))
+            for name, column in coded.items():
+                column.add(pl.Series(table[name]), lengths[-1])
+            others.append(table.drop_columns(list(coded)))
+            lengths[-1] += len(table)
+    rows: pd.DataFrame = pa.concat_tables(others, promote_options="permissive").to_pandas()
+    known = repeated(facts, np.repeat(np.arange(len(facts)), lengths))
+    return pd.DataFrame({name: column.whole() for name, column in coded.items()} | dict(rows.items()) | known)
 
 
 def repeated(facts: pd.DataFrame, place: Codes) -> dict[str, Any]:

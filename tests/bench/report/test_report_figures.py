@@ -185,7 +185,7 @@ def test_rows_name_the_probability_of_the_explained_class(frames: Frames) -> Non
     images = load_images(frames, "first")
     assert images is not None
     names = row_names(frames, "first", images, "plain", pd.Series({"i0": 1}))
-    known = frames.predictions[(frames.predictions["head"] == "plain") & (frames.predictions["image"] == "i0")].iloc[0]
+    known = frames.predictions.where(dataset=["first"], head=["plain"]).rows().set_index("image").loc["i0"]
     probability = 1 / (1 + np.exp(known["logit_0"] - known["logit_1"]))
     assert names == [["i0", "ill", f"p(ill) = {probability:.2f}"], ["i4", "healthy"]]
 

@@ -199,7 +199,7 @@ def test_scores_of_classifiers_have_the_intervals_of_all_tables(tmp_path: Path) 
     make_grid(tmp_path, {"plain": PLAIN})
     frames = load_frames(tmp_path)
     table = all_tables(frames)["classification"]
-    rows = frames.predictions.sort_values("image")
+    rows = frames.predictions.rows().sort_values("image")
     labels, margin = rows["label"], rows["logit_1"] - rows["logit_0"]
     drawn = [roc_auc_score(labels, margin, sample_weight=one) for one in next(image_replicates(rows["group"], 500))]
     auc = roc_auc_score(labels, margin)

@@ -68,14 +68,15 @@ def test_without_folds_names_stay_as_they_were() -> None:
 def test_every_image_is_scored_once_by_the_classifier_of_its_own_fold(run: Path, frames: Frames) -> None:
     store = RunStore(run)
     for head in HEADS:
-        mine = frames.predictions[frames.predictions["head"] == head]
+        mine = frames.predictions.where(head=[head]).rows()
+        assert frames.predictions.where(head=[head]).count()[0] == ALL
         assert len(mine) == mine["image"].nunique() == ALL
         for fold in (1, 2):
             stored = pd.read_parquet(store.cell(CellKey("squares", "compact", head, 0, fold)).predictions)
             own = mine[mine["fold"] == fold]
             assert own["image"].tolist() == stored["image"].tolist()
             np.testing.assert_array_equal(own["logit_1"], stored["logit_1"])
-    fold_of = frames.predictions.drop_duplicates("image").set_index("image")["fold"]
+    fold_of = frames.predictions.rows().drop_duplicates("image").set_index("image")["fold"]
     rows = frames.rows().query("explainer == 'gradcam' and metric == 'pixel_auroc'").astype({"image": str})
     assert rows.groupby("head", observed=True)["image"].nunique().loc["blackbox"] == 4
     for fold in (1, 2):
@@ -89,8 +90,9 @@ def test_no_classifier_was_trained_on_a_group_that_it_is_tested_on(frames: Frame
     """Black boxes of two folds differ, and heads share the images of a fold, whose groups are in no other."""
     (cell, *_) = frames.cells.itertuples()
     assert len({record.weights_sha256 for record in frames.trainings(cell)}) == 2
-    assert frames.predictions.groupby("group")["fold"].nunique().max() == 1
-    assert frames.predictions.groupby("image")["fold"].nunique().max() == 1
+    rows = frames.predictions.rows()
+    assert rows.groupby("group")["fold"].nunique().max() == 1
+    assert rows.groupby("image")["fold"].nunique().max() == 1
 
 
 def test_auc_is_the_mean_over_folds_weighted_by_pairs(frames: Frames) -> None:

@@ -133,7 +133,7 @@ def content(folder: Path) -> dict[str, Any]:
         "weights": digest_of(weights[0]),
         "scores": frames.rows().to_csv(),
         "own class": frames.own_class.rows().to_csv(),
-        "predictions": frames.predictions.to_csv(),
+        "predictions": frames.predictions.rows().to_csv(),
         "history": frames.training.drop(columns="seconds").to_csv(),
         "study": frames.studies["widths"].to_csv(),
         "maps": {name: values.tolist() for name, values in np.load(cell.maps_file("random")).items()},

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.report.contents import every_table
 from bench.report.frames.load import CELL, Frames, load_frames
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from bench.report.studies.counterfactual import (
     SCORES,
     agreement_table,

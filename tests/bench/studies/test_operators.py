@@ -20,7 +20,7 @@ from bench.report.figures.style import paper_style
 from bench.report.frames.compared import compared
 from bench.report.frames.load import Frames, load_frames
 from bench.report.frames.paired import main_variants, title
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from bench.report.gaps import note_missing
 from bench.report.studies.fair_resolution import fair_resolution_tables
 from bench.report.studies.operators import missing_operators, operator_ranks, operator_tables

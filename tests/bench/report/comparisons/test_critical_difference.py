@@ -16,7 +16,7 @@ from bench.report.comparisons.critical_difference import (
     missing_critical_difference,
 )
 from bench.report.frames.load import Frames
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from bench.statistics.friedman import alike, critical_difference, friedman
 from tests.support.decided import MEANS, made, score_rows
 

@@ -17,7 +17,7 @@ from bench.report.comparisons.price import price_frame
 from bench.report.comparisons.verdicts import verdict_frame, verdict_table
 from bench.report.contents import TOPICS, draw_figures
 from bench.report.frames.load import Frames
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from bench.report.gaps import Missing
 from bench.report.tables.table import TableData
 from bench.report.tables.writers import write_table
@@ -29,7 +29,7 @@ from tests.support.decided import MEANS, N, made, score_rows, verdict
 
 def test_price_is_sklearns_difference(planted: Frames) -> None:
     prices = price_frame(planted).set_index("head")
-    rows = planted.predictions.set_index("head")
+    rows = planted.predictions.rows().set_index("head")
     plain, soft, labels = rows.loc["plain", "logit_1"], rows.loc["soft", "logit_1"], rows.loc["plain", "label"]
     auc = roc_auc_score(labels, soft) - roc_auc_score(labels, plain)
     kappa = cohen_kappa_score(labels, soft > 0) - cohen_kappa_score(labels, plain > 0)

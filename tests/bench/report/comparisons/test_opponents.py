@@ -15,7 +15,7 @@ from bench.report.comparisons.verdict_lines import lines
 from bench.report.comparisons.verdict_sentences import reason
 from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.frames.load import Frames
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from tests.support.decided import MEANS, RECORD, made, score_rows, verdict
 
 CONFIG = {"report": {"reference": "post_a"}}

@@ -14,7 +14,7 @@ from bench.data.split import Split
 from bench.report.comparisons.model_or_map import model_or_map_frame
 from bench.report.comparisons.subgroups import counts, image_facts, strata_frame, thirds
 from bench.report.frames.load import Frames
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from bench.run.cells.cell import explained_logits
 from bench.store.stored_files import StoredFiles
 from tests.support.decided import DIFFICULTY, NOISE, N, floored, made, verdict

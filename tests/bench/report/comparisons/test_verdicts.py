@@ -18,7 +18,7 @@ from bench.report.comparisons.verdicts import verdict_frame
 from bench.report.figures.style import paper_style
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import competing, label
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored.scores import Scores
 from bench.statistics.comparison import NO_EVIDENCE, SAME
 from tests.support.decided import MEANS, METRICS, NOISE, RECORD, N, floored, made, score_rows, verdict
 

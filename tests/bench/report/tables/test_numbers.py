@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from bench.report.contents import every_table
-from bench.report.frames import paired, reader
+from bench.report.frames import paired
 from bench.report.frames.load import load_frames
+from bench.report.frames.stored import reader
 from bench.report.tables.table import TableData
 from bench.statistics import comparison
 from bench.statistics.bootstrap import paired as columns

@@ -22,7 +22,8 @@ def test_names_are_numbered_in_their_order_whenever_they_appear() -> None:
 
 def test_tables_are_joined_with_names_as_categories() -> None:
     tables = [pa.table({"image": ["b", "a"], "label": [1, 0]}), pa.table({"image": ["a", "c"], "logit": [0.5, 1.5]})]
-    found = with_codes([(tables[0], {"head": "z", "seed": 4}), (tables[1], {"head": "a", "seed": 0})], ("image",))
+    facts = pd.DataFrame({"head": ["z", "a"], "seed": [4, 0]}, index=[7, 3])
+    found = with_codes([[tables[0]], [tables[1][:1], tables[1][1:]]], facts, {"image": NameTable()})
     assert (found["head"].tolist(), found["seed"].tolist()) == (["z", "z", "a", "a"], [4, 4, 0, 0])
     assert found["head"].cat.ordered
     assert list(found["image"].cat.categories) == ["a", "b", "c"]

@@ -41,12 +41,13 @@ class Reader:
 
     Attributes:
         files: one row per file, with its path and the columns ``ABOUT``, numbered from 0 by the index.
+        names: column -> table of its names, which other readers may share.
     """
 
     files: pd.DataFrame
+    names: dict[str, NameTable] = field(default_factory=dict)
     _parts: dict[Any, pd.DataFrame] = field(default_factory=dict)
     _curves: tuple[Any, pd.DataFrame, dict[str, slice]] | None = None
-    _names: dict[str, NameTable] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -88,7 +89,7 @@ class Reader:
 
     def _column(self, name: str, narrow: type[np.integer[Any]] | None = None) -> Numbers | Coded:
         """Returns an empty column, whose names the reader numbers once."""
-        return Coded(self._names.setdefault(name, NameTable())) if name in CATEGORIES else Numbers(narrow)
+        return Coded(self.names.setdefault(name, NameTable())) if name in CATEGORIES else Numbers(narrow)
 
     @cached_property
     def _by_metric(self) -> dict[str, tuple[pd.DataFrame, Codes]]:

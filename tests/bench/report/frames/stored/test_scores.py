@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.report.frames import reader
 from bench.report.frames.load import Frames, load_frames
-from bench.report.frames.reader import ABOUT
-from bench.report.frames.scores import Scores
+from bench.report.frames.stored import reader
+from bench.report.frames.stored.reader import ABOUT
+from bench.report.frames.stored.scores import Scores
 from bench.store.scores import SCORE_COLUMNS
 from tests.support.report_store import make_run
 

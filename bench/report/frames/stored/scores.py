@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from bench.report.frames.reader import ABOUT, CATEGORIES, METHOD, NAMES, NARROW, Reader
+from bench.report.frames.stored.reader import ABOUT, CATEGORIES, METHOD, NAMES, NARROW, Reader
+from bench.statistics.bootstrap.columns import NameTable
 from bench.store.scores import SCORE_COLUMNS
 
 
@@ -31,10 +32,10 @@ class Scores:
     _parts: dict[Any, Scores] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def stored(cls, files: pd.DataFrame) -> Scores:
-        """Returns the scores in files, one row per file."""
+    def stored(cls, files: pd.DataFrame, names: dict[str, NameTable] | None = None) -> Scores:
+        """Returns the scores in files, one row per file; other readers may share the tables of names."""
         files = files.reset_index(drop=True)
-        return cls(files, pd.DataFrame(), Reader(files))
+        return cls(files, pd.DataFrame(), Reader(files, {} if names is None else names))
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Scores:
@@ -116,7 +117,7 @@ class Scores:
         """Joins the scores of two sets of files; the derived rows come last."""
         both = [one for one in (self.files, other.files) if len(one)]
         derived = [one for one in (self.derived, other.derived) if len(one)]
-        joined = Scores.stored(pd.concat(both, ignore_index=True) if both else self.files)
+        joined = Scores.stored(pd.concat(both, ignore_index=True) if both else self.files, self.reader.names)
         return replace(joined, derived=pd.concat(derived, ignore_index=True) if derived else self.derived)
 
     def targets(self, images: Collection[str]) -> pd.Series:

@@ -1,0 +1,1 @@
+"""Results in the files of a run, read when they are asked for."""
