@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bench.report.frames.load import Frames
-from bench.report.frames.stored.predictions import StoredPredictions
 from bench.report.frames.stored.reader import CELL
+from bench.report.frames.stored.rows import StoredRows
 from bench.report.frames.stored.scores import Scores
 from bench.store.folders import RunStore
 from bench.store.records import CellRecord, MetricFacts
@@ -98,17 +98,17 @@ def made(folder: Path, scores: pd.DataFrame, predictions: pd.DataFrame | None = 
     nothing = pd.DataFrame()
     known = {"store": RunStore(folder), "record": RECORD.changed(**record), "cells": cells, "source": Scores.of(scores)}
     others = {one.name: nothing for one in fields(Frames)} | {"own_class": Scores.of(nothing), "folds": {}}
-    stored = StoredPredictions() if predictions is None else _stored(folder, predictions)
+    stored = StoredRows() if predictions is None else _stored(folder, predictions)
     return Frames(**(others | known | {"predictions": stored}))  # type: ignore[arg-type]
 
 
-def _stored(folder: Path, predictions: pd.DataFrame) -> StoredPredictions:
+def _stored(folder: Path, predictions: pd.DataFrame) -> StoredRows:
     """The predictions in one file per cell."""
     files = []
     for key, rows in predictions.groupby(CELL, sort=False):
         files.append({"path": str(folder / f"predictions-{len(files)}.parquet")} | dict(zip(CELL, key, strict=True)))
         rows.drop(columns=CELL).to_parquet(files[-1]["path"], index=False)
-    return StoredPredictions(pd.DataFrame(files))
+    return StoredRows(pd.DataFrame(files))
 
 
 def verdict(rows: pd.DataFrame, **wanted: str) -> pd.Series:

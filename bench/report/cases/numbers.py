@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.cases.grids import Grids
 from bench.report.frames.load import Frames, names_of
+from bench.statistics.bootstrap.names import one_of
 from bench.statistics.intervals import Floats
 from bench.store.records import CellKey, MetricFacts
 
@@ -45,8 +46,7 @@ def scores_of_set(frames: Frames, dataset: str, metrics: Iterable[MetricFacts], 
     for name, batch in product(dict.fromkeys(metric.name for metric in metrics), batches):
         rows = batch.rows([name])
         if len(rows):
-            rows = rows[rows["image"].isin(ids)]
-            parts.append(rows.astype(dict.fromkeys(_NAMES, str)))
+            parts.append(rows[one_of(rows["image"], ids)].astype(dict.fromkeys(_NAMES, str)))
     return pd.concat(parts) if parts else pd.DataFrame(columns=[*_NAMES, "seed", "value"])
 
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from bench.outputs import outputs_of
 from bench.plain.names import NO_FINDING
+from bench.report.frames.image_facts import logits_of
 from bench.report.frames.load import Frames, names_of
+from bench.statistics.bootstrap.names import one_of
 from bench.store.records import CellKey, DatasetFacts
 
 #: Outcomes, by the code of ``Predictions.outcomes``.
@@ -38,9 +40,9 @@ def predictions_of(frames: Frames, key: CellKey, ids: list[str], labels: NDArray
     explained = frames.source.where(**{name: [value] for name, value in names_of(key).items()})
     targets = explained.targets(ids).reindex(ids, fill_value=-1).to_numpy(dtype=np.int64)
     probabilities, outcomes = np.full(count, np.nan), np.full(count, UNKNOWN)
-    stored = frames.cell(key).explained()
-    if stored is not None:
-        stored = stored.drop_duplicates("image").set_index("image")
+    stored = logits_of(frames, key)
+    if len(stored := stored[one_of(stored["image"], ids)]):
+        stored = stored.astype({"image": str}).drop_duplicates("image").set_index("image")
         logits = stored.filter(like="logit_").reindex(ids).to_numpy(dtype=float)
         at = np.flatnonzero(np.isfinite(logits).all(axis=1) & (targets >= 0))
         outputs = outputs_of(facts)

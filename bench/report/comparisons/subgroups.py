@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.outputs import outputs_of
 from bench.report.comparisons.choices import against_best
 from bench.report.comparisons.verdicts import verdict_frame
+from bench.report.frames.image_facts import image_facts
 from bench.report.frames.load import Frames
 from bench.report.frames.paired import asked, competing, levelled, main_metrics, paired_scores, possible, rows_of, title
 from bench.report.frames.stored.scores import Scores
@@ -52,7 +52,8 @@ def strata_frame(frames: Frames) -> pd.DataFrame:
 def _of_metric(frames: Frames, metric: MetricFacts, comparisons: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yields the rows of a metric on one data set and backbone."""
     paired, about_images, called = _aligned(frames, metric, comparisons)
-    facts = image_facts(frames, *(str(comparisons[key].iloc[0]) for key in ("dataset", "backbone")))
+    dataset, backbone = (str(comparisons[key].iloc[0]) for key in ("dataset", "backbone"))
+    facts = image_facts(frames, dataset, backbone, paired.images)
     known = list(strata(about_images, paired, facts))
     divided: dict[tuple[str, str], list[tuple[str, str, Bools]]] = {}
 
@@ -92,7 +93,7 @@ def _aligned(
     called: dict[str, tuple[Bools, Bools]] = {}
     for batch in scores.batches():
         if len(rows := rows_of(batch, metric)):
-            image = paired.places(Names.of(rows["image"]))
+            image = Names.of(rows["image"]).places_in(paired.images)
             label[image], diseased[image] = rows["label"], rows["diseased"]
             for head, found in called_right(rows, paired, image).items():
                 before = called.get(head, found)
@@ -145,29 +146,6 @@ def _means(parts: Iterable[_Part], paired: Paired) -> Iterator[dict[str, Any]]:
         yield about | found
 
 
-@lru_cache(maxsize=16)
-def image_facts(frames: Frames, dataset: str, backbone: str) -> pd.DataFrame:
-    """Returns by image: lesion_area, lesion_count, and the black box's probability of the right class, mean over seeds.
-
-    A run of an earlier version lacks the columns; the same command adds them without scoring anything again.
-    """
-    lesions = frames.store.files.read(frames.store.lesions_file(dataset), pd.read_parquet)
-    facts = pd.DataFrame() if lesions is None else lesions.set_index("image")
-    cells = frames.cells[(frames.cells["dataset"] == dataset) & (frames.cells["backbone"] == backbone)]
-    found, outputs = [], outputs_of(frames.record.datasets[dataset])
-    for cell in cells.itertuples():
-        if frames.record.heads[str(cell.head)].family == "inherent":
-            continue
-        frame = frames.cell(cell).explained()
-        if frame is not None:
-            logits, labels = frame.filter(like="logit_").to_numpy(dtype=float), frame["label"].to_numpy(dtype=int)
-            found.append(pd.Series(outputs.confidence(logits, labels), index=frame["image"]))
-    if found:
-        confidence = pd.concat(found).groupby(level=0).mean().rename("confidence")
-        facts = facts.join(confidence, how="outer") if len(facts) else confidence.to_frame()
-    return facts
-
-
 def called_right(rows: pd.DataFrame, paired: Paired, image: NDArray[np.integer[Any]]) -> dict[str, tuple[Bools, Bools]]:
     """Returns head -> whether it has scored an image (S,N), and whether it then calls the image by its label.
 
@@ -216,12 +194,11 @@ def strata(about: pd.DataFrame, paired: Paired, facts: pd.DataFrame) -> Iterator
     classes = sorted(about["label"].unique())
     for label in classes if len(classes) > 1 else []:
         yield "class", f"class {label}", everyone & (about["label"] == label).to_numpy()
-    known = facts.reindex(paired.images)
-    for column in [name for name in ("lesion_area", "confidence") if name in known]:
-        for name, inside in thirds(known[column]):
+    for column in [name for name in ("lesion_area", "confidence") if name in facts]:
+        for name, inside in thirds(facts[column]):
             yield column.replace("_", " "), name, everyone & inside
-    if "lesion_count" in known:
-        for name, inside in counts(known["lesion_count"]):
+    if "lesion_count" in facts:
+        for name, inside in counts(facts["lesion_count"]):
             yield "lesion count", name, everyone & inside
 
 

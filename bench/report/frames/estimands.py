@@ -13,15 +13,18 @@ import numpy as np
 import pandas as pd
 
 from bench.outputs import outputs_of
+from bench.report.frames.image_facts import logits_of
 from bench.report.frames.load import Frames
 from bench.report.frames.stored.reader import CELL
 from bench.statistics.bootstrap.aligned import same_images
+from bench.statistics.bootstrap.names import Names
 from bench.statistics.estimands import ratios_of_means
-from bench.statistics.intervals import Estimate
+from bench.statistics.intervals import Estimate, Floats
 from bench.store.records import CellKey, MetricFacts
 
 #: Area of the mean curve, relative to the mean intact probability; mean over images that the classifier gets right.
 CURVE, RIGHT = "curve", "right"
+_KEPT = 2**20  # probabilities that are kept
 
 
 def named(metric: MetricFacts, estimand: str) -> str:
@@ -85,19 +88,29 @@ def intact(frames: Frames, rows: pd.DataFrame) -> pd.Series:
     found, targets = np.full(len(rows), np.nan), rows["target"].to_numpy(dtype=int)
     cells: dict[Any, Any] = rows.groupby(CELL, sort=False, observed=True).indices
     for (dataset, backbone, head, seed), inside in cells.items():
-        probabilities = _probabilities(frames, str(dataset), str(backbone), str(head), int(seed))
+        images, probabilities = _probabilities(frames, CellKey(str(dataset), str(backbone), str(head), int(seed)))
         if len(probabilities):
-            places = probabilities.index.get_indexer(pd.Index(rows["image"].iloc[inside]))
-            found[inside] = np.where(places >= 0, probabilities.to_numpy()[places, targets[inside]], np.nan)
+            asked = Names.of(rows["image"].iloc[inside])
+            place = np.full(len(asked.known), -1)
+            there = images.places_in(asked.known)
+            place[there[there >= 0]] = np.flatnonzero(there >= 0)
+            places = place[asked.place]
+            found[inside] = np.where(places >= 0, probabilities[places, targets[inside]], np.nan)
     return pd.Series(found, index=rows.index)
 
 
-@lru_cache(maxsize=64)
-def _probabilities(frames: Frames, dataset: str, backbone: str, head: str, seed: int) -> pd.DataFrame:
-    """Returns the probabilities (N,C) of the explained images of a cell, by image; empty if they are not stored."""
-    stored = frames.cell(CellKey(dataset, backbone, head, seed)).explained()
-    if stored is None:
-        return pd.DataFrame()
-    stored, outputs = stored.set_index("image"), outputs_of(frames.record.datasets[dataset])
-    logits = stored.filter(like="logit_").to_numpy(dtype=float)
-    return pd.DataFrame(outputs.probabilities(logits), index=stored.index)
+def _probabilities(frames: Frames, key: CellKey) -> tuple[Names, Floats]:
+    """Returns the explained images of a cell, and their probabilities (N,C); nothing if they are not stored."""
+    known = _known(frames)
+    if key not in known:
+        if sum(found.size for _, found in known.values()) > _KEPT:
+            known.clear()
+        rows, outputs = logits_of(frames, key), outputs_of(frames.record.datasets[key.dataset])
+        logits = rows.filter(like="logit_").to_numpy(dtype=float)
+        known[key] = Names.of(rows["image"]), outputs.probabilities(logits) if len(rows) else logits
+    return known[key]
+
+
+@lru_cache(maxsize=2)
+def _known(frames: Frames) -> dict[CellKey, tuple[Names, Floats]]:
+    return {}

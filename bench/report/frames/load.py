@@ -18,8 +18,8 @@ from bench.files import Place
 from bench.plain.names import EVERY_CLASS, OWN_CLASS
 from bench.report.frames.damage import damaged_images, lines_of, sound_explainers
 from bench.report.frames.folds.joined import WholeCell, joined_record, whole_record
-from bench.report.frames.stored.predictions import StoredPredictions
 from bench.report.frames.stored.reader import ABOUT, CELL
+from bench.report.frames.stored.rows import StoredRows
 from bench.report.frames.stored.scores import Scores
 from bench.statistics.bootstrap.columns import NameTable
 from bench.store.folders import CellStore, RunStore
@@ -40,7 +40,7 @@ class Frames:
         own_class: the same of additional images, each explained for its true class (data sets of more than two
             classes); only scores by class may read them.
         cost: dataset, …, explainer, metric, value: passes, seconds and memory of a map.
-        predictions: of the classifiers on the test images, which ``StoredPredictions.rows`` reads.
+        predictions: of the classifiers on the test images, which are read when they are asked for.
         training: one row per cell and epoch.
         studies: name of a study -> its rows, whose further columns are its own.
         damaged: a line per stored file that should be there and is missing or damaged, with what it lacks.
@@ -53,7 +53,7 @@ class Frames:
     source: Scores
     own_class: Scores
     cost: pd.DataFrame
-    predictions: StoredPredictions
+    predictions: StoredRows
     training: pd.DataFrame
     studies: dict[str, pd.DataFrame]
     damaged: tuple[str, ...] = ()
@@ -273,8 +273,8 @@ def _concat(tables: list[pa.Table], *columns: str) -> pd.DataFrame:
     return pd.DataFrame(columns=[*CELL, *columns] if columns else None)
 
 
-def _predictions(files: list[dict[str, Any]], names: dict[str, NameTable]) -> StoredPredictions:
-    return StoredPredictions(pd.DataFrame(files), names) if files else StoredPredictions()
+def _predictions(files: list[dict[str, Any]], names: dict[str, NameTable]) -> StoredRows:
+    return StoredRows(pd.DataFrame(files), names) if files else StoredRows()
 
 
 def write_long_frame(frames: Frames, derived: pd.DataFrame, place: Place) -> None:

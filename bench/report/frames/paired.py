@@ -12,6 +12,7 @@ from bench.plain.names import RULED
 from bench.report.frames.estimands import RIGHT, named, right_only
 from bench.report.frames.load import Frames
 from bench.report.frames.stored.scores import Scores
+from bench.statistics.bootstrap.names import combinations
 from bench.statistics.bootstrap.paired import Method, Paired, ScoreFile, joined, pair
 from bench.statistics.comparison import difference
 from bench.statistics.intervals import Floats
@@ -62,14 +63,25 @@ def paired_scores(
     parts: dict[tuple[str, ...], list[Paired]] = {}
     budget = budget or Budget()
     for batch in scores.batches():
-        rows = batch.rows([metric])
-        rows = chosen(rows) if len(rows) else rows
-        for place, some in rows.groupby(_PLACE, sort=False, observed=True) if len(rows) else ():
-            known = parts.setdefault(tuple(map(str, place)), [])
-            part = budget.keep(pair(some))
+        for place, paired in _pairs(batch, metric, chosen):
+            known, part = parts.setdefault(place, []), budget.keep(paired)
             known.append(part.with_images_of(known[0]) if known else part)
     for (dataset, backbone, variant), found in parts.items():
         yield dataset, backbone, variant, joined(found)
+
+
+def _pairs(
+    scores: Scores, metric: str, chosen: Callable[[pd.DataFrame], pd.DataFrame]
+) -> Iterator[tuple[tuple[str, ...], Paired]]:
+    """Yields data set, backbone and variant, and the aligned scores of each; all rows are in memory meanwhile."""
+    rows = scores.rows([metric])
+    rows = chosen(rows) if len(rows) else rows
+    places = combinations(rows, _PLACE)[1] if len(rows) else []
+    if len(places) == 1:  # without a copy
+        yield tuple(map(str, places[0])), pair(rows)
+    elif places:
+        for place, some in rows.groupby(_PLACE, sort=False, observed=True):
+            yield tuple(map(str, place)), pair(some)
 
 
 def rows_of(scores: Scores, metric: MetricFacts) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -62,8 +61,10 @@ class NameTable:
     def dtype(self) -> pd.CategoricalDtype:
         """The names as ordered categories."""
         if self._dtype is None:
-            known = pd.CategoricalDtype(pd.Index(self._names.to_arrow(), dtype=_COMPACT), ordered=True)
-            self._dtype = deepcopy(known)  # lacks the table by which pandas has checked that the names are unique
+            names = pd.Index(self._names.to_arrow(), dtype=_COMPACT)
+            self._dtype = pd.CategoricalDtype(ordered=True)
+            # As unpickling does: the constructor would make a table of hashes to check that the names are unique.
+            self._dtype.__setstate__({"categories": names, "ordered": True})  # type: ignore[attr-defined]
         self._series = None  # one copy of the names is enough while nothing is read
         return self._dtype
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,10 @@ class Names:
         """Returns some of the things, by their places or a mask (N,)."""
         return Names(self.known, self.place[chosen])
 
+    def places_in(self, others: pd.Index) -> NDArray[np.integer[Any]]:
+        """Returns the place (N,) of each thing's name among other names; -1 where it is not among them."""
+        return self.place if self.known.equals(others) else others.get_indexer(self.known)[self.place]
+
     def to_numpy(self) -> NDArray[np.object_]:
         """Returns the names (N,) themselves."""
         names: NDArray[np.object_] = self.known.to_numpy(dtype=object)[self.place]
@@ -62,6 +66,13 @@ class Names:
         rank = np.empty(len(order), dtype=np.intp)
         rank[order] = np.arange(len(order))
         return Names(self.known[order], rank[self.place])
+
+
+def one_of(column: pd.Series, names: Collection[str]) -> NDArray[np.bool_]:
+    """Returns whether each name of a column is one of a few others; pandas would make a table of all its categories."""
+    known = Names.of(column)
+    inside: NDArray[np.bool_] = known.known.isin(list(names))[known.place]
+    return inside
 
 
 def combinations(rows: pd.DataFrame, by: Sequence[str]) -> tuple[NDArray[np.intp], list[tuple[Any, ...]]]:

@@ -68,11 +68,6 @@ class Paired:
                 found[..., place] = self.columns[method]
         return found
 
-    def places(self, images: Names) -> NDArray[np.integer[Any]]:
-        """Returns the places (M,) of M images among those of these scores; -1 for others."""
-        known = images.known
-        return images.place if known.equals(self.images) else self.images.get_indexer(known)[images.place]
-
     def shares(self, methods: Sequence[Method], together: int = 1) -> Iterator[list[Method]]:
         """Yields methods, a few at a time if they have many scores; so many that follow each other stay together."""
         most = max(1, AT_ONCE // max(1, together * len(self.seeds) * len(self.images))) * together
@@ -149,10 +144,12 @@ def pair(rows: pd.DataFrame) -> Paired:
         ValueError: a method has two scores of one image and seed.
     """
     image, group = Names.of(rows["image"]), Names.of(rows["group"])
-    method, methods = combinations(rows, ("head", "explainer"))
-    seed, seeds = pd.factorize(rows["seed"].to_numpy(), sort=True)
+    place, methods = combinations(rows, ("head", "explainer"))
+    seeds = np.unique(rows["seed"])
     shape = (len(methods), len(seeds), len(image.known))
-    place = np.ravel_multi_index((method, seed, image.place), shape)
+    for size, found in ((shape[1], np.searchsorted(seeds, rows["seed"])), (shape[2], image.place)):
+        place *= size  # in place, as one of the largest arrays
+        place += found
     values, scored = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
     scored.ravel()[place] = True
     if np.count_nonzero(scored) < len(place):

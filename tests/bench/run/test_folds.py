@@ -17,6 +17,7 @@ from bench.config import Config
 from bench.registry import EXPLAINERS
 from bench.report.build import build_report
 from bench.report.cases.data import render_cases
+from bench.report.frames.image_facts import logits_of
 from bench.report.frames.load import Frames, load_frames
 from bench.report.gaps import faults
 from bench.report.tables.classification import classification_table
@@ -97,7 +98,7 @@ def test_no_classifier_was_trained_on_a_group_that_it_is_tested_on(frames: Frame
 
 def test_auc_is_the_mean_over_folds_weighted_by_pairs(frames: Frames) -> None:
     (row, *_) = classification_table(frames).rows
-    mine = frames.predictions[frames.predictions["head"] == row["head"]]
+    mine = frames.predictions.where(head=[row["head"]]).rows()
     areas, pairs = [], []
     for _, part in mine.groupby("fold"):
         areas.append(roc_auc_score(part["label"], part["logit_1"] - part["logit_0"]))
@@ -111,8 +112,7 @@ def test_auc_is_the_mean_over_folds_weighted_by_pairs(frames: Frames) -> None:
 def test_curves_cases_and_pictures_join_the_folds(run: Path, frames: Frames) -> None:
     (cell, *_) = frames.explained.query("explainer == 'gradcam'").itertuples()
     assert frames.curve(cell, "deletion_curve", "zero")["image"].nunique() == 2
-    explained = frames.cell(cell).explained()
-    assert explained is not None
+    explained = logits_of(frames, cell)
     assert len(explained) == explained["image"].nunique() == 6
     grids = frames.cell(cell).cases("gradcam")
     assert grids is not None
@@ -146,7 +146,7 @@ def test_a_second_run_computes_nothing_and_a_stopped_one_goes_on(run: Path, tmp_
     assert not run_tiny(out, folded()).computed
     ours, theirs = load_frames(out), load_frames(run)
     pd.testing.assert_frame_equal(ours.rows(), theirs.rows())
-    pd.testing.assert_frame_equal(ours.predictions, theirs.predictions)
+    pd.testing.assert_frame_equal(ours.predictions.rows(), theirs.predictions.rows())
 
 
 def test_a_run_without_folds_keeps_the_cells_of_one_with_folds(run: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_run_without_folds_keeps_the_cells_of_one_with_folds(run: Path, tmp_pa
     plain = tiny_config(heads=["blackbox"], explainers=["random"])
     run_tiny(out, plain)
     assert load_frames(out).folds == {}
-    assert "fold" not in load_frames(out).predictions
+    assert "fold" not in load_frames(out).predictions.rows()
     assert not run_tiny(out, folded()).computed
 
 
@@ -182,7 +182,7 @@ def test_a_cell_without_all_its_folds_is_not_shown(run: Path, tmp_path: Path) ->
     RunStore(out).cell(CellKey("squares", "compact", "tte", 0, 2)).note(status="failed", reason="no memory")
     frames = load_frames(out)
     assert frames.cells["status"].tolist() == ["ok", "failed", "ok"]
-    assert set(frames.predictions["head"]) == {"blackbox", "softcam-sparse"}
+    assert set(frames.predictions.rows()["head"]) == {"blackbox", "softcam-sparse"}
     assert "squares · compact · tte · seed 0 failed: fold 2: no memory" in faults(frames)
 
 
@@ -193,9 +193,7 @@ def test_runs_with_folds_are_merged(run: Path, tmp_path: Path) -> None:
     merged, both = load_frames(tmp_path / "merged"), load_frames(run)
     assert merged.cells["head"].tolist() == ["blackbox", "softcam-sparse"]
     for name in ("blackbox", "softcam-sparse"):
-        ours, theirs = (
-            one.predictions[one.predictions["head"] == name].reset_index(drop=True) for one in (merged, both)
-        )
+        ours, theirs = (one.predictions.where(head=[name]).rows() for one in (merged, both))
         pd.testing.assert_frame_equal(ours, theirs, check_categorical=False)
     assert merged.record.origin(CellKey("squares", "compact", "softcam-sparse", 0)).config["run"]["heads"] == [
         "softcam-sparse"

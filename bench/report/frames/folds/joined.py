@@ -11,8 +11,6 @@ from functools import reduce
 from pathlib import Path
 from typing import TypeVar
 
-import pandas as pd
-
 from bench.cases.grids import Grids, joined, read_grids
 from bench.store.cell_facts import LesionReliance
 from bench.store.folders import CellStore
@@ -54,11 +52,6 @@ class WholeCell:
     def first(self) -> CellStore:
         """The files of the first fold, which alone has maps for the figures."""
         return self.folds[0]
-
-    def explained(self) -> pd.DataFrame | None:
-        """Reads the logits of the explained images; None where none are stored."""
-        found = [rows for one in self.folds if (rows := one.files.read(one.explained, pd.read_parquet)) is not None]
-        return pd.concat(found, ignore_index=True) if found else None
 
     def cases(self, explainer: str) -> Grids | None:
         """Reads the maps of the cases; None where none are stored."""

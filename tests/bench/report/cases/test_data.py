@@ -27,7 +27,9 @@ from bench.report.cases.data import render_cases
 from bench.report.cases.numbers import NO_MAP, NO_VALUE, map_data
 from bench.report.cases.predictions import ANOTHER, FALSE_ALARM, MISSED, RIGHT, UNKNOWN, predictions_of
 from bench.report.cases.stored import places
+from bench.report.frames.folds.joined import WholeCell
 from bench.report.frames.load import load_frames
+from bench.report.frames.stored.rows import StoredRows
 from bench.store.folders import RunStore
 from bench.store.maps import read_arrays
 from bench.store.records import CellKey, DatasetFacts
@@ -184,16 +186,19 @@ def test_cells_stay_where_they_look(cells: int, known: bool) -> None:
     torch.testing.assert_close(drawn[:, inside, inside], expected[:, inside, inside], rtol=0, atol=ripple)
 
 
-def test_outcomes_of_data_with_several_findings_or_without_healthy_images() -> None:
+def test_outcomes_of_data_with_several_findings_or_without_healthy_images(tmp_path: Path) -> None:
     logits = pd.DataFrame({"image": list("abc"), "logit_0": [2.0, -2, -1], "logit_1": [-1.0, -1, 3]})
+    cell = RunStore(tmp_path).cell(CellKey("x", "net", "own", 0))
+    cell.folder.mkdir(parents=True)
+    logits.to_parquet(cell.explained, index=False)
+    whole = WholeCell((cell,), (None,))
 
     def outcomes(**facts: Any) -> list[int]:
         known = DatasetFacts(base="x", size=8, classes=["one", "two"], **facts)
-        cell = SimpleNamespace(explained=lambda: logits)
         scores = SimpleNamespace(targets=lambda ids: pd.Series(targets, dtype=int))
         source = SimpleNamespace(where=lambda **cell: scores)
         record = SimpleNamespace(datasets={"x": known})
-        frames: Any = SimpleNamespace(record=record, cell=lambda key: cell, source=source)
+        frames: Any = SimpleNamespace(record=record, cell=lambda key: whole, source=source, predictions=StoredRows())
         return predictions_of(frames, CellKey("x", "net", "own", 0), list("abc"), labels).outcomes.tolist()
 
     labels, targets = np.array([0, 0, -1]), {"a": 0, "b": 0, "c": 1}

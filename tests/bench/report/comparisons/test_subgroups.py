@@ -12,7 +12,8 @@ import pytest
 from bench.data.selection import Selection, lesion_facts
 from bench.data.split import Split
 from bench.report.comparisons.model_or_map import model_or_map_frame
-from bench.report.comparisons.subgroups import counts, image_facts, strata_frame, thirds
+from bench.report.comparisons.subgroups import counts, strata_frame, thirds
+from bench.report.frames.image_facts import image_facts
 from bench.report.frames.load import Frames
 from bench.report.frames.stored.scores import Scores
 from bench.run.cells.cell import explained_logits
@@ -71,9 +72,9 @@ def test_confidence_is_the_black_boxs_in_the_right_class(planted: Frames, tmp_pa
         file.parent.mkdir(parents=True)
         logits = {"logit_0": [0.0, 0.0], "logit_1": [margin, margin]}
         pd.DataFrame({"image": ["i0", "i1"], "label": [1, 0]} | logits).to_parquet(file)
-    found = image_facts(ours, "x", "net")["confidence"]
+    found = image_facts(ours, "x", "net", pd.Index(["i1", "i9", "i0"]))["confidence"]
     chance = 1 / (1 + np.exp(-2.0))
-    assert found.to_dict() == pytest.approx({"i0": chance, "i1": 1 - chance})
+    assert found.tolist() == pytest.approx([1 - chance, np.nan, chance], nan_ok=True)
 
 
 def test_lesion_facts_by_hand() -> None:

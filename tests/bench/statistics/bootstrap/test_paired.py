@@ -98,5 +98,5 @@ def test_many_scores_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_places_of_images() -> None:
     found = pair(rows("a", "bdf"))
-    assert list(found.places(Names.of(pd.Series(list("dbbx"))))) == [1, 0, 0, -1]
-    assert list(found.places(Names.of(pd.Series(list("fdb"))))) == [2, 1, 0]
+    assert list(Names.of(pd.Series(list("dbbx"))).places_in(found.images)) == [1, 0, 0, -1]
+    assert list(Names.of(pd.Series(list("fdb"))).places_in(found.images)) == [2, 1, 0]
