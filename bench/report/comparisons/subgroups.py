@@ -98,6 +98,7 @@ def _aligned(
             for head, found in called_right(rows, paired, image).items():
                 before = called.get(head, found)
                 called[head] = before[0] | found[0], before[1] | found[1]
+        del rows  # before the next ones are read
     return paired, pd.DataFrame({"label": label, "diseased": diseased}, paired.images), called
 
 

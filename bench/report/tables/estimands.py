@@ -94,6 +94,7 @@ def estimands_table(frames: Frames) -> TableData:
             means = {key: one.within(*metric.value_range) for key, one in estimate_means(rows, by).items()}
             for name, found in ({_ALL: means} | estimands(frames, metric, rows, by)).items():
                 columns[name] |= found
+            del rows  # before the next ones are read
         for key in sorted(columns[_ALL], key=place):
             row = dict(zip(by, key, strict=True)) | {"metric": title(metric)}
             table.rows.append(row | {name: of.get(key) for name, of in columns.items()})

@@ -149,6 +149,7 @@ def _fill(
             row = found.setdefault(tuple(key), dict(zip(table.keys, key, strict=True)))
             row[title(variants[variant])] = estimate.within(*variants[variant].value_range)
         further |= add_estimands(frames, found, rows, next(iter(variants.values())), table.keys)
+        del rows, wanted  # before the next ones are read
     competing, explainers = comparable(frames, family), frames.record.explainers
     for place in sorted(found, key=order):
         explainer = found[place]["explainer"]

@@ -121,6 +121,7 @@ def _with_spread(frames: Frames, table: TableData) -> TableData:
             for method, mine in scores.groupby(_METHOD) if len(scores) else ():
                 images = mine.groupby("image")["value"].mean().dropna()
                 of_row.get(method, {})[spread.name] = Estimate(float(images.std()), np.nan, np.nan, len(images))
+            del scores  # before the next ones are read
     return table
 
 

@@ -29,7 +29,7 @@ CATEGORIES = ("image", "group", "metric", "variant", *NAMES)
 #: Rows of a run that are kept; of a larger run, some methods of one metric are read at once, with so many rows.
 KEPT_ROWS, READ_ROWS = 2_000_000, 1_000_000
 #: Rows of a larger run whose names are text in memory at once, before they are numbers.
-TEXT_ROWS = 250_000
+TEXT_ROWS = 100_000
 _SCORED = (pl.col("step") < 0) & (pl.col("image") != "")
 _ROW = "row of the file"
 NARROW = dict[str, type[np.integer[Any]]](label=np.int16, predicted=np.int16, target=np.int16, step=np.int8)
@@ -75,6 +75,7 @@ class Reader:
                 file.append(np.full(len(table), number, dtype=np.int32))
                 for name, column in read.items():
                     column.add(table[name], start)
+                del table  # before the next one is read
         if not file:
             return pd.DataFrame({name: [] for name in (*SCORE_COLUMNS, *ABOUT)}), np.array([], dtype=np.int32)
         columns, of_file = {name: read.pop(name).whole() for name in SCORE_COLUMNS}, np.concatenate(file)
