@@ -41,7 +41,7 @@ from bench.statistics.sign_flip import sign_flip_tests
 ALPHA = 1 - LEVEL
 #: Means of groups that share a product, with whose squares and counts more would take too much memory; means that wait
 #: for others of the same groups.
-_AT_ONCE, _WAITING = 2**20, 2**22
+_AT_ONCE, _WAITING = 2**20, 2**21
 BETTER, WORSE, TOO_FEW = "better", "worse", "too few images"
 SAME, NO_EVIDENCE = "no relevant difference", "no evidence of a relevant difference"
 

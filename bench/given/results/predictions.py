@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.outputs import outputs_of
 from bench.report.frames.classification import labels_of, seed_scores, with_limits
 from bench.report.frames.load import Frames
+from bench.report.frames.stored.rows import StoredRows
 from bench.statistics.classification import CLASSIFICATION_SCORES
 from bench.store.records import DatasetFacts
 
@@ -68,22 +68,23 @@ class Predictions:
     @cached_property
     def classification(self) -> dict[str, float]:
         """Accuracy, AUC and other scores of the given model on all images; nan if undefined."""
-        rows, facts = self._predictions
+        stored, facts = self._predictions
+        rows = stored.rows()
         logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
         found = outputs_of(facts).scores(logits, labels_of(rows, facts), healthy=facts.healthy)
         return {name: float(values[0]) for name, values in found.items()}
 
     @property
-    def _predictions(self) -> tuple[pd.DataFrame, DatasetFacts]:
+    def _predictions(self) -> tuple[StoredRows, DatasetFacts]:
         """Predictions of the given model on the first data set, and facts about that."""
         stored = self._frames.predictions.where(head=[next(iter(self._frames.record.heads))])
         dataset = str(stored.files["dataset"].iloc[0])
-        return stored.where(dataset=[dataset]).rows(), self._frames.record.datasets[dataset]
+        return stored.where(dataset=[dataset]), self._frames.record.datasets[dataset]
 
     @cached_property
     def regression(self) -> dict[str, float]:
         """Mean absolute error and Pearson correlation of the outputs with the true values; empty without values."""
-        rows, _ = self._predictions
+        rows = self._predictions[0].rows()
         rows = rows[rows["image"].isin(self._known.values)]
         if rows.empty:
             return {}
@@ -96,9 +97,8 @@ class Predictions:
         """Returns a warning if the whole interval of the AUC is below what the user expects; otherwise, nothing."""
         if self._known.auc is None:
             return ""
-        rows, facts = self._predictions
-        samples = seed_scores(rows, rows["seed"].unique(), facts)
-        means, _, highest = with_limits(samples, rows["group"].nunique())
+        stored, facts = self._predictions
+        means, _, highest = with_limits(seed_scores(stored, facts), stored.count()[1])
         place = list(CLASSIFICATION_SCORES).index("auc")
         if np.isfinite(means[place]) and not highest[place] < self._known.auc:
             return ""

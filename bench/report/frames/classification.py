@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.outputs import outputs_of
 from bench.report.frames.load import Frames
+from bench.report.frames.stored.rows import StoredRows
 from bench.statistics.bootstrap.resampling import image_replicates
 from bench.statistics.classification import CLASSIFICATION_SCORES, Integers
 from bench.statistics.findings import scores_by_finding
@@ -44,7 +45,7 @@ def head_scores(frames: Frames, dataset: str, backbone: str, head: str) -> HeadS
     if key not in known:
         stored = frames.predictions.where(dataset=[dataset], backbone=[backbone], head=[head])
         facts = frames.record.datasets[dataset]
-        of_seed = {seed: seed_scores(stored.where(seed=[seed]).rows(), [seed], facts) for seed in stored.seeds}
+        of_seed = {seed: seed_scores(stored.where(seed=[seed]), facts) for seed in stored.seeds}
         known[key] = HeadScores(of_seed, *stored.count())
     return known[key]
 
@@ -54,45 +55,40 @@ def _known(frames: Frames) -> dict[tuple[str, str, str], HeadScores]:
     return {}
 
 
-def seed_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts) -> Floats:
+def seed_scores(stored: StoredRows, facts: DatasetFacts) -> Floats:
     """Scores the predictions of one head: (1+B,S,scores), of all images, then of B bootstrap samples of groups."""
-    return np.stack([_scores(rows[rows["seed"] == seed], facts) for seed in seeds], axis=1)
+    return np.stack([_scores(stored.where(seed=[seed]), facts) for seed in stored.seeds], axis=1)
 
 
-def finding_scores(rows: pd.DataFrame, seeds: Iterable[int], facts: DatasetFacts) -> Floats:
+def finding_scores(stored: StoredRows, facts: DatasetFacts) -> Floats:
     """Scores each finding of data with several labels per image: (1+B,S,F,scores), samples as in ``seed_scores``."""
     found = []
-    for seed in seeds:
-        logits, labels, weights = _inputs(rows[rows["seed"] == seed], facts)
-        folds = _folds(rows[rows["seed"] == seed])
-        scores = scores_by_finding(logits, labels, weights, folds)
+    for seed in stored.seeds:
+        scores = scores_by_finding(*_inputs(stored.where(seed=[seed]), facts))
         found.append(np.stack(list(scores.values()), axis=2))
     return np.stack(found, axis=1)
 
 
-def _inputs(rows: pd.DataFrame, facts: DatasetFacts) -> tuple[Floats, Integers, Iterator[Floats]]:
-    """Returns logits, labels, and weights of all images (1,N), then of bootstrap samples in blocks (b,N)."""
-    rows = _by_image(rows)
+def _inputs(stored: StoredRows, facts: DatasetFacts) -> tuple[Floats, Integers, Iterator[Floats], Integers | None]:
+    """Returns logits, labels, weights of all images (1,N), then of bootstrap samples in blocks (b,N), and folds."""
+    rows = stored.rows()
+    if not rows["image"].is_monotonic_increasing:
+        rows = rows.sort_values("image")
     logits = rows.filter(like="logit_").dropna(axis=1, how="all").to_numpy(dtype=float)
     weights = chain([np.ones((1, len(rows)))], image_replicates(rows["group"], _RESAMPLES))
-    return logits, labels_of(rows, facts), weights
+    return logits, labels_of(rows, facts), weights, _folds(rows)
 
 
-def _scores(rows: pd.DataFrame, facts: DatasetFacts) -> Floats:
-    (logits, labels, weights), outputs = _inputs(rows, facts), outputs_of(facts)
-    about = (facts.healthy, facts.ordered, _folds(rows))
+def _scores(stored: StoredRows, facts: DatasetFacts) -> Floats:
+    (logits, labels, weights, folds), outputs = _inputs(stored, facts), outputs_of(facts)
+    about = (facts.healthy, facts.ordered, folds)
     return np.stack(list(outputs.scores(logits, labels, weights, *about).values()), axis=1)
 
 
 def _folds(rows: pd.DataFrame) -> Integers | None:
-    """Returns the fold (N,) of each image, in the order of ``_inputs``; None without cross-validation."""
-    folds = _by_image(rows).get("fold", pd.Series(dtype=float)).dropna()
+    """Returns the fold (N,) of each image; None without cross-validation."""
+    folds = rows.get("fold", pd.Series(dtype=float)).dropna()
     return folds.to_numpy(dtype=int) if len(folds) else None
-
-
-def _by_image(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sorts rows by image; most are sorted, and need no copy."""
-    return rows if rows["image"].is_monotonic_increasing else rows.sort_values("image")
 
 
 def labels_of(rows: pd.DataFrame, facts: DatasetFacts) -> Integers:

@@ -35,8 +35,10 @@ def with_codes(
             others.append(table.drop_columns(list(coded)))
             lengths[-1] += len(table)
     rows: pd.DataFrame = pa.concat_tables(others, promote_options="permissive").to_pandas()
-    known = repeated(facts, np.repeat(np.arange(len(facts)), lengths))
-    return pd.DataFrame({name: column.whole() for name, column in coded.items()} | dict(rows.items()) | known)
+    others.clear()
+    known = repeated(facts, np.repeat(np.arange(len(facts), dtype=np.int32), lengths))
+    columns = {name: column.whole() for name, column in coded.items()} | dict(rows.items()) | known
+    return pd.DataFrame(columns, copy=False)
 
 
 def repeated(facts: pd.DataFrame, place: Codes) -> dict[str, Any]:
