@@ -54,7 +54,13 @@ def write_run(folder: Path, images: int, methods: int, metrics: int) -> None:
     explainers = explainer_facts(methods)
     keys = [CellKey("generated", "small", head, 0) for head in HEADS]
     measured = [
-        MetricFacts(name=f"metric_{at}", family=FAMILIES[at % 4], higher_is_better=True, value_range=(0, 1))
+        MetricFacts(
+            name=f"metric_{at}",
+            family=FAMILIES[at % 4],
+            higher_is_better=True,
+            value_range=(0, 1),
+            of_curve="relative" if FAMILIES[at % 4] == "faithfulness" else "",
+        )
         for at in range(metrics)
     ]
     dataset = {"base": "generated", "size": 64, "classes": ["healthy", "ill"], "healthy": 0}

@@ -135,10 +135,10 @@ def weighted_sums(counts: Counts | Floats, values: Floats) -> Floats:
 
 def group_sums(values: Floats, member: NDArray[np.integer[Any]], count: int) -> tuple[Floats, Floats]:
     """Sums the defined values (N,M) per group, and counts them: both (G,M)."""
-    defined, images = np.isfinite(values), np.arange(len(member))
-    if len(member) == count and (member == images).all():  # each image is a group, in order
+    defined, images = np.isfinite(values), len(member)
+    if images == count and (member == np.arange(images)).all():  # each image is a group, in order
         return np.where(defined, values, 0), defined.astype(float)
-    belongs = sparse.csr_array((np.ones(len(member)), (member, images)), shape=(count, len(member)))
+    belongs = sparse.csc_array((np.ones(images), member, np.arange(images + 1, dtype=np.int32)), shape=(count, images))
     return belongs @ np.where(defined, values, 0), belongs @ defined.astype(float)
 
 
