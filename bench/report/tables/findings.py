@@ -33,8 +33,9 @@ def classification_by_finding(frames: Frames) -> TableData:
     for (dataset, backbone), both in frames.predictions.where(dataset=_several(frames)).by("dataset", "backbone"):
         found: list[dict[str, Any]] = []
         for (head,), part in both.by("head"):
-            rows, facts = part.rows(), frames.record.datasets[dataset]
-            for at, values in enumerate(np.moveaxis(finding_scores(part, facts), 2, 0)):
+            facts = frames.record.datasets[dataset]
+            scores, rows = finding_scores(part, facts), part.rows()
+            for at, values in enumerate(np.moveaxis(scores, 2, 0)):
                 known = rows[rows[f"label_{at}"] >= 0]
                 row: dict[str, Any] = dict(zip(keys, (dataset, backbone, facts.classes[at], head), strict=True))
                 of_finding = with_limits(values, known["group"].nunique())

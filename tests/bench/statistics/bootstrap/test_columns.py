@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -18,6 +20,17 @@ def test_names_are_numbered_in_their_order_whenever_they_appear() -> None:
             column.add(pl.Series(names, dtype=pl.String), place)
         assert list(column.whole()) == [name for part in parts for name in part]
         assert list(column.whole().categories) == ["a", "m", "q", "z"]
+
+
+def test_names_are_categories_as_pandas_makes_them() -> None:
+    table = NameTable()
+    column = Coded(table)
+    column.add(pl.Series(["m", "é", "a", "m"]))
+    found = pd.Series(column.whole())
+    expected = pd.CategoricalDtype(["a", "m", "é"], ordered=True)
+    assert found.dtype == expected
+    assert pickle.loads(pickle.dumps(found)).dtype == expected
+    assert found.groupby(found, observed=False).size().to_dict() == {"a": 1, "m": 2, "é": 1}
 
 
 def test_tables_are_joined_with_names_as_categories() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.statistics.bootstrap.names import AnyNames, Names, combinations, occurring
+from bench.statistics.bootstrap.names import AnyNames, Names, combinations, occurring, one_of
 from bench.statistics.bootstrap.resampling import clusters_of
 
 TEXT = ["b", "é", "a", "b", "a\u0301", "B"]
@@ -67,3 +67,10 @@ def test_numbers_that_occur(count: int) -> None:
     for found, expected in zip(occurring(numbers, count), np.unique(numbers, return_inverse=True), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert [len(one) for one in occurring(numbers[:0], count)] == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", [object, "str", pd.CategoricalDtype(list("zyba"), ordered=True)])
+def test_one_of_a_few_names(dtype: object) -> None:
+    column = pd.Series(list("abzba"), dtype=dtype)  # type: ignore[call-overload]
+    assert one_of(column, ["a", "z", "absent"]).tolist() == column.isin(["a", "z"]).tolist()
+    assert not one_of(column[:0], ["a"]).any()
