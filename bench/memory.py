@@ -137,7 +137,7 @@ def give_memory_back() -> None:
     Repeated allocations of different sizes, one per image and resample, would otherwise fragment the heap. Polars has
     its own allocator, which reads the setting when Polars is first imported.
     """
-    os.environ.setdefault(*_POLARS)
+    os.environ.update([_POLARS])  # for the processes that this one starts, too: imported before, Polars has set it
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
