@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 #: Option of mallopt (malloc.h): size in bytes from which an array is mapped to separate pages.
 _MMAP_THRESHOLD = -3
-_POLARS = ("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
+_DECAY = "dirty_decay_ms:"
+_POLARS = ("_RJEM_MALLOC_CONF", f"{_DECAY}0,muzzy_decay_ms:0")
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -137,7 +138,9 @@ def give_memory_back() -> None:
     Repeated allocations of different sizes, one per image and resample, would otherwise fragment the heap. Polars has
     its own allocator, which reads the setting when Polars is first imported.
     """
-    os.environ.update([_POLARS])  # for the processes that this one starts, too: imported before, Polars has set it
+    name, value = _POLARS
+    if os.environ.get(name, _DECAY).startswith(_DECAY):  # not the user's: Polars sets it when it is imported
+        os.environ[name] = value  # for the processes that this one starts, too
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")

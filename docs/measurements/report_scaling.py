@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -49,20 +49,19 @@ def explainer_facts(methods: int) -> dict[str, dict[str, Any]]:
     }
 
 
+def metric_facts(metrics: int) -> Iterator[MetricFacts]:
+    """Yields metrics of all families; those of faithfulness are areas under curves."""
+    for at in range(metrics):
+        family = FAMILIES[at % len(FAMILIES)]
+        curve: Literal["", "relative"] = "relative" if family == "faithfulness" else ""
+        yield MetricFacts(name=f"metric_{at}", family=family, higher_is_better=True, value_range=(0, 1), of_curve=curve)
+
+
 def write_run(folder: Path, images: int, methods: int, metrics: int) -> None:
     """Writes a run of one data set, a black box and an inherent head."""
     explainers = explainer_facts(methods)
     keys = [CellKey("generated", "small", head, 0) for head in HEADS]
-    measured = [
-        MetricFacts(
-            name=f"metric_{at}",
-            family=FAMILIES[at % 4],
-            higher_is_better=True,
-            value_range=(0, 1),
-            of_curve="relative" if FAMILIES[at % 4] == "faithfulness" else "",
-        )
-        for at in range(metrics)
-    ]
+    measured = list(metric_facts(metrics))
     dataset = {"base": "generated", "size": 64, "classes": ["healthy", "ill"], "healthy": 0}
     machine = dict.fromkeys(("device", "gpu", "cpu", "bf16", "platform"), "")
     record = RunRecord.model_validate(

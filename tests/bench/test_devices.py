@@ -83,8 +83,14 @@ def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [threads_of_each(processes) for processes in (1, 3, 8, 20)] == [8, 2, 1, 1]
 
 
-def test_processes_of_one_that_has_imported_polars_give_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("_RJEM_MALLOC_CONF", "dirty_decay_ms:500,muzzy_decay_ms:1000")
-    code = "import polars, bench.memory, os; bench.memory.give_memory_back(); print(os.environ['_RJEM_MALLOC_CONF'])"
+@pytest.mark.parametrize(
+    ("imported", "before", "after"),
+    [("polars, ", "", "dirty_decay_ms:0,muzzy_decay_ms:0"), ("", "narenas:2", "narenas:2")],
+)
+def test_processes_started_later_give_memory_back_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, imported: str, before: str, after: str
+) -> None:
+    monkeypatch.setenv("_RJEM_MALLOC_CONF", before)
+    code = f"import {imported}bench.memory, os; bench.memory.give_memory_back(); print(os.environ['_RJEM_MALLOC_CONF'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "dirty_decay_ms:0,muzzy_decay_ms:0"
+    assert done.stdout.strip() == after

@@ -57,7 +57,7 @@ def recorded(frames: Frames, patch: pytest.MonkeyPatch) -> tuple[Frames, Callabl
     kinds: set[str] = set()
 
     def noting(kind: Callable[[str], str], base: type[Any]) -> type[Any]:
-        def read(self: object, name: str) -> Any:
+        def get(self: object, name: str) -> Any:
             found, value = kind(name), object.__getattribute__(self, name)
             if sys._getframe(1).f_globals["__name__"] in _COPYING:
                 return value
@@ -65,16 +65,22 @@ def recorded(frames: Frames, patch: pytest.MonkeyPatch) -> tuple[Frames, Callabl
                 kinds.add(found)
             return _Studies(value, kinds) if name == "studies" and isinstance(value, dict) else value
 
-        return type(base.__name__, (base,), {"__getattribute__": read})
+        return type(base.__name__, (base,), {"__getattribute__": get})
 
-    def read_file(self: StoredFiles, path: Path, parse: Callable[[Path], Any]) -> Any:
+    def note(path: Path) -> None:
         name = Path(path.relative_to(frames.store.folder).as_posix())
         found = [kind for kind, patterns in PATTERNS.items() if any(name.match(one) for one in patterns)]
         kinds.update(found or {f"file {name}"})
-        return original(self, path, parse)
 
-    original = StoredFiles.read
-    patch.setattr(StoredFiles, "read", read_file)
+    def seen(original: Callable[..., Any]) -> Callable[..., Any]:
+        def read(self: StoredFiles, path: Path, parse: Callable[[Path], Any]) -> Any:
+            note(path)
+            return original(self, path, parse)
+
+        return read
+
+    for method in ("read", "is_good"):  # what is good is then read by its path
+        patch.setattr(StoredFiles, method, seen(getattr(StoredFiles, method)))
     fields = type(frames.record).model_fields
     outcome = noting(lambda name: "outcomes" if name in OUTCOMES else "", type(frames.cells["record"].iloc[0]))
     watched = noting(lambda name: _field(name) if name in fields else "", type(frames.record))

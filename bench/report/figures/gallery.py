@@ -15,6 +15,7 @@ from bench.plain.interpolation import drawn, drawn_by
 from bench.report.figures.looks import Method
 from bench.report.frames.load import Frames
 from bench.specs import parse_spec
+from bench.statistics.bootstrap.names import one_of
 from bench.statistics.intervals import Floats
 from bench.store.cell_facts import GeometryFacts
 from bench.store.folders import CellStore
@@ -169,11 +170,12 @@ def row_names(frames: Frames, dataset: str, images: Images, head: str, targets: 
     """
     facts = frames.record.datasets[dataset]
     classes, outputs = facts.classes, outputs_of(facts)
-    known = frames.predictions.where(dataset=[dataset], head=[head]).rows().drop_duplicates("image").set_index("image")
+    of_pair = [name.rpartition(" [")[0] if facts.multilabel else name for name in images.ids]  # image and finding
+    known = frames.predictions.where(dataset=[dataset], head=[head]).rows()
+    known = known[one_of(known["image"], of_pair)].astype({"image": str}).drop_duplicates("image").set_index("image")
     logits = known.filter(like="logit_").iloc[:, : len(classes)]
     names = []
-    for name, index in zip(images.ids, images.labels, strict=True):
-        image = name.rpartition(" [")[0] if facts.multilabel else name  # of a pair of image and finding
+    for name, image, index in zip(images.ids, of_pair, images.labels, strict=True):
         label = facts.label_name(index)
         lines = [short_name(image, dataset, label), *([] if facts.regression else [figure_text(label)])]
         if image in logits.index and name in targets.index:

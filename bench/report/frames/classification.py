@@ -31,7 +31,7 @@ class HeadScores:
     Attributes:
         of_seed: seed -> (1+B,1,scores) of ``seed_scores``.
         images: number of test images.
-        groups: of these.
+        groups: number of groups of these images.
     """
 
     of_seed: dict[int, Floats]

@@ -13,7 +13,7 @@ from bench.outputs import outputs_of
 from bench.report.frames.load import Frames
 from bench.report.frames.stored.rows import StoredRows
 from bench.statistics.bootstrap.names import Names
-from bench.statistics.intervals import Floats, mean_over
+from bench.statistics.intervals import Floats
 from bench.store.scores import read_through
 
 _OF_LESIONS = ("lesion_area", "lesion_count")
@@ -40,7 +40,7 @@ def image_facts(frames: Frames, dataset: str, backbone: str, images: pd.Index) -
     found, file = dict[str, Floats](), frames.store.lesions_file(dataset)
     if frames.store.files.is_good(file, read_through):
         rows = _rows(frames, [file], "image", *_OF_LESIONS)
-        found |= {name: _placed(rows, rows[name], images) for name in _OF_LESIONS}
+        found |= {name: _placed(rows, rows[name], images) for name in _OF_LESIONS if name in rows}
     cells = frames.cells[(frames.cells["dataset"] == dataset) & (frames.cells["backbone"] == backbone)]
     outputs, confidence = outputs_of(frames.record.datasets[dataset]), list[Floats]()
     for cell in cells.itertuples():
@@ -48,13 +48,14 @@ def image_facts(frames: Frames, dataset: str, backbone: str, images: pd.Index) -
             logits, labels = rows.filter(like="logit_").to_numpy(dtype=float), rows["label"].to_numpy(dtype=int)
             confidence.append(_placed(rows, outputs.confidence(logits, labels), images))
     if confidence:
-        found["confidence"] = mean_over(np.stack(confidence), axis=0)
+        image = np.tile(np.arange(len(images)), len(confidence))
+        found["confidence"] = np.asarray(pd.Series(np.concatenate(confidence)).groupby(image).mean(), dtype=float)
     return pd.DataFrame(found, index=range(len(images)))
 
 
 def _rows(frames: Frames, files: Sequence[Path], *columns: str) -> pd.DataFrame:
     """Reads files of one row per image, with images as categories."""
-    stored = StoredRows(pd.DataFrame({"path": [*map(str, files)]}), frames.predictions.tables, ("image",))
+    stored = StoredRows(pd.DataFrame({"path": [*map(str, files)]}), frames.source.reader.names, ("image",))
     return stored.rows(*columns)
 
 

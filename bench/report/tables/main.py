@@ -140,8 +140,7 @@ def _fill(
     batches, names = scores.batches(), dict.fromkeys(metric.name for metric in metrics)
     for name, batch in product(names, batches):
         variants = {metric.variant: metric for metric in metrics if metric.name == name}
-        rows = batch.rows([name])
-        if not len(rows):
+        if not len(rows := batch.rows([name])):
             continue
         wanted = rows["variant"].isin(list(variants))
         rows = chosen(rows if wanted.all() else rows[wanted])

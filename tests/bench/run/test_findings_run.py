@@ -118,7 +118,7 @@ def test_validation_loss_and_auc_are_those_of_the_stored_classifier(frames: Fram
 
 
 def test_predictions_hold_every_label_and_scores_equal_scikit_learn(frames: Frames) -> None:
-    rows = frames.predictions[frames.predictions["head"] == "blackbox"].sort_values("image")
+    rows = frames.predictions.where(head=["blackbox"]).rows().sort_values("image")
     labels = rows[[f"label_{at}" for at in range(3)]].to_numpy(dtype=int)
     assert labels.tolist() == [list(labels) for labels in truth().label_rows]
     logits = rows[[f"logit_{at}" for at in range(3)]].to_numpy()
@@ -267,7 +267,7 @@ def test_figures_name_the_finding_and_its_probability(frames: Frames) -> None:
     assert images is not None
     rows = frames.rows()[frames.rows()["head"] == "blackbox"].drop_duplicates("image").set_index("image")
     lines = row_names(frames, NAME, images, "blackbox", rows["target"])
-    predictions = frames.predictions[frames.predictions["head"] == "blackbox"].set_index("image")
+    predictions = frames.predictions.where(head=["blackbox"]).rows().set_index("image")
     for name, label, line in zip(images.ids, images.labels, lines, strict=True):
         finding = FINDINGS[label] if label >= 0 else "no finding"
         if label < 0:  # no metric of this run is read on images without findings

@@ -55,10 +55,11 @@ class StoredRows:
         """Reads all files.
 
         Args:
-            columns: that are read, by default all.
+            columns: of the files that are read, by default all.
 
         Returns:
-            The columns of the files, nan where one lacks a column, and the facts; names are categories in their order.
+            These columns, nan where a file lacks one, and the facts about the files. Columns of names are categories,
+            sorted by name. Without any file, there are no rows.
         """
         if not len(self.files):
             return pd.DataFrame(columns=[*self.files.columns.drop("path"), *self.names, "label"])
@@ -76,6 +77,8 @@ class StoredRows:
 def _read(path: str, columns: list[str]) -> Iterator[pa.Table]:
     """Reads a file in this thread, so many rows at a time that little text is in memory."""
     with pq.ParquetFile(path) as file:
-        yield file.schema_arrow.empty_table().select(columns or file.schema_arrow.names)  # for a file without rows
-        for batch in file.iter_batches(TEXT_ROWS, columns=columns or None, use_threads=False):
+        known = [name for name in file.schema_arrow.names if not columns or name in columns]
+        if not file.metadata.num_rows:
+            yield file.schema_arrow.empty_table().select(known).replace_schema_metadata()
+        for batch in file.iter_batches(TEXT_ROWS, columns=known, use_threads=False):
             yield pa.Table.from_batches([batch]).replace_schema_metadata()
