@@ -196,7 +196,7 @@ def test_outcomes_of_data_with_several_findings_or_without_healthy_images(tmp_pa
     def outcomes(**facts: Any) -> list[int]:
         known = DatasetFacts(base="x", size=8, classes=["one", "two"], **facts)
         scores = SimpleNamespace(targets=lambda ids: pd.Series(targets, dtype=int))
-        source = SimpleNamespace(where=lambda **cell: scores)
+        source = SimpleNamespace(where=lambda **cell: scores, reader=SimpleNamespace(names={}))
         record = SimpleNamespace(datasets={"x": known})
         frames: Any = SimpleNamespace(record=record, cell=lambda key: whole, source=source, predictions=StoredRows())
         return predictions_of(frames, CellKey("x", "net", "own", 0), list("abc"), labels).outcomes.tolist()
