@@ -200,8 +200,8 @@ def _price(price: Price | None) -> list[str]:
 
 def duration(seconds: float) -> str:
     """Returns a time with two digits, in the unit that suits it."""
-    if seconds >= 1:
-        return f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"
-    if seconds >= 1e-3:
-        return f"{float(f'{1e3 * seconds:.2g}'):g} ms"
-    return f"{float(f'{1e6 * seconds:.2g}'):g} µs"
+    rounded = float(f"{seconds:.2g}")
+    if rounded >= 1:
+        return f"{rounded:g} s" if rounded < 100 else f"{seconds:.0f} s"
+    unit, scale = ("ms", 1e3) if rounded >= 1e-3 else ("µs", 1e6)
+    return f"{round(scale * rounded, 3):g} {unit}"

@@ -63,7 +63,18 @@ def test_interval_in_words(values: tuple[float | None, ...], text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(123.4, "123 s"), (1.26, "1.3 s"), (0.0123, "12 ms"), (0.4, "400 ms"), (4.2e-5, "42 µs")]
+    ("seconds", "text"),
+    [
+        (123.4, "123 s"),
+        (1.26, "1.3 s"),
+        (0.0123, "12 ms"),
+        (0.4, "400 ms"),
+        (4.2e-5, "42 µs"),
+        (9.996e-4, "1 ms"),
+        (0.9996, "1 s"),
+        (99.7, "100 s"),
+        (3.2e-8, "0.032 µs"),
+    ],
 )
 def test_duration_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
