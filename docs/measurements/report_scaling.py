@@ -1,10 +1,12 @@
 """Time and memory of the report for many images, on generated scores.
 
     python docs/measurements/report_scaling.py --images 10000 100000 1000000 --methods 17 --metrics 20
+    python docs/measurements/report_scaling.py --images 10000 100000 --metrics 2 --steps 21
     python docs/measurements/report_scaling.py --queries RUN
 
 A run folder with a valid record and files of scores is generated per number of images, and a fresh process makes every
-table of it. With ``--queries`` the same reads of a finished run are timed with Polars, DuckDB and pyarrow.
+table of it; with ``--steps``, there are deletion curves, too, whose means are computed. With ``--queries`` the same
+reads of a finished run are timed with Polars, DuckDB and pyarrow.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench.files import replacing
 from bench.memory import give_memory_back, peak_resident
 from bench.report.contents import TOPICS, part_of
+from bench.report.frames.curves import compared_means, relative_to_intact
 from bench.report.frames.load import load_frames
 from bench.store.cell_facts import MachineFacts
 from bench.store.folders import RunStore
@@ -37,6 +40,7 @@ from bench.store.scores import write_scores
 
 HEADS = {"plain": "black box", "own": "inherent"}
 FAMILIES = ("localisation", "faithfulness", "complexity", "consistency")
+CURVE = "deletion_curve"
 SHARE = 20_000  # images per row group, about as many as a run writes at once
 
 
@@ -57,7 +61,7 @@ def metric_facts(metrics: int) -> Iterator[MetricFacts]:
         yield MetricFacts(name=f"metric_{at}", family=family, higher_is_better=True, value_range=(0, 1), of_curve=curve)
 
 
-def write_run(folder: Path, images: int, methods: int, metrics: int) -> None:
+def write_run(folder: Path, images: int, methods: int, metrics: int, steps: int = 0) -> None:
     """Writes a run of one data set, a black box and an inherent head."""
     explainers = explainer_facts(methods)
     keys = [CellKey("generated", "small", head, 0) for head in HEADS]
@@ -87,7 +91,7 @@ def write_run(folder: Path, images: int, methods: int, metrics: int) -> None:
             if (facts["family"] == "inherent") != (key.head == "own"):
                 continue
             generator = np.random.default_rng([number, place])
-            parts = score_parts(generator, images, [one.name for one in measured], place / methods)
+            parts = score_parts(generator, images, [one.name for one in measured], place / methods, steps)
             write_scores(replacing(cell.scores_file(name)), parts, fingerprint="generated")
             outcomes[name] = ExplainerOutcome(status="ok", fingerprint="generated")
         predictions = predicted(np.random.default_rng(number), images)
@@ -112,7 +116,7 @@ def named(numbers: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], NDArray[Any]
 
 
 def score_parts(
-    generator: np.random.Generator, images: int, metrics: list[str], level: float
+    generator: np.random.Generator, images: int, metrics: list[str], level: float, steps: int
 ) -> Iterator[pd.DataFrame]:
     """Yields the rows of one explainer, a share of the images after the other; two images per group."""
     for start in range(0, images, SHARE):
@@ -123,29 +127,35 @@ def score_parts(
         for metric in metrics:
             values = np.clip(level / 2 + generator.uniform(0, 0.5, len(numbers)), 0, 1)
             parts.append(pd.DataFrame({"image": names, "group": groups, "metric": metric, "value": values} | about))
+        for step in range(steps):
+            values = 1 - step / steps * generator.uniform(level, 1, len(numbers))
+            curve = {"metric": CURVE, "value": values} | about | {"step": step}
+            parts.append(pd.DataFrame({"image": names, "group": groups} | curve))
         yield pd.concat(parts, ignore_index=True)
 
 
-def make_tables(folder: Path) -> None:
-    """Makes every table and prints seconds, and the largest memory in MiB."""
+def make_tables(folder: Path, with_curves: bool) -> None:
+    """Makes every table, and means of curves, and prints seconds, and the largest memory in MiB."""
     give_memory_back()  # as every report does
     start, cpu = time.perf_counter(), time.process_time()
     frames = load_frames(folder)
     for topic in TOPICS:
         part_of(frames, topic)
+    if with_curves:
+        compared_means(frames, CURVE, "", relative_to_intact, np.inf)
     memory = peak_resident() / 2**20  # getrusage would include what the process that started this one had taken
     print(f"{time.perf_counter() - start:.1f} s | {time.process_time() - cpu:.1f} s | {memory:.0f} MiB")
 
 
-def measure(images: int, methods: int, metrics: int) -> None:
+def measure(images: int, methods: int, metrics: int, steps: int) -> None:
     """Generates a run and makes its tables in a fresh process, which alone counts."""
     give_memory_back()  # the process inherits the setting of Polars
     with tempfile.TemporaryDirectory() as folder:
-        write_run(Path(folder), images, methods, metrics)
-        done = subprocess.run(
-            [sys.executable, __file__, "--tables", folder], capture_output=True, text=True, check=True
-        )
-        print(f"| {images:,} images, {methods} methods, {metrics} metrics | {done.stdout.strip()} |", flush=True)
+        write_run(Path(folder), images, methods, metrics, steps)
+        command = [sys.executable, __file__, "--tables", folder, "--steps", str(steps)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        asked = f"{images:,} images, {methods} methods, {metrics} metrics, {steps} steps"
+        print(f"| {asked} | {done.stdout.strip()} |", flush=True)
 
 
 def queries(run: Path) -> None:
@@ -186,16 +196,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--methods", type=int, default=17)
     parser.add_argument("--metrics", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=0, help="of deletion curves")
     parser.add_argument("--queries", type=Path, help="time reads of this run instead")
     parser.add_argument("--tables", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.tables:
-        make_tables(asked.tables)
+        make_tables(asked.tables, asked.steps > 0)
     elif asked.queries:
         queries(asked.queries)
     else:
         for images in asked.images:
-            measure(images, asked.methods, asked.metrics)
+            measure(images, asked.methods, asked.metrics, asked.steps)
 
 
 if __name__ == "__main__":

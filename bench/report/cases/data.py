@@ -167,7 +167,7 @@ class _Cases:
 
     def _method(self, method: Method, variant: str) -> dict[str, Any]:
         found = self.maps[method]
-        curves = curve_rows(self.frames, found.key, method.explainer, variant) if variant else pd.DataFrame()
+        curves = self._curves(method, variant) if variant else pd.DataFrame()
         return {
             "label": method.label,
             "family": method.family,
@@ -184,9 +184,11 @@ class _Cases:
         """Returns the first requested variant with deletion curves, of scores of such curves first; empty without."""
         requested = sorted(self.frames.record.metrics, key=lambda facts: not facts.of_curve)  # stable
         asked = dict.fromkeys(facts.variant for facts in requested if facts.variant)
-        method, found = next(iter(self.maps.items()))
-        there = (one for one in asked if len(curve_rows(self.frames, found.key, method.explainer, one)))
-        return next(there, "")
+        method = next(iter(self.maps))
+        return next((one for one in asked if len(self._curves(method, one))), "")
+
+    def _curves(self, method: Method, variant: str) -> pd.DataFrame:
+        return curve_rows(self.frames, self.maps[method].key, method.explainer, variant, self.ids)
 
 
 def _load(frames: Frames, dataset: str) -> _Cases | None:

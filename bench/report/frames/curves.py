@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,6 +14,9 @@ from bench.report.frames.load import Frames
 from bench.statistics.bootstrap.names import AnyNames, Names
 from bench.statistics.bootstrap.resampling import Clusters, clusters_of, group_sums, resampled_ratios
 from bench.statistics.intervals import Floats, limits, mean_over
+
+#: Sums of groups at steps that wait until their intervals are computed together.
+_WAITING = 2**22
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,14 @@ def compared_means(
     Returns:
         Data set, backbone, explainer and head -> curve.
     """
-    arrays = {
-        (dataset, backbone, explainer, head): image_curves(rows, transform)
-        for (dataset, backbone, head, explainer, _), rows in compared_curves(frames, metric, variant)
-    }
-    return dict(zip(arrays, mean_curves(arrays.values(), (0, highest)), strict=True))
+    names = list[tuple[str, ...]]()
+
+    def arrays() -> Iterator[tuple[Floats, Names]]:
+        for (dataset, backbone, head, explainer, _), rows in compared_curves(frames, metric, variant):
+            names.append((dataset, backbone, explainer, head))
+            yield image_curves(rows, transform)
+
+    return dict(zip(names, mean_curves(arrays(), (0, highest)), strict=True))
 
 
 def mean_curves(
@@ -97,27 +103,22 @@ def mean_curves(
         methods: curves (N,K), nan where undefined, and the groups (N,) of the images.
         possible: lowest and highest value, which clip the interval.
     """
-    found: dict[int, Curve] = {}
-    alike: dict[Clusters, list[_Sums]] = {}
+    found = list[Curve]()
+    waiting: dict[Clusters, list[_Sums]] = {}
     for place, (curves, groups) in enumerate(methods):
         has_value = np.flatnonzero(np.isfinite(curves).any(axis=1))
         known, (clusters, member) = curves[has_value], clusters_of(groups[has_value])
         mean, undefined = mean_over(known, axis=0), len(curves) - len(known)
-        found[place] = Curve(mean, mean, mean, len(known), undefined)
+        found.append(Curve(mean, mean, mean, len(known), undefined))
         if len(known):
-            sums = _Sums(place, *group_sums(known, member, clusters.number))
-            alike.setdefault(clusters, []).append(sums)
-    for clusters, parts in alike.items():
-        total, count = (
-            np.concatenate(both, axis=1) for both in zip(*[(one.total, one.count) for one in parts], strict=True)
-        )
-        mean = np.concatenate([found[one.place].mean for one in parts])
-        ends = limits(mean, resampled_ratios(total, count, clusters), (count > 0).sum(axis=0))
-        splits = np.cumsum([one.total.shape[1] for one in parts])[:-1]
-        each = (np.split(np.clip(end, *possible), splits) for end in ends)
-        for one, low, high in zip(parts, *each, strict=True):
-            found[one.place] = replace(found[one.place], low=low, high=high)
-    return [found[place] for place in sorted(found)]
+            parts = waiting.setdefault(clusters, [])
+            parts.append(_Sums(place, *group_sums(known, member, clusters.number)))
+            if sum(one.total.size for one in parts) > _WAITING:
+                _add_limits(found, waiting.pop(clusters), clusters, possible)
+        del curves, known  # before the next ones are read
+    for clusters, parts in waiting.items():
+        _add_limits(found, parts, clusters, possible)
+    return found
 
 
 @dataclass(frozen=True)
@@ -127,3 +128,16 @@ class _Sums:
     place: int
     total: Floats
     count: Floats
+
+
+def _add_limits(found: list[Curve], parts: list[_Sums], clusters: Clusters, possible: tuple[float, float]) -> None:
+    """Gives the curves of methods their intervals, with one product for all of them."""
+    total, count = (
+        np.concatenate(both, axis=1) for both in zip(*[(one.total, one.count) for one in parts], strict=True)
+    )
+    mean = np.concatenate([found[one.place].mean for one in parts])
+    ends = limits(mean, resampled_ratios(total, count, clusters), (count > 0).sum(axis=0))
+    splits = np.cumsum([one.total.shape[1] for one in parts])[:-1]
+    each = (np.split(np.clip(end, *possible), splits) for end in ends)
+    for one, low, high in zip(parts, *each, strict=True):
+        found[one.place] = replace(found[one.place], low=low, high=high)

@@ -19,6 +19,7 @@ from bench.report.figures.looks import Method, methods_in
 from bench.report.figures.scatter import place_labels, precision_and_sensitivity
 from bench.report.figures.style import Look
 from bench.report.figures.tile_grid import outlines, wrapped
+from bench.report.frames import curves as curves_of_frames
 from bench.report.frames.compared import compared_rows
 from bench.report.frames.curves import hit_share, image_curves, mean_curves, relative_to_intact
 from bench.report.frames.load import Frames, load_frames
@@ -84,6 +85,18 @@ def test_mean_curve_leaves_out_and_counts_undefined_images() -> None:
         found = (curve.mean[step], curve.low[step], curve.high[step])
         assert found == pytest.approx((table.mean, table.low, table.high), abs=0.05)  # as in the tables of scores
     assert curve.high[0] == 1
+
+
+def test_intervals_do_not_depend_on_what_is_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, groups = np.random.default_rng(0), np.repeat(np.arange(9).astype(str).astype(object), 2)
+    methods = [(generator.uniform(0, 1, (18, 3)), groups) for _ in range(3)]
+    methods.insert(1, (generator.uniform(0, 1, (6, 3)), groups[:6]))
+    together = mean_curves(methods, (0, 1))
+    monkeypatch.setattr(curves_of_frames, "_WAITING", 0)
+    for one, other in zip(together, mean_curves(iter(methods), (0, 1)), strict=True):
+        assert (one.n, one.undefined) == (other.n, other.undefined)
+        for name in ("mean", "low", "high"):
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-13)
 
 
 def test_few_groups_have_no_interval() -> None:

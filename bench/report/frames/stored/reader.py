@@ -6,7 +6,7 @@ Polars reads them: a scan of one metric skips the steps of curves and takes half
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -98,25 +98,29 @@ class Reader:
         places = rows.groupby("metric", sort=False).indices
         return {str(name): (rows.iloc[place], file[place]) for name, place in places.items()}
 
-    def curve(self, path: str, metric: str, variant: str) -> pd.DataFrame:
-        """Reads image, group, step and value of a curve; the files of a small run are read together."""
+    def curve(self, path: str, metric: str, variant: str, images: Collection[str] | None = None) -> pd.DataFrame:
+        """Reads image, group, step and value of a curve, of all images or of some.
+
+        The files of a small run are read together, and have the rows of all images.
+        """
         if not self._few_steps or path not in self._paths:
-            return self._curve_rows(_steps(pl.scan_parquet(path, glob=False), metric, variant))
+            wanted = _is_step(metric, variant)
+            return self._curve_rows(_steps(path, wanted if images is None else wanted & pl.col("image").is_in(images)))
         if self._curves is None or self._curves[0] != (metric, variant):
-            rows = _steps(
-                pl.scan_parquet(list(self.files["path"]), glob=False, include_file_paths="path"), metric, variant
-            )
+            scan = pl.scan_parquet(list(self.files["path"]), glob=False, include_file_paths="path")
+            rows = scan.filter(_is_step(metric, variant)).select(*_OF_CURVE, "path").collect()
             ends = rows["path"].rle().struct.unnest()  # the rows of a file follow each other
             last = ends["len"].cum_sum().to_list()
             places = dict(zip(ends["value"].to_list(), map(slice, [0, *last[:-1]], last), strict=True))
-            self._curves = (metric, variant), self._curve_rows(rows), places
+            self._curves = (metric, variant), self._curve_rows([rows]), places
         _, found, places = self._curves
         return found.iloc[places.get(path, slice(0))]
 
-    def _curve_rows(self, table: pl.DataFrame) -> pd.DataFrame:
+    def _curve_rows(self, tables: Iterable[pl.DataFrame]) -> pd.DataFrame:
         columns = {name: self._column(name) for name in _OF_CURVE}
-        for name, column in columns.items():
-            column.add(table[name])
+        for number, table in enumerate(tables, 1):
+            for name, column in columns.items():
+                column.add(table[name], -number)  # no place in a file, at which a reader guesses the names of scores
         return pd.DataFrame({name: column.whole() for name, column in columns.items()})
 
     @cached_property
@@ -170,9 +174,17 @@ def _counts(paths: list[str]) -> pl.DataFrame:
 _OF_CURVE = ("image", "group", "step", "value")
 
 
-def _steps(scan: pl.LazyFrame, metric: str, variant: str) -> pl.DataFrame:
-    wanted = (pl.col("metric") == metric) & (pl.col("variant") == variant) & (pl.col("step") >= 0)
-    return scan.filter(wanted).select(*_OF_CURVE, *({"path"} & set(scan.collect_schema()))).collect()
+def _is_step(metric: str, variant: str) -> pl.Expr:
+    return (pl.col("metric") == metric) & (pl.col("variant") == variant) & (pl.col("step") >= 0)
+
+
+def _steps(path: str, wanted: pl.Expr) -> Iterator[pl.DataFrame]:
+    """Reads the wanted steps in a file, so many rows of it at a time that little text is in memory."""
+    with pq.ParquetFile(path, read_dictionary=["metric", "variant"]) as file:
+        yield pl.DataFrame(file.schema_arrow.empty_table()).select(*_OF_CURVE)
+        for batch in file.iter_batches(TEXT_ROWS, columns=[*_OF_CURVE, "metric", "variant"], use_threads=False):
+            if len(rows := pl.DataFrame(batch).filter(wanted).select(*_OF_CURVE)):
+                yield rows
 
 
 def _of_file(path: str, metrics: Collection[str] | None, parts: int) -> Iterator[tuple[int, pl.DataFrame]]:

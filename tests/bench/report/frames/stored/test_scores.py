@@ -50,8 +50,28 @@ def test_rows_are_those_of_the_files(folder: Path, monkeypatch: pytest.MonkeyPat
     part = frames.source.where(dataset=["second"], family=["post-hoc"]).rows(["gini"])
     inside = (everything["dataset"] == "second") & (everything["family"] == "post-hoc")
     pd.testing.assert_frame_equal(plain(part), plain(everything[inside & (everything["metric"] == "gini")]))
-    row = next(frames.explained.itertuples())
-    assert len(frames.curve(row, "deletion_curve", "zero")) == 4 * 4
+
+
+@pytest.mark.parametrize("kept", [2_000_000, 0])
+def test_curves_are_those_of_the_files(folder: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr(reader, "KEPT_ROWS", kept)
+    monkeypatch.setattr(reader, "TEXT_ROWS", 3)
+    frames, columns = load_frames(folder), ["image", "group", "step", "value"]
+    for row in frames.explained.itertuples():
+        stored = pd.read_parquet(frames.cell(row).first.scores_file(str(row.explainer)))
+        steps = stored[(stored["metric"] == "deletion_curve") & (stored["variant"] == "zero") & (stored["step"] >= 0)]
+        assert len(steps) == 4 * 4
+        found = frames.curve(row, "deletion_curve", "zero").reset_index(drop=True)
+        pd.testing.assert_frame_equal(
+            found[columns].astype(object), steps[columns].astype(object).reset_index(drop=True)
+        )
+        assert (found["seed"] == row.seed).all()
+        image = steps["image"].iloc[-1]
+        some = frames.curve(row, "deletion_curve", "zero", [image])
+        assert (
+            some.loc[some["image"] == image, "value"].tolist() == steps.loc[steps["image"] == image, "value"].tolist()
+        )
+        assert len(some) == (4 if kept == 0 else 4 * 4)
     assert len(frames.curve(row, "deletion_curve", "absent")) == 0
 
 
