@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from bench.errors import UserError
 from bench.specs import closest, parse_spec
@@ -19,7 +19,11 @@ def base_of(name: str) -> str:
 
 
 def leave_out(
-    names: Sequence[str], unwanted: Sequence[str], kind: str, base: Callable[[str], str] = base_of
+    names: Sequence[str],
+    unwanted: Sequence[str],
+    kind: str,
+    base: Callable[[str], str] = base_of,
+    absent: Container[str] = (),
 ) -> list[str]:
     """Returns names without the unwanted ones.
 
@@ -28,6 +32,7 @@ def leave_out(
         unwanted: names to leave out; one without parameters also leaves out the name with parameters.
         kind: word for a name in error messages.
         base: returns a name without its parameters.
+        absent: names that are not among them on this machine only, which may be left out, too.
 
     Raises:
         UserError: an unwanted name is not among them, or no name is left.
@@ -35,7 +40,7 @@ def leave_out(
     left = list(names)
     for name in unwanted:
         kept = [one for one in left if name not in (one, base(one))]
-        if len(kept) == len(left):
+        if len(kept) == len(left) and name not in absent:
             raise UserError(f"{kind} '-{name}' leaves nothing out: {name!r} is not asked for; {closest(name, left)}")
         left = kept
     if unwanted and not left:

@@ -57,7 +57,8 @@ def resolve_datasets(
         raise UserError("no data set to work on: " + "; ".join(f"{name}: {why}" for name, why in absent.items()))
     for name in unwanted:
         _known_dataset(parse_spec(name).base)
-    chosen = {name: chosen[name] for name in leave_out(list(chosen), unwanted, DATASETS.kind)}
+    chosen = {name: chosen[name] for name in leave_out(list(chosen), unwanted, DATASETS.kind, absent=absent)}
+    absent = {name: reason for name, reason in absent.items() if name not in unwanted}
     if sizes:
         chosen = {f"{name}@size={size}": info for name, info in chosen.items() for size in sizes}
     return chosen, absent

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 from bench.contracts import Classifier
 from bench.given.models.adapt import adapt
 from tests.baselines import literal_vit as oracles
+from tests.support.tiny import timm_model
 
 SIDE, CLASSES, HEADS = 64, 3, 2
 _SMALL = {"img_size": SIDE, "depth": 3, "embed_dim": 24, "num_heads": HEADS, "num_classes": CLASSES}
@@ -41,7 +41,7 @@ def network(kind: str) -> Any:
     if kind == "torchvision":
         return excited(VisionTransformer(SIDE, 16, 3, HEADS, 24, 48, num_classes=CLASSES))
     name, options = _TIMM[kind]
-    return excited(timm.create_model(name, **_SMALL, **options))
+    return excited(timm_model(name, **_SMALL, **options))
 
 
 def images(count: int = 3) -> Tensor:

@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from bench.registry import EXPLAINERS
 from tests.baselines import literal_vit as oracles
 from tests.baselines.small_vits import CLASSES, KINDS, SIDE, classifier, excited, images, literal, network
 from tests.bench.given.user_model import same_state, state_of
-from tests.support.tiny import tiny_classifiers
+from tests.support.tiny import timm_model, tiny_classifiers
 
 NAMES = ("attention_rollout", "chefer", "legrad")
 TARGETS = torch.tensor([0, 2, 1])
@@ -201,9 +200,9 @@ def refused() -> tuple[Classifier, Classifier, Classifier]:
     """Networks with attention between channels, within windows, and of one query that pools the patches."""
     small = {"window_size": 4, "depths": (1, 1), "num_heads": (1, 2), "embed_dim": 8}
     pooled = {"depth": 2, "embed_dim": 24, "num_heads": 2, "num_classes": CLASSES}
-    channels = timm.create_model("ecaresnet26t", num_classes=CLASSES)
-    swin = timm.create_model("swin_tiny_patch4_window7_224", img_size=SIDE, **small)
-    siglip = timm.create_model("vit_base_patch16_siglip_224", img_size=SIDE, **pooled)
+    channels = timm_model("ecaresnet26t", num_classes=CLASSES)
+    swin = timm_model("swin_tiny_patch4_window7_224", img_size=SIDE, **small)
+    siglip = timm_model("vit_base_patch16_siglip_224", img_size=SIDE, **pooled)
     return adapt(channels, size=SIDE), adapt(swin, size=SIDE), adapt(siglip, size=SIDE)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,8 @@ FORBIDDEN = {
 }
 PACKAGES = ("bench", "baselines", "softcam")
 SHARED = {"contracts", "registry", "models"}
+#: Extras without packages that tests must do without.
+EXTRAS_OF_TESTS = {"all", "test", "docs"}
 LARGEST_FOLDER, LONGEST_FILE = 12, 300
 
 
@@ -81,9 +86,8 @@ def _type_checking(tree: ast.AST) -> set[int]:
     return {id(node) for guard in guards for inner in guard.body for node in ast.walk(inner)}
 
 
-def imports(file: Path) -> set[str]:
-    """Modules of this project that a file imports anywhere in it."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+def imported(tree: ast.AST) -> set[str]:
+    """Modules, and names in modules, that a file imports anywhere in it."""
     skipped, found = _type_checking(tree), set[str]()
     for node in ast.walk(tree):
         if id(node) in skipped:
@@ -93,7 +97,12 @@ def imports(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name if name in MODULES else node.module for name in names}
-    return {name for name in found if name in MODULES}
+    return found
+
+
+def imports(file: Path) -> set[str]:
+    """Modules of this project that a file imports anywhere in it."""
+    return imported(ast.parse(file.read_text(encoding="utf-8"))) & MODULES.keys()
 
 
 IMPORTS = {name: imports(file) - {name} for name, file in MODULES.items()}
@@ -171,6 +180,19 @@ def test_no_figure_asks_for_mathematics() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("$")
     ]
     assert found == []
+
+
+def test_tests_are_skipped_where_an_extra_is_absent() -> None:
+    """What only an extra installs is imported by ``pytest.importorskip``, so that all tests run without it."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    needs = {
+        re.split(r"\W*[=<>\[]", one)[0].lower() for name in extras.keys() - EXTRAS_OF_TESTS for one in extras[name]
+    }
+    of = packages_distributions()
+    packages = {name for name in of if needs & {distribution.lower() for distribution in of[name]}}
+    for file in files("tests"):
+        names = {name.partition(".")[0] for name in imported(ast.parse(file.read_text("utf-8")))}
+        assert not names & packages, f"{file} imports {names & packages}"
 
 
 def test_composition_root_is_small() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models import VGG, ConvNeXt
@@ -10,6 +13,7 @@ from torchvision.models.convnext import CNBlockConfig
 import softcam
 from baselines.bcos import Bcos, CompactBcos
 from bench.contracts import Classifier
+from bench.registry import BACKBONES
 
 
 class TinyNet(nn.Module):
@@ -135,3 +139,15 @@ def assert_exact(model: nn.Module, images: Tensor, converted: softcam.SoftCAM | 
         evidence = converted.forward_evidence(images)
         assert min(evidence.shape[2:]) >= 4
         torch.testing.assert_close(evidence.mean((2, 3)), expected, rtol=1e-4, atol=1e-5)
+
+
+def timm_model(name: str, **options: Any) -> nn.Module:
+    """A network of timm without pretrained weights; the test is skipped where timm is absent."""
+    return pytest.importorskip("timm").create_model(name, **options)
+
+
+def unpretrained(name: str) -> nn.Module:
+    """A registered backbone; the test is skipped where its package is absent."""
+    if name == "efficientnet_lite0":
+        pytest.importorskip("efficientnet_lite_pytorch")
+    return BACKBONES[name].build(False)[0]

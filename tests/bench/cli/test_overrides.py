@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench.cli.overrides import Flags, merged_values
 from bench.config import Config, parse_config
+from bench.errors import UserError
 from bench.registry import HEADS
+from bench.run.named_data import resolve_datasets
 from bench.run.plan import Plan, make_plan
 
 TABLES = """
@@ -63,6 +67,17 @@ def test_names_are_left_out_of_all() -> None:
     assert set(every.explainers) - set(fewer.explainers) == {"scorecam", "random"}
     assert {key.head for key in planned(heads="all,-softcam-ridge").cells} == {*HEADS} - {"softcam-ridge"}
     assert set(planned(datasets="all,-elpv,-oct-phantom").datasets) == {"cxr-phantom", "fundus-phantom"}
+
+
+def test_a_data_set_that_is_not_there_can_be_left_out(tmp_path: Path) -> None:
+    """A command serves all machines, whatever data each of them has."""
+    every, absent = resolve_datasets(["all"], tmp_path)
+    fewer, told = resolve_datasets(["all", "-fundus", "-cxr-phantom"], tmp_path)
+    assert "fundus" in absent
+    assert told == {name: reason for name, reason in absent.items() if name != "fundus"}
+    assert set(every) - set(fewer) == {"cxr-phantom"}
+    with pytest.raises(UserError, match="'-fundus' leaves nothing out"):
+        resolve_datasets(["cxr-phantom", "-fundus"], tmp_path)
 
 
 def test_a_name_leaves_out_its_variants_and_parameters() -> None:

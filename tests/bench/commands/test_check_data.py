@@ -143,7 +143,6 @@ RSNA_FAULTS: dict[str, tuple[Plant, Kind, str, str]] = {
 
 @pytest.mark.parametrize("planted", [None, *RSNA_FAULTS])
 def test_radiographs(rsna: Path, planted: str | None) -> None:
-    pytest.importorskip("pydicom")
     if planted:
         RSNA_FAULTS[planted][0](rsna)
     _, _, faults = check(DATASETS["cxr"], rsna, splits=rsna / "released")
@@ -159,7 +158,6 @@ def test_radiographs(rsna: Path, planted: str | None) -> None:
 
 
 def test_rows_that_no_split_uses_are_checked(rsna: Path) -> None:
-    pytest.importorskip("pydicom")
     other = made_rsna.patient(2)  # of the class that is left out
     with (rsna / f"rsna/{LABELS}").open("a") as file:
         file.write(f"{other},1000,0,25,10,1\nnowhere,5000,5000,100,100,1\n")

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -48,8 +47,15 @@ def cell_of(run: Path, head: str) -> Path:
     return run / "cells" / "squares" / f"compact-{head}-s0"
 
 
+@pytest.fixture(scope="module")
+def exporter() -> None:
+    """The packages that write ONNX files, without which a test is skipped."""
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+
+
 @pytest.fixture(scope="module", params=["blackbox", "softcam-sparse", "tte"])
-def exported(request: pytest.FixtureRequest, finished: Path) -> Path:
+def exported(request: pytest.FixtureRequest, finished: Path, exporter: None) -> Path:
     export_cell(cell_of(finished, request.param), None, onnx=True)
     return finished / "export" / "squares" / f"compact-{request.param}-s0"
 
@@ -76,13 +82,13 @@ def test_weights_and_onnx_give_the_logits_of_the_run(finished: Path, exported: P
     classifier, about = load_classifier(exported / "model.safetensors")
     images = normalised(images, about)
     np.testing.assert_allclose(classifier(images).numpy(), expected, atol=1e-5)
-    session = onnxruntime.InferenceSession(str(exported / "model.onnx"))
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(exported / "model.onnx"))
     np.testing.assert_allclose(session.run(["logits"], {"images": images.numpy()})[0], expected, atol=1e-4)
 
 
 def test_onnx_evidence_is_that_of_pytorch(exported: Path) -> None:
     classifier, about = load_classifier(exported / "model.safetensors")
-    session = onnxruntime.InferenceSession(str(exported / "model.onnx"))
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(exported / "model.onnx"))
     names = [output.name for output in session.get_outputs()]
     if head_of(exported) == "blackbox":
         assert names == ["logits"]
@@ -160,6 +166,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return absent
 
 
+@pytest.mark.usefixtures("exporter")
 def test_missing_packages_are_one_line(finished: Path, tmp_path: Path, without: set[str]) -> None:
     without.add("onnxscript")
     with pytest.raises(MissingData, match=r"--onnx needs onnxscript: pip install -e '.\[onnx\]'"):
@@ -167,6 +174,7 @@ def test_missing_packages_are_one_line(finished: Path, tmp_path: Path, without: 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("exporter")
 def test_file_that_cannot_be_compared_says_so(finished: Path, tmp_path: Path, without: set[str]) -> None:
     without.add("onnxruntime")
     lines = export_cell(cell_of(finished, "softcam-sparse"), tmp_path / "out", onnx=True)
@@ -181,6 +189,7 @@ def test_folder_with_other_files_is_left_alone(finished: Path, tmp_path: Path) -
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("exporter")
 def test_earlier_export_is_replaced_as_a_whole(finished: Path, tmp_path: Path) -> None:
     """An ONNX file of other weights must not stay beside new ones."""
     export_cell(cell_of(finished, "softcam-sparse"), tmp_path / "out", onnx=True)

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,9 @@ from bench.data.split import normalise
 from bench.files import replacing
 from bench.registry import BACKBONES, HEADS
 from softcam import SoftCAM
-from tests.support.tiny import excite, small_vgg
+from tests.support.tiny import excite, small_vgg, unpretrained
+
+onnxruntime, *_ = [pytest.importorskip(name) for name in ("onnxruntime", "onnx", "onnxscript")]
 
 ABOUT = {"size": 96, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "classes": ["a", "b", "c"]}
 
@@ -72,10 +73,8 @@ def test_onnx_of_every_backbone_that_list_names(tmp_path: Path, name: str) -> No
     """The file is kept only if onnxruntime gives PyTorch's logits and evidence, one and three images at a time."""
     if name in SIBLINGS and os.environ.get("EXPORT") != "all":
         pytest.skip("another backbone has the same layers; EXPORT=all exports every one")
-    if name == "efficientnet_lite0":
-        pytest.importorskip("efficientnet_lite_pytorch")
     torch.manual_seed(0)
-    plain = BACKBONES[name].build(False)[0]
+    plain = unpretrained(name)
     head = HEADS["bcos"]() if name.startswith("bcos") else HEADS["softcam-dense"]()
     model = head.build(plain, 3).eval()
     about = ABOUT | {"size": 64}

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 from torchvision.models import DenseNet
@@ -19,7 +18,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 from bench import evaluate
 from bench.given.results.result import Result
 from tests.bench.given.user_model import UserNet, same_state, state_of
-from tests.support.tiny import small_vgg
+from tests.support.tiny import small_vgg, timm_model
 
 SIDE = 64
 EXPLAINERS = ["gradcam", "saliency", "attention_rollout", "chefer", "legrad"]
@@ -35,7 +34,7 @@ class LikeTransformers(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.config = SimpleNamespace(image_size=SIDE, num_labels=2)
-        self.vit = timm.create_model("vit_tiny_patch16_224", **_VIT).blocks
+        self.vit = timm_model("vit_tiny_patch16_224", **_VIT).blocks
         self.projection, self.cls = nn.Conv2d(3, 24, 16, 16), nn.Parameter(torch.randn(1, 1, 24))
         self.layernorm, self.classifier = nn.LayerNorm(24), nn.Linear(24, 2)
 
@@ -74,12 +73,10 @@ _NONE = "the classifier has no attention between patches"
 _TOKEN = "its logits depend on a class or register token, which is not part of the grid of patches"
 _WINDOWS = "SwinTransformer attends within windows of 16 tokens, and not between all patches"
 CASES = {
-    "timm ViT": Case(lambda: timm.create_model("vit_tiny_patch16_224", **_VIT), OF_ATTENTION, "patch tokens", _TOKEN),
+    "timm ViT": Case(lambda: timm_model("vit_tiny_patch16_224", **_VIT), OF_ATTENTION, "patch tokens", _TOKEN),
     "torchvision ViT": Case(of_torchvision, OF_ATTENTION, "layer 'encoder'", _TOKEN),
-    "Swin": Case(
-        lambda: timm.create_model("swin_tiny_patch4_window7_224", **_SWIN), OF_MAPS, "32 channels and 8×8", _WINDOWS
-    ),
-    "timm CNN": Case(lambda: timm.create_model("test_efficientnet", num_classes=2), OF_MAPS, "2×2 cells", _NONE),
+    "Swin": Case(lambda: timm_model("swin_tiny_patch4_window7_224", **_SWIN), OF_MAPS, "32 channels and 8×8", _WINDOWS),
+    "timm CNN": Case(lambda: timm_model("test_efficientnet", num_classes=2), OF_MAPS, "2×2 cells", _NONE),
     "VGG": Case(small_vgg, OF_MAPS, "10 logits", _NONE),
     "DenseNet": Case(lambda: DenseNet(8, (2, 2), 8, num_classes=2), OF_MAPS, "8×8 cells", _NONE),
     "one output": Case(lambda: UserNet(outputs=1), OF_MAPS, "one logit z in a tensor, read as two classes", _NONE),

@@ -18,6 +18,7 @@ from bench.metrics import pointing_game
 from bench.models.feature_extraction import split_classifier
 from bench.models.geometry import Geometry, Local, compute_geometry, geometry_of, measure_geometry, plant
 from bench.registry import BACKBONES
+from tests.support.tiny import unpretrained
 
 #: No one centre follows from its layers: at every block, an unpadded path and a cropped shortcut meet.
 MEASURED_ONLY = ("bagnet33",)
@@ -43,7 +44,7 @@ def square(start: float, stride: float, field: float) -> Geometry:
 def on_meta(name: str) -> nn.Module:
     """Features without weights, whose layers can be counted but not run."""
     with torch.device("meta"):
-        return split_classifier(BACKBONES[name].build(False)[0]).features
+        return split_classifier(unpretrained(name)).features
 
 
 @cache
@@ -52,7 +53,7 @@ def planted(name: str) -> nn.Module:
     try:
         features = on_meta(name).to_empty(device="cpu")
     except NotImplementedError:  # RegNet computes with tensors as it is built
-        features = split_classifier(BACKBONES[name].build(False)[0]).features
+        features = split_classifier(unpretrained(name)).features
     plant(features, 0.002)
     for place, buffer in features.named_buffers():
         buffer.fill_(int(place.endswith("running_var")))
@@ -130,7 +131,7 @@ def test_random_weights_look_at_the_cells_centre(name: str, side: int) -> None:
     total = torch.zeros(side, side)
     for seed in range(8):
         torch.manual_seed(seed)
-        features = split_classifier(BACKBONES[name].build(False)[0]).features.eval()
+        features = split_classifier(unpretrained(name)).features.eval()
         images = torch.rand(2, 3, side, side, requires_grad=True)
         (gradient,) = torch.autograd.grad(features(images).mean(dim=1)[:, row, column].sum(), images)
         total += (gradient / gradient.norm()).square().sum(dim=(0, 1))

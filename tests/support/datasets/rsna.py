@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from bench.data.loading import Request, load_splits
@@ -28,20 +29,17 @@ def write_dicom(
     path: Path, pixels: np.ndarray, bits: int = 0, syntax: str = "", frame: bytes = b"", **tags: Any
 ) -> Path:
     """A chest radiograph of these stored values; ``frame`` is the compressed image of a compressed ``syntax``."""
-    import pydicom
-    from pydicom.encaps import encapsulate
-    from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
-
+    pydicom, uid = pytest.importorskip("pydicom"), pytest.importorskip("pydicom.uid")
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax or ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
+    dataset.file_meta.TransferSyntaxUID = syntax or uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = uid.ComputedRadiographyImageStorage, uid.generate_uid()
     dataset.Rows, dataset.Columns = pixels.shape[:2]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = 8 * pixels.itemsize
     dataset.BitsStored = bits or dataset.BitsAllocated
     dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, int(pixels.dtype.kind == "i")
-    dataset.PixelData = encapsulate([frame]) if frame else pixels.tobytes()
+    dataset.PixelData = pydicom.encaps.encapsulate([frame]) if frame else pixels.tobytes()
     dataset["PixelData"].VR = "OB" if frame else "OW"
     for tag, value in tags.items():
         setattr(dataset, tag, value)
@@ -52,12 +50,10 @@ def write_dicom(
 
 def write_jpeg_dicom(path: Path, pixels: np.ndarray, keep: float = 1.0, **tags: Any) -> Path:
     """As the challenge's: JPEG inside of DICOM; ``keep`` cuts the JPEG and leaves the DICOM around it whole."""
-    from pydicom.uid import JPEGBaseline8Bit
-
-    frame = io.BytesIO()
+    uid, frame = pytest.importorskip("pydicom.uid"), io.BytesIO()
     Image.fromarray(pixels).save(frame, "JPEG", quality=95)
     jpeg = frame.getvalue()[: int(keep * frame.tell())]
-    return write_dicom(path, pixels, syntax=JPEGBaseline8Bit, frame=jpeg, **tags)
+    return write_dicom(path, pixels, syntax=uid.JPEGBaseline8Bit, frame=jpeg, **tags)
 
 
 def patient(index: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 from torchvision.models import densenet121
@@ -14,7 +13,7 @@ from bench.given.models.adapt import adapt
 from bench.given.models.sources import open_model
 from bench.outputs import SIGMOID
 from tests.bench.given.user_model import SIDE, LikeTransformers, UserNet, same_state, state_of, user_images
-from tests.support.tiny import small_vgg
+from tests.support.tiny import small_vgg, timm_model
 
 
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:
@@ -45,9 +44,9 @@ def test_logits_are_found_in_every_form_of_output(form: str, said: str) -> None:
     [
         (small_vgg, 64),
         (lambda: densenet121(num_classes=2), 64),
-        (lambda: timm.create_model("resnet10t", num_classes=2), 64),
-        (lambda: timm.create_model("test_vit", num_classes=2), None),
-        (lambda: timm.create_model("swin_tiny_patch4_window7_224", num_classes=2, depths=(1, 1), embed_dim=8), None),
+        (lambda: timm_model("resnet10t", num_classes=2), 64),
+        (lambda: timm_model("test_vit", num_classes=2), None),
+        (lambda: timm_model("swin_tiny_patch4_window7_224", num_classes=2, depths=(1, 1), embed_dim=8), None),
         (LikeTransformers, SIDE),
         (lambda: UserNet(channels=1), SIDE),
     ],
