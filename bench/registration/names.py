@@ -32,10 +32,10 @@ def leave_out(
         unwanted: names to leave out; one without parameters also leaves out the name with parameters.
         kind: word for a name in error messages.
         base: returns a name without its parameters.
-        absent: names that are not among them on this machine only, which may be left out, too.
+        absent: names that ``all`` has left out already, which may be left out, too.
 
     Raises:
-        UserError: an unwanted name is not among them, or no name is left.
+        UserError: an unwanted name is neither among them nor absent, or no name is left.
     """
     left = list(names)
     for name in unwanted:

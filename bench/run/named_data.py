@@ -23,8 +23,8 @@ def resolve_datasets(
 ) -> tuple[dict[str, DatasetInfo], dict[str, str]]:
     """Returns data sets by name, and why others are left out.
 
-    ``all`` stands for every one whose files are there; ``-name`` leaves one out. With ``absent_too``, files of named
-    ones need not be there.
+    ``all`` stands for every one whose files are there; ``-name`` leaves one out, there or not. With ``absent_too``,
+    files of named ones need not be there.
 
     Raises:
         UserError: unknown name, a named data set whose files are absent, or nothing left. Data sets without room for a

@@ -5,7 +5,7 @@
     python docs/measurements/report_scaling.py --queries RUN
 
 A run folder with a valid record and files of scores is generated per number of images, and a fresh process makes every
-table of it; with ``--steps``, there are deletion curves, too, whose means are computed. With ``--queries`` the same
+table of it; with ``--steps``, it has deletion curves, too, whose means are also computed. With ``--queries`` the same
 reads of a finished run are timed with Polars, DuckDB and pyarrow.
 """
 
@@ -135,7 +135,7 @@ def score_parts(
 
 
 def make_tables(folder: Path, with_curves: bool) -> None:
-    """Makes every table, and means of curves, and prints seconds, and the largest memory in MiB."""
+    """Makes every table and means of curves, and prints seconds and the largest memory in MiB."""
     give_memory_back()  # as every report does
     start, cpu = time.perf_counter(), time.process_time()
     frames = load_frames(folder)
@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--methods", type=int, default=17)
     parser.add_argument("--metrics", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=0, help="of deletion curves")
+    parser.add_argument("--steps", type=int, default=0, help="number of steps of deletion curves")
     parser.add_argument("--queries", type=Path, help="time reads of this run instead")
     parser.add_argument("--tables", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()

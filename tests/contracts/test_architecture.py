@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-import re
 import tomllib
 from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support.files import ROOT
 
@@ -62,8 +63,8 @@ FORBIDDEN = {
 }
 PACKAGES = ("bench", "baselines", "softcam")
 SHARED = {"contracts", "registry", "models"}
-#: Extras without packages that tests must do without.
-EXTRAS_OF_TESTS = {"all", "test", "docs"}
+#: Extras whose packages tests may import.
+IMPORTED_EXTRAS = {"all", "test", "docs"}
 LARGEST_FOLDER, LONGEST_FILE = 12, 300
 
 
@@ -183,13 +184,12 @@ def test_no_figure_asks_for_mathematics() -> None:
 
 
 def test_tests_are_skipped_where_an_extra_is_absent() -> None:
-    """What only an extra installs is imported by ``pytest.importorskip``, so that all tests run without it."""
+    """Tests import what only an extra installs by ``pytest.importorskip``."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    needs = {
-        re.split(r"\W*[=<>\[]", one)[0].lower() for name in extras.keys() - EXTRAS_OF_TESTS for one in extras[name]
-    }
+    needs = {Requirement(one).name for name in extras.keys() - IMPORTED_EXTRAS for one in extras[name]}
+    needs = {canonicalize_name(name) for name in needs}
     of = packages_distributions()
-    packages = {name for name in of if needs & {distribution.lower() for distribution in of[name]}}
+    packages = {name for name in of if needs & {*map(canonicalize_name, of[name])}}
     for file in files("tests"):
         names = {name.partition(".")[0] for name in imported(ast.parse(file.read_text("utf-8")))}
         assert not names & packages, f"{file} imports {names & packages}"

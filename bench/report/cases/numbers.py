@@ -77,8 +77,9 @@ def _tuples(rows: pd.DataFrame, columns: list[str]) -> pd.MultiIndex:
 
 
 def curve_rows(frames: Frames, key: CellKey, explainer: str, variant: str, ids: list[str]) -> pd.DataFrame:
-    """Reads the deletion curves of an explainer on a cell, at least those of some images."""
-    return frames.curve(SimpleNamespace(**names_of(key), explainer=explainer), "deletion_curve", variant, ids)
+    """Reads the deletion curves of an explainer on a cell, of some images."""
+    rows = frames.curve(SimpleNamespace(**names_of(key), explainer=explainer), "deletion_curve", variant, ids)
+    return rows[one_of(rows["image"], ids)]
 
 
 def curve_data(rows: pd.DataFrame, ids: list[str]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def compared_curves(frames: Frames, metric: str, variant: str) -> Iterator[tuple
         rows = pd.concat([frames.curve(cell, metric, variant) for cell in cells])
         if len(rows):
             yield method, rows
+        del rows  # before the next ones are read
 
 
 def topk_variants(frames: Frames) -> list[str]:

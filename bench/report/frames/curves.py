@@ -15,7 +15,7 @@ from bench.statistics.bootstrap.names import AnyNames, Names
 from bench.statistics.bootstrap.resampling import Clusters, clusters_of, group_sums, resampled_ratios
 from bench.statistics.intervals import Floats, limits, mean_over
 
-#: Sums of groups at steps that wait until their intervals are computed together.
+#: Most sums of groups at steps that are kept until their intervals are computed together.
 _WAITING = 2**22
 
 
@@ -87,7 +87,10 @@ def compared_means(
     def arrays() -> Iterator[tuple[Floats, Names]]:
         for (dataset, backbone, head, explainer, _), rows in compared_curves(frames, metric, variant):
             names.append((dataset, backbone, explainer, head))
-            yield image_curves(rows, transform)
+            found = image_curves(rows, transform)
+            del rows
+            yield found
+            del found  # before the next rows are read
 
     return dict(zip(names, mean_curves(arrays(), (0, highest)), strict=True))
 
@@ -105,19 +108,19 @@ def mean_curves(
     """
     found = list[Curve]()
     waiting: dict[Clusters, list[_Sums]] = {}
-    for place, (curves, groups) in enumerate(methods):
+    for curves, groups in methods:
         has_value = np.flatnonzero(np.isfinite(curves).any(axis=1))
         known, (clusters, member) = curves[has_value], clusters_of(groups[has_value])
         mean, undefined = mean_over(known, axis=0), len(curves) - len(known)
         found.append(Curve(mean, mean, mean, len(known), undefined))
         if len(known):
-            parts = waiting.setdefault(clusters, [])
-            parts.append(_Sums(place, *group_sums(known, member, clusters.number)))
-            if sum(one.total.size for one in parts) > _WAITING:
-                _add_limits(found, waiting.pop(clusters), clusters, possible)
-        del curves, known  # before the next ones are read
-    for clusters, parts in waiting.items():
-        _add_limits(found, parts, clusters, possible)
+            sums = _Sums(len(found) - 1, *group_sums(known, member, clusters.number))
+            waiting.setdefault(clusters, []).append(sums)
+            del sums
+        del curves, groups, known, member  # before the next ones are read
+        if sum(one.total.size for parts in waiting.values() for one in parts) > _WAITING:
+            _add_limits(found, waiting, possible)
+    _add_limits(found, waiting, possible)
     return found
 
 
@@ -130,14 +133,16 @@ class _Sums:
     count: Floats
 
 
-def _add_limits(found: list[Curve], parts: list[_Sums], clusters: Clusters, possible: tuple[float, float]) -> None:
-    """Gives the curves of methods their intervals, with one product for all of them."""
-    total, count = (
-        np.concatenate(both, axis=1) for both in zip(*[(one.total, one.count) for one in parts], strict=True)
-    )
-    mean = np.concatenate([found[one.place].mean for one in parts])
-    ends = limits(mean, resampled_ratios(total, count, clusters), (count > 0).sum(axis=0))
-    splits = np.cumsum([one.total.shape[1] for one in parts])[:-1]
-    each = (np.split(np.clip(end, *possible), splits) for end in ends)
-    for one, low, high in zip(parts, *each, strict=True):
-        found[one.place] = replace(found[one.place], low=low, high=high)
+def _add_limits(found: list[Curve], waiting: dict[Clusters, list[_Sums]], possible: tuple[float, float]) -> None:
+    """Gives the curves that wait their intervals, with one product for all of the same groups."""
+    while waiting:
+        clusters, parts = waiting.popitem()
+        total, count = (
+            np.concatenate(both, axis=1) for both in zip(*[(one.total, one.count) for one in parts], strict=True)
+        )
+        mean = np.concatenate([found[one.place].mean for one in parts])
+        ends = limits(mean, resampled_ratios(total, count, clusters), (count > 0).sum(axis=0))
+        splits = np.cumsum([one.total.shape[1] for one in parts])[:-1]
+        each = (np.split(np.clip(end, *possible), splits) for end in ends)
+        for one, low, high in zip(parts, *each, strict=True):
+            found[one.place] = replace(found[one.place], low=low, high=high)

@@ -90,7 +90,7 @@ class Frames:
         return self.source.rows(metrics)
 
     def curve(self, row: Any, metric: str, variant: str, images: Collection[str] | None = None) -> pd.DataFrame:
-        """Reads image, group, step, value and seed of a curve of an explainer on a cell, at least of some images."""
+        """Reads image, group, step, value and seed of a curve of an explainer on a cell, at least of ``images``."""
         files = self.cell(row).score_files(row.explainer)
         parts = [self.source.reader.curve(str(file), metric, variant, images) for file in files]
         return (parts[0] if len(parts) == 1 else pd.concat(parts)).assign(seed=row.seed)

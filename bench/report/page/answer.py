@@ -199,7 +199,7 @@ def _price(price: Price | None) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time with two digits, in the unit that suits it."""
+    """Returns a time with two digits or in whole seconds, in the unit that suits it."""
     rounded = float(f"{seconds:.2g}")
     if rounded >= 1:
         return f"{rounded:g} s" if rounded < 100 else f"{seconds:.0f} s"

@@ -148,7 +148,7 @@ class Numbers:
     def add(self, values: pl.Series, start: int = 0) -> None:
         """Adds the numbers of some rows."""
         numbers = values.to_numpy()
-        self._parts.append(numbers if self._narrow is None else numbers.astype(self._narrow))
+        self._parts.append(numbers.astype(self._narrow or numbers.dtype))  # a view would keep the text beside it
 
     def whole(self) -> NDArray[Any]:
         """Returns the column."""

@@ -49,8 +49,8 @@ def cell_of(run: Path, head: str) -> Path:
 
 @pytest.fixture(scope="module")
 def exporter() -> None:
-    """The packages that write ONNX files, without which a test is skipped."""
-    for name in ("onnx", "onnxscript"):
+    """The packages that write and run ONNX files, without which a test is skipped."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name)
 
 

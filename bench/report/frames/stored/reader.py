@@ -101,7 +101,7 @@ class Reader:
     def curve(self, path: str, metric: str, variant: str, images: Collection[str] | None = None) -> pd.DataFrame:
         """Reads image, group, step and value of a curve, of all images or of some.
 
-        The files of a small run are read together, and have the rows of all images.
+        The files of a small run are read together, and the rows of all images are returned.
         """
         if not self._few_steps or path not in self._paths:
             wanted = _is_step(metric, variant)
@@ -120,7 +120,7 @@ class Reader:
         columns = {name: self._column(name) for name in _OF_CURVE}
         for number, table in enumerate(tables, 1):
             for name, column in columns.items():
-                column.add(table[name], -number)  # no place in a file, at which a reader guesses the names of scores
+                column.add(table[name], -number)  # names at places of scores in a file are guessed apart from these
         return pd.DataFrame({name: column.whole() for name, column in columns.items()})
 
     @cached_property
@@ -179,7 +179,7 @@ def _is_step(metric: str, variant: str) -> pl.Expr:
 
 
 def _steps(path: str, wanted: pl.Expr) -> Iterator[pl.DataFrame]:
-    """Reads the wanted steps in a file, so many rows of it at a time that little text is in memory."""
+    """Yields the wanted steps of a file in parts, so that little text is in memory; the first has types but no rows."""
     with pq.ParquetFile(path, read_dictionary=["metric", "variant"]) as file:
         yield pl.DataFrame(file.schema_arrow.empty_table()).select(*_OF_CURVE)
         for batch in file.iter_batches(TEXT_ROWS, columns=[*_OF_CURVE, "metric", "variant"], use_threads=False):

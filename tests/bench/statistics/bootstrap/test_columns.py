@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
-from bench.statistics.bootstrap.columns import Coded, NameTable, with_codes
+from bench.statistics.bootstrap.columns import Coded, NameTable, Numbers, with_codes
 
 
 def test_names_are_numbered_in_their_order_whenever_they_appear() -> None:
@@ -44,3 +44,12 @@ def test_tables_are_joined_with_names_as_categories() -> None:
     plain = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     pd.testing.assert_frame_equal(found.astype({"image": "str"})[list(plain)], plain)
     assert list(found.sort_values("image")["image"]) == ["a", "a", "b", "c"]
+
+
+def test_numbers_do_not_keep_the_text_that_was_read_with_them() -> None:
+    before, column = pa.total_allocated_bytes(), Numbers(None)
+    table = pa.table({"value": [0.5] * 1000, "name": ["a long name of an image"] * 1000})
+    column.add(pl.DataFrame(table)["value"])
+    del table
+    assert pa.total_allocated_bytes() == before
+    assert column.whole().tolist() == [0.5] * 1000
